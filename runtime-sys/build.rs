@@ -1,0 +1,39 @@
+//! Builds stage B, the executable that runs in a new container before the
+//! payload: without std, without libc, always optimised, whatever flags the
+//! embedder builds with.
+
+use std::env;
+use std::path::PathBuf;
+use std::process::{Command, exit};
+
+fn main() {
+    let variable = |name: &str| env::var(name).unwrap_or_default();
+    let root = PathBuf::from(variable("CARGO_MANIFEST_DIR"));
+    let output = PathBuf::from(variable("OUT_DIR")).join("stage-b");
+    println!("cargo::rerun-if-changed=stage");
+    println!("cargo::rerun-if-changed=src");
+    println!("cargo::rerun-if-env-changed=RUSTC_LINKER");
+
+    // No wrapper and no RUSTFLAGS: sanitizers, coverage and debug assertions
+    // of the embedder have no place in a process without a runtime.
+    let mut rustc = Command::new(variable("RUSTC"));
+    rustc
+        .args(["--crate-name", "skep_stage", "--crate-type", "bin", "--edition", "2024"])
+        .args(["--target", &variable("TARGET"), "--cfg", "skep_stage", "--check-cfg", "cfg(skep_stage)"])
+        .args(["-C", "opt-level=3", "-C", "panic=abort", "-C", "lto=fat", "-C", "codegen-units=1"])
+        .args(["-C", "debug-assertions=off", "-C", "overflow-checks=off", "-C", "strip=symbols"])
+        .args(["-C", "relocation-model=static", "-C", "force-unwind-tables=no"])
+        .args(["-C", "link-arg=-nostartfiles", "-C", "link-arg=-nostdlib", "-C", "link-arg=-static"])
+        .args(["-C", "link-arg=-Wl,--build-id=none,-z,noseparate-code,-z,max-page-size=4096,--gc-sections"])
+        .arg("-o")
+        .arg(&output)
+        .arg(root.join("stage/main.rs"));
+    if let Ok(linker) = env::var("RUSTC_LINKER") {
+        rustc.arg("-C").arg(format!("linker={linker}"));
+    }
+    let status = rustc.status();
+    if !status.as_ref().is_ok_and(std::process::ExitStatus::success) {
+        eprintln!("stage B did not build ({status:?}): {rustc:?}");
+        exit(1);
+    }
+}

@@ -1,0 +1,72 @@
+//! The stub init: process 1 of a container whose command is not an init.
+//!
+//! Part of stage B only. It holds the payload's own capability sets, a filter
+//! of its own and nothing of the plan; it is not dumpable, so a payload of the
+//! same uid can neither trace it nor open its memory.
+
+use crate::abi::signal;
+use crate::errno::Errno;
+use crate::kernel::WaitStatus;
+use crate::linux::{Word, ask, exit};
+use crate::raw::nr;
+
+/// Reaps every orphan, forwards signals to `payload`, and ends with its status
+/// when it ends, or when the other side of `lifeline` closes: without its
+/// owner the container has no reason to live, and the end of process 1 ends
+/// all others. A byte on `lifeline` lets go of that tie.
+pub(crate) fn reap(payload: u64, signals: i32, lifeline: i32, plan: [usize; 2]) -> ! {
+    // The plan holds the payload's environment. From here on nothing of it is used.
+    let _ = ask(nr::MUNMAP, [Word::number(plan[0] as u64), Word::number(plan[1] as u64)]);
+    let mut tied = true;
+    loop {
+        // POLLIN on both; a hang-up is always told.
+        let mut polls = [signals as u32, 1, if tied { lifeline as u32 } else { u32::MAX }, 1];
+        let count = Word::number(2);
+        if ask(nr::PPOLL, [Word::of_mut(&mut polls), count, Word::NULL, Word::NULL, Word::NULL]).is_err() {
+            continue;
+        }
+        if polls[3] >> 16 != 0 {
+            let mut byte = [0_u8; 1];
+            match ask(nr::READ, [Word::descriptor(lifeline), Word::of_mut(&mut byte), Word::number(1)]) {
+                Ok(1) => tied = false,
+                Err(Errno::EINTR | Errno::EAGAIN) => {}
+                _ => exit(128 + signal::KILL),
+            }
+        }
+        if polls[1] >> 16 != 0 {
+            // struct signalfd_siginfo, whose first word is the signal.
+            let mut info = [0_u32; 32];
+            let read = ask(nr::READ, [Word::descriptor(signals), Word::of_mut(&mut info), Word::number(128)]);
+            if read != Ok(128) {
+                continue;
+            }
+            if info[0] == u32::from(signal::CHLD) {
+                reap_all(payload, lifeline);
+            } else {
+                let words = [Word::number(payload), Word::number(u64::from(info[0]))];
+                let _ = ask(nr::KILL, words);
+            }
+        }
+    }
+}
+
+fn reap_all(payload: u64, lifeline: i32) {
+    loop {
+        let mut status = 0_u32;
+        // WNOHANG; any child, for this process is the container's init.
+        let words = [Word::descriptor(-1), Word::of_mut(&mut status), Word::number(1), Word::NULL];
+        match ask(nr::WAIT4, words) {
+            Ok(0) | Err(_) => return,
+            Ok(pid) if pid as u64 == payload => {
+                let (end, code) = match status & 0x7f {
+                    0 => (WaitStatus::Exited((status >> 8) as u8), (status >> 8) as u8),
+                    number => (WaitStatus::Signaled(number as u8), 128_u8.wrapping_add(number as u8)),
+                };
+                let record = end.to_value().to_le_bytes();
+                let _ = ask(nr::WRITE, [Word::descriptor(lifeline), Word::bytes(&record), Word::number(8)]);
+                exit(code);
+            }
+            Ok(_) => {}
+        }
+    }
+}

@@ -1,0 +1,411 @@
+//! Ids, capabilities, securebits, no_new_privs and filters, and the rules by
+//! which they change.
+//!
+//! Sources: capabilities(7) from Linux man-pages 6.03, `security/commoncap.c`
+//! and `kernel/sys.c`. All ids in here are the kernel's own ("kuid"): what a
+//! process sees is that number through the map of its user namespace.
+
+use crate::abi::{CapabilitySet, SeccompFlags, SecureBits, cap};
+use crate::errno::Errno;
+
+use super::namespaces::{from_kernel, to_kernel};
+use super::{Model, UserId};
+
+/// Real, effective, saved and file-system id, of a user or a group.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Ids {
+    /// The real id.
+    pub real: u32,
+    /// The effective id.
+    pub effective: u32,
+    /// The saved id.
+    pub saved: u32,
+    /// The one that file accesses are judged by.
+    pub fs: u32,
+}
+
+impl Ids {
+    /// All four the same.
+    #[must_use]
+    pub const fn all(id: u32) -> Self {
+        Self { real: id, effective: id, saved: id, fs: id }
+    }
+
+    fn map(self, mut view: impl FnMut(u32) -> u32) -> Self {
+        Self { real: view(self.real), effective: view(self.effective), saved: view(self.saved), fs: view(self.fs) }
+    }
+
+    fn may_become(self, id: u32) -> bool {
+        [self.real, self.effective, self.saved].contains(&id)
+    }
+}
+
+/// What a process may do, as the process itself sees it: ids through the map
+/// of its user namespace, 65534 where there is none.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct Credentials {
+    /// User ids.
+    pub uid: Ids,
+    /// Group ids.
+    pub gid: Ids,
+    /// Supplementary groups.
+    pub groups: Vec<u32>,
+    /// Effective capabilities.
+    pub effective: CapabilitySet,
+    /// Permitted capabilities.
+    pub permitted: CapabilitySet,
+    /// Inheritable capabilities.
+    pub inheritable: CapabilitySet,
+    /// The bounding set.
+    pub bounding: CapabilitySet,
+    /// Ambient capabilities.
+    pub ambient: CapabilitySet,
+    /// Securebits.
+    pub securebits: SecureBits,
+    /// Whether exec can still grant anything.
+    pub no_new_privs: bool,
+    /// Whether processes of the same uid may trace it and open its files.
+    pub dumpable: bool,
+    /// How many seccomp filters are installed.
+    pub filters: usize,
+}
+
+/// The state behind [`Credentials`].
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Cred {
+    pub(super) user: UserId,
+    pub(super) uid: Ids,
+    pub(super) gid: Ids,
+    pub(super) groups: Vec<u32>,
+    pub(super) effective: CapabilitySet,
+    pub(super) permitted: CapabilitySet,
+    pub(super) inheritable: CapabilitySet,
+    pub(super) bounding: CapabilitySet,
+    pub(super) ambient: CapabilitySet,
+    pub(super) securebits: SecureBits,
+    pub(super) no_new_privs: bool,
+    pub(super) filters: usize,
+    pub(super) listener: bool,
+}
+
+pub(super) const fn both(one: CapabilitySet, other: CapabilitySet) -> CapabilitySet {
+    CapabilitySet(one.0 & other.0)
+}
+
+const fn either(one: CapabilitySet, other: CapabilitySet) -> CapabilitySet {
+    CapabilitySet(one.0 | other.0)
+}
+
+impl Cred {
+    pub(super) fn new(uid: u32, all: CapabilitySet) -> Self {
+        let held = if uid == 0 { all } else { CapabilitySet::EMPTY };
+        Self {
+            user: UserId::INITIAL,
+            uid: Ids::all(uid),
+            gid: Ids::all(uid),
+            groups: vec![uid],
+            effective: held,
+            permitted: held,
+            inheritable: CapabilitySet::EMPTY,
+            bounding: all,
+            ambient: CapabilitySet::EMPTY,
+            securebits: SecureBits::NONE,
+            no_new_privs: false,
+            filters: 0,
+            listener: false,
+        }
+    }
+
+    /// The first process of a user namespace (user_namespaces(7),
+    /// "Capabilities"): every capability, default securebits, same ids.
+    pub(super) fn enter(&mut self, user: UserId, all: CapabilitySet) {
+        self.user = user;
+        (self.effective, self.permitted, self.bounding) = (all, all, all);
+        (self.inheritable, self.ambient) = (CapabilitySet::EMPTY, CapabilitySet::EMPTY);
+        self.securebits = SecureBits::NONE;
+    }
+
+    /// capabilities(7), "Effect of user ID changes on capabilities".
+    fn fix_up(&mut self, old: Ids, root: Option<u32>) {
+        if self.securebits.has(SecureBits::NO_SETUID_FIXUP) {
+            return;
+        }
+        let Some(root) = root else { return };
+        if old.may_become(root) && !self.uid.may_become(root) {
+            if !self.securebits.has(SecureBits::KEEP_CAPS) {
+                (self.permitted, self.effective) = (CapabilitySet::EMPTY, CapabilitySet::EMPTY);
+            }
+            // "Ambient capability set": cleared by leaving uid 0, kept caps or not.
+            self.ambient = CapabilitySet::EMPTY;
+        }
+        match (old.effective == root, self.uid.effective == root) {
+            (true, false) => self.effective = CapabilitySet::EMPTY,
+            (false, true) => self.effective = self.permitted,
+            _ => {}
+        }
+    }
+
+    /// capabilities(7), "Transformation of capabilities during execve()". No
+    /// file of the model has capabilities; `owner` is that of a set-user-id
+    /// program. `root` is uid 0 of the user namespace, if it is mapped.
+    pub(super) fn execute(&mut self, owner: Option<u32>, root: Option<u32>) {
+        let old = self.clone();
+        // "Safe-checking": no_new_privs ignores set-user-id (PR_SET_NO_NEW_PRIVS(2const)).
+        if let Some(owner) = owner.filter(|_| !self.no_new_privs) {
+            self.uid.effective = owner;
+        }
+        let privileged = self.uid.effective != old.uid.effective;
+        if privileged {
+            self.ambient = CapabilitySet::EMPTY;
+        }
+        // "Capabilities and execution of programs by root".
+        let rooted = !self.securebits.has(SecureBits::NOROOT);
+        let is_root = |id: u32| rooted && root == Some(id);
+        let (mut gained, mut raised) = (CapabilitySet::EMPTY, false);
+        if is_root(self.uid.effective) || is_root(self.uid.real) {
+            gained = either(self.bounding, self.inheritable);
+            raised = is_root(self.uid.effective);
+        }
+        // P'(permitted) = (P(inheritable) & F) | (F & P(bounding)) | P'(ambient)
+        self.permitted = gained;
+        if self.no_new_privs {
+            self.permitted = both(self.permitted, old.permitted);
+        }
+        self.permitted = either(self.permitted, self.ambient);
+        self.effective = if raised { self.permitted } else { self.ambient };
+        (self.uid.saved, self.uid.fs) = (self.uid.effective, self.uid.effective);
+        (self.gid.saved, self.gid.fs) = (self.gid.effective, self.gid.effective);
+        // capabilities(7), SECBIT_KEEP_CAPS: "always cleared on an execve(2)".
+        self.securebits = self.securebits.without(SecureBits::KEEP_CAPS);
+    }
+}
+
+impl Model {
+    /// user_namespaces(7), "Capabilities": the rules by which a process has a
+    /// capability in a user namespace (`cap_capable`).
+    pub(super) fn capable(&self, cred: &Cred, target: UserId, number: u8) -> bool {
+        let mut space = target;
+        loop {
+            if space == cred.user {
+                return cred.effective.has(number);
+            }
+            // A namespace that is not below the process's own is out of reach.
+            if self[space].level <= self[cred.user].level {
+                return false;
+            }
+            let Some(parent) = self[space].parent else { return false };
+            if parent == cred.user && self[space].owner == cred.uid.effective {
+                return true;
+            }
+            space = parent;
+        }
+    }
+
+    /// The running process over its own user namespace.
+    pub(super) fn has(&self, number: u8) -> bool {
+        let cred = self.cred();
+        self.capable(cred, cred.user, number)
+    }
+
+    /// The running process over a user namespace, or EPERM.
+    pub(super) fn need(&self, target: UserId, number: u8) -> Result<(), Errno> {
+        if self.capable(self.cred(), target, number) { Ok(()) } else { Err(Errno::EPERM) }
+    }
+
+    fn need_here(&self, number: u8) -> Result<(), Errno> {
+        self.need(self.cred().user, number)
+    }
+
+    pub(super) fn cred(&self) -> &Cred {
+        &self[self.current].cred
+    }
+
+    fn cred_mut(&mut self) -> &mut Cred {
+        let current = self.current;
+        &mut self[current].cred
+    }
+
+    /// `commit_creds`: PR_SET_DUMPABLE(2const), "the attribute is reset" when
+    /// effective or file-system ids change or capabilities are gained.
+    pub(super) fn commit(&mut self, new: Cred) {
+        let old = self.cred();
+        let gained = if old.user == new.user {
+            !old.permitted.contains(new.permitted)
+        } else {
+            // A namespace of one's own is no gain.
+            !(self[new.user].parent == Some(old.user) && self[new.user].owner == old.uid.effective)
+        };
+        let changed = |old: Ids, new: Ids| old.effective != new.effective || old.fs != new.fs;
+        let changed = changed(old.uid, new.uid) || changed(old.gid, new.gid);
+        let task = self.current;
+        if changed || gained {
+            self[task].dumpable = false;
+        }
+        self[task].cred = new;
+    }
+
+    /// setgroups(2); user_namespaces(7), "The /proc/pid/setgroups file".
+    pub(super) fn set_groups(&mut self, groups: impl Iterator<Item = u32>) -> Result<(), Errno> {
+        self.need_here(cap::SETGID)?;
+        let space = &self[self.cred().user];
+        if !space.setgroups || space.gids.is_empty() {
+            return Err(Errno::EPERM);
+        }
+        let groups: Option<Vec<u32>> = groups.map(|gid| to_kernel(&space.gids, gid)).collect();
+        let groups = groups.filter(|groups| groups.len() <= 65536).ok_or(Errno::EINVAL)?;
+        self.cred_mut().groups = groups;
+        Ok(())
+    }
+
+    /// setresuid(2) for groups. Leaving gid 0 costs no capability.
+    pub(super) fn set_gid(&mut self, gid: u32) -> Result<(), Errno> {
+        let cred = self.cred();
+        let gid = to_kernel(&self[cred.user].gids, gid).ok_or(Errno::EINVAL)?;
+        if !cred.gid.may_become(gid) {
+            self.need_here(cap::SETGID)?;
+        }
+        let mut new = self.cred().clone();
+        new.gid = Ids::all(gid);
+        self.commit(new);
+        Ok(())
+    }
+
+    /// setresuid(2).
+    pub(super) fn set_uid(&mut self, uid: u32) -> Result<(), Errno> {
+        let cred = self.cred();
+        let map = &self[cred.user].uids;
+        let (uid, root) = (to_kernel(map, uid).ok_or(Errno::EINVAL)?, to_kernel(map, 0));
+        if !cred.uid.may_become(uid) {
+            self.need_here(cap::SETUID)?;
+        }
+        let mut new = self.cred().clone();
+        new.uid = Ids::all(uid);
+        new.fix_up(self.cred().uid, root);
+        self.commit(new);
+        Ok(())
+    }
+
+    /// PR_CAPBSET_DROP(2const), one number after the other.
+    pub(super) fn drop_bounding(&mut self, keep: CapabilitySet) -> Result<(), Errno> {
+        for number in (0..=self.last_capability).filter(|number| !keep.has(*number)) {
+            self.need_here(cap::SETPCAP)?;
+            self.cred_mut().bounding.0 &= !(1 << number);
+        }
+        Ok(())
+    }
+
+    /// capset(2); capabilities(7), "Programmatically adjusting capability
+    /// sets". Bits beyond the last capability are ignored.
+    pub(super) fn set_capabilities(
+        &mut self,
+        effective: CapabilitySet,
+        permitted: CapabilitySet,
+        inheritable: CapabilitySet,
+    ) -> Result<(), Errno> {
+        let every = self.every_capability();
+        let (effective, permitted, inheritable) =
+            (both(effective, every), both(permitted, every), both(inheritable, every));
+        let old = self.cred();
+        // 4: without CAP_SETPCAP the inheritable set grows only from the permitted one.
+        if !self.has(cap::SETPCAP) && !either(old.inheritable, old.permitted).contains(inheritable) {
+            return Err(Errno::EPERM);
+        }
+        // 5: and never beyond the bounding set.
+        if !either(old.inheritable, old.bounding).contains(inheritable) {
+            return Err(Errno::EPERM);
+        }
+        // 1 and 2.
+        if !old.permitted.contains(permitted) || !permitted.contains(effective) {
+            return Err(Errno::EPERM);
+        }
+        let mut new = old.clone();
+        (new.effective, new.permitted, new.inheritable) = (effective, permitted, inheritable);
+        // "Ambient": lowered with either of the two sets.
+        new.ambient = both(new.ambient, both(permitted, inheritable));
+        self.commit(new);
+        Ok(())
+    }
+
+    /// PR_CAP_AMBIENT(2const): clear all, then raise one by one.
+    pub(super) fn set_ambient(&mut self, capabilities: CapabilitySet) -> Result<(), Errno> {
+        self.cred_mut().ambient = CapabilitySet::EMPTY;
+        for number in (0..64).filter(|number| capabilities.has(*number)) {
+            if number > self.last_capability {
+                return Err(Errno::EINVAL);
+            }
+            let cred = self.cred();
+            let refused = cred.securebits.has(SecureBits::NO_CAP_AMBIENT_RAISE);
+            if refused || !both(cred.permitted, cred.inheritable).has(number) {
+                return Err(Errno::EPERM);
+            }
+            self.cred_mut().ambient = self.cred().ambient.with(number);
+        }
+        Ok(())
+    }
+
+    /// capabilities(7), "The securebits flags": CAP_SETPCAP, and a locked flag
+    /// neither changes nor is unlocked.
+    pub(super) fn set_securebits(&mut self, bits: SecureBits) -> Result<(), Errno> {
+        const LOCKS: u32 = 0b1010_1010;
+        let old = self.cred().securebits.0;
+        let locked = old & LOCKS;
+        if (locked >> 1) & (old ^ bits.0) != 0 || locked & !bits.0 != 0 || bits.0 & !0xff != 0 {
+            return Err(Errno::EPERM);
+        }
+        self.need_here(cap::SETPCAP)?;
+        self.cred_mut().securebits = bits;
+        Ok(())
+    }
+
+    pub(super) fn set_no_new_privs(&mut self) {
+        self.cred_mut().no_new_privs = true;
+    }
+
+    /// seccomp(2), SECCOMP_SET_MODE_FILTER. The program is not interpreted.
+    /// Answers whether a listener is handed out.
+    pub(super) fn install_filter(&mut self, program: &[u8], flags: SeccompFlags, listener: bool) -> Result<bool, Errno> {
+        let known = SeccompFlags::LOG.with(SeccompFlags::SPEC_ALLOW).with(SeccompFlags::NEW_LISTENER);
+        let wants = flags.has(SeccompFlags::NEW_LISTENER);
+        // BPF_MAXINSNS instructions of eight bytes.
+        let (count, rest) = (program.len() / 8, program.len() % 8);
+        if !known.has(flags) || wants != listener || rest != 0 || !(1..=4096).contains(&count) {
+            return Err(Errno::EINVAL);
+        }
+        // "EACCES: the caller did not have the CAP_SYS_ADMIN capability in its
+        // user namespace, or had not set no_new_privs".
+        if !self.cred().no_new_privs && !self.has(cap::SYS_ADMIN) {
+            return Err(Errno::EACCES);
+        }
+        // "EBUSY: there is already a filter with this flag".
+        if wants && self.cred().listener {
+            return Err(Errno::EBUSY);
+        }
+        let cred = self.cred_mut();
+        cred.filters += 1;
+        cred.listener |= wants;
+        Ok(wants)
+    }
+
+    /// What a process sees of itself.
+    pub(super) fn seen(&self, cred: &Cred, dumpable: bool) -> Credentials {
+        const OVERFLOW: u32 = 65534;
+        let space = &self[cred.user];
+        let uid = |id| from_kernel(&space.uids, id).unwrap_or(OVERFLOW);
+        let gid = |id| from_kernel(&space.gids, id).unwrap_or(OVERFLOW);
+        Credentials {
+            uid: cred.uid.map(uid),
+            gid: cred.gid.map(gid),
+            groups: cred.groups.iter().copied().map(gid).collect(),
+            effective: cred.effective,
+            permitted: cred.permitted,
+            inheritable: cred.inheritable,
+            bounding: cred.bounding,
+            ambient: cred.ambient,
+            securebits: cred.securebits,
+            no_new_privs: cred.no_new_privs,
+            dumpable,
+            filters: cred.filters,
+        }
+    }
+}

@@ -1,0 +1,434 @@
+//! User namespaces with their maps, and the namespaces that they own.
+//!
+//! Sources: user_namespaces(7), namespaces(7), clone(2), unshare(2), setns(2)
+//! of Linux man-pages 6.03; `kernel/user_namespace.c`.
+
+use std::collections::BTreeSet;
+
+use crate::abi::{CapabilitySet, Namespaces, cap};
+use crate::errno::Errno;
+
+use super::credentials::Cred;
+use super::descriptors::Object;
+use super::files::InodeId;
+use super::mounts::MountId;
+use super::processes::TaskId;
+use super::{Model, SpaceId, UserId};
+
+pub(super) const CAP_DAC_OVERRIDE: u8 = 1;
+pub(super) const CAP_SYS_CHROOT: u8 = 18;
+const CAP_SETFCAP: u8 = 31;
+
+/// One line of an id map: `count` ids from `inside` on are the kernel's ids
+/// from `kernel` on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Extent {
+    pub(super) inside: u32,
+    pub(super) kernel: u32,
+    pub(super) count: u32,
+}
+
+/// The kernel's id for `id` of a namespace.
+pub(super) fn to_kernel(map: &[Extent], id: u32) -> Option<u32> {
+    range_to_kernel(map, id, 1)
+}
+
+/// As [`to_kernel`], of a range that lies within one extent.
+fn range_to_kernel(map: &[Extent], first: u32, count: u32) -> Option<u32> {
+    let end = u64::from(first) + u64::from(count);
+    map.iter().find_map(|extent| {
+        let within = first >= extent.inside && end <= u64::from(extent.inside) + u64::from(extent.count);
+        within.then(|| extent.kernel + (first - extent.inside))
+    })
+}
+
+/// What a namespace calls the kernel's id.
+pub(super) fn from_kernel(map: &[Extent], id: u32) -> Option<u32> {
+    map.iter().find_map(|extent| {
+        let offset = id.checked_sub(extent.kernel)?;
+        (offset < extent.count).then_some(extent.inside + offset)
+    })
+}
+
+/// A user namespace.
+#[derive(Clone, Debug)]
+pub(super) struct UserSpace {
+    pub(super) parent: Option<UserId>,
+    pub(super) level: u32,
+    /// Effective uid of the process that made it, as the kernel counts.
+    pub(super) owner: u32,
+    pub(super) uids: Vec<Extent>,
+    pub(super) gids: Vec<Extent>,
+    pub(super) setgroups: bool,
+    /// Whether the process that made it had CAP_SETFCAP.
+    setfcap: bool,
+    /// `user.max_user_namespaces`.
+    pub(super) limit: u32,
+}
+
+impl UserSpace {
+    pub(super) fn initial() -> Self {
+        let every = vec![Extent { inside: 0, kernel: 0, count: u32::MAX }];
+        Self {
+            parent: None,
+            level: 0,
+            owner: 0,
+            uids: every.clone(),
+            gids: every,
+            setgroups: true,
+            setfcap: true,
+            limit: 1 << 14,
+        }
+    }
+}
+
+/// A namespace that is not a user namespace.
+#[derive(Clone, Debug)]
+pub(super) struct Space {
+    pub(super) kind: Namespaces,
+    pub(super) owner: UserId,
+    pub(super) content: Content,
+}
+
+/// What a namespace holds.
+#[derive(Clone, Debug)]
+pub(super) enum Content {
+    Mount { root: MountId },
+    Uts { host: Vec<u8>, domain: Vec<u8> },
+    Pid { next: u32, init: Option<TaskId> },
+    Network { up: BTreeSet<Vec<u8>> },
+    Cgroup { root: InodeId },
+    /// Ipc and time.
+    Plain,
+}
+
+/// The namespaces of a process, but for its user namespace.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Membership {
+    pub(super) mount: SpaceId,
+    pub(super) uts: SpaceId,
+    pub(super) ipc: SpaceId,
+    pub(super) network: SpaceId,
+    pub(super) cgroup: SpaceId,
+    pub(super) pid: SpaceId,
+    pub(super) pid_for_children: SpaceId,
+    pub(super) time: SpaceId,
+    pub(super) time_for_children: SpaceId,
+}
+
+impl Membership {
+    pub(super) fn all(&self) -> [SpaceId; 9] {
+        [
+            self.mount, self.uts, self.ipc, self.network, self.cgroup, self.pid, self.pid_for_children, self.time,
+            self.time_for_children,
+        ]
+    }
+
+    pub(super) fn of(&self, kind: Namespaces) -> Option<SpaceId> {
+        Some(match kind {
+            Namespaces::MOUNT => self.mount,
+            Namespaces::UTS => self.uts,
+            Namespaces::IPC => self.ipc,
+            Namespaces::NETWORK => self.network,
+            Namespaces::CGROUP => self.cgroup,
+            Namespaces::PID => self.pid,
+            Namespaces::TIME => self.time,
+            _ => return None,
+        })
+    }
+}
+
+/// A file of `/proc/PID` that belongs to the user namespace.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum MapFile {
+    Uid,
+    Gid,
+}
+
+impl Model {
+    pub(super) fn every_capability(&self) -> CapabilitySet {
+        CapabilitySet::up_to(self.last_capability)
+    }
+
+    pub(super) fn new_space(&mut self, kind: Namespaces, owner: UserId, content: Content) -> SpaceId {
+        self.spaces.push(Space { kind, owner, content });
+        SpaceId(self.spaces.len() - 1)
+    }
+
+    /// Makes a user namespace and puts `task` into it (clone(2), CLONE_NEWUSER).
+    fn new_user_space(&mut self, task: TaskId) -> Result<(), Errno> {
+        let cred = &self[task].cred;
+        let (parent, owner) = (cred.user, cred.uid.effective);
+        // "ENOSPC: the limit on the nesting depth … would be exceeded", and
+        // namespaces(7), /proc/sys/user, which counts in every ancestor.
+        let mut above = Some(parent);
+        while let Some(space) = above {
+            if self[space].limit == 0 {
+                return Err(Errno::ENOSPC);
+            }
+            above = self[space].parent;
+        }
+        if self[parent].level >= 32 {
+            return Err(Errno::ENOSPC);
+        }
+        // "EPERM: … the caller is in a chroot environment", and "… its
+        // effective user ID or group ID do not have a mapping in the parent".
+        let mapped = from_kernel(&self[parent].uids, owner).is_some()
+            && from_kernel(&self[parent].gids, cred.gid.effective).is_some();
+        if self.chrooted(task) || !mapped {
+            return Err(Errno::EPERM);
+        }
+        let setfcap = cred.effective.has(CAP_SETFCAP);
+        let (level, setgroups) = (self[parent].level + 1, self[parent].setgroups);
+        self.users.push(UserSpace {
+            parent: Some(parent),
+            level,
+            owner,
+            uids: Vec::new(),
+            gids: Vec::new(),
+            setgroups,
+            setfcap,
+            limit: 1 << 14,
+        });
+        let every = self.every_capability();
+        let user = UserId(self.users.len() - 1);
+        self[task].cred.enter(user, every);
+        Ok(())
+    }
+
+    /// Puts `task` into new namespaces, as `clone3` and `unshare` do. A pid
+    /// and a time namespace are for children only.
+    pub(super) fn enter_new(&mut self, task: TaskId, kinds: Namespaces) -> Result<(), Errno> {
+        if !Namespaces::ALL.has(kinds) {
+            return Err(Errno::EINVAL);
+        }
+        if kinds.has(Namespaces::USER) {
+            self.new_user_space(task)?;
+        }
+        let others = kinds.without(Namespaces::USER);
+        if others.is_empty() {
+            return Ok(());
+        }
+        // namespaces(7), "the CAP_SYS_ADMIN capability in most cases"; a user
+        // namespace of the same call is made first (user_namespaces(7)).
+        let cred = &self[task].cred;
+        let owner = cred.user;
+        if !self.capable(cred, owner, cap::SYS_ADMIN) {
+            return Err(Errno::EPERM);
+        }
+        let old = self[task].spaces;
+        let mut new = old;
+        if others.has(Namespaces::MOUNT) {
+            new.mount = self.copy_mounts(task, owner);
+        }
+        if others.has(Namespaces::UTS) {
+            let content = self[old.uts].content.clone();
+            new.uts = self.new_space(Namespaces::UTS, owner, content);
+        }
+        if others.has(Namespaces::IPC) {
+            new.ipc = self.new_space(Namespaces::IPC, owner, Content::Plain);
+        }
+        if others.has(Namespaces::NETWORK) {
+            new.network = self.new_space(Namespaces::NETWORK, owner, Content::Network { up: BTreeSet::new() });
+        }
+        if others.has(Namespaces::CGROUP) {
+            let root = self[task].cgroup;
+            new.cgroup = self.new_space(Namespaces::CGROUP, owner, Content::Cgroup { root });
+        }
+        if others.has(Namespaces::PID) {
+            new.pid_for_children = self.new_space(Namespaces::PID, owner, Content::Pid { next: 1, init: None });
+        }
+        if others.has(Namespaces::TIME) {
+            new.time_for_children = self.new_space(Namespaces::TIME, owner, Content::Plain);
+        }
+        self[task].spaces = new;
+        Ok(())
+    }
+
+    /// setns(2).
+    pub(super) fn set_ns(&mut self, object: &Object, kinds: Namespaces) -> Result<(), Errno> {
+        match object {
+            Object::User(user) if kinds == Namespaces::USER || kinds.is_empty() => self.join_user(*user),
+            Object::Space(space) if kinds == self[*space].kind || kinds.is_empty() => self.join(&[*space]),
+            Object::User(_) | Object::Space(_) => Err(Errno::EINVAL),
+            // "If fd refers to a pidfd": all the kinds at once, the user
+            // namespace first.
+            Object::Pidfd(target) if !kinds.is_empty() && Namespaces::ALL.has(kinds) => {
+                let target = *target;
+                if self[target].ended() {
+                    return Err(Errno::ESRCH);
+                }
+                if kinds.has(Namespaces::USER) {
+                    self.join_user(self[target].cred.user)?;
+                }
+                let spaces = self[target].spaces;
+                let wanted: Vec<_> = Namespaces::NAMES
+                    .iter()
+                    .filter(|(kind, _)| kinds.has(*kind))
+                    .filter_map(|(kind, _)| spaces.of(*kind))
+                    .collect();
+                self.join(&wanted)
+            }
+            _ => Err(Errno::EINVAL),
+        }
+    }
+
+    fn join_user(&mut self, user: UserId) -> Result<(), Errno> {
+        // "It is not permitted to use setns() to reenter the caller's current
+        // user namespace"; otherwise CAP_SYS_ADMIN in the target.
+        if user == self.cred().user {
+            return Err(Errno::EINVAL);
+        }
+        self.need(user, cap::SYS_ADMIN)?;
+        let mut new = self.cred().clone();
+        new.enter(user, self.every_capability());
+        self.commit(new);
+        Ok(())
+    }
+
+    fn join(&mut self, spaces: &[SpaceId]) -> Result<(), Errno> {
+        let own = self.cred().user;
+        for space in spaces {
+            // CAP_SYS_ADMIN "both in its own user namespace and in the user
+            // namespace that owns the target namespace"; for mounts
+            // CAP_SYS_CHROOT besides.
+            self.need(self[*space].owner, cap::SYS_ADMIN)?;
+            self.need(own, cap::SYS_ADMIN)?;
+            if self[*space].kind == Namespaces::MOUNT {
+                self.need(own, CAP_SYS_CHROOT)?;
+            }
+        }
+        let task = self.current;
+        for space in spaces.iter().copied() {
+            match self[space].content {
+                Content::Mount { root } => {
+                    let root = self.topmost(self.root_of(root));
+                    (self[task].root, self[task].cwd) = (root, root);
+                    self[task].spaces.mount = space;
+                }
+                Content::Uts { .. } => self[task].spaces.uts = space,
+                Content::Network { .. } => self[task].spaces.network = space,
+                Content::Cgroup { .. } => self[task].spaces.cgroup = space,
+                Content::Pid { .. } => self[task].spaces.pid_for_children = space,
+                Content::Plain if self[space].kind == Namespaces::IPC => self[task].spaces.ipc = space,
+                Content::Plain => {
+                    (self[task].spaces.time, self[task].spaces.time_for_children) = (space, space);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A write to `uid_map` or `gid_map` of a process in `target`, by somebody
+    /// with the credentials `writer` (user_namespaces(7), "User and group ID
+    /// mappings").
+    pub(super) fn write_map(&mut self, target: UserId, file: MapFile, text: &[u8], writer: &Cred) -> Result<(), Errno> {
+        let space = &self[target];
+        // The initial namespace has its map for good.
+        let Some(parent) = space.parent else { return Err(Errno::EPERM) };
+        // "The writing process must be in either the namespace or its parent."
+        if writer.user != target && writer.user != parent {
+            return Err(Errno::EPERM);
+        }
+        // "May be written to only once."
+        let existing = if file == MapFile::Uid { &space.uids } else { &space.gids };
+        if !existing.is_empty() {
+            return Err(Errno::EPERM);
+        }
+        // "The writing process must have the CAP_SYS_ADMIN capability in the
+        // user namespace of the process pid."
+        if !self.capable(writer, target, cap::SYS_ADMIN) {
+            return Err(Errno::EPERM);
+        }
+        let lines = parse_map(text).ok_or(Errno::EINVAL)?;
+        if !self.map_permitted(target, parent, file, &lines, writer) {
+            return Err(Errno::EPERM);
+        }
+        let above = if file == MapFile::Uid { &self[parent].uids } else { &self[parent].gids };
+        // "The mapped IDs must in turn have a mapping in the parent."
+        let map: Option<Vec<Extent>> = lines
+            .iter()
+            .map(|[inside, outside, count]| {
+                let kernel = range_to_kernel(above, *outside, *count)?;
+                Some(Extent { inside: *inside, kernel, count: *count })
+            })
+            .collect();
+        let map = map.ok_or(Errno::EPERM)?;
+        match file {
+            MapFile::Uid => self[target].uids = map,
+            MapFile::Gid => self[target].gids = map,
+        }
+        Ok(())
+    }
+
+    /// "One of the following two cases applies".
+    fn map_permitted(&self, target: UserId, parent: UserId, file: MapFile, lines: &[[u32; 3]], writer: &Cred) -> bool {
+        // Since Linux 5.12: whoever maps id 0 of the parent needs CAP_SETFCAP there.
+        if file == MapFile::Uid && lines.iter().any(|line| line[1] == 0) {
+            let allowed =
+                if writer.user == target { self[target].setfcap } else { self.capable(writer, parent, CAP_SETFCAP) };
+            if !allowed {
+                return false;
+            }
+        }
+        // Unprivileged: one line, one id, the writer's own, by the namespace's
+        // owner; for groups only after "deny" was written to setgroups.
+        if let [[_, outside, 1]] = lines
+            && self[target].owner == writer.uid.effective
+        {
+            let own = match file {
+                MapFile::Uid => to_kernel(&self[parent].uids, *outside) == Some(writer.uid.effective),
+                MapFile::Gid => {
+                    !self[target].setgroups && to_kernel(&self[parent].gids, *outside) == Some(writer.gid.effective)
+                }
+            };
+            if own {
+                return true;
+            }
+        }
+        // Privileged: CAP_SETUID or CAP_SETGID in the parent.
+        let number = if file == MapFile::Uid { cap::SETUID } else { cap::SETGID };
+        self.capable(writer, parent, number)
+    }
+
+    /// A write to `setgroups` (user_namespaces(7), "The /proc/pid/setgroups file").
+    pub(super) fn write_setgroups(&mut self, target: UserId, text: &[u8], writer: &Cred) -> Result<(), Errno> {
+        if !self.capable(writer, target, cap::SYS_ADMIN) {
+            return Err(Errno::EACCES);
+        }
+        let space = &mut self[target];
+        match text.trim_ascii_end() {
+            b"allow" if space.setgroups => Ok(()),
+            // "Once denied, cannot be allowed."
+            b"allow" => Err(Errno::EPERM),
+            // "Can be denied only before gid_map is written."
+            b"deny" if space.gids.is_empty() => {
+                space.setgroups = false;
+                Ok(())
+            }
+            b"deny" => Err(Errno::EPERM),
+            _ => Err(Errno::EINVAL),
+        }
+    }
+}
+
+/// "Each line: inside, outside, length", at most 340 lines, no overlap on
+/// either side, no length of 0.
+fn parse_map(text: &[u8]) -> Option<Vec<[u32; 3]>> {
+    let text = core::str::from_utf8(text).ok()?;
+    let mut lines: Vec<[u32; 3]> = Vec::new();
+    for line in text.lines() {
+        let numbers: Option<Vec<u32>> = line.split_ascii_whitespace().map(|word| word.parse().ok()).collect();
+        let [inside, outside, count] = *numbers?.as_slice() else { return None };
+        let fits = inside.checked_add(count).is_some() && outside.checked_add(count).is_some();
+        let apart = |a: u32, b: u32, other: u32| a + count <= b || b + other <= a;
+        if !fits
+            || count == 0
+            || !lines.iter().all(|[i, o, other]| apart(inside, *i, *other) && apart(outside, *o, *other))
+        {
+            return None;
+        }
+        lines.push([inside, outside, count]);
+    }
+    (1..=340).contains(&lines.len()).then_some(lines)
+}

@@ -1,0 +1,367 @@
+//! The vocabulary: everything that Skep may ask of a kernel.
+
+use core::ffi::CStr;
+use core::fmt;
+
+use crate::abi::{
+    CapabilitySet, MountAttrs, Namespaces, OpenFlags, Propagation, Resolve, Resource, Seals,
+    SeccompFlags, SecureBits, TreeFlags,
+};
+use crate::errno::Errno;
+use crate::wire::{Argument, Blob, Numbers, Reader, Secret, Strings, Writer};
+
+/// The number of a place that holds a descriptor or a result.
+///
+/// A plan names descriptors by slot, never by number, so that it means the
+/// same in every process.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(transparent)]
+pub struct Slot(pub u16);
+
+impl fmt::Display for Slot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "${}", self.0)
+    }
+}
+
+impl fmt::Debug for Slot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// What a path starts from.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum At {
+    /// The working directory (`AT_FDCWD`), or nothing for an absolute path.
+    Cwd,
+    /// The directory in a slot.
+    Slot(Slot),
+}
+
+/// What a descriptor must be, or the plan ends.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Proof {
+    /// It lies on a file system with this magic number (`fstatfs(2)`), and is
+    /// the file that was asked for, not one mounted over it.
+    FileSystem {
+        /// One of [`crate::abi::fs_magic`].
+        magic: u64,
+    },
+    /// It is the inode that was seen when the plan was made.
+    Inode {
+        /// `st_dev`, as the kernel's new encoding.
+        device: u64,
+        /// `st_ino`.
+        inode: u64,
+    },
+    /// It is a character device with this number.
+    CharDevice {
+        /// Major number.
+        major: u32,
+        /// Minor number.
+        minor: u32,
+    },
+    /// It is a regular file owned by uid 0 that nobody else may write.
+    OwnedByRoot,
+}
+
+macro_rules! vocabulary {
+    ($($(#[$meta:meta])* $name:ident = $text:literal { $($(#[$field_meta:meta])* $field:ident: $type:ty),* $(,)? })*) => {
+        /// One thing asked of a kernel: about one system call, with typed
+        /// arguments. Plain data; borrows its strings from the plan.
+        ///
+        /// Every variant is documented; its fields are named as in the man
+        /// page of the call.
+        #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+        #[allow(missing_docs, reason = "fields are named as in the man pages")]
+        #[non_exhaustive]
+        pub enum Op<'a> {
+            $($(#[$meta])* $name { $($(#[$field_meta])* $field: $type),* },)*
+        }
+
+        /// The kind of an [`Op`], without its arguments.
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+        #[allow(missing_docs, reason = "the docs are on the variants of Op")]
+        #[non_exhaustive]
+        #[repr(u8)]
+        pub enum OpKind { $($name),* }
+
+        impl OpKind {
+            /// Every kind of op.
+            pub const ALL: &'static [OpKind] = &[$(OpKind::$name),*];
+
+            /// The name, as plans print it.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $(OpKind::$name => $text),* }
+            }
+        }
+
+        impl<'a> Op<'a> {
+            /// The kind.
+            #[must_use]
+            pub const fn kind(&self) -> OpKind {
+                match self { $(Op::$name { .. } => OpKind::$name),* }
+            }
+
+            /// Appends the flat form.
+            #[allow(unused_variables, reason = "ops without arguments")]
+            pub fn write(&self, to: &mut dyn Writer) {
+                to.put(&[self.kind() as u8]);
+                match self { $(Op::$name { $($field),* } => { $($field.write(to);)* })* }
+            }
+
+            /// Reads one op; `None` when the bytes are not one.
+            #[allow(unused_variables, reason = "ops without arguments")]
+            #[inline(never)]
+            pub fn read(from: &mut Reader<'a>) -> Option<Self> {
+                let [kind] = *from.take(1)? else { return None };
+                $(if kind == OpKind::$name as u8 {
+                    return Some(Op::$name { $($field: Argument::read(from)?),* });
+                })*
+                None
+            }
+
+            /// Calls `visit` with the name and the printed form of every
+            /// argument, in order.
+            #[allow(unused_variables, reason = "ops without arguments")]
+            pub fn arguments(&self, visit: &mut dyn FnMut(&'static str, &dyn fmt::Display)) {
+                match self {
+                    $(Op::$name { $($field),* } => { $(visit(stringify!($field), &Shown($field));)* })*
+                }
+            }
+        }
+    };
+}
+
+struct Shown<'b, T>(&'b T);
+
+impl<'a, T: Argument<'a>> fmt::Display for Shown<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.show(f)
+    }
+}
+
+/// An op prints as its call: `move_mount(from=$4 dir=$2 path=proc)`.
+impl fmt::Display for Op<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}(", self.kind().name())?;
+        let (mut separator, mut result) = ("", Ok(()));
+        self.arguments(&mut |name, value| {
+            result = result.and_then(|()| write!(f, "{separator}{name}={value}"));
+            separator = " ";
+        });
+        result?;
+        f.write_str(")")
+    }
+}
+
+vocabulary! {
+    // Files.
+
+    /// `openat2(2)`. `O_CLOEXEC` and `O_NOCTTY` are always added.
+    OpenAt2 = "openat2" { dir: At, path: &'a CStr, flags: OpenFlags, mode: u32, resolve: Resolve, into: Slot }
+    /// `mkdirat(2)` of one component; an existing entry is kept when
+    /// `exist_ok`. The caller opens it without following a link afterwards.
+    Mkdir = "mkdirat" { dir: At, name: &'a CStr, mode: u32, exist_ok: bool }
+    /// `symlinkat(2)` of one component.
+    Symlink = "symlinkat" { target: &'a CStr, dir: At, name: &'a CStr }
+    /// Makes a file of one component that did not exist, with `content`
+    /// (`O_CREAT|O_EXCL|O_NOFOLLOW`). An existing one is an error, or kept
+    /// untouched when `exist_ok`.
+    Create = "create" { dir: At, name: &'a CStr, mode: u32, content: Blob<'a>, exist_ok: bool }
+    /// `mknodat(2)` of one component; `mode` holds the type.
+    Mknod = "mknodat" { dir: At, name: &'a CStr, mode: u32, major: u32, minor: u32 }
+    /// `unlinkat(2)`; something that is already gone is not an error. A
+    /// directory that is busy (a cgroup whose last process is just dying) is
+    /// tried again for up to a second.
+    Unlink = "unlinkat" { dir: At, path: &'a CStr, directory: bool }
+    /// Opens an existing file beneath a directory without following links or
+    /// crossing mounts, writes once, closes: id maps, sysctls, cgroup files.
+    Write = "write" { dir: At, path: &'a CStr, content: Blob<'a> }
+    /// As `Write`, with the decimal process id that a slot holds.
+    WritePid = "write_pid" { dir: At, path: &'a CStr, pid: Slot }
+    /// `fchownat(2)` on the descriptor itself.
+    Chown = "fchown" { file: Slot, uid: u32, gid: u32 }
+    /// Looks at a descriptor; ESTALE when it is not what it must be.
+    Prove = "prove" { file: Slot, proof: Proof }
+    /// `close(2)`.
+    Close = "close" { file: Slot }
+    /// `memfd_create(2)`, filled and sealed. `executable` asks for `MFD_EXEC`,
+    /// otherwise it is sealed against that, where the kernel knows either (6.3).
+    MemFd = "memfd_create" { name: &'a CStr, content: Blob<'a>, seals: Seals, executable: bool, into: Slot }
+    /// `pread64(2)` of one word, for a plan's progress.
+    Peek = "pread64" { file: Slot, offset: u64, into: Slot }
+    /// `F_OFD_SETLK` for writing, without waiting; EAGAIN when taken.
+    Lock = "lock" { file: Slot, start: u64, length: u64 }
+
+    // Mounts.
+
+    /// `open_tree(2)`.
+    OpenTree = "open_tree" { dir: At, path: &'a CStr, flags: TreeFlags, into: Slot }
+    /// `fsopen(2)`.
+    FsOpen = "fsopen" { kind: &'a CStr, into: Slot }
+    /// `fsconfig(2)`, `FSCONFIG_SET_STRING`. One value, byte for byte.
+    FsString = "fsconfig" { fs: Slot, key: &'a CStr, value: &'a CStr }
+    /// `fsconfig(2)`, `FSCONFIG_SET_FLAG`.
+    FsFlag = "fsconfig_flag" { fs: Slot, key: &'a CStr }
+    /// `fsconfig(2)`, `FSCONFIG_CMD_CREATE`.
+    FsCreate = "fsconfig_create" { fs: Slot }
+    /// `fsmount(2)`.
+    FsMount = "fsmount" { fs: Slot, attrs: MountAttrs, into: Slot }
+    /// `move_mount(2)` of a descriptor onto a descriptor or a path.
+    MoveMount = "move_mount" { from: Slot, dir: At, path: &'a CStr }
+    /// `mount_setattr(2)`; `userns` is the namespace that maps the ids when
+    /// `set` has `idmap`.
+    MountSetAttr = "mount_setattr" { dir: At, path: &'a CStr, flags: TreeFlags, set: MountAttrs, clear: MountAttrs, propagation: Propagation, userns: Option<Slot> }
+    /// `pivot_root(".", ".")` after the caller's `Fchdir`: the new root is the
+    /// working directory, the old one lies over it until `UmountOld`.
+    PivotRoot = "pivot_root" {}
+    /// `umount2(".", MNT_DETACH)` of the old root, right after `PivotRoot`.
+    UmountOld = "umount2" {}
+    /// `chdir(2)`; ELOOP when the result lies outside the root.
+    Chdir = "chdir" { path: &'a CStr }
+    /// `fchdir(2)`.
+    Fchdir = "fchdir" { dir: Slot }
+
+    // Processes and namespaces.
+
+    /// `clone3(2)` into namespaces, with a pidfd and into a cgroup, then
+    /// `execveat(2)` of `image` with the plan in `plan`: the two-stage start.
+    /// The descriptors in the slots that `keep` lists stay open in the child.
+    /// `ambient` raises all capabilities so that they survive that exec.
+    Spawn = "clone3" { namespaces: Namespaces, cgroup: Option<Slot>, image: Slot, plan: Slot, keep: Numbers<'a>, ambient: bool, pidfd: Slot, pid: Slot }
+    /// `fork(2)`: the child goes on with section *payload*, the parent with
+    /// section *init*. The slot holds 0 in the child, else the pid.
+    Fork = "fork" { pid: Slot }
+    /// `setns(2)`; EINVAL when the namespace is of another kind.
+    SetNs = "setns" { namespace: Slot, kind: Namespaces }
+    /// `unshare(2)`.
+    Unshare = "unshare" { namespaces: Namespaces }
+    /// Opens `/proc/PID` on a proved procfs and then proves by the pidfd that
+    /// the process is still the one that was meant.
+    OpenProcess = "open_process" { pid: Slot, pidfd: Slot, into: Slot }
+    /// Runs `newuidmap(1)` or `newgidmap(1)` from an opened and proved file,
+    /// with an empty environment: `map` is triples of inside, outside, count.
+    IdMapHelper = "idmap_helper" { program: Slot, pid: Slot, map: Numbers<'a> }
+    /// `pidfd_send_signal(2)`; a process that is already gone is no error.
+    PidfdSignal = "pidfd_send_signal" { process: Slot, signal: u8 }
+    /// `waitid(P_PIDFD, WEXITED)`, at most `timeout_ms` milliseconds
+    /// (ETIMEDOUT); the slot then holds a [`crate::kernel::WaitStatus`].
+    PidfdWait = "waitid" { process: Slot, timeout_ms: u32, into: Slot }
+
+    // Identity.
+
+    /// `setgroups(2)`.
+    SetGroups = "setgroups" { groups: Numbers<'a> }
+    /// `setresgid(2)`, all three.
+    SetResGid = "setresgid" { gid: u32 }
+    /// `setresuid(2)`, all three.
+    SetResUid = "setresuid" { uid: u32 }
+    /// `PR_CAPBSET_DROP` of every capability that is not in `keep`, by number,
+    /// up to the last one that the running kernel has.
+    DropBounding = "capbset_drop" { keep: CapabilitySet }
+    /// `capset(2)`: effective, permitted and inheritable in one call.
+    CapSet = "capset" { effective: CapabilitySet, permitted: CapabilitySet, inheritable: CapabilitySet }
+    /// `PR_CAP_AMBIENT_CLEAR_ALL`, then one `PR_CAP_AMBIENT_RAISE` for each.
+    AmbientSet = "cap_ambient" { capabilities: CapabilitySet }
+    /// `PR_SET_SECUREBITS`.
+    SetSecureBits = "securebits" { bits: SecureBits }
+    /// `PR_SET_NO_NEW_PRIVS`.
+    NoNewPrivs = "no_new_privs" {}
+    /// `PR_SET_DUMPABLE`.
+    Dumpable = "dumpable" { on: bool }
+    /// Reads ids, all five capability sets, securebits and no_new_privs back
+    /// from the kernel; EPERM when one differs from what was asked.
+    ProveCredentials = "prove_credentials" { uid: u32, gid: u32, effective: CapabilitySet, permitted: CapabilitySet, bounding: CapabilitySet, ambient: CapabilitySet, securebits: SecureBits, no_new_privs: bool }
+    /// `seccomp(SECCOMP_SET_MODE_FILTER)` with a classic BPF program.
+    Seccomp = "seccomp" { program: Blob<'a>, flags: SeccompFlags, listener: Option<Slot> }
+    /// `landlock_create_ruleset(2)`.
+    LandlockRuleset = "landlock_create_ruleset" { file_access: u64, net_access: u64, scoped: u64, into: Slot }
+    /// `landlock_add_rule(2)` for a directory or file.
+    LandlockPath = "landlock_add_path" { ruleset: Slot, parent: Slot, access: u64 }
+    /// `landlock_add_rule(2)` for a TCP port.
+    LandlockPort = "landlock_add_port" { ruleset: Slot, port: u16, access: u64 }
+    /// `landlock_restrict_self(2)`.
+    LandlockRestrict = "landlock_restrict_self" { ruleset: Slot }
+
+    // Inherited attributes.
+
+    /// `prlimit(2)` of the process itself.
+    SetLimit = "setrlimit" { resource: Resource, soft: u64, hard: u64 }
+    /// `sethostname(2)`.
+    HostName = "sethostname" { name: &'a CStr }
+    /// `setdomainname(2)`.
+    DomainName = "setdomainname" { name: &'a CStr }
+    /// `keyctl(KEYCTL_JOIN_SESSION_KEYRING)`: a new anonymous one.
+    SessionKeyring = "join_session_keyring" {}
+    /// `umask(2)`.
+    Umask = "umask" { mode: u32 }
+    /// `setsid(2)`.
+    SetSid = "setsid" {}
+    /// Every signal to its default disposition, none blocked.
+    ResetSignals = "reset_signals" {}
+    /// Every signal blocked.
+    BlockSignals = "block_signals" {}
+    /// `personality(2)`.
+    Personality = "personality" { persona: u32 }
+
+    // Descriptors.
+
+    /// Keeps the descriptors that are in slots, marks each close-on-exec, puts
+    /// it above 2, and closes all others.
+    Adopt = "adopt_descriptors" {}
+    /// `dup3(2)` onto a number that the payload sees.
+    Dup = "dup3" { file: Slot, number: u32 }
+    /// `close_range(2)` from `first` on.
+    CloseFrom = "close_range" { first: u32 }
+    /// `socketpair(AF_UNIX, SOCK_SEQPACKET)`.
+    SocketPair = "socketpair" { one: Slot, other: Slot }
+    /// `pipe2(2)`.
+    Pipe = "pipe2" { read: Slot, write: Slot }
+    /// `socket(2)`.
+    Socket = "socket" { family: u32, kind: u32, into: Slot }
+    /// `setsockopt(2)` of an `int`.
+    SocketOption = "setsockopt" { socket: Slot, level: u32, name: u32, value: u32 }
+    /// `bind(2)` to a path.
+    Bind = "bind" { socket: Slot, path: &'a CStr }
+    /// `SIOCSIFFLAGS`: brings an interface up.
+    LinkUp = "link_up" { socket: Slot, name: &'a CStr }
+    /// `signalfd4(2)` for every signal.
+    SignalFd = "signalfd4" { into: Slot }
+
+    // The conversation between the two sides.
+
+    /// Sends one byte: "go on".
+    Release = "release" { to: Slot }
+    /// Reports "the next call is the exec" (see [`crate::kernel::Report`]).
+    Announce = "announce" { to: Slot }
+    /// Waits for that byte; ECANCELED when the other side has gone.
+    Await = "await" { from: Slot }
+    /// Receives one report within `timeout_ms`: see [`crate::kernel::Report`].
+    Receive = "receive" { from: Slot, timeout_ms: u32, into: Slot }
+    /// Hands the watcher the ops that clear up after this process.
+    Entrust = "entrust" { watcher: Slot, id: u64, ops: Blob<'a> }
+    /// Hands the watcher a descriptor for `place`, a slot of those ops.
+    EntrustFile = "entrust_file" { watcher: Slot, id: u64, place: Slot, file: Slot }
+    /// Takes it back.
+    Dismiss = "dismiss" { watcher: Slot, id: u64 }
+
+    // Ends.
+
+    /// `execve(2)` of the first of `programs` that exists.
+    Exec = "execve" { programs: Strings<'a>, arguments: Strings<'a>, environment: Secret<'a> }
+    /// `execveat(2)` of a descriptor.
+    ExecAt = "execveat" { program: Slot, arguments: Strings<'a>, environment: Secret<'a> }
+    /// The stub init: reaps, forwards signals to `payload`, ends when it ends
+    /// or when the other side of `lifeline` does.
+    Reap = "reap" { payload: Slot, signals: Slot, lifeline: Slot }
+    /// The watcher: keeps what it is entrusted with until `socket` closes,
+    /// then runs it.
+    Watch = "watch" { socket: Slot }
+    /// `exit_group(2)`.
+    Exit = "exit" { status: u8 }
+    /// Fails with `errno`: stands in for an op under test.
+    Fail = "fail" { errno: Errno }
+}

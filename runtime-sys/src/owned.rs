@@ -1,0 +1,62 @@
+//! A table of slots that owns its descriptors.
+#![allow(unsafe_code)]
+
+use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd};
+
+use crate::kernel::{Cell, Slots};
+use crate::linux::close;
+use crate::op::Slot;
+
+/// The slots of the embedding process. Dropping the table closes every
+/// descriptor in it, so a start that ends early leaves none.
+#[derive(Debug, Default)]
+pub struct OwnedSlots {
+    cells: Vec<Cell>,
+}
+
+impl OwnedSlots {
+    /// A table of `count` empty slots.
+    #[must_use]
+    pub fn new(count: usize) -> Self {
+        Self { cells: vec![Cell::Empty; count] }
+    }
+
+    /// The table, for a kernel.
+    pub fn slots(&mut self) -> Slots<'_> {
+        Slots::new(&mut self.cells)
+    }
+
+    /// Puts a descriptor into a slot. A slot that does not exist closes it.
+    pub fn give(&mut self, slot: Slot, file: OwnedFd) {
+        if let Some(cell) = self.cells.get_mut(usize::from(slot.0)) {
+            let old = std::mem::replace(cell, Cell::Descriptor(file.into_raw_fd()));
+            if let Cell::Descriptor(number) = old {
+                close(number);
+            }
+        }
+    }
+
+    /// Takes the descriptor out of a slot.
+    pub fn take(&mut self, slot: Slot) -> Option<OwnedFd> {
+        let cell = self.cells.get_mut(usize::from(slot.0))?;
+        match *cell {
+            Cell::Descriptor(number) if number >= 0 => {
+                *cell = Cell::Empty;
+                // SAFETY: the descriptor was made by an op into this table or
+                // given to it; the cell that owned it is empty now.
+                Some(unsafe { OwnedFd::from_raw_fd(number) })
+            }
+            _ => None,
+        }
+    }
+}
+
+impl Drop for OwnedSlots {
+    fn drop(&mut self) {
+        for cell in &self.cells {
+            if let Cell::Descriptor(number) = *cell {
+                close(number);
+            }
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! System calls as registers: the only place where a value becomes one.
+//!
+//! No libc and no `errno`: the child of a shared-memory clone must not touch a
+//! thread-local, and stage B has none.
+#![allow(unsafe_code)]
+
+use crate::errno::Errno;
+
+macro_rules! numbers {
+    ($($name:ident = $x86:literal, $generic:literal;)*) => {
+        /// System-call numbers of this architecture.
+        #[allow(dead_code, reason = "stage B uses fewer than the library")]
+        pub(crate) mod nr {
+            $(
+                #[cfg(target_arch = "x86_64")]
+                pub(crate) const $name: usize = $x86;
+                #[cfg(target_arch = "aarch64")]
+                pub(crate) const $name: usize = $generic;
+            )*
+
+            /// For the test that compares this table with libc's.
+            #[cfg(test)]
+            pub(crate) const TABLE: &[(&str, usize)] = &[$((stringify!($name), $name),)*];
+        }
+    };
+}
+
+numbers! {
+    BIND = 49, 200;
+    CAPGET = 125, 90;
+    CAPSET = 126, 91;
+    CHDIR = 80, 49;
+    CLOCK_GETTIME = 228, 113;
+    CLONE = 56, 220;
+    CLONE3 = 435, 435;
+    CLOSE = 3, 57;
+    CLOSE_RANGE = 436, 436;
+    DUP3 = 292, 24;
+    EXECVE = 59, 221;
+    EXECVEAT = 322, 281;
+    EXIT = 60, 93;
+    EXIT_GROUP = 231, 94;
+    FACCESSAT2 = 439, 439;
+    FCHDIR = 81, 50;
+    FCHOWNAT = 260, 54;
+    FCNTL = 72, 25;
+    FSCONFIG = 431, 431;
+    FSMOUNT = 432, 432;
+    FSOPEN = 430, 430;
+    FSTAT = 5, 80;
+    FSTATFS = 138, 44;
+    GETCWD = 79, 17;
+    GETGROUPS = 115, 158;
+    GETPID = 39, 172;
+    GETPPID = 110, 173;
+    GETRESGID = 120, 150;
+    GETRESUID = 118, 148;
+    IOCTL = 16, 29;
+    KEYCTL = 250, 219;
+    KILL = 62, 129;
+    LANDLOCK_ADD_RULE = 445, 445;
+    LANDLOCK_CREATE_RULESET = 444, 444;
+    LANDLOCK_RESTRICT_SELF = 446, 446;
+    MEMFD_CREATE = 319, 279;
+    MKDIRAT = 258, 34;
+    MKNODAT = 259, 33;
+    MMAP = 9, 222;
+    MOUNT_SETATTR = 442, 442;
+    MOVE_MOUNT = 429, 429;
+    MUNMAP = 11, 215;
+    NANOSLEEP = 35, 101;
+    OPEN_TREE = 428, 428;
+    OPENAT2 = 437, 437;
+    PERSONALITY = 135, 92;
+    PIDFD_OPEN = 434, 434;
+    PIDFD_SEND_SIGNAL = 424, 424;
+    PIPE2 = 293, 59;
+    PIVOT_ROOT = 155, 41;
+    PPOLL = 271, 73;
+    PRCTL = 157, 167;
+    PREAD64 = 17, 67;
+    PRLIMIT64 = 302, 261;
+    PWRITE64 = 18, 68;
+    READ = 0, 63;
+    RECVFROM = 45, 207;
+    RECVMSG = 47, 212;
+    RT_SIGACTION = 13, 134;
+    RT_SIGPROCMASK = 14, 135;
+    RT_SIGTIMEDWAIT = 128, 137;
+    SECCOMP = 317, 277;
+    SENDMSG = 46, 211;
+    SENDTO = 44, 206;
+    SETDOMAINNAME = 171, 162;
+    SETGROUPS = 116, 159;
+    SETHOSTNAME = 170, 161;
+    SETNS = 308, 268;
+    SETRESGID = 119, 149;
+    SETRESUID = 117, 147;
+    SETSID = 112, 157;
+    SETSOCKOPT = 54, 208;
+    SIGNALFD4 = 289, 74;
+    SOCKET = 41, 198;
+    SOCKETPAIR = 53, 199;
+    STATX = 332, 291;
+    SYMLINKAT = 266, 36;
+    UMASK = 95, 166;
+    UMOUNT2 = 166, 39;
+    UNLINKAT = 263, 35;
+    UNSHARE = 272, 97;
+    WAIT4 = 61, 260;
+    WAITID = 247, 95;
+    WRITE = 1, 64;
+}
+
+/// Makes one system call with six argument words.
+///
+/// All six are always given: some calls (`prctl`) refuse rubbish in the
+/// words that they do not use.
+///
+/// # Safety
+///
+/// Every word that the call `number` takes for a pointer must be valid for
+/// what the call does with it, and the call must not break an invariant of
+/// this process (closing a descriptor that somebody owns, unmapping memory).
+#[inline(always)]
+pub(crate) unsafe fn syscall(number: usize, args: [usize; 6]) -> Result<usize, Errno> {
+    let [a, b, c, d, e, f] = args;
+    let result: usize;
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: the kernel's calling convention on x86_64: arguments in these
+    // registers, rcx and r11 clobbered, memory as the caller promised.
+    unsafe {
+        core::arch::asm!(
+            "syscall",
+            inlateout("rax") number => result,
+            in("rdi") a,
+            in("rsi") b,
+            in("rdx") c,
+            in("r10") d,
+            in("r8") e,
+            in("r9") f,
+            lateout("rcx") _,
+            lateout("r11") _,
+            options(nostack),
+        );
+    }
+    #[cfg(target_arch = "aarch64")]
+    // SAFETY: the kernel's calling convention on aarch64.
+    unsafe {
+        core::arch::asm!(
+            "svc 0",
+            in("x8") number,
+            inlateout("x0") a => result,
+            in("x1") b,
+            in("x2") c,
+            in("x3") d,
+            in("x4") e,
+            in("x5") f,
+            options(nostack),
+        );
+    }
+    outcome(result)
+}
+
+/// The kernel's way to say "failed": the last 4095 values are negated errnos.
+#[inline(always)]
+pub(crate) fn outcome(result: usize) -> Result<usize, Errno> {
+    let negated = result.wrapping_neg();
+    if negated.wrapping_sub(1) < 4095 { Err(Errno::from_raw(negated as u16)) } else { Ok(result) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn outcome_splits_results_from_errnos() {
+        assert_eq!(outcome(0), Ok(0));
+        assert_eq!(outcome(7), Ok(7));
+        assert_eq!(outcome(usize::MAX), Err(Errno::EPERM));
+        assert_eq!(outcome(4095_usize.wrapping_neg()), Err(Errno::from_raw(4095)));
+        assert_eq!(outcome(4096_usize.wrapping_neg()), Ok(4096_usize.wrapping_neg()));
+    }
+
+    #[test]
+    fn a_call_succeeds_and_one_fails() {
+        // SAFETY: getpid takes no argument; closing descriptor -1 closes nothing.
+        let (pid, closed) = unsafe {
+            (syscall(nr::GETPID, [0; 6]), syscall(nr::CLOSE, [usize::MAX, 0, 0, 0, 0, 0]))
+        };
+        assert_eq!(pid, Ok(std::process::id() as usize));
+        assert_eq!(closed, Err(Errno::EBADF));
+    }
+
+    #[test]
+    fn numbers_are_those_of_libc() {
+        let known = [
+            ("OPENAT2", libc::SYS_openat2),
+            ("CLONE3", libc::SYS_clone3),
+            ("MOUNT_SETATTR", libc::SYS_mount_setattr),
+            ("EXECVEAT", libc::SYS_execveat),
+            ("CAPSET", libc::SYS_capset),
+            ("SECCOMP", libc::SYS_seccomp),
+            ("CLOSE_RANGE", libc::SYS_close_range),
+            ("PIVOT_ROOT", libc::SYS_pivot_root),
+            ("PRCTL", libc::SYS_prctl),
+            ("PIDFD_SEND_SIGNAL", libc::SYS_pidfd_send_signal),
+        ];
+        for (name, number) in known {
+            let ours = nr::TABLE.iter().find(|row| row.0 == name).map(|row| row.1);
+            assert_eq!(ours, Some(number as usize), "{name}");
+        }
+    }
+}

@@ -1,0 +1,400 @@
+//! Stage A: from a thread of the embedder to stage B, without a copy of the
+//! embedder's memory.
+//!
+//! The child of `clone3(CLONE_VM|CLONE_VFORK)` runs in the embedder's memory
+//! while the spawning thread stands still. What it does there is not Rust: it
+//! is [`skep_stage_a`], a loop of some twenty instructions that makes the
+//! system calls of a table prepared beforehand, the last of which is the exec
+//! of stage B. So by construction it allocates nothing, takes no lock, touches
+//! no thread-local (libc's `errno` is one), runs no destructor and cannot
+//! unwind. `tests/stage.rs` disassembles it.
+//!
+//! * Nothing in the table can block, since the spawning thread cannot be
+//!   interrupted meanwhile.
+//! * Nothing in it changes ids: in shared memory that would make the embedder
+//!   non-dumpable for good.
+//! * `CLONE_VFORK` also keeps the kernel from choosing the embedder when a
+//!   memory limit of the container's cgroup is hit before the exec.
+//! * `CLONE_CLEAR_SIGHAND`: no handler of the embedder runs in the child.
+#![allow(unsafe_code)]
+
+use core::ffi::CStr;
+
+use crate::abi::{self, CapData, CapHeader, CloneArgs, Namespaces, TreeFlags, clone};
+use crate::errno::Errno;
+use crate::kernel::{Cell, Slots};
+use crate::linux::{Word, ask, cloneable, close, decimal, send};
+use crate::op::Slot;
+use crate::program::header;
+use crate::raw::{nr, outcome};
+use crate::wire::Numbers;
+
+#[cfg(target_arch = "x86_64")]
+core::arch::global_asm!(
+    // isize skep_stage_a(clone_args, size, table, count, verdict)
+    ".pushsection .text.skep_stage_a,\"ax\",@progbits",
+    ".hidden skep_stage_a",
+    ".globl skep_stage_a",
+    ".type skep_stage_a,@function",
+    "skep_stage_a:",
+    "push rbx",
+    "push r12",
+    "push r13",
+    "push r14",
+    "mov r12, rdx",
+    "mov r13, rcx",
+    "mov r14, r8",
+    "mov eax, {clone3}",
+    "syscall",
+    "test rax, rax",
+    "jz 2f",
+    // The parent, after the child's exec or end.
+    "pop r14",
+    "pop r13",
+    "pop r12",
+    "pop rbx",
+    "ret",
+    // The child, in the embedder's memory. Its stack pointer is its own, and
+    // it uses no stack.
+    "2:",
+    "xor ebx, ebx",
+    "3:",
+    "cmp rbx, r13",
+    "jae 4f",
+    "mov rax, [r12]",
+    "mov rdi, [r12 + 8]",
+    "mov rsi, [r12 + 16]",
+    "mov rdx, [r12 + 24]",
+    "mov r10, [r12 + 32]",
+    "mov r8, [r12 + 40]",
+    "mov r9, [r12 + 48]",
+    "syscall",
+    "cmp rax, -4096",
+    "ja 4f",
+    "add r12, 56",
+    "inc rbx",
+    "jmp 3b",
+    "4:",
+    "mov [r14], rbx",
+    "mov [r14 + 8], rax",
+    "mov edi, 127",
+    "mov eax, {exit_group}",
+    "syscall",
+    "ud2",
+    ".size skep_stage_a, . - skep_stage_a",
+    ".popsection",
+    clone3 = const nr::CLONE3,
+    exit_group = const nr::EXIT_GROUP,
+);
+
+#[cfg(target_arch = "aarch64")]
+core::arch::global_asm!(
+    ".pushsection .text.skep_stage_a,\"ax\",@progbits",
+    ".hidden skep_stage_a",
+    ".globl skep_stage_a",
+    ".type skep_stage_a,%function",
+    "skep_stage_a:",
+    "mov x9, x2",
+    "mov x10, x3",
+    "mov x11, x4",
+    "mov x8, #{clone3}",
+    "svc 0",
+    "cbz x0, 2f",
+    "ret",
+    "2:",
+    "mov x12, #0",
+    "3:",
+    "cmp x12, x10",
+    "b.hs 4f",
+    "ldr x8, [x9]",
+    "ldp x0, x1, [x9, #8]",
+    "ldp x2, x3, [x9, #24]",
+    "ldp x4, x5, [x9, #40]",
+    "svc 0",
+    "cmn x0, #4095",
+    "b.hs 4f",
+    "add x9, x9, #56",
+    "add x12, x12, #1",
+    "b 3b",
+    "4:",
+    "stp x12, x0, [x11]",
+    "mov x0, #127",
+    "mov x8, #{exit_group}",
+    "svc 0",
+    "brk #1",
+    ".size skep_stage_a, . - skep_stage_a",
+    ".popsection",
+    clone3 = const nr::CLONE3,
+    exit_group = const nr::EXIT_GROUP,
+);
+
+unsafe extern "C" {
+    fn skep_stage_a(
+        args: *const CloneArgs,
+        size: usize,
+        table: *const Call,
+        count: usize,
+        verdict: *mut Verdict,
+    ) -> isize;
+}
+
+/// One prepared system call: number and six words.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Call([usize; 7]);
+
+impl Call {
+    fn new<const N: usize>(number: usize, words: [Word<'_>; N]) -> Self {
+        let mut call = [0; 7];
+        call[0] = number;
+        call[1..].iter_mut().zip(words).for_each(|(place, word)| *place = word.0);
+        Self(call)
+    }
+}
+
+/// What the child leaves when a call of the table failed.
+#[repr(C)]
+struct Verdict {
+    index: usize,
+    result: usize,
+}
+
+/// What a start wants of stage A.
+pub(crate) struct Request<'a> {
+    pub(crate) namespaces: Namespaces,
+    pub(crate) cgroup: Option<Slot>,
+    pub(crate) image: Slot,
+    pub(crate) plan: Slot,
+    pub(crate) keep: Numbers<'a>,
+    pub(crate) ambient: bool,
+}
+
+/// A child that has executed stage B.
+pub(crate) struct Child {
+    pub(crate) pidfd: i32,
+    pub(crate) pid: u64,
+}
+
+/// Stage B, as the build script linked it: what a start puts into a sealed
+/// memfd for [`crate::Op::Spawn`].
+pub static STAGE_B: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/stage-b"));
+
+pub(crate) fn spawn(request: &Request<'_>, slots: &Slots<'_>) -> Result<Child, Errno> {
+    let plan = slots.descriptor(request.plan)?;
+    let kept: Vec<Slot> =
+        request.keep.iter().filter_map(|slot| u16::try_from(slot).ok().map(Slot)).collect();
+    hand_over(plan, &kept, slots)?;
+
+    // Everything below lives until this function returns, which is after the
+    // child's exec (CLONE_VFORK).
+    let mut digits = [0_u8; 20];
+    let mut number = [0_u8; 21];
+    let text = decimal(plan as u64, &mut digits);
+    number.iter_mut().zip(text).for_each(|(place, digit)| *place = *digit);
+    let number = CStr::from_bytes_until_nul(&number).map_err(|_| Errno::EINVAL)?;
+    let arguments = [c"skep-init".as_ptr(), number.as_ptr(), core::ptr::null()];
+    let environment = [core::ptr::null::<core::ffi::c_char>()];
+    let header = CapHeader { version: abi::CAP_VERSION, pid: 0 };
+    let last = last_capability();
+    let all = abi::CapabilitySet::up_to(last).0;
+    let (low, high) = (all as u32, (all >> 32) as u32);
+    let capabilities = CapData {
+        effective_low: low,
+        permitted_low: low,
+        inheritable_low: low,
+        effective_high: high,
+        permitted_high: high,
+        inheritable_high: high,
+    };
+
+    let mut table = Vec::with_capacity(kept.len() + 70);
+    for file in kept.iter().map(|slot| slots.descriptor(*slot)).chain([Ok(plan)]) {
+        // F_SETFD 0, in the child's own descriptor table.
+        table.push(Call::new(nr::FCNTL, [Word::descriptor(file?), Word::number(2), Word::NULL]));
+    }
+    if request.ambient {
+        table.push(Call::new(nr::CAPSET, [Word::of(&header), Word::of(&capabilities)]));
+        for capability in 0..=last {
+            // PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE
+            let words = [Word::number(47), Word::number(2), Word::number(u64::from(capability)), Word::NULL, Word::NULL];
+            table.push(Call::new(nr::PRCTL, words));
+        }
+    }
+    table.push(Call::new(
+        nr::EXECVEAT,
+        [
+            Word::descriptor(slots.descriptor(request.image)?),
+            Word::text(c""),
+            Word::of(&arguments),
+            Word::of(&environment),
+            Word::number(u64::from(TreeFlags::EMPTY_PATH.0)),
+        ],
+    ));
+    let cgroup = request.cgroup.map(|slot| slots.descriptor(slot)).transpose()?;
+    clone_and_run(cloneable(request.namespaces).0, cgroup, &table)
+}
+
+/// Clones with shared memory and runs the table in the child.
+fn clone_and_run(namespaces: u64, cgroup: Option<i32>, table: &[Call]) -> Result<Child, Errno> {
+    // Never touched by the child; the kernel wants a valid one.
+    let stack = [0_u128; 64];
+    let mut pidfd = -1_i32;
+    let mut args = CloneArgs {
+        flags: namespaces | clone::VM | clone::VFORK | clone::PIDFD | clone::CLEAR_SIGHAND,
+        pidfd: core::ptr::from_mut(&mut pidfd).expose_provenance() as u64,
+        exit_signal: u64::from(abi::signal::CHLD),
+        stack: stack.as_ptr().expose_provenance() as u64,
+        stack_size: size_of_val(&stack) as u64,
+        ..CloneArgs::default()
+    };
+    if let Some(cgroup) = cgroup {
+        args.flags |= clone::INTO_CGROUP;
+        args.cgroup = cgroup as u64;
+    }
+    let mut verdict = Verdict { index: 0, result: 0 };
+    // SAFETY: the three structures, the table and all that it points to
+    // outlive the call, and the call returns only when the child no longer
+    // uses this memory (CLONE_VFORK). The child touches nothing but the table
+    // (reading) and the verdict (writing).
+    let result = unsafe {
+        skep_stage_a(&raw const args, size_of::<CloneArgs>(), table.as_ptr(), table.len(), &raw mut verdict)
+    };
+    let pid = outcome(result as usize)? as u64;
+    match outcome(verdict.result) {
+        // The exec took place, and the verdict was never written.
+        Ok(_) if verdict.index == 0 => Ok(Child { pidfd, pid }),
+        failed => {
+            // P_PIDFD, WEXITED: reap what ended before its exec.
+            let words = [Word::number(3), Word::descriptor(pidfd), Word::NULL, Word::number(4), Word::NULL];
+            let _ = ask(nr::WAITID, words);
+            close(pidfd);
+            failed.and(Err(Errno::ECANCELED))
+        }
+    }
+}
+
+/// Writes the kept cells into the plan, at the place where stage B works.
+fn hand_over(plan: i32, kept: &[Slot], slots: &Slots<'_>) -> Result<(), Errno> {
+    let mut bytes = Vec::with_capacity(slots.cells().len() * Cell::SIZE);
+    for (index, cell) in slots.cells().iter().enumerate() {
+        let wanted = kept.iter().any(|slot| usize::from(slot.0) == index);
+        bytes.extend(if wanted { *cell } else { Cell::Empty }.to_bytes());
+    }
+    let length = Word::number(bytes.len() as u64);
+    let offset = Word::number(header::BYTES as u64);
+    match ask(nr::PWRITE64, [Word::descriptor(plan), Word::bytes(&bytes), length, offset])? {
+        written if written == bytes.len() => Ok(()),
+        _ => Err(Errno::EIO),
+    }
+}
+
+/// The last capability that the running kernel knows. Asked once: it cannot
+/// change, and forty calls a start can be saved.
+fn last_capability() -> u8 {
+    use core::sync::atomic::{AtomicU8, Ordering};
+    static LAST: AtomicU8 = AtomicU8::new(0);
+    match LAST.load(Ordering::Relaxed) {
+        0 => {
+            // PR_CAPBSET_READ: EINVAL beyond the last.
+            let known = |number: u8| {
+                let words = [Word::number(23), Word::number(u64::from(number)), Word::NULL, Word::NULL, Word::NULL];
+                ask(nr::PRCTL, words).is_ok()
+            };
+            let last = (1..64).take_while(|number| known(*number)).last().unwrap_or(0);
+            LAST.store(last, Ordering::Relaxed);
+            last
+        }
+        last => last,
+    }
+}
+
+/// Runs `newuidmap` or `newgidmap` to its end: absolute file, empty
+/// environment, `/` for a working directory, no descriptor of the embedder.
+pub(crate) fn idmap_helper(program: i32, pid: u64, map: Numbers<'_>) -> Result<(), Errno> {
+    let numbers = core::iter::once(pid).chain(map.iter().map(u64::from));
+    let texts: Vec<std::ffi::CString> =
+        numbers.filter_map(|number| std::ffi::CString::new(number.to_string()).ok()).collect();
+    let mut arguments = vec![c"idmap".as_ptr()];
+    arguments.extend(texts.iter().map(|text| text.as_ptr()));
+    arguments.push(core::ptr::null());
+    let arguments: &[_] = &arguments;
+    let environment = [core::ptr::null::<core::ffi::c_char>()];
+    let below = program.checked_sub(1).filter(|last| *last >= 0);
+    let mut table = vec![Call::new(nr::CHDIR, [Word::text(c"/")])];
+    table.extend(below.map(|last| Call::new(nr::CLOSE_RANGE, [Word::NULL, Word::descriptor(last), Word::NULL])));
+    table.push(Call::new(
+        nr::CLOSE_RANGE,
+        [Word::number(program as u64 + 1), Word::number(u64::from(u32::MAX)), Word::NULL],
+    ));
+    let list = arguments.as_ptr().expose_provenance() as u64;
+    table.push(Call::new(
+        nr::EXECVEAT,
+        [
+            Word::descriptor(program),
+            Word::text(c""),
+            Word::number(list),
+            Word::of(&environment),
+            Word::number(u64::from(TreeFlags::EMPTY_PATH.0)),
+        ],
+    ));
+    let child = clone_and_run(0, None, &table)?;
+    let mut cells = [Cell::Descriptor(child.pidfd), Cell::Empty];
+    let mut slots = Slots::new(&mut cells);
+    let wait = crate::op::Op::PidfdWait { process: Slot(0), timeout_ms: 10_000, into: Slot(1) };
+    let waited = crate::kernel::Kernel::call(&mut crate::linux::Linux::new(), &wait, &mut slots);
+    if waited == Err(Errno::ETIMEDOUT) {
+        let _ = crate::linux::signal(child.pidfd, abi::signal::KILL);
+    }
+    close(child.pidfd);
+    waited?;
+    match slots.value(Slot(1)).map(crate::kernel::WaitStatus::from_value)? {
+        crate::kernel::WaitStatus::Exited(0) => Ok(()),
+        _ => Err(Errno::EPERM),
+    }
+}
+
+/// Messages to the watcher: one byte of kind, the id, then the content.
+pub(crate) fn entrust(watcher: i32, id: u64, ops: &[u8]) -> Result<(), Errno> {
+    send(watcher, &message(b'e', id, ops))
+}
+
+pub(crate) fn dismiss(watcher: i32, id: u64) -> Result<(), Errno> {
+    send(watcher, &message(b'd', id, &[]))
+}
+
+fn message(kind: u8, id: u64, content: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![kind];
+    bytes.extend(id.to_le_bytes());
+    bytes.extend(content);
+    bytes
+}
+
+pub(crate) fn entrust_file(watcher: i32, id: u64, place: Slot, file: i32) -> Result<(), Errno> {
+    let bytes = message(b'f', id, &place.0.to_le_bytes());
+    let vector = [bytes.as_ptr().expose_provenance() as u64, bytes.len() as u64];
+    // cmsghdr: length 20, SOL_SOCKET, SCM_RIGHTS, one descriptor, padding.
+    let control = [20_u64, 1 | 1 << 32, u64::from(file as u32)];
+    let header = MessageHeader {
+        name: 0,
+        name_length: 0,
+        vector: Word::of(&vector).0,
+        vector_count: 1,
+        control: Word::of(&control).0,
+        control_length: size_of_val(&control),
+        flags: 0,
+    };
+    // MSG_NOSIGNAL
+    ask(nr::SENDMSG, [Word::descriptor(watcher), Word::of(&header), Word::number(0x4000)]).map(drop)
+}
+
+/// `struct msghdr`.
+#[repr(C)]
+struct MessageHeader {
+    name: usize,
+    name_length: usize,
+    vector: usize,
+    vector_count: usize,
+    control: usize,
+    control_length: usize,
+    flags: usize,
+}

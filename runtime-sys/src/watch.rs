@@ -1,0 +1,135 @@
+//! The watcher: clears up after an embedder that was killed.
+//!
+//! Part of stage B only. One process for each embedder that has containers
+//! alive; no thread, a few pages. It keeps, for each container, the ops that
+//! undo it and the descriptors that they need, until the embedder's socket
+//! closes. Then it runs them, with the one interpreter, and ends.
+#![allow(unsafe_code)]
+
+use crate::errno::Errno;
+use crate::kernel::{Cell, Slots};
+use crate::linux::{Linux, Word, ask, close, exit};
+use crate::program::{Section, run};
+use crate::raw::{nr, syscall};
+
+/// Slots that the ops of one container may use.
+pub(crate) const PLACES: usize = 4;
+const ENTRY: usize = 16 * 1024;
+const ENTRIES: usize = 16 * 1024;
+
+/// One container. Untouched entries of the table take no memory.
+#[repr(C)]
+struct Entry {
+    id: u64,
+    length: usize,
+    cells: [Cell; PLACES],
+    ops: [u8; ENTRY - 16 - PLACES * Cell::SIZE],
+}
+
+const _: () = assert!(size_of::<Entry>() == ENTRY);
+
+pub(crate) fn watch(socket: i32) -> Result<(), Errno> {
+    let size = Word::number((ENTRY * ENTRIES) as u64);
+    // PROT_READ|PROT_WRITE; MAP_PRIVATE|MAP_ANONYMOUS|MAP_NORESERVE
+    let words = [Word::NULL, size, Word::number(3), Word::number(0x4022), Word::descriptor(-1), Word::NULL];
+    let base = ask(nr::MMAP, words)?;
+    // SAFETY: a fresh private mapping of exactly this size, aligned to pages,
+    // never unmapped, borrowed here only. All-zero bytes are an `Entry`: ids,
+    // lengths and bytes are numbers, and tag 0 is `Cell::Empty`.
+    let table = unsafe {
+        core::slice::from_raw_parts_mut(core::ptr::with_exposed_provenance_mut::<Entry>(base), ENTRIES)
+    };
+    let mut message = [0_u8; ENTRY];
+    loop {
+        let (length, file) = match receive(socket, &mut message) {
+            Ok(received) => received,
+            Err(Errno::EINTR) => continue,
+            Err(_) => (0, None),
+        };
+        let Some(content) = message.get(..length).filter(|content| !content.is_empty()) else {
+            break;
+        };
+        take(table, content, file);
+    }
+    for entry in table.iter_mut().filter(|entry| entry.id != 0) {
+        undo(entry);
+    }
+    exit(0)
+}
+
+fn take(table: &mut [Entry], content: &[u8], file: Option<i32>) {
+    let Some((kind, rest)) = content.split_first() else { return };
+    let Some((id, rest)) = rest.split_first_chunk::<8>() else { return };
+    let id = u64::from_le_bytes(*id);
+    let wanted = if *kind == b'e' { 0 } else { id };
+    let entry = table.iter_mut().find(|entry| entry.id == wanted);
+    match (kind, entry, file) {
+        (b'e', Some(entry), _) => {
+            if let Some(place) = entry.ops.get_mut(..rest.len()) {
+                place.copy_from_slice(rest);
+                (entry.id, entry.length) = (id, rest.len());
+            }
+        }
+        (b'f', Some(entry), Some(file)) => {
+            let place = rest.first_chunk::<2>().map(|bytes| usize::from(u16::from_le_bytes(*bytes)));
+            match place.and_then(|place| entry.cells.get_mut(place)) {
+                Some(cell) => *cell = Cell::Descriptor(file),
+                None => close(file),
+            }
+        }
+        (b'd', Some(entry), _) => forget(entry),
+        (_, _, Some(file)) => close(file),
+        _ => {}
+    }
+}
+
+fn forget(entry: &mut Entry) {
+    for cell in &mut entry.cells {
+        if let Cell::Descriptor(file) = core::mem::take(cell) {
+            close(file);
+        }
+    }
+    (entry.id, entry.length) = (0, 0);
+}
+
+/// Runs the ops one by one: an undo that fails does not stop the next.
+fn undo(entry: &mut Entry) {
+    let Entry { length, cells, ops, .. } = entry;
+    let mut slots = Slots::new(cells);
+    let mut kernel = Linux::with(&mut [], [0; 2]);
+    let mut rest = ops.get(..*length).unwrap_or_default();
+    while !rest.is_empty() {
+        let mut reader = crate::wire::Reader::new(rest);
+        if crate::op::Op::read(&mut reader).is_none() {
+            return;
+        }
+        let one = rest.get(..rest.len().wrapping_sub(reader.rest().len())).unwrap_or_default();
+        let _ = run(&mut kernel, Section { first: 0, ops: one }, &mut slots, &mut |_| {});
+        rest = reader.rest();
+    }
+}
+
+/// One message, with the descriptor that came along.
+fn receive(socket: i32, message: &mut [u8; ENTRY]) -> Result<(usize, Option<i32>), Errno> {
+    let mut control = [0_u64; 4];
+    let length = message.len();
+    let vector = [message.as_mut_ptr().expose_provenance(), length];
+    // struct msghdr
+    let mut header = [
+        0,
+        0,
+        core::ptr::from_ref(&vector).expose_provenance(),
+        1,
+        control.as_mut_ptr().expose_provenance(),
+        size_of_val(&control),
+        0,
+    ];
+    // MSG_CMSG_CLOEXEC
+    let words = [socket as usize, core::ptr::from_mut(&mut header).expose_provenance(), 0x4000_0000, 0, 0, 0];
+    // SAFETY: the header points to a vector and a control buffer of the
+    // lengths it names; both outlive the call, nothing else borrows them.
+    let length = unsafe { syscall(nr::RECVMSG, words) }?;
+    // cmsg_len 20, SOL_SOCKET, SCM_RIGHTS
+    let file = (control[0] == 20 && control[1] == 1 | 1 << 32).then_some(control[2] as i32);
+    Ok((length, file))
+}

@@ -1,0 +1,269 @@
+//! Stage B: a static executable of a few KiB, without std and without libc.
+//!
+//! It runs the child's half of a plan with the interpreter's own source. It
+//! has one thread, allocates nothing, and cannot panic: the handler below
+//! calls a function that nobody defines, so a panic that could happen fails
+//! the link.
+#![no_std]
+#![no_main]
+#![deny(unsafe_op_in_unsafe_fn)]
+#![allow(dead_code, unreachable_pub, reason = "modules shared with the library")]
+
+#[path = "../src/abi.rs"]
+mod abi;
+#[path = "../src/errno.rs"]
+mod errno;
+#[path = "../src/init.rs"]
+mod init;
+#[path = "../src/kernel.rs"]
+mod kernel;
+#[path = "../src/linux.rs"]
+mod linux;
+#[path = "../src/op.rs"]
+mod op;
+#[path = "../src/program.rs"]
+mod program;
+#[path = "../src/raw.rs"]
+mod raw;
+#[path = "../src/watch.rs"]
+mod watch;
+#[path = "../src/wire.rs"]
+mod wire;
+
+use crate::errno::Errno;
+use crate::kernel::{Cell, Report, Slots};
+use crate::linux::{Linux, Word, ask, exit, report};
+use crate::op::Slot;
+use crate::program::{Child, Section, header, run_child};
+use crate::raw::nr;
+
+#[cfg(target_arch = "x86_64")]
+core::arch::global_asm!(
+    ".globl _start",
+    "_start:",
+    "xor ebp, ebp",
+    "mov rdi, rsp",
+    "and rsp, -16",
+    "call {stage}",
+    "ud2",
+    stage = sym stage,
+);
+
+#[cfg(target_arch = "aarch64")]
+core::arch::global_asm!(
+    ".globl _start",
+    "_start:",
+    "mov x29, #0",
+    "mov x30, #0",
+    "mov x0, sp",
+    "and sp, x0, #-16",
+    "bl {stage}",
+    "brk #1",
+    stage = sym stage,
+);
+
+/// Takes the stack as the kernel left it: argc, then argv.
+extern "C" fn stage(stack: *const usize) -> ! {
+    // SAFETY: the kernel puts argc and then argc pointers there (execve(2)).
+    let argument = unsafe { if *stack < 2 { 0 } else { *stack.add(2) } };
+    let Some(file) = descriptor(core::ptr::with_exposed_provenance(argument)) else { exit(125) };
+    let Ok((base, length)) = map(file) else { exit(125) };
+    // SAFETY: `map` made a mapping of `length` bytes at `base` that nobody
+    // else in this process knows of.
+    unsafe { interpret(base, length) }
+}
+
+/// The decimal number of the plan's descriptor.
+fn descriptor(text: *const u8) -> Option<i32> {
+    if text.is_null() {
+        return None;
+    }
+    let mut number = 0_i32;
+    for place in 0..10 {
+        // SAFETY: the argument ends in NUL, and the loop ends there.
+        match unsafe { *text.add(place) } {
+            0 => return (place > 0).then_some(number),
+            digit @ b'0'..=b'9' => {
+                number = number.checked_mul(10)?.checked_add(i32::from(digit.wrapping_sub(b'0')))?;
+            }
+            _ => return None,
+        }
+    }
+    None
+}
+
+/// Maps the plan, shared: the starting process reads the progress from it.
+fn map(file: i32) -> Result<(usize, usize), Errno> {
+    let mut words = [0_u64; 2];
+    ask(nr::PREAD64, [Word::descriptor(file), Word::of_mut(&mut words), Word::number(16), Word::NULL])?;
+    let length = words[1];
+    if words[0] != header::MAGIC || length < header::BYTES as u64 {
+        return Err(Errno::EBADMSG);
+    }
+    // PROT_READ|PROT_WRITE, MAP_SHARED
+    let base = ask(
+        nr::MMAP,
+        [Word::NULL, Word::number(length), Word::number(3), Word::number(1), Word::descriptor(file), Word::NULL],
+    )?;
+    linux::close(file);
+    Ok((base, length as usize))
+}
+
+/// # Safety
+///
+/// `base` must start a readable and writable mapping of `length` bytes, used
+/// by nobody else in this process.
+unsafe fn interpret(base: usize, length: usize) -> ! {
+    let start = core::ptr::with_exposed_provenance_mut::<u8>(base);
+    // SAFETY: at least the header is mapped (`map` checked it), and it is not
+    // borrowed mutably: progress is written through a pointer of its own.
+    let words = unsafe { core::ptr::read(start.cast::<[u64; header::WORDS]>()) };
+    let cells = words[header::CELLS] as usize;
+    let scratch = words[header::SCRATCH] as usize;
+    let data = header::BYTES
+        .checked_add(cells.saturating_mul(Cell::SIZE))
+        .and_then(|end| end.checked_add(scratch.saturating_mul(8)))
+        .filter(|end| *end <= length);
+    let Some(data) = data else { exit(125) };
+    // SAFETY: the three ranges lie inside the mapping (checked above) and do
+    // not overlap. The cells are written by the library as `Cell::to_bytes`
+    // gives them; the tags are checked before they are taken for an enum.
+    let (cells, scratch, ops) = unsafe {
+        let tags = start.add(header::BYTES).cast::<u64>();
+        for index in 0..cells {
+            if *tags.add(index.wrapping_mul(2)) > 2 {
+                exit(125);
+            }
+        }
+        (
+            core::slice::from_raw_parts_mut(tags.cast::<Cell>(), cells),
+            core::slice::from_raw_parts_mut(tags.add(cells.wrapping_mul(2)).cast::<usize>(), scratch),
+            core::slice::from_raw_parts(start.add(data), length.wrapping_sub(data)),
+        )
+    };
+    let section = |place: usize| {
+        let at = header::SECTIONS.wrapping_add(place.wrapping_mul(3));
+        let (first, offset, size) = (words.get(at)?, words.get(at.wrapping_add(1))?, words.get(at.wrapping_add(2))?);
+        let from = (*offset as usize).checked_sub(data)?;
+        let ops = ops.get(from..from.checked_add(*size as usize)?)?;
+        Some(Section { first: *first as u32, ops })
+    };
+    let (Some(enter), Some(payload), Some(init)) = (section(0), section(1), section(2)) else { exit(125) };
+    let child = Child { enter, payload, init };
+    let mut slots = Slots::new(cells);
+    let mut kernel = Linux::with(scratch, [base, length]);
+    // SAFETY: the progress word lies in the header, which no reference covers.
+    let progress = unsafe { start.cast::<u64>().add(header::PROGRESS) };
+    let ended = run_child(&mut kernel, &child, &mut slots, &mut |index| {
+        // SAFETY: as above; volatile, because another process reads it.
+        unsafe { progress.write_volatile(u64::from(index).wrapping_add(1)) }
+    });
+    if let Err(failure) = ended
+        && let Ok(socket) = slots.descriptor(Slot(words[header::REPORT] as u16))
+    {
+        let _ = report(socket, Report::Failed { op: failure.op, errno: failure.errno });
+    }
+    exit(1)
+}
+
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    unsafe extern "C" {
+        fn skep_stage_b_contains_a_panic() -> !;
+    }
+    // SAFETY: never linked, hence never called.
+    unsafe { skep_stage_b_contains_a_panic() }
+}
+
+/// The compiler may turn a loop into a call of one of these, and here is no
+/// libc that has them.
+mod memory {
+    /// # Safety
+    ///
+    /// As `memcpy(3)`.
+    #[unsafe(no_mangle)]
+    unsafe extern "C" fn memcpy(to: *mut u8, from: *const u8, count: usize) -> *mut u8 {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: the caller's ranges are valid and disjoint.
+        unsafe {
+            core::arch::asm!("rep movsb", inout("rcx") count => _, inout("rdi") to => _, inout("rsi") from => _, options(nostack, preserves_flags));
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        for index in 0..count {
+            // SAFETY: as above. Volatile, or this becomes a call of itself.
+            unsafe { to.add(index).write_volatile(from.add(index).read_volatile()) };
+        }
+        to
+    }
+
+    /// # Safety
+    ///
+    /// As `memmove(3)`.
+    #[unsafe(no_mangle)]
+    unsafe extern "C" fn memmove(to: *mut u8, from: *const u8, count: usize) -> *mut u8 {
+        if to.addr().wrapping_sub(from.addr()) >= count {
+            // SAFETY: copying forwards never overtakes what is still to be read.
+            return unsafe { memcpy(to, from, count) };
+        }
+        for index in (0..count).rev() {
+            // SAFETY: the caller's ranges are valid. Volatile as above.
+            unsafe { to.add(index).write_volatile(from.add(index).read_volatile()) };
+        }
+        to
+    }
+
+    /// # Safety
+    ///
+    /// As `memset(3)`.
+    #[unsafe(no_mangle)]
+    unsafe extern "C" fn memset(to: *mut u8, value: i32, count: usize) -> *mut u8 {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: the caller's range is valid.
+        unsafe {
+            core::arch::asm!("rep stosb", inout("rcx") count => _, inout("rdi") to => _, in("al") value as u8, options(nostack, preserves_flags));
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        for index in 0..count {
+            // SAFETY: as above.
+            unsafe { to.add(index).write_volatile(value as u8) };
+        }
+        to
+    }
+
+    /// # Safety
+    ///
+    /// As `memcmp(3)`.
+    #[unsafe(no_mangle)]
+    unsafe extern "C" fn memcmp(one: *const u8, other: *const u8, count: usize) -> i32 {
+        for index in 0..count {
+            // SAFETY: the caller's ranges are valid.
+            let (left, right) = unsafe { (one.add(index).read_volatile(), other.add(index).read_volatile()) };
+            if left != right {
+                return i32::from(left) - i32::from(right);
+            }
+        }
+        0
+    }
+
+    /// # Safety
+    ///
+    /// As `bcmp(3)`.
+    #[unsafe(no_mangle)]
+    unsafe extern "C" fn bcmp(one: *const u8, other: *const u8, count: usize) -> i32 {
+        // SAFETY: the caller's ranges are valid.
+        unsafe { memcmp(one, other, count) }
+    }
+
+    /// # Safety
+    ///
+    /// As `strlen(3)`.
+    #[unsafe(no_mangle)]
+    unsafe extern "C" fn strlen(text: *const u8) -> usize {
+        let mut length = 0;
+        // SAFETY: the caller's string ends in NUL.
+        while unsafe { text.add(length).read_volatile() } != 0 {
+            length += 1;
+        }
+        length
+    }
+}

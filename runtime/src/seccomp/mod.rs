@@ -1,0 +1,41 @@
+//! System-call filters: what a policy is, which ones are built in, and the program made of it.
+//!
+//! A [`Policy`] is plain data: an answer for each call, with conditions on its arguments. [`compile`]
+//! makes the [`Program`] that seccomp(2) takes, and [`Program::decide`] asks that program in
+//! a test. Nothing here does I/O; the program is installed by the child, as its last step
+//! before the exec.
+//!
+//! What a filter guarantees: the kernel refuses a call by its number and the values in its
+//! argument registers, for the process and all its descendants, for good, whatever they
+//! execute. What it doesn't: it cannot see memory that an argument points to, so `clone3`
+//! (flags in memory) is refused whole, and it cannot stop a kernel bug inside an allowed call.
+//!
+//! ```ignore
+//! let mut policy = seccomp::strict_default(Arch::NATIVE);
+//! policy.set("@keyring", Action::Allow);
+//! let program = seccomp::compile(&policy)?;
+//! assert_eq!(program.decide(&SeccompData::new(policy.arch, 0, [0; 6])), Action::Allow);
+//! ```
+//!
+//! Sources: seccomp(2), seccomp_unotify(2), the kernel's
+//! `Documentation/userspace-api/seccomp_filter.rst` and `include/uapi/linux/seccomp.h`.
+
+mod emit;
+mod groups;
+mod policy;
+mod profiles;
+mod program;
+mod simulate;
+mod table;
+#[cfg(test)]
+mod tests;
+
+pub use emit::compile;
+pub use groups::{GROUPS, Group, group};
+pub use policy::{
+    Action, Clause, Condition, EAFNOSUPPORT, ENOSYS, EPERM, EPROTONOSUPPORT, Policy, Rule, Test,
+    Width, X32_BIT,
+};
+pub use profiles::{nspawn_default, strict_default, stub_init};
+pub use program::{CompileError, Instruction, MAX_INSTRUCTIONS, Program, SeccompData};
+pub use table::{Arch, exists_somewhere};

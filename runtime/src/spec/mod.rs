@@ -1,0 +1,223 @@
+//! What a container shall be: plain, typed, serialisable data.
+//!
+//! A [`Spec`] says *what*, never *how*. Dialects ([`crate::dialect`]) and the
+//! builder ([`crate::Command`]) only fill it in; [`crate::compile`] turns it
+//! into a plan. It serialises with serde; an unknown field is an error.
+
+mod identity;
+mod mounts;
+mod name;
+mod namespaces;
+mod origin;
+mod resources;
+mod secret;
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use skep_sys::abi::signal;
+
+pub use identity::{Capabilities, Capability, CapabilityList, User};
+pub use mounts::{Bind, Mount, MountKind, Root, Tmpfs, Volatile};
+pub use name::{HostName, MachineName, NameError};
+pub use namespaces::{IdRange, Namespace, NamespaceChoice, Network, UserNamespace};
+pub use origin::{Origin, Origins};
+pub use resources::{CpuLimit, Limit, Limits, Resources, parse_bytes};
+pub use secret::Secret;
+
+/// How much a hardening item is wanted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Want {
+    /// The start fails where it cannot be had.
+    #[default]
+    Require,
+    /// Where it cannot be had, the report says so.
+    IfSupported,
+    /// Not wanted; the report says so.
+    Off,
+}
+
+/// Where defaults come from (`DESIGN` calls it a profile).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Profile {
+    /// Everything off that an ordinary program does not need.
+    #[default]
+    Strict,
+    /// As `systemd-nspawn`: what boots under it boots under this.
+    Nspawn,
+}
+
+/// Who is process 1.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Init {
+    /// A stub of a few KiB that reaps and forwards signals; the command is 2.
+    #[default]
+    Stub,
+    /// The command itself.
+    Payload,
+}
+
+/// When a container counts as ready.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Readiness {
+    /// As soon as the command has been executed.
+    #[default]
+    Exec,
+    /// When the payload sends `READY=1` to `$NOTIFY_SOCKET` (`sd_notify(3)`).
+    Notify,
+}
+
+/// What one of the three standard streams is inside.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Stream {
+    /// `/dev/null`.
+    #[default]
+    Null,
+    /// A pipe whose other end the [`crate::Container`] holds.
+    Piped,
+    /// A descriptor that the embedder gives, its own stream for instance. The
+    /// payload can open such a file again with other modes.
+    Given,
+}
+
+/// A container, as plain data.
+///
+/// The defaults are those of the profile `strict`: own namespaces of every
+/// kind but `time`, no capability, no new privileges, the default filter, a
+/// tmpfs root with the host's `/usr` read-only, an empty environment.
+///
+/// ```
+/// let spec: skep::Spec = serde_json::from_str(r#"{ "command": ["/usr/bin/id"] }"#)?;
+/// assert!(spec.no_new_privileges);
+/// # Ok::<(), serde_json::Error>(())
+/// ```
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[non_exhaustive]
+pub struct Spec {
+    /// Version of this format.
+    pub version: u32,
+    /// Where the defaults come from. Changing it after the fact changes only
+    /// what a plan adds by itself (mounts, filter), not the fields below.
+    pub profile: Profile,
+    /// The name; made up when absent.
+    pub machine: Option<MachineName>,
+    /// The root file system.
+    pub root: Root,
+    /// Binds and tmpfs, in any order; they are mounted parents first.
+    pub mounts: Vec<Mount>,
+    /// Paths that read as empty: a file or directory without permissions is
+    /// put over each. Applied after every mount.
+    pub masked: Vec<PathBuf>,
+    /// Paths that are made read-only, with everything below. After `mounts`.
+    pub read_only: Vec<PathBuf>,
+    /// Which namespaces are new.
+    pub namespaces: NamespaceChoice,
+    /// The user namespace and its id map.
+    pub user_namespace: UserNamespace,
+    /// The network.
+    pub network: Network,
+    /// Capabilities of the payload.
+    pub capabilities: Capabilities,
+    /// Whether an exec can never raise privileges (`PR_SET_NO_NEW_PRIVS`).
+    pub no_new_privileges: bool,
+    /// The system-call filter of the profile.
+    pub seccomp: Want,
+    /// A session keyring of its own.
+    pub keyring: Want,
+    /// Resource limits (`setrlimit(2)`) beside those of the profile.
+    pub limits: Limits,
+    /// Memory, processor and process limits (cgroups).
+    pub resources: Resources,
+    /// Who the payload is, inside.
+    pub user: User,
+    /// Supplementary groups, inside.
+    pub groups: Vec<u32>,
+    /// The file mode creation mask, such as 0o022.
+    pub umask: u32,
+    /// The working directory; absolute.
+    pub working_directory: PathBuf,
+    /// Variables beside the documented ones.
+    pub environment: BTreeMap<String, Secret>,
+    /// The hostname; the machine name when absent.
+    pub hostname: Option<HostName>,
+    /// Who is process 1.
+    pub init: Init,
+    /// Program and arguments. A program without a slash is looked up in the
+    /// container's `PATH`.
+    #[serde(with = "secret::words")]
+    pub command: Vec<OsString>,
+    /// When it counts as ready.
+    pub readiness: Readiness,
+    /// The signal of an orderly stop, by number.
+    pub kill_signal: u8,
+    /// Standard input, output and error.
+    pub stdio: [Stream; 3],
+    /// Where values came from, for messages.
+    #[serde(skip)]
+    pub origins: Origins,
+}
+
+impl Default for Spec {
+    fn default() -> Self {
+        Self {
+            version: 1,
+            profile: Profile::Strict,
+            machine: None,
+            root: Root::default(),
+            mounts: Vec::new(),
+            masked: Vec::new(),
+            read_only: Vec::new(),
+            namespaces: NamespaceChoice::default(),
+            user_namespace: UserNamespace::Auto,
+            network: Network::None,
+            capabilities: Capabilities::default(),
+            no_new_privileges: true,
+            seccomp: Want::Require,
+            keyring: Want::IfSupported,
+            limits: Limits::new(),
+            resources: Resources::default(),
+            user: User::default(),
+            groups: Vec::new(),
+            umask: 0o022,
+            working_directory: PathBuf::from("/"),
+            environment: BTreeMap::new(),
+            hostname: None,
+            init: Init::Stub,
+            command: Vec::new(),
+            readiness: Readiness::Exec,
+            kill_signal: signal::TERM,
+            stdio: [Stream::Null; 3],
+            origins: Origins::default(),
+        }
+    }
+}
+
+impl Spec {
+    /// The Spec of a profile before anybody has asked for anything.
+    #[must_use]
+    pub fn of(profile: Profile) -> Self {
+        let strict = Self::default();
+        match profile {
+            Profile::Strict => strict,
+            Profile::Nspawn => Self {
+                profile,
+                user_namespace: UserNamespace::Host,
+                network: Network::Host,
+                capabilities: Capabilities::nspawn(),
+                no_new_privileges: false,
+                init: Init::Payload,
+                root: Root { path: PathBuf::from("."), volatile: Volatile::No, ..Root::default() },
+                ..strict
+            },
+        }
+    }
+}
