@@ -115,7 +115,7 @@ errnos! {
     ENOPROTOOPT = 92, "protocol not available";
     EPROTONOSUPPORT = 93, "protocol not supported";
     ESOCKTNOSUPPORT = 94, "socket type not supported";
-    ENOTSUP = 95, "operation not supported";
+    EOPNOTSUPP = 95, "operation not supported";
     EPFNOSUPPORT = 96, "protocol family not supported";
     EAFNOSUPPORT = 97, "address family not supported by protocol";
     EADDRINUSE = 98, "address already in use";

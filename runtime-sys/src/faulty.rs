@@ -131,6 +131,8 @@ pub fn plausible(kind: OpKind) -> &'static [Errno] {
         OpKind::Close => &[E::EBADF],
         // memfd_create(2), fcntl(2)
         OpKind::MemFd => &[E::EINVAL, E::EMFILE, E::ENFILE, E::ENOMEM, E::EPERM, E::EACCES, E::ENOSPC],
+        // pread(2)
+        OpKind::Peek => &[E::EBADF, E::EINVAL, E::EIO, E::ENOMEM],
         // fcntl(2)
         OpKind::Lock => &[E::EAGAIN, E::EACCES, E::EBADF, E::EINVAL, E::ENOLCK, E::EINTR],
         // open_tree(2)

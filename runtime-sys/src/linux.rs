@@ -291,6 +291,16 @@ impl Kernel for Linux<'_> {
             Op::PivotRoot {} => done(ask(nr::PIVOT_ROOT, [Word::text(c"."), Word::text(c".")])),
             // MNT_DETACH
             Op::UmountOld {} => done(ask(nr::UMOUNT2, [Word::text(c"."), Word::number(2)])),
+            Op::ProveRoot {} => {
+                // STATX_MNT_ID, since Linux 5.8; stx_mnt_id follows the devices.
+                let mount = |path| {
+                    let mut stat = Statx { words: [0; 64] };
+                    let words = [Word::CWD, Word::text(path), Word::NULL, Word::number(0x1000), Word::of_mut(&mut stat)];
+                    ask(nr::STATX, words).map(|_| [stat.words[36], stat.words[37], stat.words[0] & 0x1000])
+                };
+                let (root, parent) = (mount(c"/")?, mount(c"/..")?);
+                if root == parent && root[2] != 0 { Ok(()) } else { Err(Errno::ESTALE) }
+            }
             Op::Chdir { path } => {
                 ask(nr::CHDIR, [Word::text(path)])?;
                 let mut name = [0_u8; 16];

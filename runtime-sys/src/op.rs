@@ -218,8 +218,13 @@ vocabulary! {
     /// `pivot_root(".", ".")` after the caller's `Fchdir`: the new root is the
     /// working directory, the old one lies over it until `UmountOld`.
     PivotRoot = "pivot_root" {}
-    /// `umount2(".", MNT_DETACH)` of the old root, right after `PivotRoot`.
+    /// `umount2(".", MNT_DETACH)` of the topmost mount over the working
+    /// directory: right after `PivotRoot` the old root, and before it what was
+    /// mounted over that.
     UmountOld = "umount2" {}
+    /// Proves that nothing lies over the root: `/` and `/..` are on the same
+    /// mount. ESTALE where an old root is still there.
+    ProveRoot = "prove_root" {}
     /// `chdir(2)`; ELOOP when the result lies outside the root.
     Chdir = "chdir" { path: &'a CStr }
     /// `fchdir(2)`.

@@ -67,10 +67,10 @@ extern "C" fn stage(stack: *const usize) -> ! {
     // SAFETY: the kernel puts argc and then argc pointers there (execve(2)).
     let argument = unsafe { if *stack < 2 { 0 } else { *stack.add(2) } };
     let Some(file) = descriptor(core::ptr::with_exposed_provenance(argument)) else { exit(125) };
-    let Ok((base, length)) = map(file) else { exit(125) };
-    // SAFETY: `map` made a mapping of `length` bytes at `base` that nobody
-    // else in this process knows of.
-    unsafe { interpret(base, length) }
+    let Ok(mapped) = map(file) else { exit(125) };
+    // SAFETY: `map` made the two mappings, and nobody else in this process
+    // knows of them.
+    unsafe { interpret(&mapped) }
 }
 
 /// The decimal number of the plan's descriptor.
@@ -92,28 +92,41 @@ fn descriptor(text: *const u8) -> Option<i32> {
     None
 }
 
-/// Maps the plan, shared: the starting process reads the progress from it.
-fn map(file: i32) -> Result<(usize, usize), Errno> {
+struct Mapped {
+    /// The plan, private: after the fork each side has its own slots.
+    base: usize,
+    length: usize,
+    /// Its first page once more, shared: the starting process reads the
+    /// progress from it.
+    shared: usize,
+}
+
+const PAGE: u64 = 4096;
+
+fn map(file: i32) -> Result<Mapped, Errno> {
     let mut words = [0_u64; 2];
     ask(nr::PREAD64, [Word::descriptor(file), Word::of_mut(&mut words), Word::number(16), Word::NULL])?;
     let length = words[1];
     if words[0] != header::MAGIC || length < header::BYTES as u64 {
         return Err(Errno::EBADMSG);
     }
-    // PROT_READ|PROT_WRITE, MAP_SHARED
-    let base = ask(
-        nr::MMAP,
-        [Word::NULL, Word::number(length), Word::number(3), Word::number(1), Word::descriptor(file), Word::NULL],
-    )?;
+    let map = |length: u64, kind: u64| {
+        // PROT_READ|PROT_WRITE
+        let words = [Word::NULL, Word::number(length), Word::number(3), Word::number(kind), Word::descriptor(file), Word::NULL];
+        ask(nr::MMAP, words)
+    };
+    // MAP_PRIVATE, MAP_SHARED
+    let (base, shared) = (map(length, 2)?, map(PAGE, 1)?);
     linux::close(file);
-    Ok((base, length as usize))
+    Ok(Mapped { base, length: length as usize, shared })
 }
 
 /// # Safety
 ///
-/// `base` must start a readable and writable mapping of `length` bytes, used
-/// by nobody else in this process.
-unsafe fn interpret(base: usize, length: usize) -> ! {
+/// The mappings must be readable, writable, as long as they say, and used by
+/// nobody else in this process.
+unsafe fn interpret(mapped: &Mapped) -> ! {
+    let Mapped { base, length, shared } = *mapped;
     let start = core::ptr::with_exposed_provenance_mut::<u8>(base);
     // SAFETY: at least the header is mapped (`map` checked it), and it is not
     // borrowed mutably: progress is written through a pointer of its own.
@@ -152,8 +165,9 @@ unsafe fn interpret(base: usize, length: usize) -> ! {
     let child = Child { enter, payload, init };
     let mut slots = Slots::new(cells);
     let mut kernel = Linux::with(scratch, [base, length]);
-    // SAFETY: the progress word lies in the header, which no reference covers.
-    let progress = unsafe { start.cast::<u64>().add(header::PROGRESS) };
+    // SAFETY: the progress word lies in the first page, and no reference to
+    // the shared mapping of it exists.
+    let progress = unsafe { core::ptr::with_exposed_provenance_mut::<u64>(shared).add(header::PROGRESS) };
     let ended = run_child(&mut kernel, &child, &mut slots, &mut |index| {
         // SAFETY: as above; volatile, because another process reads it.
         unsafe { progress.write_volatile(u64::from(index).wrapping_add(1)) }

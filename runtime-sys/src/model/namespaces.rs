@@ -117,13 +117,6 @@ pub(super) struct Membership {
 }
 
 impl Membership {
-    pub(super) fn all(&self) -> [SpaceId; 9] {
-        [
-            self.mount, self.uts, self.ipc, self.network, self.cgroup, self.pid, self.pid_for_children, self.time,
-            self.time_for_children,
-        ]
-    }
-
     pub(super) fn of(&self, kind: Namespaces) -> Option<SpaceId> {
         Some(match kind {
             Namespaces::MOUNT => self.mount,
@@ -431,4 +424,232 @@ fn parse_map(text: &[u8]) -> Option<Vec<[u32; 3]>> {
         lines.push([inside, outside, count]);
     }
     (1..=340).contains(&lines.len()).then_some(lines)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::stand::{ALL, PID, PROCESS, Stand};
+    use super::*;
+    use crate::op::{At, Op, Slot};
+    use crate::program::Actor;
+    use crate::wire::{Blob, Numbers};
+
+    fn numbers(values: &[u32]) -> Vec<u8> {
+        values.iter().flat_map(|value| value.to_le_bytes()).collect()
+    }
+
+    fn map<'a>(path: &'a core::ffi::CStr, content: &'a str) -> Op<'a> {
+        Op::Write { dir: At::Slot(PROCESS), path, content: Blob(content.as_bytes()) }
+    }
+
+    #[test]
+    fn a_namespace_needs_sys_admin_or_a_user_namespace_in_the_same_call() {
+        for (kind, name) in Namespaces::NAMES {
+            let alone = if *kind == Namespaces::USER { Ok(()) } else { Err(Errno::EPERM) };
+            assert_eq!(Stand::user().ask(Op::Unshare { namespaces: *kind }), alone, "{name}");
+            assert_eq!(Stand::user().ask(Op::Unshare { namespaces: kind.with(Namespaces::USER) }), Ok(()), "{name}");
+            assert_eq!(Stand::root().ask(Op::Unshare { namespaces: *kind }), Ok(()), "{name}");
+        }
+        assert_eq!(Stand::user().spawn(Namespaces::UTS, false, None), Err(Errno::EPERM));
+        assert_eq!(Stand::user().spawn(ALL, false, None), Ok(()));
+        Stand::root().no(Op::Unshare { namespaces: Namespaces(1) }, Errno::EINVAL);
+    }
+
+    #[test]
+    fn a_refused_unshare_changes_nothing() {
+        let mut stand = Stand::on(Model::as_user(1000).file("/x", ""));
+        let before = stand.credentials(Actor::Host);
+        stand.no(Op::Unshare { namespaces: Namespaces::MOUNT }, Errno::EPERM);
+        assert_eq!(stand.credentials(Actor::Host), before);
+    }
+
+    /// What the exec of stage B leaves: everything with ambient capabilities,
+    /// nothing where the uid is not that of root.
+    #[test]
+    fn capabilities_survive_the_start_only_as_ambient() {
+        for (uid, ambient, held) in [(0, true, true), (0, false, false), (1000, true, true), (1000, false, false)] {
+            let mut stand = Stand::on(Model::as_user(uid));
+            stand.spawn(ALL, ambient, None).unwrap();
+            let seen = stand.credentials(Actor::Child);
+            let expected = if held { CapabilitySet::up_to(40) } else { CapabilitySet::EMPTY };
+            assert_eq!((seen.permitted, seen.effective), (expected, expected), "uid {uid}, ambient {ambient}");
+            assert_eq!(seen.uid.real, 65534);
+            assert!(seen.dumpable);
+        }
+        // Without a user namespace uid 0 stays uid 0.
+        let mut stand = Stand::root();
+        stand.spawn(Namespaces::MOUNT, false, None).unwrap();
+        assert_eq!(stand.credentials(Actor::Child).effective, CapabilitySet::up_to(40));
+        // And an ordinary user cannot raise what it does not have.
+        assert_eq!(Stand::user().spawn(Namespaces::NONE, true, None), Err(Errno::EPERM));
+    }
+
+    #[test]
+    fn maps_are_written_once() {
+        let mut stand = Stand::root();
+        stand.spawn(ALL, true, None).unwrap();
+        stand.ok(map(c"uid_map", "0 100000 65536"));
+        stand.no(map(c"uid_map", "0 100000 65536"), Errno::EPERM);
+        stand.ok(map(c"gid_map", "0 100000 1\n1 5 1\n"));
+        assert_eq!(stand.credentials(Actor::Child).uid.real, 65534, "0 of the host is not mapped");
+    }
+
+    #[test]
+    fn malformed_maps_are_refused() {
+        let many = (0..341).map(|line| format!("{line} {line} 1\n")).collect::<String>();
+        for text in ["", "0 0", "0 0 0", "0 0 1 1", "a b c", "0 1 10\n5 100 1", "0 1 10\n20 5 1", "4294967295 0 1", &many] {
+            let mut stand = Stand::root();
+            stand.spawn(ALL, true, None).unwrap();
+            stand.no(map(c"uid_map", text), Errno::EINVAL);
+        }
+    }
+
+    #[test]
+    fn an_ordinary_user_maps_itself_and_nothing_else() {
+        for (path, text, result) in [
+            (c"uid_map", "0 1000 1", Ok(())),
+            (c"uid_map", "7 1000 1", Ok(())),
+            (c"uid_map", "0 1001 1", Err(Errno::EPERM)),
+            (c"uid_map", "0 1000 2", Err(Errno::EPERM)),
+            (c"uid_map", "0 1000 1\n1 1001 1", Err(Errno::EPERM)),
+            (c"gid_map", "0 1000 1", Err(Errno::EPERM)),
+        ] {
+            let mut stand = Stand::user();
+            stand.spawn(ALL, true, None).unwrap();
+            assert_eq!(stand.ask(map(path, text)), result, "{path:?} {text}");
+        }
+        let mut stand = Stand::user();
+        stand.spawn(ALL, true, None).unwrap();
+        stand.ok(map(c"setgroups", "deny"));
+        stand.no(map(c"setgroups", "allow"), Errno::EPERM);
+        stand.ok(map(c"gid_map", "0 1000 1"));
+        stand.no(map(c"setgroups", "deny"), Errno::EPERM);
+    }
+
+    #[test]
+    fn setgroups_cannot_be_denied_after_the_map() {
+        let mut stand = Stand::root();
+        stand.spawn(ALL, true, None).unwrap();
+        stand.no(map(c"setgroups", "maybe"), Errno::EINVAL);
+        stand.ok(map(c"setgroups", "allow"));
+        stand.ok(map(c"gid_map", "0 100000 65536"));
+        stand.no(map(c"setgroups", "deny"), Errno::EPERM);
+    }
+
+    /// A process that is not dumpable belongs to root: its own user cannot
+    /// write its maps any more.
+    #[test]
+    fn maps_of_a_process_that_is_not_dumpable_belong_to_root() {
+        for (uid, result) in [(1000, Err(Errno::EACCES)), (0, Ok(()))] {
+            let mut stand = Stand::on(Model::as_user(uid));
+            stand.spawn(ALL, true, None).unwrap();
+            stand.play(Actor::Child);
+            stand.ok(Op::Dumpable { on: false });
+            stand.play(Actor::Host);
+            assert_eq!(stand.ask(map(c"uid_map", &format!("0 {uid} 1"))), result);
+        }
+    }
+
+    #[test]
+    fn the_helpers_map_what_is_granted() {
+        let helpers = [(c"/usr/bin/newuidmap", Slot(10)), (c"/usr/bin/newgidmap", Slot(11))];
+        for (values, result) in [
+            (vec![0, 1000, 1, 1, 100_000, 65_536], Ok(())),
+            (vec![0, 100_000, 65_536], Ok(())),
+            (vec![0, 100_000, 65_537], Err(Errno::EPERM)),
+            (vec![0, 0, 1], Err(Errno::EPERM)),
+            (vec![0, 1000], Err(Errno::EPERM)),
+        ] {
+            let mut stand = Stand::user();
+            stand.spawn(ALL, true, None).unwrap();
+            let map = numbers(&values);
+            for (path, program) in helpers {
+                stand.open(path, program);
+                let op = Op::IdMapHelper { program, pid: PID, map: Numbers::new(&map).unwrap() };
+                assert_eq!(stand.ask(op), result, "{values:?}");
+            }
+        }
+        // With no_new_privs the set-user-id bit does nothing.
+        let mut stand = Stand::user();
+        stand.spawn(ALL, true, None).unwrap();
+        stand.ok(Op::NoNewPrivs {});
+        stand.open(helpers[0].0, Slot(10));
+        let map = numbers(&[0, 100_000, 65_536]);
+        stand.no(Op::IdMapHelper { program: Slot(10), pid: PID, map: Numbers::new(&map).unwrap() }, Errno::EPERM);
+    }
+
+    #[test]
+    fn a_helper_that_maps_groups_keeps_setgroups_only_for_granted_ranges() {
+        for (values, allowed) in [(vec![0, 1000, 1], false), (vec![0, 100_000, 10], true)] {
+            let mut stand = Stand::user();
+            stand.spawn(ALL, true, None).unwrap();
+            stand.open(c"/usr/bin/newgidmap", Slot(10));
+            let map = numbers(&values);
+            stand.ok(Op::IdMapHelper { program: Slot(10), pid: PID, map: Numbers::new(&map).unwrap() });
+            stand.play(Actor::Child);
+            let groups = Op::SetGroups { groups: Numbers::new(b"").unwrap() };
+            assert_eq!(stand.ask(groups).is_ok(), allowed);
+        }
+    }
+
+    #[test]
+    fn user_namespaces_end_where_the_limit_says() {
+        let mut stand = Stand::root().contained();
+        stand.ok(Op::OpenAt2 {
+            dir: At::Cwd,
+            path: c"/proc/sys/user",
+            flags: crate::abi::OpenFlags::PATH,
+            mode: 0,
+            resolve: crate::abi::Resolve::NONE,
+            into: Slot(10),
+        });
+        stand.ok(Op::Write { dir: At::Slot(Slot(10)), path: c"max_user_namespaces", content: Blob(b"0") });
+        stand.no(Op::Unshare { namespaces: Namespaces::USER }, Errno::ENOSPC);
+        assert!(!stand.model.host_changes().iter().any(|change| change.contains("sysctl")), "its own limit");
+    }
+
+    #[test]
+    fn setns_needs_capabilities_on_both_sides_and_the_right_kind() {
+        let mut stand = Stand::root();
+        stand.spawn(ALL, true, None).unwrap();
+        let open = |path, into| Op::OpenAt2 {
+            dir: At::Slot(PROCESS),
+            path,
+            flags: Default::default(),
+            mode: 0,
+            resolve: Default::default(),
+            into,
+        };
+        stand.ok(open(c"ns/uts", Slot(10)));
+        stand.ok(open(c"ns/user", Slot(11)));
+        stand.no(Op::SetNs { namespace: Slot(10), kind: Namespaces::USER }, Errno::EINVAL);
+        stand.no(Op::SetNs { namespace: PROCESS, kind: Namespaces::UTS }, Errno::EINVAL);
+        stand.ok(Op::SetNs { namespace: Slot(10), kind: Namespaces::UTS });
+        let uts = |stand: &Stand, actor| stand.model.process(actor).unwrap().namespace(Namespaces::UTS);
+        assert_eq!(uts(&stand, Actor::Host), uts(&stand, Actor::Child));
+        stand.ok(Op::SetNs { namespace: Slot(11), kind: Namespaces::USER });
+        stand.no(Op::SetNs { namespace: Slot(11), kind: Namespaces::USER }, Errno::EINVAL);
+        // In there, nothing of the host can be joined.
+        stand.ok(Op::OpenAt2 {
+            dir: At::Cwd,
+            path: c"/proc/self/ns/uts",
+            flags: Default::default(),
+            mode: 0,
+            resolve: Default::default(),
+            into: Slot(12),
+        });
+        stand.ok(Op::SetNs { namespace: Slot(12), kind: Namespaces::UTS });
+    }
+
+    #[test]
+    fn a_pidfd_joins_all_namespaces_at_once() {
+        let mut stand = Stand::user();
+        stand.spawn(ALL, true, None).unwrap();
+        let kinds = Namespaces::USER.with(Namespaces::MOUNT).with(Namespaces::UTS);
+        stand.ok(Op::SetNs { namespace: super::super::stand::PIDFD, kind: kinds });
+        for kind in [Namespaces::USER, Namespaces::MOUNT, Namespaces::UTS] {
+            let of = |actor| stand.model.process(actor).unwrap().namespace(kind);
+            assert_eq!(of(Actor::Host), of(Actor::Child), "{kind}");
+        }
+    }
 }

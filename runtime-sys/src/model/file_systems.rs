@@ -1,0 +1,456 @@
+//! Types of file systems, and the making of one: `fsopen`, `fsconfig`,
+//! `fsmount`.
+//!
+//! Sources: user_namespaces(7), "Privileged operations"; filesystems(5);
+//! overlayfs documentation; `fs/fsopen.c` and `fs/namespace.c`.
+
+use crate::abi::{MountAttrs, cap, fs_magic};
+use crate::errno::Errno;
+
+use super::descriptors::{Access, Handle, Object};
+use super::files::{InodeId, Node};
+use super::mounting::check_attrs;
+use super::mounts::{Mount, MountId, Within};
+use super::namespaces::Content;
+use super::{FileId, Model, SpaceId, UserId, id};
+
+id! {
+    /// A file system instance ("superblock").
+    FsId
+}
+
+/// A type of file system.
+#[derive(Debug)]
+pub(super) struct FsKind {
+    pub(super) name: &'static str,
+    pub(super) magic: u64,
+    /// Can be mounted by the root of a user namespace (`FS_USERNS_MOUNT`).
+    userns: bool,
+    /// Must be visible already for that (`SB_I_USERNS_VISIBLE`).
+    visible: bool,
+    /// Can be id-mapped (`FS_ALLOW_IDMAP`).
+    pub(super) idmap: bool,
+    parameters: &'static [&'static str],
+}
+
+const fn kind(name: &'static str, magic: u64) -> FsKind {
+    FsKind { name, magic, userns: true, visible: false, idmap: false, parameters: &[] }
+}
+
+/// Every type that the model has.
+static KINDS: &[FsKind] = &[
+    FsKind { userns: false, idmap: true, ..kind("ext4", 0xef53) },
+    FsKind {
+        idmap: true,
+        parameters: &["size", "nr_blocks", "nr_inodes", "mode", "uid", "gid", "huge", "mpol", "inode64", "inode32", "noswap"],
+        ..kind("tmpfs", fs_magic::TMPFS)
+    },
+    FsKind { visible: true, parameters: &["hidepid", "subset", "gid", "pidns"], ..kind("proc", fs_magic::PROC) },
+    FsKind { visible: true, ..kind("sysfs", fs_magic::SYSFS) },
+    FsKind { parameters: &["newinstance", "ptmxmode", "mode", "uid", "gid", "max"], ..kind("devpts", fs_magic::DEVPTS) },
+    kind("mqueue", fs_magic::MQUEUE),
+    FsKind {
+        parameters: &["nsdelegate", "favordynmods", "memory_localevents", "memory_recursiveprot", "pids_localevents"],
+        ..kind("cgroup2", fs_magic::CGROUP2)
+    },
+    FsKind {
+        idmap: true,
+        parameters: &[
+            "lowerdir", "lowerdir+", "datadir+", "upperdir", "workdir", "userxattr", "volatile", "metacopy",
+            "redirect_dir", "index", "xino", "nfs_export", "uuid", "verity",
+        ],
+        ..kind("overlay", fs_magic::OVERLAY)
+    },
+    FsKind { userns: false, ..kind("devtmpfs", fs_magic::TMPFS) },
+    FsKind { parameters: &["mode"], ..kind("ramfs", 0x8584_58f6) },
+    FsKind { userns: false, ..kind("rootfs", 0x8584_58f6) },
+];
+
+/// `source`, and the flags of every superblock (fsconfig(2)).
+const COMMON: &[&str] = &["source", "ro", "rw", "sync", "async", "dirsync", "lazytime", "nolazytime", "mand", "nomand"];
+
+pub(super) fn fs_kind(name: &str) -> Option<&'static FsKind> {
+    KINDS.iter().find(|kind| kind.name == name)
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct FileSystem {
+    pub(super) kind: &'static FsKind,
+    /// The user namespace that it was mounted in.
+    pub(super) user: UserId,
+    pub(super) root: InodeId,
+    pub(super) source: String,
+    pub(super) read_only: bool,
+    /// The namespace that it shows: of procfs its pid namespace.
+    pub(super) space: Option<SpaceId>,
+}
+
+/// A file system in the making (fsopen(2)).
+#[derive(Clone, Debug)]
+pub(super) struct FsContext {
+    kind: &'static FsKind,
+    user: UserId,
+    space: Option<SpaceId>,
+    parameters: Vec<(String, String)>,
+    phase: Phase,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Phase {
+    Parameters,
+    Created(FsId),
+    Mounted,
+}
+
+impl Model {
+    /// fsopen(2)
+    pub(super) fn fs_open(&self, name: &str) -> Result<Object, Errno> {
+        self.may_mount()?;
+        let kind = fs_kind(name).ok_or(Errno::ENODEV)?;
+        let spaces = self[self.current].spaces;
+        // The namespace that the file system shows, and whose owner decides.
+        let space = match kind.name {
+            "proc" => Some(spaces.pid),
+            "sysfs" => Some(spaces.network),
+            "mqueue" => Some(spaces.ipc),
+            "cgroup2" => Some(spaces.cgroup),
+            _ => None,
+        };
+        let user = space.map_or_else(|| self.cred().user, |space| self[space].owner);
+        // sysfs: "only if the caller has CAP_SYS_ADMIN rights over the network
+        // namespace" (user_namespaces(7)).
+        if kind.name == "sysfs" {
+            self.need(user, cap::SYS_ADMIN)?;
+        }
+        Ok(Object::Fs(FsContext { kind, user, space, parameters: Vec::new(), phase: Phase::Parameters }))
+    }
+
+    /// fsconfig(2) with a key.
+    pub(super) fn fs_set(&mut self, file: FileId, key: &str, value: &str) -> Result<(), Errno> {
+        let Object::Fs(context) = &mut self[file].object else { return Err(Errno::EINVAL) };
+        if context.phase != Phase::Parameters {
+            return Err(Errno::EBUSY);
+        }
+        if !COMMON.contains(&key) && !context.kind.parameters.contains(&key) {
+            return Err(Errno::EINVAL);
+        }
+        context.parameters.push((key.to_owned(), value.to_owned()));
+        Ok(())
+    }
+
+    /// fsconfig(2), FSCONFIG_CMD_CREATE.
+    pub(super) fn fs_create(&mut self, file: FileId) -> Result<(), Errno> {
+        let Object::Fs(context) = self[file].object.clone() else { return Err(Errno::EINVAL) };
+        if context.phase != Phase::Parameters {
+            return Err(Errno::EBUSY);
+        }
+        // user_namespaces(7): CAP_SYS_ADMIN over the namespace that the file
+        // system belongs to, or the initial one for what is not listed there.
+        let judge = if context.kind.userns { context.user } else { UserId::INITIAL };
+        self.need(judge, cap::SYS_ADMIN)?;
+        let get = |key: &str| context.parameters.iter().rev().find(|row| row.0 == key).map(|row| row.1.as_str());
+        let layers = if context.kind.name == "overlay" { Some(self.layers(&context.parameters)?) } else { None };
+        let fs = if context.kind.name == "cgroup2" {
+            self.cgroups
+        } else {
+            self.new_file_system(context.kind, context.user, context.space)
+        };
+        let root = self[fs].root;
+        if let Some(mode) = get("mode").filter(|_| context.kind.name != "devpts") {
+            self[root].mode = u32::from_str_radix(mode, 8).map_err(|_| Errno::EINVAL)? & 0o7777;
+        }
+        if context.kind.magic == fs_magic::TMPFS {
+            let cred = self.cred();
+            let (mut uid, mut gid) = (cred.uid.fs, cred.gid.fs);
+            for (key, id, map) in
+                [("uid", &mut uid, &self[cred.user].uids), ("gid", &mut gid, &self[cred.user].gids)]
+            {
+                if let Some(text) = get(key) {
+                    let inside = text.parse().map_err(|_| Errno::EINVAL)?;
+                    *id = super::namespaces::to_kernel(map, inside).ok_or(Errno::EINVAL)?;
+                }
+            }
+            (self[root].uid, self[root].gid) = (uid, gid);
+        }
+        if get("subset") == Some("pid")
+            && let Node::Directory(entries) = &mut self[root].node
+        {
+            entries.clear();
+        }
+        if let Some(layers) = layers {
+            for layer in layers {
+                self.merge(layer, root);
+            }
+        }
+        if let Some(source) = get("source") {
+            self[fs].source = source.to_owned();
+        }
+        self[fs].read_only |= get("ro").is_some();
+        if let Object::Fs(context) = &mut self[file].object {
+            context.phase = Phase::Created(fs);
+        }
+        Ok(())
+    }
+
+    /// The directories of an overlay, lowest first.
+    fn layers(&mut self, parameters: &[(String, String)]) -> Result<Vec<InodeId>, Errno> {
+        let of = |key: &'static str| parameters.iter().filter(move |row| row.0 == key).map(|row| row.1.clone());
+        let mut paths: Vec<String> = of("lowerdir").flat_map(|list| split_lower(&list)).chain(of("lowerdir+")).collect();
+        // "At least one lower layer"; an upper one needs a work directory.
+        if paths.is_empty() || of("upperdir").count() != of("workdir").count() {
+            return Err(Errno::EINVAL);
+        }
+        paths.reverse();
+        paths.extend(of("upperdir"));
+        let work: Vec<String> = of("workdir").collect();
+        let cwd = self[self.current].cwd;
+        let mut found = Vec::new();
+        for path in paths.iter().chain(&work) {
+            let place = self.walk(cwd, path.as_bytes(), crate::abi::Resolve::NONE, true)?;
+            if !self.is_directory(place.inode) {
+                return Err(Errno::ENOTDIR);
+            }
+            found.push(place.inode);
+        }
+        found.truncate(paths.len());
+        Ok(found)
+    }
+
+    /// Copies a layer into the merged tree. What is written there later does
+    /// not go back to the upper directory: the model keeps no such link.
+    fn merge(&mut self, from: InodeId, into: InodeId) {
+        let Node::Directory(entries) = self[from].node.clone() else { return };
+        (self[into].uid, self[into].gid, self[into].mode) = (self[from].uid, self[from].gid, self[from].mode);
+        for (name, inode) in entries {
+            let source = self[inode].clone();
+            let old = match &self[into].node {
+                Node::Directory(entries) => entries.get(&name).copied(),
+                _ => None,
+            };
+            let ids = [source.uid, source.gid, source.mode];
+            match (source.node, old) {
+                // A whiteout (overlayfs documentation).
+                (Node::Device { block: false, major: 0, minor: 0 }, _) => {
+                    if let Node::Directory(entries) = &mut self[into].node {
+                        entries.remove(&name);
+                    }
+                }
+                (Node::Directory(_), Some(old)) if self.is_directory(old) => self.merge(inode, old),
+                (Node::Directory(_), _) => {
+                    let made = self.add(into, &name, Node::Directory(Default::default()), ids);
+                    self.merge(inode, made);
+                }
+                (node, _) => drop(self.add(into, &name, node, ids)),
+            }
+        }
+    }
+
+    /// fsmount(2)
+    pub(super) fn fs_mount(&mut self, file: FileId, attrs: MountAttrs) -> Result<Object, Errno> {
+        self.may_mount()?;
+        self.may_change_mounts()?;
+        let Object::Fs(context) = &self[file].object else { return Err(Errno::EINVAL) };
+        let fs = match context.phase {
+            Phase::Created(fs) => fs,
+            Phase::Parameters => return Err(Errno::EINVAL),
+            Phase::Mounted => return Err(Errno::EBUSY),
+        };
+        check_attrs(attrs)?;
+        if attrs.has(MountAttrs::IDMAP) {
+            return Err(Errno::EINVAL);
+        }
+        // user_namespaces(7): "/proc … only if … a fully visible instance".
+        let locked = if context.kind.visible { self.visible(context.kind.name, attrs)? } else { MountAttrs::NONE };
+        if let Object::Fs(context) = &mut self[file].object {
+            context.phase = Phase::Mounted;
+        }
+        // Of a shared hierarchy a cgroup namespace shows its own part.
+        let root = match self[self[self.current].spaces.cgroup].content {
+            Content::Cgroup { root } if fs == self.cgroups => root,
+            _ => self[fs].root,
+        };
+        let mount = self.new_mount(Mount {
+            fs,
+            root,
+            parent: None,
+            within: Within::Nowhere,
+            attrs,
+            locked_attrs: locked,
+            locked: false,
+            group: None,
+            master: None,
+            idmap: None,
+        });
+        self[mount].within = Within::Detached(mount);
+        Ok(Object::Path(Handle { place: self.root_of(mount), access: Access::Path, tree: true }))
+    }
+
+    /// `mount_too_revealing`: in a mount namespace that the initial user
+    /// namespace does not own, procfs and sysfs can be mounted only where one
+    /// is fully visible: its root, no read-only lock that the new one would
+    /// lack, and nothing locked over a place that is not empty.
+    fn visible(&self, name: &str, attrs: MountAttrs) -> Result<MountAttrs, Errno> {
+        let space = self.own_space();
+        if self[space].owner == UserId::INITIAL {
+            return Ok(MountAttrs::NONE);
+        }
+        let shows = |mount: MountId| {
+            let here = &self[mount];
+            let hides = |child: MountId| {
+                self[child].locked && self[child].parent.is_some_and(|on| !self.is_empty(on.inode))
+            };
+            let permissive = !here.locked_attrs.has(MountAttrs::RDONLY) || attrs.has(MountAttrs::RDONLY);
+            self[here.fs].kind.name == name
+                && here.root == self[here.fs].root
+                && permissive
+                && !self.children(mount).into_iter().any(hides)
+        };
+        let found = self.mounts_of(space).find(|mount| shows(*mount)).ok_or(Errno::EPERM)?;
+        let kept = MountAttrs::RDONLY.0 | MountAttrs::NOATIME.0 | MountAttrs::STRICTATIME.0;
+        Ok(MountAttrs(self[found].locked_attrs.0 & kept))
+    }
+
+    fn is_empty(&self, inode: InodeId) -> bool {
+        matches!(&self[inode].node, Node::Directory(entries) if entries.is_empty())
+    }
+}
+
+/// `lowerdir` is a list with colons; a backslash keeps the next byte.
+fn split_lower(list: &str) -> Vec<String> {
+    let mut parts = vec![String::new()];
+    let mut characters = list.chars();
+    while let Some(character) = characters.next() {
+        match (character, parts.last_mut()) {
+            (':', _) => parts.push(String::new()),
+            ('\\', Some(part)) => part.extend(characters.next()),
+            (other, Some(part)) => part.push(other),
+            (_, None) => {}
+        }
+    }
+    parts.retain(|part| !part.is_empty());
+    parts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::stand::{ALL, Stand};
+    use super::*;
+    use crate::abi::{Namespaces, Propagation, TreeFlags};
+    use crate::op::{At, Op, Slot};
+    use crate::program::Actor;
+
+    const FS: Slot = Slot(10);
+    const TREE: Slot = Slot(11);
+
+    #[test]
+    fn a_context_goes_through_its_phases_in_order() {
+        let mut stand = Stand::root();
+        stand.no(Op::FsOpen { kind: c"nofs", into: FS }, Errno::ENODEV);
+        stand.ok(Op::FsOpen { kind: c"tmpfs", into: FS });
+        let mount = Op::FsMount { fs: FS, attrs: MountAttrs::NODEV, into: TREE };
+        stand.no(mount, Errno::EINVAL);
+        stand.no(Op::FsString { fs: FS, key: c"lowerdir", value: c"/" }, Errno::EINVAL);
+        stand.ok(Op::FsString { fs: FS, key: c"mode", value: c"0700" });
+        stand.ok(Op::FsFlag { fs: FS, key: c"ro" });
+        stand.ok(Op::FsCreate { fs: FS });
+        stand.no(Op::FsString { fs: FS, key: c"mode", value: c"0755" }, Errno::EBUSY);
+        stand.no(Op::FsCreate { fs: FS }, Errno::EBUSY);
+        stand.no(Op::FsMount { fs: FS, attrs: MountAttrs::IDMAP, into: TREE }, Errno::EINVAL);
+        stand.ok(mount);
+        stand.no(mount, Errno::EBUSY);
+        let mkdir = Op::Mkdir { dir: At::Slot(TREE), name: c"x", mode: 0o755, exist_ok: false };
+        stand.no(mkdir, Errno::EROFS);
+    }
+
+    /// What the root of a user namespace may mount, and when.
+    #[test]
+    fn file_systems_belong_to_namespaces() {
+        let own = ALL.without(Namespaces::PID).without(Namespaces::NETWORK).without(Namespaces::IPC);
+        for (kind, with_all, with_few) in [
+            (c"tmpfs", Ok(()), Ok(())),
+            (c"devpts", Ok(()), Ok(())),
+            (c"proc", Ok(()), Err(Errno::EPERM)),
+            (c"sysfs", Ok(()), Err(Errno::EPERM)),
+            (c"mqueue", Ok(()), Err(Errno::EPERM)),
+            (c"ext4", Err(Errno::EPERM), Err(Errno::EPERM)),
+        ] {
+            for (namespaces, result) in [(ALL, with_all), (own, with_few)] {
+                let mut stand = Stand::user();
+                stand.spawn(namespaces, true, None).unwrap();
+                stand.play(Actor::Child);
+                assert_eq!(stand.fresh(kind, TREE), result, "{kind:?} in {namespaces}");
+            }
+        }
+    }
+
+    /// mount_too_revealing: procfs before the old root goes.
+    #[test]
+    fn procfs_needs_one_that_is_visible() {
+        let mut stand = Stand::user().contained();
+        stand.fresh(c"tmpfs", TREE).unwrap();
+        stand.ok(Op::MoveMount { from: TREE, dir: At::Cwd, path: c"/tmp" });
+        stand.ok(Op::Fchdir { dir: TREE });
+        let mut early = Stand::on(stand.model.clone());
+        early.play(Actor::Child);
+        assert_eq!(early.fresh(c"proc", FS), Ok(()));
+        stand.ok(Op::PivotRoot {});
+        stand.ok(Op::UmountOld {});
+        assert_eq!(stand.fresh(c"proc", FS), Err(Errno::EPERM));
+        assert_eq!(stand.fresh(c"sysfs", FS), Err(Errno::EPERM));
+        assert_eq!(stand.fresh(c"tmpfs", FS), Ok(()));
+    }
+
+    /// A host that hides parts of its procfs (as inside another container)
+    /// lets nobody below have a whole one.
+    #[test]
+    fn procfs_that_is_partly_hidden_does_not_count() {
+        for (over, result) in [(c"/proc/sys", Err(Errno::EPERM)), (c"/proc/acpi", Ok(()))] {
+            let mut stand = Stand::root();
+            stand.fresh(c"tmpfs", TREE).unwrap();
+            stand.ok(Op::MoveMount { from: TREE, dir: At::Cwd, path: over });
+            stand.spawn(ALL, true, None).unwrap();
+            stand.play(Actor::Child);
+            assert_eq!(stand.fresh(c"proc", FS), result, "{over:?}");
+        }
+        // Read-only on the host: read-only below.
+        let mut stand = Stand::root();
+        let (set, clear) = (MountAttrs::RDONLY, MountAttrs::NONE);
+        let flags = TreeFlags::NONE;
+        let propagation = Propagation::NONE;
+        stand.ok(Op::MountSetAttr { dir: At::Cwd, path: c"/proc", flags, set, clear, propagation, userns: None });
+        stand.spawn(ALL, true, None).unwrap();
+        stand.play(Actor::Child);
+        assert_eq!(stand.fresh(c"proc", FS), Err(Errno::EPERM));
+        stand.ok(Op::FsOpen { kind: c"proc", into: FS });
+        stand.ok(Op::FsCreate { fs: FS });
+        stand.ok(Op::FsMount { fs: FS, attrs: set, into: TREE });
+    }
+
+    #[test]
+    fn an_overlay_shows_the_upper_over_the_lower() {
+        let model = Model::new()
+            .file("/lower/a", "low")
+            .file("/lower/b", "low")
+            .file("/upper/a", "high")
+            .device("/upper/b", 0, 0)
+            .directory("/work");
+        let mut stand = Stand::on(model);
+        stand.ok(Op::FsOpen { kind: c"overlay", into: FS });
+        stand.no(Op::FsCreate { fs: FS }, Errno::EINVAL);
+        stand.ok(Op::FsString { fs: FS, key: c"lowerdir", value: c"/lower" });
+        stand.ok(Op::FsString { fs: FS, key: c"upperdir", value: c"/upper" });
+        stand.no(Op::FsCreate { fs: FS }, Errno::EINVAL);
+        stand.ok(Op::FsString { fs: FS, key: c"workdir", value: c"/work" });
+        stand.ok(Op::FsCreate { fs: FS });
+        stand.ok(Op::FsMount { fs: FS, attrs: MountAttrs::NONE, into: TREE });
+        stand.ok(Op::MoveMount { from: TREE, dir: At::Cwd, path: c"/srv" });
+        let host = stand.model.process(Actor::Host).unwrap();
+        assert_eq!(host.read("/srv/a").as_deref(), Some(b"high".as_slice()));
+        assert_eq!(host.kind("/srv/b"), None, "whited out");
+    }
+
+    #[test]
+    fn layers_are_split_at_colons_but_not_at_escaped_ones() {
+        assert_eq!(split_lower("/a:/b\\:c::/d"), ["/a", "/b:c", "/d"]);
+    }
+}

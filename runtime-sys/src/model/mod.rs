@@ -1,0 +1,716 @@
+//! A small kernel in memory that refuses what Linux refuses.
+//!
+//! It keeps processes with their credentials and descriptors, user namespaces
+//! with their maps, mount tables with propagation and locks, a simple file
+//! tree, cgroups. A plan that runs on it runs without root, in microseconds,
+//! and its end can be looked at from every side.
+//!
+//! Every rule names where it comes from: a section of a man page (Linux
+//! man-pages 6.03), a document of the kernel, or the kernel's function where
+//! those are silent. Where the model and Linux disagree, the model is wrong.
+//!
+//! What it does not have: time (nothing ends by itself), contents of system
+//! call filters, quotas, search permission on directories, hard links, file
+//! capabilities, cgroup v1, writes through an overlay to its upper directory.
+
+mod changes;
+mod credentials;
+mod descriptors;
+mod file_systems;
+mod files;
+mod host;
+mod mounting;
+mod mounts;
+mod namespaces;
+mod processes;
+mod procfs;
+#[cfg(test)]
+mod stand;
+mod view;
+mod walk;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::abi::{MountAttrs, Namespaces, Resolve, TreeFlags};
+use crate::errno::Errno;
+use crate::kernel::{Cell, Kernel, Slots, WaitStatus};
+use crate::op::{At, Op, Slot};
+use crate::program::{Actor, Stage};
+
+pub use credentials::{Credentials, Ids};
+pub use descriptors::Descriptor;
+pub use processes::Executed;
+pub use view::Process;
+
+use changes::Snapshot;
+use descriptors::{Access, Handle, Object, OpenFile, Wire};
+use files::{Inode, InodeId, Node};
+use file_systems::{FileSystem, FsId};
+use mounts::{Mount, MountId};
+use namespaces::{Space, UserSpace};
+use processes::{Task, TaskId, actor_index};
+
+/// Declares the number of something in a table of the model.
+macro_rules! id {
+    ($(#[$meta:meta])* $name:ident) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+        pub(in crate::model) struct $name(pub(in crate::model) usize);
+    };
+}
+use id;
+
+id! {
+    /// A user namespace.
+    UserId
+}
+id! {
+    /// Any other namespace.
+    SpaceId
+}
+id! {
+    /// An open file description.
+    FileId
+}
+id! {
+    /// A socket pair or pipe.
+    WireId
+}
+
+impl UserId {
+    const INITIAL: Self = Self(0);
+}
+
+/// Tables only grow, so that a number that was handed out stays good.
+macro_rules! tables {
+    ($($id:ident => $table:ident: $item:ty),* $(,)?) => {$(
+        impl core::ops::Index<$id> for Model {
+            type Output = $item;
+            fn index(&self, id: $id) -> &$item {
+                &self.$table[id.0]
+            }
+        }
+        impl core::ops::IndexMut<$id> for Model {
+            fn index_mut(&mut self, id: $id) -> &mut $item {
+                &mut self.$table[id.0]
+            }
+        }
+    )*};
+}
+tables! {
+    InodeId => inodes: Inode,
+    FsId => file_systems: FileSystem,
+    MountId => mounts: Mount,
+    UserId => users: UserSpace,
+    SpaceId => spaces: Space,
+    TaskId => tasks: Task,
+    FileId => files: OpenFile,
+    WireId => wires: Wire,
+}
+
+/// What the watcher keeps for one container.
+#[derive(Clone, Debug, Default)]
+struct Entrusted {
+    ops: Vec<u8>,
+    files: BTreeMap<Slot, FileId>,
+}
+
+/// A small kernel in memory (see [`Kernel`]).
+///
+/// It starts as a host with one process, the embedder: root with every
+/// capability ([`Model::new`]) or an ordinary user ([`Model::as_user`]), the
+/// usual file systems, and what the test adds.
+///
+/// ```
+/// use skep_sys::abi::{CapabilitySet, Namespaces};
+/// use skep_sys::{Actor, Cell, Errno, Kernel, Model, Op, Slots};
+///
+/// // An ordinary user makes namespaces only together with a user namespace.
+/// let mut model = Model::as_user(1000);
+/// let mut slots = Slots::new(&mut []);
+/// let refused = model.call(&Op::Unshare { namespaces: Namespaces::MOUNT }, &mut slots);
+/// assert_eq!(refused, Err(Errno::EPERM));
+/// let both = Namespaces::USER.with(Namespaces::MOUNT);
+/// model.call(&Op::Unshare { namespaces: both }, &mut slots)?;
+///
+/// let credentials = model.process(Actor::Host).map(|process| process.credentials());
+/// let effective = credentials.as_ref().map(|credentials| credentials.effective);
+/// assert_eq!(effective, Some(CapabilitySet::up_to(40)));
+/// assert_eq!(credentials.map(|credentials| credentials.uid.real), Some(65534), "not mapped yet");
+/// # Ok::<(), Errno>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Model {
+    inodes: Vec<Inode>,
+    file_systems: Vec<FileSystem>,
+    mounts: Vec<Mount>,
+    users: Vec<UserSpace>,
+    spaces: Vec<Space>,
+    tasks: Vec<Task>,
+    files: Vec<OpenFile>,
+    wires: Vec<Wire>,
+    /// Inodes of procfs that exist only while somebody looks.
+    synthetic: BTreeMap<(FsId, Option<TaskId>, String), InodeId>,
+    /// Whether it is the host's, the path, and the namespace.
+    sysctls: BTreeMap<(bool, String, usize), Vec<u8>>,
+    entrusted: BTreeMap<u64, Entrusted>,
+    foreign_locks: Vec<(InodeId, (u64, u64))>,
+    subids: Vec<(u32, u32)>,
+    actors: [Option<TaskId>; 3],
+    actor: Actor,
+    current: TaskId,
+    /// What the last child was handed, until it looks.
+    inherited: Option<Vec<Slot>>,
+    /// Whom the last fork made, and the slot that tells the sides apart.
+    forked: Option<(Actor, Slot)>,
+    last_capability: u8,
+    last_group: u32,
+    last_keyring: u32,
+    kernel: (u16, u16),
+    /// The one hierarchy of cgroups.
+    cgroups: FsId,
+    /// Whether something may have lost its last holder.
+    dirty: bool,
+    baseline: Option<Arc<Snapshot>>,
+}
+
+impl Default for Model {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// The host, before anything is asked of it.
+impl Model {
+    /// The embedder is root, with every capability.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::bare(0, 40)
+    }
+
+    /// The embedder is an ordinary user without capabilities.
+    #[must_use]
+    pub fn as_user(uid: u32) -> Self {
+        Self::bare(uid, 40)
+    }
+
+    /// The running kernel's last capability: 40, unless told.
+    ///
+    /// ```
+    /// use skep_sys::{Actor, Model, abi::CapabilitySet};
+    ///
+    /// let model = Model::new().cap_last_cap(41);
+    /// let bounding = model.process(Actor::Host).map(|process| process.credentials().bounding);
+    /// assert_eq!(bounding, Some(CapabilitySet::up_to(41)));
+    /// ```
+    #[must_use]
+    pub fn cap_last_cap(mut self, last: u8) -> Self {
+        self.last_capability = last;
+        let every = self.every_capability();
+        let cred = &mut self[TaskId(0)].cred;
+        cred.bounding = every;
+        if cred.uid.effective == 0 {
+            (cred.effective, cred.permitted) = (every, every);
+        }
+        self
+    }
+
+    /// The version of Linux that it behaves like: 6.18, unless told. Before
+    /// 6.15 nothing can be mounted into a detached tree or cloned from one.
+    #[must_use]
+    pub const fn kernel(mut self, major: u16, minor: u16) -> Self {
+        self.kernel = (major, minor);
+        self
+    }
+
+    /// A directory of the host, with its parents.
+    #[must_use]
+    pub fn directory(mut self, path: &str) -> Self {
+        let root = self[TaskId(0)].root;
+        self.built(root, path);
+        self
+    }
+
+    /// A file of the host, owned by root, mode 0755 so that it can be
+    /// executed.
+    ///
+    /// ```
+    /// use skep_sys::{Actor, Model};
+    ///
+    /// let model = Model::new().file("/srv/web/etc/motd", "hello");
+    /// let read = model.process(Actor::Host).and_then(|host| host.read("/srv/web/etc/motd"));
+    /// assert_eq!(read.as_deref(), Some(b"hello".as_slice()));
+    /// ```
+    #[must_use]
+    pub fn file(mut self, path: &str, content: impl AsRef<[u8]>) -> Self {
+        self.build(path, Node::File(content.as_ref().to_vec()), 0o755);
+        self
+    }
+
+    /// A symbolic link of the host.
+    #[must_use]
+    pub fn symlink(mut self, path: &str, target: &str) -> Self {
+        self.build(path, Node::Symlink(target.as_bytes().to_vec()), 0o777);
+        self
+    }
+
+    /// A character device of the host.
+    #[must_use]
+    pub fn device(mut self, path: &str, major: u32, minor: u32) -> Self {
+        self.build(path, Node::Device { block: false, major, minor }, 0o666);
+        self
+    }
+
+    /// Gives what lies at `path` to somebody, with a mode; links at the end
+    /// are meant themselves. What does not exist is made a directory.
+    #[must_use]
+    pub fn owned(mut self, path: &str, uid: u32, gid: u32, mode: u32) -> Self {
+        let root = self[TaskId(0)].root;
+        let place = self.walk(root, path.as_bytes(), Resolve::NONE, false).unwrap_or_else(|_| self.built(root, path));
+        let inode = &mut self[place.inode];
+        (inode.uid, inode.gid, inode.mode) = (uid, gid, mode);
+        self
+    }
+
+    /// A mount of an empty `tmpfs` on the host.
+    #[must_use]
+    pub fn tmpfs(self, path: &str) -> Self {
+        let mut model = self;
+        model.add_tmpfs(path);
+        model
+    }
+
+    /// A range of ids that `newuidmap` and `newgidmap` grant to the embedder.
+    #[must_use]
+    pub fn subids(mut self, start: u32, count: u32) -> Self {
+        self.subids.push((start, count));
+        self
+    }
+
+    /// A lock that somebody else holds: what another embedder has taken.
+    #[must_use]
+    pub fn locked(mut self, path: &str, start: u64, length: u64) -> Self {
+        let root = self[TaskId(0)].root;
+        let place = self.walk(root, path.as_bytes(), Resolve::NONE, true).unwrap_or_else(|_| {
+            let inode = self.build(path, Node::File(Vec::new()), 0o644);
+            files::Place { mount: root.mount, inode }
+        });
+        self.foreign_locks.push((place.inode, (start, length)));
+        self
+    }
+}
+
+/// What a test does beside the plan.
+impl Model {
+    /// Opens a path as the embedder (`O_PATH`), as whoever gathers facts does
+    /// before a plan is made. The number belongs into a slot of the plan.
+    ///
+    /// # Errors
+    ///
+    /// As `openat2`.
+    ///
+    /// ```
+    /// use skep_sys::{Cell, Kernel, Model, Op, Proof, Slot, Slots};
+    ///
+    /// let mut model = Model::new();
+    /// let mut cells = [Cell::Descriptor(model.open_path("/dev/null")?)];
+    /// let proof = Proof::CharDevice { major: 1, minor: 3 };
+    /// model.call(&Op::Prove { file: Slot(0), proof }, &mut Slots::new(&mut cells))?;
+    /// # Ok::<(), skep_sys::Errno>(())
+    /// ```
+    pub fn open_path(&mut self, path: &str) -> Result<i32, Errno> {
+        self.current = TaskId(0);
+        let root = self[TaskId(0)].root;
+        let place = self.walk(root, path.as_bytes(), Resolve::NONE, true)?;
+        self.install(TaskId(0), Object::Path(Handle { place, access: Access::Path, tree: false }), true)
+    }
+
+    /// `st_dev` and `st_ino` of what lies at a path of the host, as
+    /// [`crate::Proof::Inode`] wants them.
+    pub fn inode(&mut self, path: &str) -> Option<(u64, u64)> {
+        self.current = TaskId(0);
+        let root = self[TaskId(0)].root;
+        let place = self.walk(root, path.as_bytes(), Resolve::NONE, true).ok()?;
+        Some((self.device_of(place.inode), place.inode.number()))
+    }
+
+    /// A process of the start: the last child, the payload that it forked.
+    #[must_use]
+    pub fn process(&self, actor: Actor) -> Option<Process<'_>> {
+        self.actors[actor_index(actor)].map(|task| Process::new(self, task))
+    }
+
+    /// Lets a process end, as if by itself.
+    pub fn finish(&mut self, actor: Actor, status: WaitStatus) {
+        if let Some(task) = self.actors[actor_index(actor)] {
+            self.end(task, status);
+            self.settle_ends();
+        }
+    }
+
+    /// Kills the embedder: its descriptors close, stub inits lose their
+    /// lifeline, and the watcher runs what it was entrusted with.
+    pub fn kill_embedder(&mut self) {
+        self.remember();
+        let host = self[TaskId(0)].clone();
+        self.end(TaskId(0), WaitStatus::Signaled(crate::abi::signal::KILL));
+        self.settle_ends();
+        for (_, Entrusted { ops, files }) in core::mem::take(&mut self.entrusted) {
+            let size = files.keys().last().map_or(0, |slot| usize::from(slot.0) + 1);
+            let mut cells = vec![Cell::Empty; size];
+            let mut table = BTreeMap::new();
+            for (number, (slot, file)) in (3..).zip(files) {
+                table.insert(number, descriptors::Entry { file, close_on_exec: true });
+                cells[usize::from(slot.0)] = Cell::Descriptor(number);
+            }
+            let watcher = Task { parent: None, table, ..host.clone() };
+            self.tasks.push(watcher);
+            let watcher = TaskId(self.tasks.len() - 1);
+            self[watcher].numbers.clear();
+            let section = crate::program::Section { first: 0, ops: &ops };
+            for op in section.iter().filter_map(|(_, op)| op) {
+                self.current = watcher;
+                // One that fails does not stop the next.
+                let _ = self.perform(&op, &mut Slots::new(&mut cells));
+                self.settle_ends();
+            }
+            self[watcher].state = processes::State::Gone;
+            self.dirty = true;
+            self.settle_ends();
+        }
+    }
+
+    fn settle_ends(&mut self) {
+        self.cut_lifelines();
+        self.collect();
+        self.cut_lifelines();
+    }
+}
+
+impl Stage for Model {
+    fn act_as(&mut self, actor: Actor) {
+        self.actor = actor;
+    }
+}
+
+impl Kernel for Model {
+    fn call(&mut self, op: &Op<'_>, slots: &mut Slots<'_>) -> Result<(), Errno> {
+        self.remember();
+        // Nobody is left to ask: it never started, ended, or runs the payload.
+        let current = self.actors[actor_index(self.actor)].ok_or(Errno::ESRCH)?;
+        if self[current].ended() || self[current].exec.is_some() {
+            return Err(Errno::ESRCH);
+        }
+        self.current = current;
+        if let Some(keep) = self.inherited.take_if(|_| self.actor == Actor::Child) {
+            // A rehearsal hands on the whole table; stage B gets what was kept.
+            for (index, cell) in slots.cells_mut().iter_mut().enumerate() {
+                if !keep.iter().any(|slot| usize::from(slot.0) == index) {
+                    *cell = Cell::Empty;
+                }
+            }
+        }
+        if let Some((_, pid)) = self.forked.take_if(|(role, _)| *role == self.actor) {
+            // The new process's side of a fork sees 0.
+            slots.put(pid, Cell::Value(0))?;
+        }
+        let result = self.perform(op, slots);
+        self.settle_ends();
+        result
+    }
+}
+
+impl Model {
+    /// A place to which `path` leads, or, when it is empty, the descriptor.
+    fn place(&mut self, slots: &Slots<'_>, dir: At, path: &[u8], empty: bool) -> Result<files::Place, Errno> {
+        let start = self.start(dir, slots)?;
+        match path {
+            [] if empty => Ok(start),
+            _ => self.walk(start, path, Resolve::NONE, true),
+        }
+    }
+
+    fn perform(&mut self, op: &Op<'_>, slots: &mut Slots<'_>) -> Result<(), Errno> {
+        match *op {
+            Op::OpenAt2 { dir, path, flags, mode, resolve, into } => {
+                let start = self.start(dir, slots)?;
+                let object = self.open(start, path.to_bytes(), flags, mode, resolve)?;
+                self.fill(slots, into, object)
+            }
+            Op::Mkdir { dir, name, mode, exist_ok } => {
+                let start = self.start(dir, slots)?;
+                self.mkdir(start, name.to_bytes(), mode, exist_ok)
+            }
+            Op::Symlink { target, dir, name } => {
+                let start = self.start(dir, slots)?;
+                self.symlink_at(start, name.to_bytes(), target.to_bytes())
+            }
+            Op::Create { dir, name, mode, content, exist_ok } => {
+                let start = self.start(dir, slots)?;
+                self.create(start, name.to_bytes(), mode, content.0, exist_ok)
+            }
+            Op::Mknod { dir, name, mode, major, minor } => {
+                let start = self.start(dir, slots)?;
+                self.mknod(start, name.to_bytes(), mode, [major, minor])
+            }
+            Op::Unlink { dir, path, directory } => {
+                let start = self.start(dir, slots)?;
+                self.unlink(start, path.to_bytes(), directory)
+            }
+            Op::Write { dir, path, content } => {
+                let start = self.start(dir, slots)?;
+                self.write(start, path.to_bytes(), content.0)
+            }
+            Op::WritePid { dir, path, pid } => {
+                let pid = slots.value(pid)?;
+                let start = self.start(dir, slots)?;
+                self.write(start, path.to_bytes(), pid.to_string().as_bytes())
+            }
+            Op::Chown { file, uid, gid } => {
+                let place = self.handle(slots, file)?.place;
+                self.chown(place, uid, gid)
+            }
+            Op::Prove { file, proof } => {
+                let object = self.object(slots, file)?;
+                self.prove(object, proof)
+            }
+            Op::Close { file } => match slots.put(file, Cell::Empty)? {
+                Cell::Descriptor(number) => {
+                    self.close_number(number);
+                    Ok(())
+                }
+                _ => Err(Errno::EBADF),
+            },
+            Op::MemFd { name, content, seals, executable, into } => {
+                let object = Self::memfd(name.to_bytes(), content.0, seals, executable)?;
+                self.fill(slots, into, object)
+            }
+            Op::Peek { file, offset, into } => {
+                let word = self.peek(self.object(slots, file)?, offset)?;
+                slots.put(into, Cell::Value(word)).map(drop)
+            }
+            Op::Lock { file, start, length } => {
+                let file = self.file_in(slots, file)?;
+                self.lock(file, start, length)
+            }
+
+            Op::OpenTree { dir, path, flags, into } => {
+                let place = self.place(slots, dir, path.to_bytes(), flags.has(TreeFlags::EMPTY_PATH))?;
+                let object = self.open_tree(place, flags)?;
+                self.fill(slots, into, object)
+            }
+            Op::FsOpen { kind, into } => {
+                let object = self.fs_open(&kind.to_string_lossy())?;
+                self.fill(slots, into, object)
+            }
+            Op::FsString { fs, key, value } => {
+                let file = self.file_in(slots, fs)?;
+                self.fs_set(file, &key.to_string_lossy(), &value.to_string_lossy())
+            }
+            Op::FsFlag { fs, key } => {
+                let file = self.file_in(slots, fs)?;
+                self.fs_set(file, &key.to_string_lossy(), "")
+            }
+            Op::FsCreate { fs } => {
+                let file = self.file_in(slots, fs)?;
+                self.fs_create(file)
+            }
+            Op::FsMount { fs, attrs, into } => {
+                let file = self.file_in(slots, fs)?;
+                let object = self.fs_mount(file, attrs)?;
+                self.fill(slots, into, object)
+            }
+            Op::MoveMount { from, dir, path } => {
+                let from = self.handle(slots, from)?.place;
+                let to = self.place(slots, dir, path.to_bytes(), true)?;
+                self.move_mount(from, to)
+            }
+            Op::MountSetAttr { dir, path, flags, set, clear, propagation, userns } => {
+                let place = self.place(slots, dir, path.to_bytes(), flags.has(TreeFlags::EMPTY_PATH))?;
+                let userns = match userns.filter(|_| set.has(MountAttrs::IDMAP)) {
+                    None => None,
+                    Some(slot) => match self.object(slots, slot)? {
+                        Object::User(user) => Some(*user),
+                        _ => return Err(Errno::EINVAL),
+                    },
+                };
+                self.mount_setattr(place, flags.has(TreeFlags::RECURSIVE), [set, clear], propagation, userns)
+            }
+            Op::PivotRoot {} => self.pivot_root(),
+            Op::UmountOld {} => self.umount_old(),
+            Op::Chdir { path } => {
+                let place = self.place(slots, At::Cwd, path.to_bytes(), false)?;
+                self.change_directory(place)?;
+                self.reachable()
+            }
+            Op::Fchdir { dir } => {
+                let place = self.handle(slots, dir)?.place;
+                self.change_directory(place)
+            }
+
+            Op::Spawn { namespaces, cgroup, image, plan, keep, ambient, pidfd, pid } => {
+                self.spawn(slots, namespaces, cgroup, [image, plan], keep, ambient, [pidfd, pid])
+            }
+            Op::Fork { pid } => self.fork(slots, pid),
+            Op::SetNs { namespace, kind } => {
+                let object = self.object(slots, namespace)?.clone();
+                self.set_ns(&object, kind)
+            }
+            Op::Unshare { namespaces } => self.unshare(namespaces),
+            Op::OpenProcess { pid, pidfd, into } => {
+                let target = self.pidfd(slots, pidfd)?;
+                let object = self.open_process(slots.value(pid)?, target)?;
+                self.fill(slots, into, object)
+            }
+            Op::IdMapHelper { program, pid, map } => {
+                let pid = slots.value(pid)?;
+                self.id_map_helper(slots, program, pid, map)
+            }
+            Op::PidfdSignal { process, signal } => {
+                let target = self.pidfd(slots, process)?;
+                self.signal(target, signal)
+            }
+            Op::PidfdWait { process, timeout_ms: _, into } => {
+                let target = self.pidfd(slots, process)?;
+                let status = self.wait(target)?;
+                slots.put(into, Cell::Value(status.to_value())).map(drop)
+            }
+
+            Op::SetGroups { groups } => self.set_groups(groups.iter()),
+            Op::SetResGid { gid } => self.set_gid(gid),
+            Op::SetResUid { uid } => self.set_uid(uid),
+            Op::DropBounding { keep } => self.drop_bounding(keep),
+            Op::CapSet { effective, permitted, inheritable } => {
+                self.set_capabilities(effective, permitted, inheritable)
+            }
+            Op::AmbientSet { capabilities } => self.set_ambient(capabilities),
+            Op::SetSecureBits { bits } => self.set_securebits(bits),
+            Op::NoNewPrivs {} => {
+                self.set_no_new_privs();
+                Ok(())
+            }
+            Op::Dumpable { on } => {
+                let current = self.current;
+                self[current].dumpable = on;
+                Ok(())
+            }
+            Op::ProveCredentials { uid, gid, effective, permitted, bounding, ambient, securebits, no_new_privs } => {
+                let real = self.seen(self.cred(), true);
+                let holds = [real.uid.real, real.uid.effective, real.uid.saved] == [uid; 3]
+                    && [real.gid.real, real.gid.effective, real.gid.saved] == [gid; 3]
+                    && (real.effective, real.permitted, real.inheritable) == (effective, permitted, ambient)
+                    && (real.bounding, real.ambient) == (bounding, ambient)
+                    && (real.securebits, real.no_new_privs) == (securebits, no_new_privs);
+                if holds { Ok(()) } else { Err(Errno::EPERM) }
+            }
+            Op::Seccomp { program, flags, listener } => {
+                match (self.install_filter(program.0, flags, listener.is_some())?, listener) {
+                    (true, Some(into)) => self.fill(slots, into, Object::Listener),
+                    _ => Ok(()),
+                }
+            }
+            Op::LandlockRuleset { file_access, net_access, scoped, into } => {
+                let object = self.ruleset(file_access, net_access, scoped)?;
+                self.fill(slots, into, object)
+            }
+            Op::LandlockPath { ruleset, parent, access } => self.landlock_path(slots, [ruleset, parent], access),
+            Op::LandlockPort { ruleset, port: _, access } => {
+                let handled = self.get_ruleset(slots, ruleset)?.net;
+                self.add_rule(handled, access)
+            }
+            Op::LandlockRestrict { ruleset } => self.restrict(slots, ruleset),
+
+            Op::SetLimit { resource, soft, hard } => self.set_limit(resource, soft, hard),
+            Op::HostName { name } => self.set_name(name.to_bytes(), false),
+            Op::DomainName { name } => self.set_name(name.to_bytes(), true),
+            Op::SessionKeyring {} => {
+                self.join_keyring();
+                Ok(())
+            }
+            Op::Umask { mode } => {
+                let current = self.current;
+                self[current].umask = mode & 0o777;
+                Ok(())
+            }
+            Op::SetSid {} => self.set_sid(),
+            Op::ResetSignals {} => {
+                let current = self.current;
+                self[current].signals = Default::default();
+                Ok(())
+            }
+            Op::BlockSignals {} => {
+                let current = self.current;
+                self[current].signals.blocked = u64::MAX;
+                Ok(())
+            }
+            Op::Personality { persona } => {
+                let current = self.current;
+                self[current].personality = persona;
+                Ok(())
+            }
+
+            Op::Adopt {} => self.adopt(slots),
+            Op::Dup { file, number } => {
+                let file = self.file_in(slots, file)?;
+                self.dup(file, number)
+            }
+            Op::CloseFrom { first } => {
+                self.close_from(first);
+                Ok(())
+            }
+            Op::SocketPair { one, other } => self.new_wire(slots, [one, other]),
+            Op::Pipe { read, write } => self.new_wire(slots, [read, write]),
+            Op::Socket { family, kind, into } => {
+                let object = self.socket(family, kind)?;
+                self.fill(slots, into, object)
+            }
+            Op::SocketOption { socket, .. } => self.socket_option(slots, socket),
+            Op::Bind { socket, path } => {
+                let object = self.object(slots, socket)?.clone();
+                self.bind(&object, path.to_bytes())
+            }
+            Op::LinkUp { socket, name } => self.link_up(slots, socket, name.to_bytes()),
+            Op::SignalFd { into } => self.fill(slots, into, Object::Signals),
+
+            Op::Release { to } => self.release(slots, to),
+            Op::Announce { to } => self.announce(slots, to),
+            Op::Await { from } => self.await_release(slots, from),
+            Op::Receive { from, timeout_ms: _, into } => self.receive(slots, from, into),
+            Op::Entrust { watcher, id, ops } => {
+                self.connected(slots, watcher)?;
+                self.entrusted.entry(id).or_default().ops = ops.0.to_vec();
+                Ok(())
+            }
+            Op::EntrustFile { watcher, id, place, file } => {
+                self.connected(slots, watcher)?;
+                let file = self.file_in(slots, file)?;
+                self.entrusted.entry(id).or_default().files.insert(place, file);
+                Ok(())
+            }
+            Op::Dismiss { watcher, id } => {
+                self.connected(slots, watcher)?;
+                self.entrusted.remove(&id);
+                self.dirty = true;
+                Ok(())
+            }
+
+            Op::Exec { programs, arguments, environment } => self.exec(programs, arguments, environment),
+            Op::ExecAt { program, arguments, environment } => self.exec_at(slots, program, arguments, environment),
+            Op::Reap { payload, signals, lifeline } => self.reap(slots, payload, [signals, lifeline]),
+            Op::Watch { socket } => self.connected(slots, socket),
+            Op::Exit { status } => {
+                self.end(self.current, WaitStatus::Exited(status));
+                Ok(())
+            }
+            Op::Fail { errno } => Err(errno),
+        }
+    }
+
+    /// unshare(2).
+    fn unshare(&mut self, kinds: Namespaces) -> Result<(), Errno> {
+        let current = self.current;
+        let old = self[current].cred.clone();
+        self.enter_new(current, kinds).inspect_err(|_| self.tasks[current.0].cred = old)
+    }
+}

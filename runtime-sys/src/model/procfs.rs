@@ -1,0 +1,297 @@
+//! The files that act: `/proc/PID`, sysctls, cgroups.
+//!
+//! Sources: proc(5), user_namespaces(7), namespaces(7), cgroups(7), ptrace(2),
+//! `kernel/ucount.c`, `net/sysctl_net.c`, `Documentation/admin-guide/cgroup-v2.rst`.
+
+use crate::abi::{Namespaces, cap, fs_magic};
+use crate::errno::Errno;
+use crate::kernel::WaitStatus;
+
+use super::descriptors::Object;
+use super::files::{Inode, InodeId, Node, Place};
+use super::file_systems::FsId;
+use super::namespaces::{CAP_DAC_OVERRIDE, MapFile};
+use super::processes::TaskId;
+use super::walk::{Found, Step};
+use super::{Model, UserId};
+
+const CAP_SYS_PTRACE: u8 = 19;
+
+/// The files of `/proc/PID` that the model knows.
+const PROCESS_FILES: &[&str] =
+    &["uid_map", "gid_map", "setgroups", "oom_score_adj", "timens_offsets", "loginuid", "coredump_filter", "status", "mountinfo"];
+const PROCESS_LINKS: &[&str] = &["cwd", "root"];
+const PROCESS_DIRECTORIES: &[&str] = &["fd", "ns"];
+const NAMESPACE_LINKS: &[(&str, Namespaces)] = &[
+    ("mnt", Namespaces::MOUNT),
+    ("uts", Namespaces::UTS),
+    ("ipc", Namespaces::IPC),
+    ("net", Namespaces::NETWORK),
+    ("cgroup", Namespaces::CGROUP),
+    ("pid", Namespaces::PID),
+    ("time", Namespaces::TIME),
+    ("user", Namespaces::USER),
+];
+
+/// What a directory of a cgroup holds from its birth.
+const CGROUP_FILES: &[&str] = &[
+    "cgroup.controllers", "cgroup.events", "cgroup.freeze", "cgroup.kill", "cgroup.max.depth",
+    "cgroup.max.descendants", "cgroup.procs", "cgroup.subtree_control", "cgroup.threads", "cgroup.type",
+    "cpu.max", "cpu.weight", "cpuset.cpus", "cpuset.mems", "io.max", "io.weight", "memory.high", "memory.low",
+    "memory.max", "memory.min", "memory.oom.group", "memory.swap.max", "pids.max",
+];
+
+impl Model {
+    /// One component of a path.
+    pub(super) fn step(&mut self, at: Place, name: &[u8]) -> Result<Step, Errno> {
+        let fs = self[at.inode].fs;
+        let text = core::str::from_utf8(name).unwrap_or_default();
+        match &self[at.inode].node {
+            Node::Directory(entries) => {
+                if let Some(inode) = entries.get(name) {
+                    return Ok(Step::Inode(*inode));
+                }
+                if self.magic_of(at.inode) == fs_magic::PROC && self[fs].root == at.inode {
+                    return self.process_entry(fs, text);
+                }
+                Err(Errno::ENOENT)
+            }
+            Node::Process(task) => self.process_step(fs, *task, text),
+            Node::ProcessLinks(task, kind) => {
+                let (task, kind) = (*task, *kind);
+                self.may_trace(task)?;
+                if kind == "fd" {
+                    let number: i32 = text.parse().map_err(|_| Errno::ENOENT)?;
+                    let entry = self[task].table.get(&number).ok_or(Errno::ENOENT)?;
+                    return Ok(Step::Magic(match &self[entry.file].object {
+                        Object::Path(handle) => Found::Place(handle.place),
+                        other => Found::Object(other.clone()),
+                    }));
+                }
+                let kind = NAMESPACE_LINKS.iter().find(|row| row.0 == text).ok_or(Errno::ENOENT)?.1;
+                let object = self[task].spaces.of(kind).map_or(Object::User(self[task].cred.user), Object::Space);
+                Ok(Step::Magic(Found::Object(object)))
+            }
+            _ => Err(Errno::ENOTDIR),
+        }
+    }
+
+    /// `/proc/self` and `/proc/PID`: processes of the instance's pid namespace.
+    fn process_entry(&mut self, fs: FsId, name: &str) -> Result<Step, Errno> {
+        let space = self[fs].space.ok_or(Errno::ENOENT)?;
+        if name == "self" || name == "thread-self" {
+            let pid = self[self.current].number_in(space).ok_or(Errno::ENOENT)?;
+            let link = Node::Symlink(pid.to_string().into_bytes());
+            return Ok(Step::Inode(self.synthetic(fs, None, name, link)));
+        }
+        let pid: u32 = name.parse().map_err(|_| Errno::ENOENT)?;
+        let task = self.by_number(space, pid).ok_or(Errno::ENOENT)?;
+        Ok(Step::Inode(self.synthetic(fs, None, name, Node::Process(task))))
+    }
+
+    fn process_step(&mut self, fs: FsId, task: TaskId, name: &str) -> Result<Step, Errno> {
+        if self[task].ended() {
+            return Err(Errno::ESRCH);
+        }
+        let known = |names: &[&'static str]| names.iter().copied().find(|known| *known == name);
+        if let Some(file) = known(PROCESS_FILES) {
+            return Ok(Step::Inode(self.synthetic(fs, Some(task), file, Node::ProcessFile(task, file))));
+        }
+        if let Some(kind) = known(PROCESS_DIRECTORIES) {
+            return Ok(Step::Inode(self.synthetic(fs, Some(task), kind, Node::ProcessLinks(task, kind))));
+        }
+        let link = known(PROCESS_LINKS).ok_or(Errno::ENOENT)?;
+        self.may_trace(task)?;
+        let place = if link == "cwd" { self[task].cwd } else { self[task].root };
+        Ok(Step::Magic(Found::Place(place)))
+    }
+
+    /// An inode of a procfs instance, the same one every time.
+    fn synthetic(&mut self, fs: FsId, task: Option<TaskId>, name: &str, node: Node) -> InodeId {
+        let key = (fs, task, name.to_owned());
+        if let Some(inode) = self.synthetic.get(&key).copied() {
+            self[inode].node = node;
+            return inode;
+        }
+        let parent = match task {
+            Some(task) => self.synthetic.values().copied().find(|inode| {
+                self[*inode].fs == fs && matches!(self[*inode].node, Node::Process(other) if other == task)
+            }),
+            None => Some(self[fs].root),
+        };
+        let mode = if matches!(node, Node::ProcessFile(..)) { 0o644 } else { 0o555 };
+        let name = name.as_bytes().to_vec();
+        let inode = self.new_inode(Inode { fs, parent, name, node, uid: 0, gid: 0, mode, removed: false });
+        self.synthetic.insert(key, inode);
+        inode
+    }
+
+    /// ptrace(2), "Ptrace access mode checking": the same ids and dumpable, or
+    /// CAP_SYS_PTRACE in the target's user namespace.
+    fn may_trace(&self, target: TaskId) -> Result<(), Errno> {
+        if target == self.current {
+            return Ok(());
+        }
+        let (cred, other) = (self.cred(), &self[target].cred);
+        let ids = [other.uid.real, other.uid.effective, other.uid.saved];
+        let groups = [other.gid.real, other.gid.effective, other.gid.saved];
+        let same = ids.iter().all(|id| *id == cred.uid.fs) && groups.iter().all(|id| *id == cred.gid.fs);
+        // commoncap: and no capability that the caller lacks.
+        let covered = cred.user == other.user && cred.permitted.contains(other.permitted);
+        let owns = self[other.user].parent == Some(cred.user) && self[other.user].owner == cred.uid.effective;
+        let privileged = self.capable(cred, other.user, CAP_SYS_PTRACE);
+        if privileged || (same && self[target].dumpable && (covered || owns)) { Ok(()) } else { Err(Errno::EACCES) }
+    }
+
+    /// proc(5): the files of a process belong to its effective uid, or to root
+    /// when it is not dumpable.
+    fn may_write_process(&self, target: TaskId) -> Result<(), Errno> {
+        let cred = self.cred();
+        let owner = if self[target].dumpable { self[target].cred.uid.effective } else { 0 };
+        let owns = owner == cred.uid.fs || self.capable(cred, UserId::INITIAL, CAP_DAC_OVERRIDE);
+        if owns { Ok(()) } else { Err(Errno::EACCES) }
+    }
+
+    pub(super) fn write_process_file(&mut self, target: TaskId, name: &'static str, content: &[u8]) -> Result<(), Errno> {
+        self.may_write_process(target)?;
+        let (user, writer) = (self[target].cred.user, self.cred().clone());
+        match name {
+            "uid_map" => self.write_map(user, MapFile::Uid, content, &writer)?,
+            "gid_map" => self.write_map(user, MapFile::Gid, content, &writer)?,
+            "setgroups" => self.write_setgroups(user, content, &writer)?,
+            "oom_score_adj" => {
+                let wanted: i32 = number(content).filter(|value| (-1000..=1000).contains(value)).ok_or(Errno::EINVAL)?;
+                // proc(5): lowering it needs CAP_SYS_RESOURCE (EACCES).
+                let old = self[target].notes.get(name).and_then(|old| number(old)).unwrap_or(0_i32);
+                if wanted < old && !self.capable(&writer, UserId::INITIAL, cap::SYS_RESOURCE) {
+                    return Err(Errno::EACCES);
+                }
+            }
+            "timens_offsets" => {
+                // time_namespaces(7): CAP_SYS_TIME in the owner; before the
+                // first process is in it (EACCES after).
+                const CAP_SYS_TIME: u8 = 25;
+                let space = self[target].spaces.time_for_children;
+                self.need(self[space].owner, CAP_SYS_TIME)?;
+                if self.tasks.iter().any(|task| !task.ended() && task.spaces.time == space) {
+                    return Err(Errno::EACCES);
+                }
+            }
+            "status" | "mountinfo" => return Err(Errno::EACCES),
+            _ => {}
+        }
+        self[target].notes.insert(name, content.to_vec());
+        Ok(())
+    }
+
+    /// Sysctls: who may write which (namespaces(7), "/proc/sys/user";
+    /// `net_ctl_permissions`, `set_permissions`, `test_perm`).
+    pub(super) fn write_sysctl(&mut self, place: Place, content: &[u8]) -> Result<(), Errno> {
+        let path = self.path_in_fs(place.inode);
+        let cred = self.cred();
+        let spaces = self[self.current].spaces;
+        let ipc = ["msg", "sem", "shm"].iter().any(|prefix| path.starts_with(&format!("/sys/kernel/{prefix}")));
+        let (space, owner) = match path.strip_prefix("/sys/") {
+            // Not a sysctl: an ordinary file of root.
+            None => {
+                self.permit(place, 2)?;
+                return self.writable(place);
+            }
+            Some(name) if name.starts_with("net/") => (spaces.network.0, self[spaces.network].owner),
+            Some(_) if ipc => (spaces.ipc.0, self[spaces.ipc].owner),
+            Some(name) if name.starts_with("fs/mqueue/") => (spaces.ipc.0, self[spaces.ipc].owner),
+            Some(name) if name.starts_with("user/") => {
+                if !self.capable(cred, cred.user, cap::SYS_RESOURCE) {
+                    return Err(Errno::EACCES);
+                }
+                self.writable(place)?;
+                let limit = number(content).ok_or(Errno::EINVAL)?;
+                let user = cred.user;
+                if name == "user/max_user_namespaces" {
+                    self[user].limit = limit;
+                }
+                return self.set_sysctl(path, user == UserId::INITIAL, user.0, content);
+            }
+            Some(_) => (0, UserId::INITIAL),
+        };
+        // Owned by the root of the namespace's owner; capabilities do not help.
+        let root = super::namespaces::to_kernel(&self[owner].uids, 0);
+        let net = path.starts_with("/sys/net/") && self.capable(cred, owner, cap::NET_ADMIN);
+        if root != Some(cred.uid.effective) && !net {
+            return Err(Errno::EACCES);
+        }
+        self.writable(place)?;
+        self.set_sysctl(path, owner == UserId::INITIAL, space, content)
+    }
+
+    fn set_sysctl(&mut self, path: String, hosts: bool, space: usize, content: &[u8]) -> Result<(), Errno> {
+        self.sysctls.insert((hosts, path, space), content.trim_ascii_end().to_vec());
+        Ok(())
+    }
+
+    pub(super) fn fill_cgroup(&mut self, dir: InodeId) {
+        let (uid, gid) = (self[dir].uid, self[dir].gid);
+        for name in CGROUP_FILES {
+            self.add(dir, name.as_bytes(), Node::File(Vec::new()), [uid, gid, 0o644]);
+        }
+    }
+
+    fn tasks_below(&self, dir: InodeId) -> Vec<TaskId> {
+        let below = |task: &TaskId| !self[*task].ended() && self.within(self[*task].cgroup, dir);
+        (0..self.tasks.len()).map(TaskId).filter(below).collect()
+    }
+
+    /// cgroups(7), "Removing cgroups": "must contain no child cgroups and no
+    /// (nonzombie) processes".
+    pub(super) fn may_remove_cgroup(&self, dir: InodeId) -> Result<(), Errno> {
+        let Node::Directory(entries) = &self[dir].node else { return Err(Errno::EPERM) };
+        let children = entries.values().any(|inode| self.is_directory(*inode));
+        if children || !self.tasks_below(dir).is_empty() { Err(Errno::EBUSY) } else { Ok(()) }
+    }
+
+    pub(super) fn write_cgroup(&mut self, file: InodeId, content: &[u8]) -> Result<(), Errno> {
+        let dir = self[file].parent.ok_or(Errno::ENODEV)?;
+        if self[dir].removed {
+            return Err(Errno::ENODEV);
+        }
+        match self[file].name.as_slice() {
+            b"cgroup.procs" => {
+                let pid: u32 = number(content).ok_or(Errno::EINVAL)?;
+                let space = self[self.current].spaces.pid;
+                let target = if pid == 0 { Some(self.current) } else { self.by_number(space, pid) };
+                let target = target.ok_or(Errno::ESRCH)?;
+                self.may_hold_processes(dir)?;
+                self[target].cgroup = dir;
+                Ok(())
+            }
+            b"cgroup.kill" if content.trim_ascii_end() == b"1" => {
+                self.tasks_below(dir).into_iter().for_each(|task| self.end(task, WaitStatus::Signaled(9)));
+                Ok(())
+            }
+            b"cgroup.kill" => Err(Errno::EINVAL),
+            // "No internal processes" rule, but for the root.
+            b"cgroup.subtree_control"
+                if self[dir].parent.is_some() && self.tasks.iter().any(|task| !task.ended() && task.cgroup == dir) =>
+            {
+                Err(Errno::EBUSY)
+            }
+            b"cgroup.controllers" | b"cgroup.events" => Err(Errno::EINVAL),
+            _ => {
+                self[file].node = Node::File(content.to_vec());
+                Ok(())
+            }
+        }
+    }
+
+    /// "No internal processes", from the other side.
+    pub(super) fn may_hold_processes(&self, dir: InodeId) -> Result<(), Errno> {
+        let Node::Directory(entries) = &self[dir].node else { return Err(Errno::EBADF) };
+        let control = entries.get(b"cgroup.subtree_control".as_slice()).map(|inode| &self[*inode].node);
+        let enabled = matches!(control, Some(Node::File(text)) if text.contains(&b'+'));
+        if enabled && self[dir].parent.is_some() { Err(Errno::EBUSY) } else { Ok(()) }
+    }
+}
+
+fn number<T: core::str::FromStr>(content: &[u8]) -> Option<T> {
+    core::str::from_utf8(content).ok()?.trim().parse().ok()
+}

@@ -1,0 +1,191 @@
+//! How a path becomes a place.
+//!
+//! Sources: path_resolution(7), openat2(2) for `RESOLVE_*`, symlink(7).
+
+use crate::abi::{MountAttrs, Resolve};
+use crate::errno::Errno;
+use crate::kernel::Slots;
+use crate::op::At;
+
+use super::Model;
+use super::descriptors::Object;
+use super::files::{InodeId, Node, Place};
+
+/// What a path leads to.
+#[derive(Clone, Debug)]
+pub(super) enum Found {
+    Place(Place),
+    /// Behind a magic link of procfs: something without a place.
+    Object(Object),
+}
+
+/// One component.
+pub(super) enum Step {
+    Inode(InodeId),
+    /// A magic link (symlink(7), "Magic links").
+    Magic(Found),
+}
+
+impl Model {
+    /// Where a path starts.
+    pub(super) fn start(&self, dir: At, slots: &Slots<'_>) -> Result<Place, Errno> {
+        match dir {
+            At::Cwd => Ok(self[self.current].cwd),
+            At::Slot(slot) => self.handle(slots, slot).map(|handle| handle.place),
+        }
+    }
+
+    /// Walks `path` to a place in a file tree.
+    pub(super) fn walk(&mut self, start: Place, path: &[u8], resolve: Resolve, follow: bool) -> Result<Place, Errno> {
+        match self.walk_any(start, path, resolve, follow)? {
+            Found::Place(place) => Ok(place),
+            Found::Object(_) => Err(Errno::ENOTDIR),
+        }
+    }
+
+    /// Walks `path` from `start`; `follow` tells what to do with a symbolic
+    /// link at its end.
+    pub(super) fn walk_any(&mut self, start: Place, path: &[u8], resolve: Resolve, follow: bool) -> Result<Found, Errno> {
+        let (beneath, in_root) = (resolve.has(Resolve::BENEATH), resolve.has(Resolve::IN_ROOT));
+        // openat2(2): "EINVAL: … RESOLVE_IN_ROOT and RESOLVE_BENEATH".
+        if beneath && in_root {
+            return Err(Errno::EINVAL);
+        }
+        if path.is_empty() {
+            return Err(Errno::ENOENT);
+        }
+        let root = if beneath || in_root { start } else { self[self.current].root };
+        let mut at = start;
+        if path.starts_with(b"/") {
+            at = self.jump_to_root(at, root, resolve)?;
+        }
+        let directory = path.ends_with(b"/");
+        let mut rest: Vec<Vec<u8>> = components(path);
+        let mut links = 0;
+        while let Some(name) = rest.pop() {
+            if !self.is_directory(at.inode) {
+                return Err(Errno::ENOTDIR);
+            }
+            let last = rest.is_empty();
+            match name.as_slice() {
+                b"." => continue,
+                b".." => {
+                    at = self.up(at, root, resolve)?;
+                    continue;
+                }
+                long if long.len() > 255 => return Err(Errno::ENAMETOOLONG),
+                _ => {}
+            }
+            let inode = match self.step(at, &name)? {
+                Step::Inode(inode) => inode,
+                Step::Magic(found) => {
+                    if last && !follow && !directory {
+                        return Err(Errno::ELOOP);
+                    }
+                    at = match self.magic(at, found, resolve)? {
+                        Found::Place(place) => place,
+                        other if last => return Ok(other),
+                        Found::Object(_) => return Err(Errno::ENOTDIR),
+                    };
+                    continue;
+                }
+            };
+            let target = match &self[inode].node {
+                Node::Symlink(target) if follow || !last || directory => target.clone(),
+                _ => {
+                    at = self.down(Place { mount: at.mount, inode }, resolve)?;
+                    continue;
+                }
+            };
+            // "ELOOP: … one of the components was a symbolic link and
+            // RESOLVE_NO_SYMLINKS"; MOUNT_ATTR_NOSYMFOLLOW likewise
+            // (mount_setattr(2)); path_resolution(7): at most 40.
+            links += 1;
+            let refused = resolve.has(Resolve::NO_SYMLINKS) || self[at.mount].attrs.has(MountAttrs::NOSYMFOLLOW);
+            if refused || links > 40 {
+                return Err(Errno::ELOOP);
+            }
+            if target.starts_with(b"/") {
+                at = self.jump_to_root(at, root, resolve)?;
+            }
+            rest.extend(components(&target));
+        }
+        if directory && !self.is_directory(at.inode) {
+            return Err(Errno::ENOTDIR);
+        }
+        Ok(Found::Place(at))
+    }
+
+    /// Everything but the last component; the last one must be a name.
+    pub(super) fn walk_parent(&mut self, start: Place, path: &[u8], resolve: Resolve) -> Result<(Place, Vec<u8>), Errno> {
+        
+        let trimmed = path.strip_suffix(b"/").unwrap_or(path);
+        let cut = trimmed.iter().rposition(|byte| *byte == b'/').map_or(0, |at| at + 1);
+        let (head, name) = trimmed.split_at(cut);
+        let dir = match head {
+            _ if path.is_empty() => return Err(Errno::ENOENT),
+            [] => start,
+            _ => self.walk(start, head, resolve, true)?,
+        };
+        match name {
+            b"" | b"." | b".." => Err(Errno::EEXIST),
+            name if name.len() > 255 => Err(Errno::ENAMETOOLONG),
+            _ if !self.is_directory(dir.inode) => Err(Errno::ENOTDIR),
+            name => Ok((dir, name.to_vec())),
+        }
+    }
+
+    /// "EXDEV: an attempt to escape from the root during path resolution":
+    /// `RESOLVE_BENEATH` refuses absolute paths and links, `RESOLVE_NO_XDEV`
+    /// those that end on another mount.
+    fn jump_to_root(&self, at: Place, root: Place, resolve: Resolve) -> Result<Place, Errno> {
+        if resolve.has(Resolve::BENEATH) || (resolve.has(Resolve::NO_XDEV) && at.mount != root.mount) {
+            return Err(Errno::EXDEV);
+        }
+        Ok(root)
+    }
+
+    /// `..`: stays at the root, or is refused there under `RESOLVE_BENEATH`;
+    /// leaves a mount by what it is mounted on.
+    fn up(&self, mut at: Place, root: Place, resolve: Resolve) -> Result<Place, Errno> {
+        loop {
+            if at == root {
+                return if resolve.has(Resolve::BENEATH) { Err(Errno::EXDEV) } else { Ok(at) };
+            }
+            if at.inode != self[at.mount].root {
+                break;
+            }
+            match self[at.mount].parent {
+                Some(_) if resolve.has(Resolve::NO_XDEV) => return Err(Errno::EXDEV),
+                Some(parent) => at = parent,
+                None => return Ok(at),
+            }
+        }
+        match self[at.inode].parent {
+            Some(inode) => self.down(Place { mount: at.mount, inode }, resolve),
+            None => Ok(at),
+        }
+    }
+
+    /// Onto whatever is mounted there ("EXDEV" under `RESOLVE_NO_XDEV`).
+    fn down(&self, at: Place, resolve: Resolve) -> Result<Place, Errno> {
+        let top = self.topmost(at);
+        if top != at && resolve.has(Resolve::NO_XDEV) { Err(Errno::EXDEV) } else { Ok(top) }
+    }
+
+    /// openat2(2): magic links are refused by `RESOLVE_NO_MAGICLINKS` and by
+    /// `RESOLVE_NO_SYMLINKS` (ELOOP), and leave any scope (EXDEV).
+    fn magic(&self, at: Place, found: Found, resolve: Resolve) -> Result<Found, Errno> {
+        if resolve.has(Resolve::NO_MAGICLINKS) || resolve.has(Resolve::NO_SYMLINKS) {
+            return Err(Errno::ELOOP);
+        }
+        let scoped = resolve.has(Resolve::BENEATH) || resolve.has(Resolve::IN_ROOT);
+        let crosses = !matches!(&found, Found::Place(place) if place.mount == at.mount);
+        if scoped || (resolve.has(Resolve::NO_XDEV) && crosses) { Err(Errno::EXDEV) } else { Ok(found) }
+    }
+}
+
+/// The names of a path, the last one first.
+fn components(path: &[u8]) -> Vec<Vec<u8>> {
+    path.rsplit(|byte| *byte == b'/').filter(|name| !name.is_empty()).map(<[u8]>::to_vec).collect()
+}

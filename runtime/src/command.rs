@@ -1,0 +1,427 @@
+//! The builder, in the manner of [`std::process::Command`].
+
+use std::ffi::OsStr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use skep_sys::Linux;
+use skep_sys::abi::Resource;
+
+use crate::compile::compile;
+use crate::container::{Container, Output};
+use crate::error::{Error, ErrorKind, Result};
+use crate::facts::Facts;
+use crate::plan::Plan;
+use crate::spec::{
+    Bind, CapabilityList, CpuLimit, HostName, Init, Limit, MachineName, Mount, MountKind, Network, Origin, Profile,
+    Readiness, Secret, Spec, Stream, Tmpfs, User, UserNamespace, Volatile, Want,
+};
+use crate::status::ExitStatus;
+use crate::verify::verify;
+use crate::{run, watcher};
+
+/// What one of the payload's standard streams is.
+#[derive(Debug)]
+pub struct Stdio(Source);
+
+#[derive(Debug)]
+enum Source {
+    Null,
+    Piped,
+    Inherit,
+    Given(OwnedFd),
+}
+
+impl Stdio {
+    /// `/dev/null`: the default.
+    #[must_use]
+    pub const fn null() -> Self {
+        Self(Source::Null)
+    }
+
+    /// A pipe, whose other end the [`Container`] holds.
+    #[must_use]
+    pub const fn piped() -> Self {
+        Self(Source::Piped)
+    }
+
+    /// The embedder's own stream.
+    ///
+    /// **Careful:** the payload can open such a file again with other modes,
+    /// and a terminal lets it put input into your shell. Never the default.
+    #[must_use]
+    pub const fn inherit() -> Self {
+        Self(Source::Inherit)
+    }
+}
+
+impl From<OwnedFd> for Stdio {
+    fn from(file: OwnedFd) -> Self {
+        Self(Source::Given(file))
+    }
+}
+
+impl From<std::fs::File> for Stdio {
+    fn from(file: std::fs::File) -> Self {
+        Self(Source::Given(file.into()))
+    }
+}
+
+/// A builder of containers.
+///
+/// The defaults are those of profile `strict` (see [`Spec`]). The order of the
+/// calls does not matter, except that of arguments.
+///
+/// ```no_run
+/// let output = skep::Command::new("id").output()?;
+/// assert!(output.status.success());
+/// # Ok::<(), skep::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Command {
+    spec: Spec,
+    stdio: [Stdio; 3],
+    deadline: Option<Duration>,
+}
+
+impl From<Spec> for Command {
+    fn from(spec: Spec) -> Self {
+        let stdio = spec.stdio.map(|stream| match stream {
+            Stream::Null => Stdio::null(),
+            Stream::Piped => Stdio::piped(),
+            Stream::Given => Stdio::inherit(),
+        });
+        Self { spec, stdio, deadline: Some(DEADLINE) }
+    }
+}
+
+/// A start that takes longer than this has hung.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+impl Command {
+    /// A container that runs `program`. Without a slash it is looked up in the
+    /// container's `PATH`.
+    pub fn new(program: impl AsRef<OsStr>) -> Self {
+        Self::of(Profile::Strict, program)
+    }
+
+    /// As [`Command::new`], with the defaults of another profile.
+    pub fn of(profile: Profile, program: impl AsRef<OsStr>) -> Self {
+        Self::from(Spec { command: vec![program.as_ref().to_owned()], ..Spec::of(profile) })
+    }
+
+    fn set(&mut self, field: impl Into<String>, call: &'static str) -> &mut Spec {
+        self.spec.origins.note(field, Origin::Call(call));
+        &mut self.spec
+    }
+
+    /// Adds an argument.
+    pub fn arg(&mut self, argument: impl AsRef<OsStr>) -> &mut Self {
+        self.spec.command.push(argument.as_ref().to_owned());
+        self
+    }
+
+    /// Adds arguments.
+    pub fn args<A: AsRef<OsStr>>(&mut self, arguments: impl IntoIterator<Item = A>) -> &mut Self {
+        self.spec.command.extend(arguments.into_iter().map(|argument| argument.as_ref().to_owned()));
+        self
+    }
+
+    /// Sets an environment variable. The embedder's own are never inherited.
+    pub fn env(&mut self, name: impl Into<String>, value: impl AsRef<OsStr>) -> &mut Self {
+        let name = name.into();
+        let value = Secret::new(value.as_ref());
+        self.set(format!("environment.{name}"), "Command::env").environment.insert(name, value);
+        self
+    }
+
+    /// Sets the name; made up otherwise.
+    pub fn machine(&mut self, name: MachineName) -> &mut Self {
+        self.set("machine", "Command::machine").machine = Some(name);
+        self
+    }
+
+    /// Sets the hostname; the name otherwise.
+    pub fn hostname(&mut self, name: HostName) -> &mut Self {
+        self.set("hostname", "Command::hostname").hostname = Some(name);
+        self
+    }
+
+    /// Takes a directory for the root, writable. Combine with
+    /// [`Command::read_only`] or [`Command::ephemeral`].
+    pub fn root(&mut self, path: impl Into<PathBuf>) -> &mut Self {
+        let spec = self.set("root", "Command::root");
+        spec.root.path = path.into();
+        if spec.root.volatile == Volatile::Yes {
+            spec.root.volatile = Volatile::No;
+        }
+        self
+    }
+
+    /// Mounts the root read-only.
+    pub fn read_only(&mut self, on: bool) -> &mut Self {
+        self.set("root", "Command::read_only").root.read_only = on;
+        self
+    }
+
+    /// Throws changes to the root away.
+    pub fn ephemeral(&mut self, on: bool) -> &mut Self {
+        self.set("root", "Command::ephemeral").root.ephemeral = on;
+        self
+    }
+
+    /// Binds a path of the host, read-only with everything below it.
+    pub fn bind_ro(&mut self, source: impl Into<PathBuf>, target: impl Into<PathBuf>) -> &mut Self {
+        self.mount(target, MountKind::Bind(Bind { source: source.into(), ..Bind::default() }))
+    }
+
+    /// Binds a path of the host, writable where its own permissions allow it.
+    pub fn bind(&mut self, source: impl Into<PathBuf>, target: impl Into<PathBuf>) -> &mut Self {
+        self.mount(target, MountKind::Bind(Bind { source: source.into(), read_only: false, ..Bind::default() }))
+    }
+
+    /// Mounts an empty file system in memory.
+    pub fn tmpfs(&mut self, target: impl Into<PathBuf>) -> &mut Self {
+        self.mount(target, MountKind::Tmpfs(Tmpfs::default()))
+    }
+
+    /// Mounts anything that a Spec can say.
+    pub fn mount(&mut self, target: impl Into<PathBuf>, kind: MountKind) -> &mut Self {
+        let target = target.into();
+        let field = format!("mounts.{}", target.display());
+        self.set(field, "Command::mount").mounts.push(Mount { target, kind });
+        self
+    }
+
+    /// Masks a path: it reads as empty inside.
+    pub fn mask(&mut self, path: impl Into<PathBuf>) -> &mut Self {
+        let path = path.into();
+        self.set(format!("masked.{}", path.display()), "Command::mask").masked.push(path);
+        self
+    }
+
+    /// Chooses the user namespace.
+    pub fn user_namespace(&mut self, choice: UserNamespace) -> &mut Self {
+        self.set("user_namespace", "Command::user_namespace").user_namespace = choice;
+        self
+    }
+
+    /// Chooses the network.
+    pub fn network(&mut self, network: Network) -> &mut Self {
+        self.set("network", "Command::network").network = network;
+        self
+    }
+
+    /// Who the payload is, inside.
+    pub fn user(&mut self, user: User) -> &mut Self {
+        self.set("user", "Command::user").user = user;
+        self
+    }
+
+    /// Supplementary groups, inside.
+    pub fn groups(&mut self, groups: impl IntoIterator<Item = u32>) -> &mut Self {
+        self.set("groups", "Command::groups").groups.extend(groups);
+        self
+    }
+
+    /// What the bounding set keeps.
+    pub fn capabilities(&mut self, bounding: CapabilityList) -> &mut Self {
+        self.set("capabilities", "Command::capabilities").capabilities.bounding = bounding;
+        self
+    }
+
+    /// What a payload that is not root holds.
+    pub fn ambient(&mut self, ambient: CapabilityList) -> &mut Self {
+        self.set("capabilities", "Command::ambient").capabilities.ambient = ambient;
+        self
+    }
+
+    /// Lets an exec raise privileges again. The report says so.
+    pub fn danger_new_privileges(&mut self) -> &mut Self {
+        self.set("no_new_privileges", "Command::danger_new_privileges").no_new_privileges = false;
+        self
+    }
+
+    /// Leaves the system-call filter out. The report says so.
+    pub fn danger_no_filter(&mut self) -> &mut Self {
+        self.set("seccomp", "Command::danger_no_filter").seccomp = Want::Off;
+        self
+    }
+
+    /// Sets a resource limit (`setrlimit(2)`).
+    pub fn limit(&mut self, resource: Resource, limit: Limit) -> &mut Self {
+        self.set(format!("limits.{resource}"), "Command::limit").limits.set(resource, limit);
+        self
+    }
+
+    /// Limits memory, in bytes.
+    pub fn memory(&mut self, bytes: u64) -> &mut Self {
+        self.set("resources.memory", "Command::memory").resources.memory = Some(bytes);
+        self
+    }
+
+    /// Limits processor time to `quota` in every `period` microseconds.
+    pub fn cpu(&mut self, quota: u64, period: u64) -> &mut Self {
+        self.set("resources.cpu", "Command::cpu").resources.cpu = Some(CpuLimit { quota, period });
+        self
+    }
+
+    /// Limits processes and threads.
+    pub fn pids(&mut self, count: u64) -> &mut Self {
+        self.set("resources.pids", "Command::pids").resources.pids = Some(count);
+        self
+    }
+
+    /// Sets the file mode creation mask.
+    pub fn umask(&mut self, mask: u32) -> &mut Self {
+        self.set("umask", "Command::umask").umask = mask;
+        self
+    }
+
+    /// Sets the working directory, inside.
+    pub fn current_dir(&mut self, path: impl Into<PathBuf>) -> &mut Self {
+        self.set("working_directory", "Command::current_dir").working_directory = path.into();
+        self
+    }
+
+    /// Makes the command process 1 itself, or puts it under the stub init.
+    pub fn init(&mut self, init: Init) -> &mut Self {
+        self.set("init", "Command::init").init = init;
+        self
+    }
+
+    /// When the container counts as ready.
+    pub fn readiness(&mut self, readiness: Readiness) -> &mut Self {
+        self.set("readiness", "Command::readiness").readiness = readiness;
+        self
+    }
+
+    /// Standard input.
+    pub fn stdin(&mut self, stdio: impl Into<Stdio>) -> &mut Self {
+        self.stdio[0] = stdio.into();
+        self
+    }
+
+    /// Standard output.
+    pub fn stdout(&mut self, stdio: impl Into<Stdio>) -> &mut Self {
+        self.stdio[1] = stdio.into();
+        self
+    }
+
+    /// Standard error.
+    pub fn stderr(&mut self, stdio: impl Into<Stdio>) -> &mut Self {
+        self.stdio[2] = stdio.into();
+        self
+    }
+
+    /// How long the start itself may take; one minute otherwise. The thread
+    /// that starts waits no longer, and what had been made is taken back.
+    pub fn deadline(&mut self, deadline: Duration) -> &mut Self {
+        self.deadline = Some(deadline);
+        self
+    }
+
+    /// What has been asked for so far.
+    #[must_use]
+    pub fn spec(&self) -> Spec {
+        let mut spec = self.spec.clone();
+        for (stream, stdio) in spec.stdio.iter_mut().zip(&self.stdio) {
+            *stream = match stdio.0 {
+                Source::Null => Stream::Null,
+                Source::Piped => Stream::Piped,
+                Source::Inherit | Source::Given(_) => Stream::Given,
+            };
+        }
+        spec
+    }
+
+    /// What has been asked for, to change it in ways for which there is no
+    /// method. `stdio` is what the methods say.
+    pub fn spec_mut(&mut self) -> &mut Spec {
+        &mut self.spec
+    }
+
+    /// The plan that [`Command::spawn`] would run now, verified. Starts nothing.
+    ///
+    /// # Errors
+    ///
+    /// As [`compile`] and [`verify`].
+    pub fn plan(&self) -> Result<Plan> {
+        let spec = self.spec();
+        let plan = compile(&spec, &Facts::gather(&spec)?)?;
+        Ok(verify(plan)?.plan().clone())
+    }
+
+    /// Starts the container and returns once the payload has been executed.
+    ///
+    /// Safe from any thread: nothing process-wide changes, and the child never
+    /// runs a handler, destructor or allocation of this program. It blocks for
+    /// the one to five milliseconds of a start, and at most for the deadline.
+    ///
+    /// # Errors
+    ///
+    /// What went wrong, where it was asked for, and what to do. A start that
+    /// fails leaves nothing behind.
+    pub fn spawn(&mut self) -> Result<Container> {
+        let spec = self.spec();
+        let mut tries = 0;
+        loop {
+            let plan = compile(&spec, &Facts::gather(&spec)?)?;
+            let verified = verify(plan)?;
+            let given = self.given()?;
+            match run::start(&mut Linux::new(), verified, given, self.deadline) {
+                Ok(started) => return Container::new(started),
+                // Another start was faster with the same range; there are more.
+                Err(error) if error.kind() == ErrorKind::RangeTaken && picks(&spec) && tries < 16 => tries += 1,
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Starts, waits, and gives the status.
+    ///
+    /// # Errors
+    ///
+    /// As [`Command::spawn`] and [`Container::wait`].
+    pub fn status(&mut self) -> Result<ExitStatus> {
+        self.spawn()?.wait()
+    }
+
+    /// Starts with piped output, waits, and gives status and output.
+    ///
+    /// # Errors
+    ///
+    /// As [`Command::spawn`] and [`Container::wait`].
+    pub fn output(&mut self) -> Result<Output> {
+        for stdio in &mut self.stdio[1..] {
+            if matches!(stdio.0, Source::Null) {
+                *stdio = Stdio::piped();
+            }
+        }
+        self.spawn()?.wait_with_output()
+    }
+
+    /// Descriptors for the streams that are not made by the plan.
+    fn given(&self) -> Result<[Option<OwnedFd>; 3]> {
+        let mut given = [None, None, None];
+        for (index, (place, stdio)) in given.iter_mut().zip(&self.stdio).enumerate() {
+            let file = match &stdio.0 {
+                Source::Null | Source::Piped => continue,
+                Source::Given(file) => file.as_fd().try_clone_to_owned(),
+                Source::Inherit => match index {
+                    0 => std::io::stdin().as_fd().try_clone_to_owned(),
+                    1 => std::io::stdout().as_fd().try_clone_to_owned(),
+                    _ => std::io::stderr().as_fd().try_clone_to_owned(),
+                },
+            };
+            *place = Some(file.map_err(|error| Error::system("duplicate a stream for the payload", watcher::errno_of(&error)))?);
+        }
+        Ok(given)
+    }
+}
+
+/// Whether the id range is the library's choice.
+fn picks(spec: &Spec) -> bool {
+    matches!(spec.user_namespace, UserNamespace::Auto | UserNamespace::Pick)
+}

@@ -1,0 +1,370 @@
+//! The user namespace: which ids are mapped, by whom, and how the child
+//! becomes its root.
+
+use skep_sys::abi::{OpenFlags, Resolve};
+use skep_sys::wire::{Blob, Numbers};
+use skep_sys::{At, Op, Proof};
+
+use super::{Context, c_path};
+use crate::error::{Error, ErrorKind, Result};
+use crate::facts::Facts;
+use crate::plan::{Builder, Phase, role};
+use crate::report::Report;
+use crate::spec::{IdRange, Origin, Spec, UserNamespace};
+
+/// One line of an id map: inside, outside, count.
+pub(crate) type Extent = [u32; 3];
+
+/// How ids are mapped.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Mapping {
+    /// No user namespace.
+    None,
+    /// One id each, written by an ordinary user for itself.
+    Own { uid: Extent, gid: Extent },
+    /// Ranges, written through `newuidmap` and `newgidmap`.
+    Helpers { uid: Vec<Extent>, gid: Vec<Extent> },
+    /// Ranges, written by root.
+    Direct { extents: Vec<Extent>, locked: Option<IdRange> },
+}
+
+impl Mapping {
+    pub(crate) const fn is_new(&self) -> bool {
+        !matches!(self, Self::None)
+    }
+
+    /// Whether `id` has a meaning inside.
+    fn maps(&self, id: u32, group: bool) -> bool {
+        let within = |[inside, _, count]: &Extent| id >= *inside && id - inside < *count;
+        match self {
+            Self::None => true,
+            Self::Own { uid, gid } => within(if group { gid } else { uid }),
+            Self::Helpers { uid, gid } => (if group { gid } else { uid }).iter().any(within),
+            Self::Direct { extents, .. } => extents.iter().any(within),
+        }
+    }
+
+    /// Whether groups can be changed inside.
+    pub(crate) const fn has_groups(&self) -> bool {
+        !matches!(self, Self::Own { .. })
+    }
+}
+
+/// Ids end below the one that means "no id" (`-1`).
+const END: u64 = u32::MAX as u64;
+
+/// Decides how ids are mapped, and checks it.
+pub(super) fn mapping(spec: &Spec, facts: &Facts, uid: u32, gid: u32) -> Result<Mapping> {
+    let origin = spec.origins.of("user_namespace");
+    let refuse = |kind, what: &str, remedy: &str| Err(Error::new(kind, what).from(origin).remedy(remedy));
+    let privileged = facts.privileged();
+    let choice = match spec.user_namespace {
+        UserNamespace::Auto if privileged => UserNamespace::Pick,
+        UserNamespace::Auto => UserNamespace::Own,
+        other => other,
+    };
+    if choice != UserNamespace::Host {
+        if facts.max_user_namespaces == 0 {
+            return refuse(
+                ErrorKind::NotPermitted,
+                "user namespaces are switched off: user.max_user_namespaces is 0",
+                "Raise it: sysctl user.max_user_namespaces=10000",
+            );
+        }
+        if let (false, Some(sysctl)) = (privileged, facts.restricted_by) {
+            let value = if sysctl.contains("apparmor") { 0 } else { 1 };
+            return refuse(
+                ErrorKind::NotPermitted,
+                &format!("user namespaces are refused to ordinary users by {sysctl}"),
+                &format!("Allow them (sysctl {sysctl}={value}), or give this program an AppArmor profile with `userns,`."),
+            );
+        }
+    }
+    let mapping = match choice {
+        UserNamespace::Host => {
+            if !privileged {
+                return refuse(
+                    ErrorKind::NotPermitted,
+                    "a container without a user namespace needs root",
+                    "Leave the user namespace on, or run as root.",
+                );
+            }
+            Mapping::None
+        }
+        // `Auto` has been decided above.
+        UserNamespace::Own | UserNamespace::Auto => {
+            if uid == u32::MAX || gid == u32::MAX {
+                return refuse(ErrorKind::InvalidSpec, "id 4294967295 means \"no id\"", "Choose another user.");
+            }
+            Mapping::Own { uid: [uid, facts.uid, 1], gid: [gid, facts.gid, 1] }
+        }
+        UserNamespace::Subordinate => subordinate(facts, privileged, origin)?,
+        UserNamespace::Pick | UserNamespace::Range(_) | UserNamespace::Identity if !privileged => {
+            return refuse(
+                ErrorKind::NotPermitted,
+                "only root can map a range of ids that is not its own",
+                "As an ordinary user, map your own id (the default) or your ranges of /etc/subuid.",
+            );
+        }
+        UserNamespace::Pick => {
+            let Some(range) = facts.free_range else {
+                return refuse(
+                    ErrorKind::Unsupported,
+                    "no free range of 65536 ids was found, or /etc/subuid cannot be locked",
+                    "Name a range, or create /etc/subuid (an empty file will do).",
+                );
+            };
+            range_mapping(range, facts)
+        }
+        UserNamespace::Range(range) => {
+            if range.count == 0 || u64::from(range.base) + u64::from(range.count) > END {
+                return refuse(
+                    ErrorKind::InvalidSpec,
+                    &format!("the range of {} ids from {} on is empty or ends beyond 4294967294", range.count, range.base),
+                    "Give a base and a count that fit.",
+                );
+            }
+            if range.base == 0 {
+                return refuse(
+                    ErrorKind::InvalidSpec,
+                    "a range that holds host id 0 makes the container's root the host's",
+                    "Say `identity` if that is what you want.",
+                );
+            }
+            range_mapping(range, facts)
+        }
+        UserNamespace::Identity => Mapping::Direct { extents: vec![[0, 0, 65_536]], locked: None },
+    };
+    for (id, group, what) in [(uid, false, "user"), (gid, true, "group")] {
+        if id == u32::MAX || !mapping.maps(id, group) {
+            return Err(Error::new(ErrorKind::InvalidSpec, format!("{what} id {id} is not mapped in this container"))
+                .from(spec.origins.of("user"))
+                .remedy("Choose one within the mapped range."));
+        }
+    }
+    for id in &spec.groups {
+        if !mapping.has_groups() || !mapping.maps(*id, true) {
+            return Err(Error::new(ErrorKind::InvalidSpec, format!("group id {id} is not mapped in this container"))
+                .from(spec.origins.of("groups"))
+                .remedy("Supplementary groups need a mapped range: subordinate ids, or root."));
+        }
+    }
+    Ok(mapping)
+}
+
+fn range_mapping(range: IdRange, facts: &Facts) -> Mapping {
+    let locked = facts.range_lock.as_ref().map(|_| range);
+    Mapping::Direct { extents: vec![[0, range.base, range.count]], locked }
+}
+
+fn subordinate(facts: &Facts, privileged: bool, origin: Option<&Origin>) -> Result<Mapping> {
+    let (Some(uids), Some(gids)) = (facts.subuid, facts.subgid) else {
+        return Err(Error::new(ErrorKind::NotFound, format!("user {} has no range in /etc/subuid and /etc/subgid", facts.uid))
+            .from(origin)
+            .remedy("Give it one: usermod --add-subuids 100000-165535 --add-subgids 100000-165535 NAME"));
+    };
+    if privileged {
+        if uids != gids {
+            return Err(Error::new(ErrorKind::Unsupported, "root's ranges in /etc/subuid and /etc/subgid differ")
+                .from(origin)
+                .remedy("Make both the same."));
+        }
+        return Ok(range_mapping(uids, facts));
+    }
+    if facts.id_map_helpers.is_none() {
+        return Err(Error::new(ErrorKind::NotFound, "newuidmap and newgidmap are not installed")
+            .from(origin)
+            .remedy("Install them (Debian: package uidmap)."));
+    }
+    Ok(Mapping::Helpers {
+        uid: vec![[0, facts.uid, 1], [1, uids.base, uids.count]],
+        gid: vec![[0, facts.gid, 1], [1, gids.base, gids.count]],
+    })
+}
+
+/// The file of procfs for a map, one extent a line.
+fn map_text(extents: &[Extent]) -> String {
+    extents.iter().map(|[inside, outside, count]| format!("{inside} {outside} {count}\n")).collect()
+}
+
+pub(super) fn prepare(context: &Context<'_>, plan: &mut Builder, report: &mut Report) -> Result<()> {
+    let origin = context.origin("user_namespace");
+    match &context.mapping {
+        Mapping::None => report.off("id map", "ids are the caller's"),
+        Mapping::Own { uid, gid } => {
+            report.applied("id map", format!("uid {} is {}, gid {} is {}; setgroups denied", uid[0], uid[1], gid[0], gid[1]));
+        }
+        Mapping::Helpers { uid, gid } => {
+            report.applied("id map", format!("{} and {} ids through newuidmap and newgidmap", total(uid), total(gid)));
+            for (index, path) in context.facts.id_map_helpers.iter().flatten().enumerate() {
+                let into = helper_slot(index);
+                let file = c_path(path)?;
+                plan.step(Phase::Prepare, format!("open {}", path.display()), origin.clone())
+                    .op(Op::OpenAt2 {
+                        dir: At::Cwd,
+                        path: &file,
+                        flags: OpenFlags::PATH,
+                        mode: 0,
+                        resolve: Resolve::NO_MAGICLINKS,
+                        into,
+                    })
+                    .op(Op::Prove { file: into, proof: Proof::OwnedByRoot });
+            }
+        }
+        Mapping::Direct { extents, locked } => {
+            let first = extents.first().copied().unwrap_or_default();
+            report.applied("id map", format!("{} ids from {} on", first[2], first[1]));
+            match (locked, &context.facts.range_lock) {
+                (Some(range), Some(path)) => {
+                    let file = c_path(path)?;
+                    plan.step(Phase::Prepare, format!("lock the ids {}+{}", range.base, range.count), origin)
+                        .remedy("Another container holds this range; choose another, or let one be picked.")
+                        .op(Op::OpenAt2 {
+                            dir: At::Cwd,
+                            path: &file,
+                            flags: OpenFlags::READ_WRITE,
+                            mode: 0,
+                            resolve: Resolve::NO_MAGICLINKS,
+                            into: role::RANGE,
+                        })
+                        .op(Op::Lock { file: role::RANGE, start: u64::from(range.base), length: u64::from(range.count) });
+                    report.applied("id range", "held by a lock while the container lives");
+                }
+                _ => report.off("id range", "not held by a lock"),
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The slots of the two helpers: short-lived, before anything else uses them.
+const fn helper_slot(index: usize) -> skep_sys::Slot {
+    if index == 0 { role::ONE } else { role::TWO }
+}
+
+fn total(extents: &[Extent]) -> u64 {
+    extents.iter().map(|extent| u64::from(extent[2])).sum()
+}
+
+pub(super) fn attend(context: &Context<'_>, plan: &mut Builder) {
+    let origin = context.origin("user_namespace");
+    if !context.mapping.is_new() {
+        return;
+    }
+    plan.step(Phase::Attend, "open the child's /proc directory", Origin::Always)
+        .op(Op::OpenProcess { pid: role::PID, pidfd: role::PIDFD, into: role::PROCESS });
+    let dir = At::Slot(role::PROCESS);
+    match &context.mapping {
+        Mapping::None => {}
+        Mapping::Own { uid, gid } => {
+            // setgroups first: without it an ordinary user may not map a group
+            // (CVE-2014-8989).
+            let (uid, gid) = (map_text(&[*uid]), map_text(&[*gid]));
+            plan.step(Phase::Attend, "map the caller's own ids", origin)
+                .remedy("Where this says EPERM, user namespaces are restricted here: `skep doctor` names the setting.")
+                .op(Op::Write { dir, path: c"setgroups", content: Blob(b"deny") })
+                .op(Op::Write { dir, path: c"gid_map", content: Blob(gid.as_bytes()) })
+                .op(Op::Write { dir, path: c"uid_map", content: Blob(uid.as_bytes()) });
+        }
+        Mapping::Helpers { uid, gid } => {
+            plan.step(Phase::Attend, "map ids through newgidmap and newuidmap", origin)
+                .remedy("Both print their reason on standard error; check /etc/subuid and /etc/subgid.");
+            for (index, extents) in [(1, gid), (0, uid)] {
+                let bytes: Vec<u8> = extents.iter().flatten().flat_map(|number| number.to_le_bytes()).collect();
+                if let Some(map) = Numbers::new(&bytes) {
+                    plan.op(Op::IdMapHelper { program: helper_slot(index), pid: role::PID, map });
+                }
+            }
+        }
+        Mapping::Direct { extents, .. } => {
+            let text = map_text(extents);
+            plan.step(Phase::Attend, "map the range of ids", origin)
+                .op(Op::Write { dir, path: c"gid_map", content: Blob(text.as_bytes()) })
+                .op(Op::Write { dir, path: c"uid_map", content: Blob(text.as_bytes()) });
+        }
+    }
+}
+
+/// The child becomes root of its namespace, to build what is the root's.
+pub(super) fn enter(context: &Context<'_>, plan: &mut Builder) {
+    if let (true, Some(none)) = (context.mapping.is_new() && context.mapping.has_groups(), Numbers::new(&[])) {
+        plan.step(Phase::Enter, "become root of the user namespace", context.origin("user_namespace"))
+            .op(Op::SetGroups { groups: none })
+            .op(Op::SetResGid { gid: 0 })
+            .op(Op::SetResUid { uid: 0 });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn of(user_namespace: UserNamespace, uid: u32) -> Result<Mapping> {
+        let spec = Spec { user_namespace, ..Spec::default() };
+        mapping(&spec, &Facts::example(&spec), uid, uid)
+    }
+
+    fn as_root(user_namespace: UserNamespace, uid: u32) -> Result<Mapping> {
+        let spec = Spec { user_namespace, ..Spec::default() };
+        let mut facts = Facts::example(&spec);
+        (facts.uid, facts.gid) = (0, 0);
+        facts.capabilities = skep_sys::abi::CapabilitySet::up_to(40);
+        mapping(&spec, &facts, uid, uid)
+    }
+
+    #[test]
+    fn what_auto_means() {
+        assert!(matches!(of(UserNamespace::Auto, 0), Ok(Mapping::Own { uid: [0, 1000, 1], .. })));
+        assert!(matches!(of(UserNamespace::Auto, 7), Ok(Mapping::Own { uid: [7, 1000, 1], .. })));
+        let Ok(Mapping::Direct { extents, locked }) = as_root(UserNamespace::Auto, 0) else { panic!() };
+        assert_ne!(extents[0][1], 0, "never host id 0");
+        assert!(locked.is_some());
+    }
+
+    #[test]
+    fn what_an_ordinary_user_cannot() {
+        for choice in [
+            UserNamespace::Host,
+            UserNamespace::Pick,
+            UserNamespace::Identity,
+            UserNamespace::Range(IdRange { base: 100_000, count: 65_536 }),
+        ] {
+            assert_eq!(of(choice, 0).unwrap_err().kind(), ErrorKind::NotPermitted, "{choice:?}");
+        }
+    }
+
+    #[test]
+    fn what_nobody_can() {
+        for (base, count) in [(0, 65_536), (5, 0), (u32::MAX, 1), (4_294_967_290, 6), (1, u32::MAX)] {
+            let range = UserNamespace::Range(IdRange { base, count });
+            assert_eq!(as_root(range, 0).unwrap_err().kind(), ErrorKind::InvalidSpec, "{base}+{count}");
+        }
+        let range = UserNamespace::Range(IdRange { base: 100_000, count: 10 });
+        assert!(as_root(range, 9).is_ok());
+        assert!(as_root(range, 10).is_err(), "not mapped");
+        assert!(of(UserNamespace::Auto, u32::MAX).is_err(), "-1 is no id");
+    }
+
+    #[test]
+    fn restrictions_are_named() {
+        let spec = Spec::default();
+        let mut facts = Facts::example(&spec);
+        facts.restricted_by = Some("kernel.apparmor_restrict_unprivileged_userns");
+        let text = mapping(&spec, &facts, 0, 0).unwrap_err().to_string();
+        assert!(text.contains("kernel.apparmor_restrict_unprivileged_userns=0"), "{text}");
+        facts = Facts::example(&spec);
+        facts.max_user_namespaces = 0;
+        assert!(mapping(&spec, &facts, 0, 0).unwrap_err().to_string().contains("user.max_user_namespaces"));
+    }
+
+    proptest! {
+        /// The kernel's rules for a map (user_namespaces(7)), for every range.
+        #[test]
+        fn a_range_is_mapped_only_where_it_fits(base: u32, count: u32, uid in 0_u32..3) {
+            let mapped = as_root(UserNamespace::Range(IdRange { base, count }), uid);
+            let fits = base > 0 && count > 0 && u64::from(base) + u64::from(count) <= END && uid < count;
+            prop_assert_eq!(mapped.is_ok(), fits);
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! `/proc` and `/sys`: mounted from inside the container's own namespaces, and
+//! covered where they show or change what is not the container's.
+
+use std::path::Path;
+
+use skep_sys::abi::{MountAttrs, OpenFlags, Propagation, Resolve, TreeFlags, fs_magic};
+use skep_sys::wire::Blob;
+use skep_sys::{At, Op, Proof, Slot};
+
+use super::{Context, absolute, c_path};
+use crate::error::Result;
+use crate::facts::{EntryKind, plain_components};
+use crate::plan::{Builder, Phase, role};
+use crate::profile::{COVERS, Cover};
+use crate::report::Report;
+use crate::spec::{Namespace, Origin};
+
+const LOCKED_DOWN: MountAttrs = MountAttrs::NOSUID.with(MountAttrs::NODEV).with(MountAttrs::NOEXEC);
+
+/// Opens a real directory directly below the root: a link there is an error,
+/// or a mask would miss (CVE-2019-19921, CVE-2023-27561).
+fn place(name: &'static std::ffi::CStr, plan: &mut Builder) {
+    plan.op(Op::Mkdir { dir: At::Slot(role::ROOT), name, mode: 0o555, exist_ok: true }).op(Op::OpenAt2 {
+        dir: At::Slot(role::ROOT),
+        path: name,
+        flags: OpenFlags::PATH.with(OpenFlags::DIRECTORY),
+        mode: 0,
+        resolve: Resolve::BENEATH.with(Resolve::NO_SYMLINKS),
+        into: role::THREE,
+    });
+}
+
+fn mount_kernel_fs(kind: &std::ffi::CStr, magic: u64, attrs: MountAttrs, into: Slot, plan: &mut Builder) {
+    plan.op(Op::FsOpen { kind, into: role::ONE })
+        .op(Op::FsCreate { fs: role::ONE })
+        .op(Op::FsMount { fs: role::ONE, attrs, into })
+        .op(Op::Prove { file: into, proof: Proof::FileSystem { magic } });
+}
+
+pub(super) fn mount(context: &Context<'_>, plan: &mut Builder, report: &mut Report) -> Result<()> {
+    let spec = context.spec;
+    plan.step(Phase::Enter, "mount proc on /proc", context.origin("profile"))
+        .remedy("A new procfs needs a caller whose own /proc is not covered by other mounts (EPERM), and no link at `proc` in the root.");
+    mount_kernel_fs(c"proc", fs_magic::PROC, LOCKED_DOWN, role::PROC, plan);
+    place(c"proc", plan);
+    plan.op(Op::MoveMount { from: role::PROC, dir: At::Slot(role::THREE), path: c"" });
+    if spec.namespaces.pid == Namespace::Host {
+        report.off("process view", "the host's processes are visible: the pid namespace is shared");
+    } else {
+        report.applied("process view", "only the container's");
+    }
+    if context.new_network() {
+        plan.step(Phase::Enter, "mount sysfs on /sys read-only", context.origin("profile"));
+        mount_kernel_fs(c"sysfs", fs_magic::SYSFS, LOCKED_DOWN.with(MountAttrs::RDONLY), role::TWO, plan);
+        place(c"sys", plan);
+        plan.op(Op::MoveMount { from: role::TWO, dir: At::Slot(role::THREE), path: c"" });
+        report.applied("sysfs", "read-only");
+    } else {
+        // A new one is refused without a network namespace of one's own, and
+        // the host's would show the host.
+        report.applied("sysfs", "absent, for the network is shared");
+    }
+    if context.mapping.is_new() {
+        let value = Blob(b"0");
+        plan.step(Phase::Enter, "forbid user namespaces inside", Origin::Always).op(Op::Write {
+            dir: At::Slot(role::PROC),
+            path: c"sys/user/max_user_namespaces",
+            content: value,
+        });
+        report.applied("nested user namespaces", "none");
+    } else {
+        report.unsupported("nested user namespaces", "the count is the host's; only the filter refuses them");
+    }
+    Ok(())
+}
+
+/// A clone of one of the two blanks on the scratch mount, in slot two.
+fn blank(directory: bool, plan: &mut Builder) {
+    let path = if directory { c"blank" } else { c"void" };
+    plan.op(Op::OpenTree { dir: At::Slot(role::SCRATCH), path, flags: TreeFlags::CLONE, into: role::TWO });
+}
+
+/// Everything that is covered, after every mount of the caller: proc and sys
+/// paths of the profile, then the paths of the Spec.
+pub(super) fn restrict(context: &Context<'_>, plan: &mut Builder, report: &mut Report) -> Result<()> {
+    plan.step(Phase::Enter, "make the blanks for masks read-only", Origin::Always).op(Op::MountSetAttr {
+        dir: At::Slot(role::SCRATCH),
+        path: c"",
+        flags: TreeFlags::EMPTY_PATH,
+        set: LOCKED_DOWN.with(MountAttrs::RDONLY),
+        clear: MountAttrs::NONE,
+        propagation: Propagation::NONE,
+        userns: None,
+    });
+    let sysfs = context.new_network();
+    let (mut masked, mut absent, mut read_only) = (Vec::new(), Vec::new(), Vec::new());
+    for (path, cover) in COVERS {
+        if path.starts_with("/sys") && !sysfs {
+            continue;
+        }
+        if !context.facts.kernel_paths.contains(path) {
+            absent.push(*path);
+        } else if *cover == Cover::ReadOnly {
+            read_only.push(*path);
+        } else {
+            masked.push((*path, *cover == Cover::Directory));
+        }
+    }
+    let names: Vec<&str> = masked.iter().map(|(path, _)| path.rsplit('/').next().unwrap_or(path)).collect();
+    plan.step(Phase::Enter, format!("mask {}", names.join(" ")), context.origin("profile"));
+    for (path, directory) in &masked {
+        mask(Path::new(path), *directory, plan)?;
+    }
+    plan.step(Phase::Enter, format!("make read-only {}", read_only.join(" ")), context.origin("profile"));
+    for path in &read_only {
+        make_read_only(Path::new(path), plan)?;
+    }
+    for path in &context.spec.read_only {
+        let field = format!("read_only.{}", path.display());
+        absolute(context.spec, &field, path)?;
+        plan.step(Phase::Enter, format!("make read-only {}", path.display()), context.origin(&field))
+            .remedy("The path must exist inside, without a symbolic link on the way.");
+        make_read_only(path, plan)?;
+    }
+    for path in &context.spec.masked {
+        let field = format!("masked.{}", path.display());
+        absolute(context.spec, &field, path)?;
+        if plain_components(path).is_empty() {
+            return Err(context.invalid(&field, "a mask on / itself"));
+        }
+        let directory = kind_inside(context, path) == EntryKind::Directory;
+        plan.step(Phase::Enter, format!("mask {}", path.display()), context.origin(&field))
+            .remedy("The path must exist inside, without a symbolic link on the way.");
+        mask(path, directory, plan)?;
+    }
+    if context.bounding.has(skep_sys::abi::cap::SYS_ADMIN) {
+        report.unsupported("masks", "the payload has CAP_SYS_ADMIN and may remove them");
+    } else {
+        report.applied("masks", format!("{} masked, {} read-only, {} absent", masked.len(), read_only.len(), absent.len()));
+    }
+    Ok(())
+}
+
+/// What a path inside will be: what a mount puts there, else what the tree has.
+fn kind_inside(context: &Context<'_>, path: &Path) -> EntryKind {
+    let mounted = context.spec.mounts.iter().find(|mount| mount.target == path);
+    match mounted.map(|mount| &mount.kind) {
+        Some(crate::spec::MountKind::Bind(bind)) => context.facts.path(&bind.source).kind,
+        Some(crate::spec::MountKind::Tmpfs(_)) => EntryKind::Directory,
+        None => context.facts.targets.get(path).map_or(EntryKind::Directory, |fact| fact.kind),
+    }
+}
+
+/// Opens what is to be covered, beneath the root, no link followed.
+fn open_covered(path: &Path, plan: &mut Builder) -> Result<()> {
+    let relative = c_path(path.strip_prefix("/").unwrap_or(path))?;
+    plan.op(Op::OpenAt2 {
+        dir: At::Slot(role::ROOT),
+        path: &relative,
+        flags: OpenFlags::PATH,
+        mode: 0,
+        resolve: Resolve::BENEATH.with(Resolve::NO_SYMLINKS).with(Resolve::NO_MAGICLINKS),
+        into: role::THREE,
+    });
+    Ok(())
+}
+
+fn mask(path: &Path, directory: bool, plan: &mut Builder) -> Result<()> {
+    open_covered(path, plan)?;
+    blank(directory, plan);
+    plan.op(Op::MoveMount { from: role::TWO, dir: At::Slot(role::THREE), path: c"" });
+    Ok(())
+}
+
+fn make_read_only(path: &Path, plan: &mut Builder) -> Result<()> {
+    open_covered(path, plan)?;
+    let recursive = TreeFlags::EMPTY_PATH.with(TreeFlags::RECURSIVE);
+    plan.op(Op::OpenTree { dir: At::Slot(role::THREE), path: c"", flags: recursive.with(TreeFlags::CLONE), into: role::TWO })
+        .op(Op::MountSetAttr {
+            dir: At::Slot(role::TWO),
+            path: c"",
+            flags: recursive,
+            set: MountAttrs::RDONLY,
+            clear: MountAttrs::NONE,
+            propagation: Propagation::NONE,
+            userns: None,
+        })
+        .op(Op::MoveMount { from: role::TWO, dir: At::Slot(role::THREE), path: c"" });
+    Ok(())
+}

@@ -1,0 +1,248 @@
+//! From a Spec and the host's facts to a plan: a pure function.
+//!
+//! One file for each part of a container; each adds its steps to the phases
+//! where they belong. The order of the parts in [`compile`] is the order of
+//! their steps within a phase, and [`crate::verify`] holds it.
+
+mod cgroups;
+mod filesystem;
+mod filters;
+mod ids;
+mod kernel_files;
+mod process;
+mod start;
+
+use std::path::{Component, Path};
+
+use skep_sys::abi::CapabilitySet;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::facts::{Facts, plain_components};
+use crate::plan::{Builder, Ending, Plan};
+use crate::report::Report;
+use crate::spec::{Init, MachineName, Namespace, Network, Origin, Profile, Spec, User, UserNamespace};
+
+pub(crate) use ids::Mapping;
+
+/// What the parts of a compilation share.
+pub(crate) struct Context<'a> {
+    spec: &'a Spec,
+    facts: &'a Facts,
+    machine: MachineName,
+    mapping: Mapping,
+    /// The payload's ids, inside.
+    uid: u32,
+    gid: u32,
+    groups: Vec<u32>,
+    home: std::path::PathBuf,
+    /// What the payload's bounding set keeps.
+    bounding: CapabilitySet,
+    ambient: CapabilitySet,
+    /// Whether the caller can clone mounts before the child exists.
+    host_clones: bool,
+}
+
+impl Context<'_> {
+    fn origin(&self, field: &str) -> Origin {
+        self.spec.origins.of(field).cloned().unwrap_or(Origin::Profile(match self.spec.profile {
+            Profile::Strict => "strict",
+            Profile::Nspawn => "nspawn",
+        }))
+    }
+
+    fn stub(&self) -> bool {
+        self.spec.init == Init::Stub
+    }
+
+    fn new_network(&self) -> bool {
+        self.spec.network == Network::None
+    }
+
+    fn invalid(&self, field: &str, what: impl Into<String>) -> Error {
+        Error::new(ErrorKind::InvalidSpec, what).from(self.spec.origins.of(field))
+    }
+}
+
+/// Makes the plan for `spec` on the host that `facts` describe.
+///
+/// Reads nothing and changes nothing; equal inputs give equal plans, and the
+/// order in which mounts, variables and limits were added does not matter.
+///
+/// # Errors
+///
+/// [`ErrorKind::InvalidSpec`] where the Spec contradicts itself,
+/// [`ErrorKind::NotFound`], [`ErrorKind::NotPermitted`] or
+/// [`ErrorKind::Unsupported`] where the host does not have or allow what it
+/// requires.
+pub fn compile(spec: &Spec, facts: &Facts) -> Result<Plan> {
+    check(spec)?;
+    let machine = match &spec.machine {
+        Some(name) => name.clone(),
+        None => MachineName::new(facts.fresh_name.clone())
+            .map_err(|error| Error::new(ErrorKind::InvalidSpec, error.to_string()))?,
+    };
+    let (uid, gid, groups, home) = payload(spec, facts)?;
+    let mapping = ids::mapping(spec, facts, uid, gid)?;
+    let (bounding, ambient) = process::capabilities(spec, facts, &mapping)?;
+    let context = Context {
+        spec,
+        facts,
+        machine,
+        mapping,
+        uid,
+        gid,
+        groups,
+        home,
+        bounding,
+        ambient,
+        host_clones: facts.privileged(),
+    };
+    let mut report = Report::default();
+    let mut plan = Builder::new();
+    let plan_ref = &mut plan;
+
+    start::report_namespaces(&context, &mut report);
+    let resources = cgroups::decide(&context, &mut report)?;
+    start::entrust(&context, &resources, plan_ref)?;
+    cgroups::prepare(&resources, plan_ref)?;
+    start::streams(&context, plan_ref);
+    ids::prepare(&context, plan_ref, &mut report)?;
+    let sources = filesystem::sources(&context, plan_ref)?;
+
+    start::entrust_child(plan_ref);
+    cgroups::attend(&resources, plan_ref);
+    ids::attend(&context, plan_ref);
+    filesystem::attend(&context, &sources, plan_ref);
+
+    start::enter(&context, plan_ref);
+    ids::enter(&context, plan_ref);
+    filesystem::assemble(&context, &sources, plan_ref, &mut report)?;
+    kernel_files::restrict(&context, plan_ref, &mut report)?;
+    filesystem::switch(plan_ref);
+    process::inherited(&context, &resources, plan_ref, &mut report)?;
+    process::payload(&context, plan_ref, &mut report)?;
+    process::stub(&context, plan_ref, &mut report)?;
+
+    start::spawn(&context, &resources, plan_ref);
+    start::release(plan_ref);
+    Ok(plan.finish(Ending {
+        machine: context.machine,
+        readiness: spec.readiness,
+        kill_signal: spec.kill_signal,
+        stub: spec.init == Init::Stub,
+        memory_events: resources.memory_events,
+        report,
+    }))
+}
+
+/// The payload's ids, groups and home.
+fn payload(spec: &Spec, facts: &Facts) -> Result<(u32, u32, Vec<u32>, std::path::PathBuf)> {
+    match &spec.user {
+        User::Ids { uid, gid } => {
+            let home = if *uid == 0 { "/root" } else { "/" };
+            Ok((*uid, *gid, spec.groups.clone(), home.into()))
+        }
+        User::Name(name) => {
+            let found = facts.named_user.as_ref().ok_or_else(|| {
+                Error::new(ErrorKind::NotFound, format!("user {name:?} is not in etc/passwd of {}", spec.root.path.display()))
+                    .from(spec.origins.of("user"))
+                    .remedy("Give its number, or add it to the tree.")
+            })?;
+            let mut groups = found.groups.clone();
+            groups.extend(&spec.groups);
+            Ok((found.uid, found.gid, groups, found.home.clone()))
+        }
+    }
+}
+
+/// What can be said about a Spec without looking at the host.
+fn check(spec: &Spec) -> Result<()> {
+    let invalid = |field: &str, what: String| Err(Error::new(ErrorKind::InvalidSpec, what).from(spec.origins.of(field)));
+    if spec.version != 1 {
+        return invalid("version", format!("a spec of version {} is not known here", spec.version));
+    }
+    if spec.command.first().is_none_or(|program| program.is_empty()) {
+        return Err(Error::new(ErrorKind::InvalidSpec, "there is no command to run")
+            .from(spec.origins.of("command"))
+            .remedy("Name a program, such as /bin/sh."));
+    }
+    // What the kernel takes in one exec (execve(2)): 128 KiB a string.
+    let words = spec.command.iter().map(|word| word.len());
+    if let Some(longest) = words.clone().max().filter(|length| *length >= 131_072) {
+        return invalid("command", format!("an argument of {longest} bytes is longer than an exec can take (131071)"));
+    }
+    if words.sum::<usize>() > 1 << 20 {
+        return invalid("command", "the arguments are longer than 1 MiB".to_owned());
+    }
+    let nul = |bytes: &[u8]| bytes.contains(&0);
+    if spec.command.iter().any(|word| nul(word.as_encoded_bytes())) {
+        return invalid("command", "an argument holds a NUL byte".to_owned());
+    }
+    for (name, value) in &spec.environment {
+        let field = format!("environment.{name}");
+        let mut characters = name.bytes();
+        let first = characters.next().is_some_and(|byte| byte.is_ascii_alphabetic() || byte == b'_');
+        if !first || !characters.all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
+            return invalid(&field, format!("{name:?} is not a name of an environment variable"));
+        }
+        let bytes = value.reveal().as_encoded_bytes();
+        if nul(bytes) || bytes.len() + name.len() >= 131_000 {
+            return invalid(&field, format!("the value of {name} holds a NUL byte or is longer than 131000 bytes"));
+        }
+    }
+    if spec.environment.len() > 4096 || spec.mounts.len() > 4096 || spec.masked.len() + spec.read_only.len() > 4096 {
+        return invalid("mounts", "more than 4096 mounts, variables or masked paths in one spec".to_owned());
+    }
+    if spec.groups.len() > 65_536 {
+        return invalid("groups", "more than 65536 supplementary groups".to_owned());
+    }
+    if spec.umask > 0o777 {
+        return invalid("umask", format!("{:#o} is not a file mode creation mask", spec.umask));
+    }
+    if spec.kill_signal == 0 || spec.kill_signal > 64 {
+        return invalid("kill_signal", format!("{} is not a signal", spec.kill_signal));
+    }
+    absolute(spec, "working_directory", &spec.working_directory)?;
+    if spec.root.path.as_os_str().is_empty() {
+        return invalid("root", "the root directory is the empty path".to_owned());
+    }
+    if spec.namespaces.pid == Namespace::Host && spec.init == Init::Stub {
+        return Err(Error::new(ErrorKind::InvalidSpec, "a stub init needs a process-id namespace of its own")
+            .from(spec.origins.of("namespaces.pid"))
+            .remedy("Let the command be the first process, or keep the namespace new."));
+    }
+    if spec.user_namespace != UserNamespace::Host && spec.namespaces.uts == Namespace::Host && spec.hostname.is_some() {
+        return invalid("hostname", "a hostname needs a UTS namespace of its own".to_owned());
+    }
+    Ok(())
+}
+
+/// An absolute path without `..` and NUL, of a length that the kernel takes.
+pub(crate) fn absolute(spec: &Spec, field: &str, path: &Path) -> Result<()> {
+    let problem = if !path.is_absolute() {
+        "is not absolute"
+    } else if path.components().any(|component| component == Component::ParentDir) {
+        "holds `..`"
+    } else if path.as_os_str().as_encoded_bytes().contains(&0) {
+        "holds a NUL byte"
+    } else if path.as_os_str().len() > 4095 {
+        "is longer than 4095 bytes"
+    } else if plain_components(path).iter().any(|name| name.len() > 255) {
+        "has a component longer than 255 bytes"
+    } else {
+        return Ok(());
+    };
+    let shown: String = path.to_string_lossy().chars().take(200).collect();
+    Err(Error::new(ErrorKind::InvalidSpec, format!("the path {shown:?} {problem}")).from(spec.origins.of(field)))
+}
+
+/// A path as the kernel takes it. What [`absolute`] accepted has no NUL.
+pub(crate) fn c_path(path: &Path) -> Result<std::ffi::CString> {
+    use std::os::unix::ffi::OsStrExt;
+    c_text(path.as_os_str().as_bytes())
+}
+
+pub(crate) fn c_text(bytes: &[u8]) -> Result<std::ffi::CString> {
+    std::ffi::CString::new(bytes)
+        .map_err(|_| Error::new(ErrorKind::InvalidSpec, format!("{:?} holds a NUL byte", String::from_utf8_lossy(bytes))))
+}

@@ -1,0 +1,357 @@
+//! What the payload's process is when it executes, and what the stub init is.
+//!
+//! The order of the last steps is the only one that works and weakens nothing
+//! (`capabilities(7)`, `seccomp(2)`): bounding set, securebits, groups, gid,
+//! uid, the three sets in one call, ambient, no_new_privs, proof, filter,
+//! exec. Without no_new_privs the filter has to go before CAP_SYS_ADMIN does.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::Path;
+
+use skep_sys::abi::{CapabilitySet, Resource, SeccompFlags, SecureBits};
+use skep_sys::wire::{Blob, Numbers, Secret, Strings};
+use skep_sys::{Op, Slot};
+
+use super::cgroups::Resources;
+use super::{Context, Mapping, c_path, filters};
+use crate::error::{Error, ErrorKind, Result};
+use crate::facts::Facts;
+use crate::plan::{Builder, Phase, role};
+use crate::profile;
+use crate::report::Report;
+use crate::spec::{Namespace, Network, Origin, Profile, Readiness, Spec, Want};
+
+/// All locked: with uid 0 or without, an exec brings no capability back.
+const NO_GRANT: SecureBits = SecureBits(0b1110_1111);
+
+/// Bounding and ambient set, after checking that they can be had.
+pub(super) fn capabilities(spec: &Spec, facts: &Facts, mapping: &Mapping) -> Result<(CapabilitySet, CapabilitySet)> {
+    let all = CapabilitySet::up_to(facts.last_capability);
+    // In a user namespace of its own the container can have any; without, what
+    // the caller has.
+    let possible = if mapping.is_new() { all } else { CapabilitySet(facts.bounding.0 & facts.capabilities.0) };
+    let asked = spec.capabilities.bounding.0;
+    let bounding = if asked.0 == u64::MAX { possible } else { asked };
+    let ambient = spec.capabilities.ambient.0;
+    let refuse = |kind, what: String, remedy: &str| {
+        Err(Error::new(kind, what).from(spec.origins.of("capabilities")).remedy(remedy))
+    };
+    let beyond = CapabilitySet(bounding.0 & !all.0);
+    if beyond.0 != 0 {
+        return refuse(ErrorKind::Unsupported, format!("this kernel does not have {beyond}"), "Leave it out.");
+    }
+    // nspawn's list is a list of what may stay; what the caller lacks is dropped.
+    let bounding = if spec.profile == Profile::Nspawn { CapabilitySet(bounding.0 & possible.0) } else { bounding };
+    let missing = CapabilitySet(bounding.0 & !possible.0);
+    if missing.0 != 0 {
+        return refuse(
+            ErrorKind::NotPermitted,
+            format!("the caller does not have {missing} itself"),
+            "Leave it out, or use a user namespace.",
+        );
+    }
+    if !bounding.contains(ambient) {
+        let beyond = CapabilitySet(ambient.0 & !bounding.0);
+        return refuse(
+            ErrorKind::InvalidSpec,
+            format!("the ambient set holds {beyond}, which the bounding set does not"),
+            "Add it to both.",
+        );
+    }
+    if spec.network == Network::Host && !mapping.is_new() && spec.profile == Profile::Strict && bounding.has(skep_sys::abi::cap::NET_ADMIN) {
+        return refuse(
+            ErrorKind::InvalidSpec,
+            "CAP_NET_ADMIN with the host's network could edit the host's firewall".to_owned(),
+            "Give the container a network of its own.",
+        );
+    }
+    Ok((bounding, ambient))
+}
+
+/// Attributes that every process of the container inherits: set before the
+/// payload's process and the stub init part.
+pub(super) fn inherited(context: &Context<'_>, resources: &Resources, plan: &mut Builder, report: &mut Report) -> Result<()> {
+    let spec = context.spec;
+    if spec.namespaces.uts == Namespace::New {
+        let name = spec.hostname.as_ref().map_or(context.machine.as_str(), |name| name.as_str());
+        let text = super::c_text(name.as_bytes())?;
+        plan.step(Phase::Enter, format!("set the hostname to {name}"), context.origin("hostname")).op(Op::HostName { name: &text });
+    }
+    if context.new_network() {
+        // AF_INET, SOCK_DGRAM
+        plan.step(Phase::Enter, "bring up lo", context.origin("network"))
+            .op(Op::Socket { family: 2, kind: 2, into: role::ONE })
+            .op(Op::LinkUp { socket: role::ONE, name: c"lo" })
+            .op(Op::Close { file: role::ONE });
+        report.applied("network", "its own, with lo only");
+    } else {
+        report.off("network", "the caller's, with its abstract sockets");
+    }
+    if spec.readiness == Readiness::Notify {
+        plan.step(Phase::Enter, "bind the notification socket to /run/host/notify", context.origin("readiness"))
+            .op(Op::Mkdir { dir: skep_sys::At::Cwd, name: c"/run/host", mode: 0o755, exist_ok: true })
+            .op(Op::Bind { socket: role::NOTIFY, path: c"/run/host/notify" })
+            .op(Op::Close { file: role::NOTIFY });
+        report.applied("notification socket", "/run/host/notify");
+    }
+    match (spec.keyring, context.facts.keyrings) {
+        (Want::Off, _) => report.off("keyring", "the caller's session keyring"),
+        (Want::Require, false) => {
+            return Err(Error::new(ErrorKind::Unsupported, "this kernel has no keyrings").from(spec.origins.of("keyring")));
+        }
+        (Want::IfSupported, false) => report.unsupported("keyring", "this kernel has no keyrings"),
+        (_, true) => {
+            plan.step(Phase::Enter, "join a new session keyring", context.origin("keyring"))
+                .remedy("EDQUOT: this user has too many keyrings; raise kernel.keys.maxkeys, or switch the keyring off.")
+                .op(Op::SessionKeyring {});
+            report.applied("keyring", "a new anonymous one");
+        }
+    }
+    plan.step(Phase::Enter, "reset personality and umask", context.origin("umask"))
+        .op(Op::Personality { persona: 0 })
+        .op(Op::Umask { mode: spec.umask });
+    report.applied("umask", format!("{:03o}", spec.umask));
+    report.applied("session", "its own, without a terminal");
+    limits(context, resources, plan, report)
+}
+
+fn limits(context: &Context<'_>, resources: &Resources, plan: &mut Builder, report: &mut Report) -> Result<()> {
+    let facts = context.facts;
+    plan.step(Phase::Enter, "set every resource limit", context.origin("limits"));
+    for (resource, default) in profile::limits() {
+        let cap = facts.hard_limits.get(&resource).copied().unwrap_or(u64::MAX);
+        let asked = context.spec.limits.get(resource);
+        let (soft, hard) = match (asked, resources.processes) {
+            (Some(limit), _) => limit.raw(),
+            (None, Some(processes)) if resource == Resource::NPROC => (processes, processes),
+            (None, _) => default.raw(),
+        };
+        if asked.is_some() && hard > cap {
+            let field = format!("limits.{resource}");
+            return Err(Error::new(ErrorKind::NotPermitted, format!("the limit {resource}={hard} is above the caller's own hard limit {cap}"))
+                .from(context.spec.origins.of(&field))
+                .remedy("Lower it, or raise the caller's."));
+        }
+        plan.op(Op::SetLimit { resource, soft: soft.min(cap), hard: hard.min(cap) });
+    }
+    report.applied("resource limits", "all 16 set, none above the caller's");
+    Ok(())
+}
+
+/// The sets and bits that payload and stub init end with.
+struct Final {
+    permitted: CapabilitySet,
+    securebits: SecureBits,
+}
+
+fn end_state(context: &Context<'_>) -> Final {
+    let permitted = if context.uid == 0 { context.bounding } else { context.ambient };
+    let securebits = if context.bounding.0 == 0 { NO_GRANT } else { SecureBits::NONE };
+    Final { permitted, securebits }
+}
+
+/// From the root of the namespace to the payload's user: the same for the
+/// payload, the stub init, and later for every exec into the container.
+fn confine(context: &Context<'_>, phase: Phase, filter: Option<&[u8]>, plan: &mut Builder) {
+    let end = end_state(context);
+    let origin = || context.origin("capabilities");
+    plan.step(phase, format!("bounding set: {}", context.bounding), origin()).op(Op::DropBounding { keep: context.bounding });
+    // With a grant, permitted capabilities must outlive the change of ids.
+    let during = if context.bounding.0 == 0 { NO_GRANT } else { SecureBits::KEEP_CAPS };
+    plan.step(phase, format!("securebits: {during}"), origin()).op(Op::SetSecureBits { bits: during });
+    let groups: Vec<u8> = context.groups.iter().flat_map(|group| group.to_le_bytes()).collect();
+    plan.step(phase, format!("become user {} and group {}", context.uid, context.gid), context.origin("user"));
+    if let (true, Some(groups)) = (context.mapping.has_groups(), Numbers::new(&groups)) {
+        plan.op(Op::SetGroups { groups });
+    }
+    plan.op(Op::SetResGid { gid: context.gid }).op(Op::SetResUid { uid: context.uid });
+    let no_new_privs = context.spec.no_new_privileges || phase == Phase::Init;
+    let early = filter.filter(|_| !no_new_privs);
+    if let Some(program) = early {
+        install(context, phase, program, plan);
+    }
+    // Inheritable holds the ambient ones and nothing else.
+    let ambient = if phase == Phase::Init { CapabilitySet::EMPTY } else { context.ambient };
+    plan.step(phase, format!("capabilities: {}", end.permitted), origin())
+        .op(Op::CapSet { effective: end.permitted, permitted: end.permitted, inheritable: ambient })
+        .op(Op::AmbientSet { capabilities: ambient });
+    if no_new_privs {
+        plan.step(phase, "no new privileges by any exec", context.origin("no_new_privileges")).op(Op::NoNewPrivs {});
+    }
+    plan.step(phase, "read all of this back from the kernel", Origin::Always).op(Op::ProveCredentials {
+        uid: context.uid,
+        gid: context.gid,
+        effective: end.permitted,
+        permitted: end.permitted,
+        bounding: context.bounding,
+        ambient,
+        // SECBIT_KEEP_CAPS is cleared by the exec.
+        securebits: if context.bounding.0 == 0 { end.securebits } else { SecureBits::KEEP_CAPS },
+        no_new_privs,
+    });
+}
+
+fn install(context: &Context<'_>, phase: Phase, program: &[u8], plan: &mut Builder) {
+    let what = format!("filter system calls ({} instructions)", program.len() / 8);
+    plan.step(phase, what, context.origin("seccomp"))
+        .op(Op::Seccomp { program: Blob(program), flags: SeccompFlags::NONE, listener: None });
+}
+
+pub(super) fn payload(context: &Context<'_>, plan: &mut Builder, report: &mut Report) -> Result<()> {
+    let spec = context.spec;
+    if context.stub() {
+        plan.step(Phase::Enter, "split into the stub init and the payload's process", context.origin("init"))
+            .op(Op::BlockSignals {})
+            .op(Op::Fork { pid: role::PAYLOAD });
+        plan.step(Phase::Payload, "start the payload's own session", context.origin("init"))
+            .op(Op::SetSid {})
+            .op(Op::ResetSignals {});
+    }
+    let filter = match spec.seccomp {
+        Want::Off => {
+            report.off("system-call filter", "switched off by the caller");
+            None
+        }
+        Want::Require | Want::IfSupported => Some(filters::payload(spec.profile, context.bounding)?),
+    };
+    confine(context, Phase::Payload, filter.as_deref(), plan);
+    let directory = c_path(&spec.working_directory)?;
+    plan.step(Phase::Payload, format!("go to {}", spec.working_directory.display()), context.origin("working_directory"))
+        .remedy("The working directory must exist inside, and the payload's user must be allowed to enter it.")
+        .op(Op::Chdir { path: &directory });
+    if let (Some(program), true) = (&filter, spec.no_new_privileges) {
+        install(context, Phase::Payload, program, plan);
+    }
+    if let Some(program) = &filter {
+        let kind = match spec.profile {
+            Profile::Strict => "strict allow list",
+            Profile::Nspawn => "allow list of systemd-nspawn",
+        };
+        report.applied("system-call filter", format!("{kind}, {} instructions", program.len() / 8));
+    }
+    report.applied("capabilities", format!("bounding {}, ambient {}", context.bounding, context.ambient));
+    if context.bounding.0 == 0 {
+        report.applied("securebits", NO_GRANT);
+    } else {
+        report.off("securebits", "capabilities are granted");
+    }
+    if spec.no_new_privileges {
+        report.applied("no new privileges", "on");
+    } else {
+        report.off("no new privileges", "switched off by the caller");
+    }
+    if context.mapping.has_groups() {
+        report.applied("supplementary groups", context.groups.len());
+    } else {
+        report.unsupported("supplementary groups", "an ordinary user with one id cannot drop its groups; inside they are nobody's");
+    }
+    exec(context, plan)
+}
+
+/// The payload's variables: the documented ones, then the Spec's.
+fn environment(context: &Context<'_>) -> BTreeMap<String, OsString> {
+    let spec = context.spec;
+    let user = match (&spec.user, context.uid) {
+        (crate::spec::User::Name(name), _) => name.clone(),
+        (_, 0) => "root".to_owned(),
+        (_, uid) => uid.to_string(),
+    };
+    let mut variables: BTreeMap<String, OsString> = [
+        ("PATH", OsString::from(profile::PATH)),
+        ("HOME", context.home.clone().into_os_string()),
+        ("USER", user.clone().into()),
+        ("LOGNAME", user.into()),
+        ("LANG", "C.UTF-8".into()),
+        ("container", profile::container_variable(spec.profile).into()),
+    ]
+    .into_iter()
+    .map(|(name, value)| (name.to_owned(), value))
+    .collect();
+    if spec.readiness == Readiness::Notify {
+        variables.insert("NOTIFY_SOCKET".to_owned(), "/run/host/notify".into());
+    }
+    for (name, value) in &spec.environment {
+        variables.insert(name.clone(), value.reveal().to_owned());
+    }
+    variables
+}
+
+/// Where a program is looked for, inside.
+fn candidates(program: &OsString, path: &OsString) -> Vec<Vec<u8>> {
+    let name = program.as_bytes();
+    if name.contains(&b'/') {
+        return vec![name.to_vec()];
+    }
+    path.as_bytes()
+        .split(|byte| *byte == b':')
+        // An empty entry would mean the working directory.
+        .filter(|directory| directory.starts_with(b"/"))
+        .map(|directory| [directory, name].join(&b'/'))
+        .collect()
+}
+
+/// Strings, each ending in NUL. What was checked holds no NUL.
+fn joined(words: impl IntoIterator<Item = Vec<u8>>) -> Vec<u8> {
+    words.into_iter().flat_map(|mut word| {
+        word.push(0);
+        word
+    }).collect()
+}
+
+fn exec(context: &Context<'_>, plan: &mut Builder) -> Result<()> {
+    let spec = context.spec;
+    let variables = environment(context);
+    let program = spec.command.first().cloned().unwrap_or_default();
+    let path = variables.get("PATH").cloned().unwrap_or_default();
+    let programs = joined(candidates(&program, &path));
+    let arguments = joined(spec.command.iter().map(|word| word.as_bytes().to_vec()));
+    let environment = joined(variables.into_iter().map(|(name, value)| {
+        let mut entry = name.into_bytes();
+        entry.push(b'=');
+        entry.extend(value.into_vec());
+        entry
+    }));
+    let shown = Path::new(&program).display().to_string();
+    plan.step(Phase::Payload, format!("execute {shown}"), context.origin("command"))
+        .remedy("The program is looked for inside the container, where its interpreter and libraries must be too.")
+        .op(Op::Announce { to: role::CONTROL });
+    if let (Some(programs), Some(arguments), Some(environment)) =
+        (Strings::new(&programs), Strings::new(&arguments), Strings::new(&environment))
+    {
+        plan.op(Op::Exec { programs, arguments, environment: Secret(environment) });
+    }
+    Ok(())
+}
+
+/// The stub init: the payload's own capability sets, a tighter filter, no
+/// descriptor but two, and memory that a payload of the same user cannot open.
+pub(super) fn stub(context: &Context<'_>, plan: &mut Builder, report: &mut Report) -> Result<()> {
+    if !context.stub() {
+        report.off("init", "the command is process 1");
+        return Ok(());
+    }
+    plan.step(Phase::Init, "keep the lifeline and a signal descriptor only", Origin::Always)
+        .op(Op::SignalFd { into: role::SIGNALS });
+    for slot in unneeded(plan) {
+        plan.op(Op::Close { file: slot });
+    }
+    plan.op(Op::Adopt {});
+    let program = filters::stub()?;
+    confine(context, Phase::Init, Some(program), plan);
+    plan.step(Phase::Init, "hide memory from the payload", Origin::Always).op(Op::Dumpable { on: false });
+    install(context, Phase::Init, program, plan);
+    plan.step(Phase::Init, "reap, forward signals, end with the payload", context.origin("init")).op(Op::Reap {
+        payload: role::PAYLOAD,
+        signals: role::SIGNALS,
+        lifeline: role::LIFELINE,
+    });
+    report.applied("init", "stub, with the payload's capabilities and a filter of its own");
+    Ok(())
+}
+
+/// Slots that hold a descriptor at the fork and that the stub init gives up.
+fn unneeded(plan: &Builder) -> Vec<Slot> {
+    plan.held_at_end_of(Phase::Enter).into_iter().filter(|slot| *slot != role::LIFELINE).collect()
+}

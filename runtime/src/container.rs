@@ -1,0 +1,424 @@
+//! The handle on a running container.
+
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use skep_sys::abi::signal;
+use skep_sys::{Errno, Kernel, Linux, Op, OwnedSlots, WaitStatus};
+
+use crate::error::{Error, Result};
+use crate::plan::{Plan, role};
+use crate::report::Report;
+use crate::run::{self, Started, Watch};
+use crate::spec::MachineName;
+use crate::status::ExitStatus;
+
+/// A running container.
+///
+/// Dropping it **stops** it: the container is killed, waited for, and what it
+/// had on the host is removed. [`Container::detach`] lets go instead. If the
+/// whole process dies, the container dies with it.
+///
+/// It is pollable: [`AsFd`] gives the pidfd of the container's first process,
+/// which becomes readable when the container has ended. It costs the embedder
+/// no thread.
+#[derive(Debug)]
+pub struct Container {
+    /// The pipe to the payload's standard input, when it is piped.
+    pub stdin: Option<File>,
+    /// The pipe from the payload's standard output, when it is piped.
+    pub stdout: Option<File>,
+    /// The pipe from the payload's standard error, when it is piped.
+    pub stderr: Option<File>,
+    inner: Inner,
+}
+
+struct Inner {
+    plan: Plan,
+    pid: u32,
+    pidfd: OwnedFd,
+    lifeline: Option<OwnedFd>,
+    notify: Option<OwnedFd>,
+    /// Held while the container lives: the lock on its ids.
+    slots: OwnedSlots,
+    watch: Option<Watch>,
+    ended: Mutex<Option<ExitStatus>>,
+}
+
+impl std::fmt::Debug for Inner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Inner").field("machine", &self.plan.machine).field("pid", &self.pid).finish_non_exhaustive()
+    }
+}
+
+/// What a payload says to `$NOTIFY_SOCKET` (`sd_notify(3)`).
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
+pub struct Notification {
+    /// It said `READY=1`.
+    pub ready: bool,
+    /// It said `STOPPING=1`.
+    pub stopping: bool,
+    /// Its `STATUS=`. Text of the container: escape it before printing.
+    pub status: Option<String>,
+}
+
+impl Notification {
+    /// Parses one datagram; unknown lines are skipped, as the protocol wants.
+    #[must_use]
+    pub fn parse(datagram: &[u8]) -> Self {
+        let mut found = Self::default();
+        for line in datagram.split(|byte| *byte == b'\n') {
+            match line {
+                b"READY=1" => found.ready = true,
+                b"STOPPING=1" => found.stopping = true,
+                _ => {
+                    if let Some(text) = line.strip_prefix(b"STATUS=") {
+                        found.status = Some(String::from_utf8_lossy(text).chars().take(1024).collect());
+                    }
+                }
+            }
+        }
+        found
+    }
+}
+
+impl Container {
+    pub(crate) fn new(started: Started) -> Result<Self> {
+        let Started { plan, mut slots, pid, watch } = started;
+        let [stdin, stdout, stderr] = role::STDIO_HOST.map(|slot| slots.take(slot).map(File::from));
+        let (lifeline, notify) = (slots.take(role::LIFELINE_HOST), slots.take(role::NOTIFY));
+        let Some(pidfd) = slots.take(role::PIDFD) else {
+            return Err(Error::system("take the container's pidfd", Errno::EBADF));
+        };
+        let inner = Inner { plan, pid, pidfd, lifeline, notify, slots, watch, ended: Mutex::new(None) };
+        Ok(Self { stdin, stdout, stderr, inner })
+    }
+
+    /// The process id of the container's first process, as the host sees it.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.inner.pid
+    }
+
+    /// The container's name.
+    #[must_use]
+    pub fn machine(&self) -> &MachineName {
+        &self.inner.plan.machine
+    }
+
+    /// What was applied, item by item.
+    #[must_use]
+    pub fn report(&self) -> &Report {
+        &self.inner.plan.report
+    }
+
+    /// Waits until the container has ended. Closes the payload's standard
+    /// input first, as [`std::process::Child::wait`] does.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel answered to the wait.
+    pub fn wait(&mut self) -> Result<ExitStatus> {
+        drop(self.stdin.take());
+        self.inner.wait(None)?.ok_or_else(|| Error::system("wait for the container", Errno::ETIMEDOUT))
+    }
+
+    /// The status, if the container has ended.
+    ///
+    /// # Errors
+    ///
+    /// As [`Container::wait`].
+    pub fn try_wait(&self) -> Result<Option<ExitStatus>> {
+        self.inner.wait(Some(Duration::ZERO))
+    }
+
+    /// Waits for at most `timeout`; `None` when the container still runs.
+    ///
+    /// # Errors
+    ///
+    /// As [`Container::wait`].
+    pub fn wait_timeout(&mut self, timeout: Duration) -> Result<Option<ExitStatus>> {
+        drop(self.stdin.take());
+        self.inner.wait(Some(timeout))
+    }
+
+    /// Sends `signal` to the payload: the stub init forwards it. SIGKILL ends
+    /// the whole container at once. A container that has ended is no error.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel answered; EINVAL for what is not a signal.
+    pub fn kill(&self, signal: u8) -> Result<()> {
+        self.inner.signal(signal)
+    }
+
+    /// Stops in order: the Spec's kill signal, `grace` for the payload to end
+    /// by itself, then SIGKILL.
+    ///
+    /// # Errors
+    ///
+    /// As [`Container::wait`].
+    pub fn stop(&mut self, grace: Duration) -> Result<ExitStatus> {
+        self.inner.signal(self.inner.plan.kill_signal)?;
+        if let Some(status) = self.wait_timeout(grace)? {
+            return Ok(status);
+        }
+        self.inner.signal(signal::KILL)?;
+        self.wait()
+    }
+
+    /// Waits for all output and for the end, like
+    /// [`std::process::Child::wait_with_output`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Container::wait`], or a failed read.
+    pub fn wait_with_output(mut self) -> Result<Output> {
+        drop(self.stdin.take());
+        let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
+        read_both((self.stdout.take(), &mut stdout), (self.stderr.take(), &mut stderr))
+            .map_err(|error| Error::system("read the container's output", crate::watcher::errno_of(&error)))?;
+        let status = self.wait()?;
+        Ok(Output { status, stdout, stderr })
+    }
+
+    /// The next thing that the payload said to `$NOTIFY_SOCKET`, waiting at
+    /// most `timeout`; `None` when it said nothing, or the container has
+    /// ended. Needs [`crate::spec::Readiness::Notify`].
+    ///
+    /// # Errors
+    ///
+    /// What the kernel answered to the wait.
+    pub fn notification(&self, timeout: Duration) -> Result<Option<Notification>> {
+        use nix::poll::{PollFd, PollFlags, poll};
+        let Some(socket) = &self.inner.notify else { return Ok(None) };
+        let end = Instant::now().checked_add(timeout);
+        loop {
+            let mut datagram = [0_u8; 4096];
+            match nix::sys::socket::recv(socket.as_raw_fd(), &mut datagram, nix::sys::socket::MsgFlags::MSG_DONTWAIT) {
+                Ok(length) => return Ok(datagram.get(..length).map(Notification::parse)),
+                Err(nix::Error::EAGAIN | nix::Error::EINTR) => {}
+                Err(errno) => return Err(Error::system("receive a notification", Errno::from_raw(errno as u16))),
+            }
+            let left = end.map_or(timeout, |end| end.saturating_duration_since(Instant::now()));
+            if left.is_zero() {
+                return Ok(None);
+            }
+            let milliseconds = u16::try_from(left.as_millis().max(1)).unwrap_or(u16::MAX);
+            let mut polled = [
+                PollFd::new(socket.as_fd(), PollFlags::POLLIN),
+                PollFd::new(self.inner.pidfd.as_fd(), PollFlags::POLLIN),
+            ];
+            let _ = poll(&mut polled, milliseconds);
+            let heard = |index: usize| polled[index].any() == Some(true);
+            if heard(1) && !heard(0) {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// The socket behind `$NOTIFY_SOCKET`, to poll.
+    #[must_use]
+    pub fn notification_fd(&self) -> Option<BorrowedFd<'_>> {
+        self.inner.notify.as_ref().map(AsFd::as_fd)
+    }
+
+    /// Lets go: the container goes on without this handle, and also when this
+    /// process ends. Its cgroup stays until somebody removes it.
+    ///
+    /// # Errors
+    ///
+    /// Where the stub init or the watcher cannot be told; the container is
+    /// stopped then.
+    pub fn detach(mut self) -> Result<u32> {
+        let inner = &mut self.inner;
+        if let Some(lifeline) = &inner.lifeline {
+            nix::unistd::write(lifeline, b"d")
+                .map_err(|errno| Error::system("let go of the stub init", Errno::from_raw(errno as u16)))?;
+        }
+        if let Some(watch) = inner.watch.take() {
+            inner.dismiss(&watch)?;
+        }
+        // Marked as ended, so that the drop leaves it alone.
+        *inner.ended.lock().unwrap_or_else(PoisonError::into_inner) = Some(ExitStatus::new(WaitStatus::Lost, false));
+        Ok(inner.pid)
+    }
+}
+
+impl AsFd for Container {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.inner.pidfd.as_fd()
+    }
+}
+
+impl AsRawFd for Container {
+    fn as_raw_fd(&self) -> RawFd {
+        self.inner.pidfd.as_raw_fd()
+    }
+}
+
+impl Inner {
+    /// One op on a few borrowed descriptors.
+    fn call(&self, files: &[BorrowedFd<'_>], op: &Op<'_>) -> std::result::Result<u64, Errno> {
+        use skep_sys::{Cell, Slot, Slots};
+        let mut cells = [Cell::Empty; 4];
+        for (cell, file) in cells.iter_mut().zip(files) {
+            *cell = Cell::Descriptor(file.as_raw_fd());
+        }
+        let mut slots = Slots::new(&mut cells);
+        Linux::new().call(op, &mut slots)?;
+        Ok(slots.value(Slot(3)).unwrap_or(0))
+    }
+
+    fn signal(&self, number: u8) -> Result<()> {
+        self.call(&[self.pidfd.as_fd()], &Op::PidfdSignal { process: skep_sys::Slot(0), signal: number })
+            .map(drop)
+            .map_err(|errno| Error::system(format!("send signal {number} to the container"), errno))
+    }
+
+    fn wait(&self, timeout: Option<Duration>) -> Result<Option<ExitStatus>> {
+        if let Some(status) = *self.ended.lock().unwrap_or_else(PoisonError::into_inner) {
+            return Ok(Some(status));
+        }
+        let timeout_ms = timeout.map_or(u32::MAX, |timeout| {
+            let whole = timeout.as_millis() + u128::from(timeout.subsec_nanos() % 1_000_000 != 0);
+            u32::try_from(whole).unwrap_or(u32::MAX - 1).min(u32::MAX - 1)
+        });
+        let op = Op::PidfdWait { process: skep_sys::Slot(0), timeout_ms, into: skep_sys::Slot(3) };
+        let mut ended = match self.call(&[self.pidfd.as_fd()], &op) {
+            Ok(value) => WaitStatus::from_value(value),
+            Err(Errno::ETIMEDOUT) => return Ok(None),
+            Err(errno) => return Err(Error::system("wait for the container", errno)),
+        };
+        let mut kept = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(status) = *kept {
+            // Another thread was faster.
+            return Ok(Some(status));
+        }
+        // The stub init's own end says less than its report of the payload's.
+        if let Some(reported) = self.lifeline.as_ref().and_then(last_word) {
+            ended = reported;
+        }
+        let status = ExitStatus::new(ended, self.memory_kills() > 0);
+        *kept = Some(status);
+        drop(kept);
+        self.clear_up();
+        Ok(Some(status))
+    }
+
+    /// How often the kernel killed a process for the container's memory limit.
+    fn memory_kills(&self) -> u64 {
+        let Some(path) = &self.plan.memory_events else { return 0 };
+        let text = std::fs::read_to_string(path).unwrap_or_default();
+        text.lines().find_map(|line| line.strip_prefix("oom_kill ")?.trim().parse().ok()).unwrap_or(0)
+    }
+
+    /// Removes what the container had on the host: its cgroups, and the
+    /// watcher's task.
+    fn clear_up(&self) {
+        let id = self.watch.as_ref().map_or(0, |watch| watch.id);
+        let watcher = self.watch.as_ref().and_then(|watch| watch.watcher.socket().ok());
+        let mut slots = OwnedSlots::new(usize::from(self.plan.slots()));
+        if let Some(socket) = watcher {
+            slots.give(role::WATCHER, socket);
+        }
+        run::undo(&mut Linux::new(), &self.plan, u32::MAX, id, &mut slots);
+    }
+
+    fn dismiss(&self, watch: &Watch) -> Result<()> {
+        let socket = watch.watcher.socket()?;
+        self.call(&[socket.as_fd()], &Op::Dismiss { watcher: skep_sys::Slot(0), id: watch.id })
+            .map(drop)
+            .map_err(|errno| Error::system("tell the watcher to let go", errno))
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner).is_some();
+        if !ended {
+            let _ = self.signal(signal::KILL);
+            // A process in an uninterruptible sleep must not hold up the
+            // embedder for ever; the watcher's or the kernel's turn then.
+            let _ = self.wait(Some(Duration::from_secs(10)));
+        }
+        let _ = &self.slots;
+    }
+}
+
+/// What the stub init wrote before its end.
+fn last_word(lifeline: &OwnedFd) -> Option<WaitStatus> {
+    let mut record = [0_u8; 8];
+    let flags = nix::sys::socket::MsgFlags::MSG_DONTWAIT;
+    match nix::sys::socket::recv(lifeline.as_raw_fd(), &mut record, flags) {
+        Ok(8) => Some(WaitStatus::from_value(u64::from_le_bytes(record))),
+        _ => None,
+    }
+}
+
+/// Reads two pipes to their ends without a thread.
+fn read_both(
+    one: (Option<File>, &mut Vec<u8>),
+    other: (Option<File>, &mut Vec<u8>),
+) -> std::io::Result<()> {
+    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+    let mut pipes = [one, other];
+    loop {
+        let mut polled: Vec<PollFd<'_>> = Vec::new();
+        let mut places = Vec::new();
+        for (place, (pipe, _)) in pipes.iter().enumerate() {
+            if let Some(pipe) = pipe {
+                polled.push(PollFd::new(pipe.as_fd(), PollFlags::POLLIN));
+                places.push(place);
+            }
+        }
+        if polled.is_empty() {
+            return Ok(());
+        }
+        match poll(&mut polled, PollTimeout::NONE) {
+            Err(nix::Error::EINTR) => continue,
+            result => result?,
+        };
+        let ready: Vec<usize> =
+            polled.iter().zip(places).filter(|(fd, _)| fd.any() == Some(true)).map(|(_, place)| place).collect();
+        for place in ready {
+            let Some((pipe, buffer)) = pipes.get_mut(place) else { continue };
+            let mut chunk = [0_u8; 16 * 1024];
+            match pipe.as_mut().map(|pipe| pipe.read(&mut chunk)) {
+                Some(Ok(0)) | None => *pipe = None,
+                Some(Ok(length)) => buffer.extend_from_slice(chunk.get(..length).unwrap_or_default()),
+                Some(Err(error)) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                Some(Err(error)) => return Err(error),
+            }
+        }
+    }
+}
+
+/// What [`crate::Command::output`] gives.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct Output {
+    /// How it ended.
+    pub status: ExitStatus,
+    /// Everything it wrote to standard output.
+    pub stdout: Vec<u8>,
+    /// Everything it wrote to standard error.
+    pub stderr: Vec<u8>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn notifications() {
+        let parsed = Notification::parse(b"READY=1\nX_OTHER=2\nSTATUS=Ready.");
+        assert!(parsed.ready && !parsed.stopping);
+        assert_eq!(parsed.status.as_deref(), Some("Ready."));
+        assert_eq!(Notification::parse(b"READY=0\n\xff\n=\nSTATUS"), Notification::default());
+    }
+}

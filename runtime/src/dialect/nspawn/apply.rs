@@ -1,0 +1,156 @@
+//! From settings to the Spec.
+
+use std::path::Path;
+
+use skep_sys::abi::{CapabilitySet, cap};
+
+use super::found::Found;
+use super::settings::{Harmless, Privileged, Setting, Settings, UntrustedSettings};
+use crate::dialect::Problems;
+use crate::spec::{Capability, CapabilityList, Network, Origin, Profile, Spec};
+
+impl Settings {
+    /// Sets what the file sets, adds what it adds (mounts, masked paths,
+    /// variables, limits), and notes in `spec.origins` where each comes from.
+    ///
+    /// Capabilities: those of `spec`, with `Capability=`, without
+    /// `DropCapability=`; in the profile `nspawn`, `Private=yes` adds
+    /// `CAP_NET_ADMIN`, as with `systemd-nspawn`.
+    ///
+    /// # Errors
+    ///
+    /// An `AmbientCapability=` that the payload could never hold. The Spec is
+    /// then as it was.
+    pub fn apply(&self, spec: &mut Spec) -> Result<(), Problems> {
+        self.apply_capabilities(spec)?;
+        self.harmless.apply(spec, &self.file);
+        self.privileged.apply(spec, &self.file);
+        Ok(())
+    }
+
+    fn apply_capabilities(&self, spec: &mut Spec) -> Result<(), Problems> {
+        let (file, given) = (&self.file, &self.privileged);
+        let mut bounding = spec.capabilities.bounding.0;
+        let mut from = Vec::new();
+        if let Some(network) = &given.network
+            && network.value == Network::None
+            && spec.profile == Profile::Nspawn
+        {
+            bounding = bounding.with(cap::NET_ADMIN);
+            from.push(network.origin(file));
+        }
+        for list in &given.capability {
+            bounding.0 |= list.value.0.0;
+            from.push(list.origin(file));
+        }
+        for list in &self.harmless.drop_capability {
+            bounding.0 &= !list.value.0.0;
+            from.push(list.origin(file));
+        }
+        let mut found = Found::new(file);
+        for list in &given.ambient_capability {
+            for number in (0..64).filter(|n| list.value.0.has(*n) && !bounding.has(*n)) {
+                let name = Capability::new(number).map_or_else(String::new, |c| c.to_string());
+                found.add(
+                    list.place,
+                    Some(list.key),
+                    format!("{name} is not among the container's capabilities"),
+                    Some(format!("add it with Capability={name}")),
+                );
+            }
+        }
+        found.or(())?;
+        for origin in from {
+            spec.capabilities.bounding = CapabilityList(bounding);
+            spec.origins.note("capabilities.bounding", origin);
+        }
+        for list in &given.ambient_capability {
+            let ambient: CapabilitySet = spec.capabilities.ambient.0;
+            spec.capabilities.ambient = CapabilityList(CapabilitySet(ambient.0 | list.value.0.0));
+            spec.origins.note("capabilities.ambient", list.origin(file));
+        }
+        Ok(())
+    }
+}
+
+impl UntrustedSettings {
+    /// Sets what the file sets and may set, as [`Settings::apply`].
+    pub fn apply(&self, spec: &mut Spec) {
+        for list in &self.harmless.drop_capability {
+            spec.capabilities.bounding.0.0 &= !list.value.0.0;
+            spec.capabilities.ambient.0.0 &= !list.value.0.0;
+            spec.origins
+                .note("capabilities.bounding", list.origin(&self.file));
+        }
+        self.harmless.apply(spec, &self.file);
+    }
+}
+
+/// Sets a field, if the file does, and notes where from.
+macro_rules! set {
+    ($spec:ident, $file:ident, $setting:expr, $($field:ident).+) => {
+        if let Some(setting) = &$setting {
+            $spec.$($field).+ = setting.value.clone().into();
+            $spec.origins.note([$(stringify!($field)),+].join("."), setting.origin($file));
+        }
+    };
+}
+
+impl Harmless {
+    fn apply(&self, spec: &mut Spec, file: &Path) {
+        set!(spec, file, self.init, init);
+        set!(spec, file, self.user, user);
+        set!(spec, file, self.kill_signal, kill_signal);
+        set!(spec, file, self.working_directory, working_directory);
+        set!(spec, file, self.readiness, readiness);
+        set!(spec, file, self.hostname, hostname);
+        set!(spec, file, self.no_new_privileges, no_new_privileges);
+        set!(spec, file, self.read_only, root.read_only);
+        set!(spec, file, self.volatile, root.volatile);
+        if let Some(first) = self.parameters.first() {
+            spec.command = self
+                .parameters
+                .iter()
+                .map(|word| word.value.clone().into())
+                .collect();
+            spec.origins.note("command", first.origin(file));
+        }
+        for variable in &self.environment {
+            let (name, value) = &variable.value;
+            note(spec, "environment", name, variable.origin(file));
+            spec.environment.insert(name.clone(), value.clone());
+        }
+    }
+}
+
+impl Privileged {
+    fn apply(&self, spec: &mut Spec, file: &Path) {
+        set!(spec, file, self.ephemeral, root.ephemeral);
+        set!(spec, file, self.private_users, user_namespace);
+        set!(spec, file, self.network, network);
+        for Setting {
+            value: (resource, limit),
+            place,
+            key,
+        } in &self.limits
+        {
+            let origin = super::settings::origin(file, *place, key);
+            note(spec, "limits", &resource.to_string(), origin);
+            spec.limits.set(*resource, *limit);
+        }
+        for mount in &self.mounts {
+            let target = mount.value.target.display().to_string();
+            note(spec, "mounts", &target, mount.origin(file));
+            spec.mounts.push(mount.value.clone());
+        }
+        for path in &self.masked {
+            let text = path.value.display().to_string();
+            note(spec, "masked", &text, path.origin(file));
+            spec.masked.push(path.value.clone());
+        }
+    }
+}
+
+fn note(spec: &mut Spec, list: &str, name: &str, origin: Origin) {
+    spec.origins.note(format!("{list}.{name}"), origin);
+}

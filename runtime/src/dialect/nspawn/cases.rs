@@ -1,0 +1,288 @@
+//! Every key, with values that are accepted and values that are refused.
+
+use super::table::Read;
+use super::tests::{bad, good, whole};
+use super::{KEYS, Section, Trust};
+
+/// The keys of section 2.1 of the contract, by section.
+const CONTRACT: [(Section, &str); 3] = [
+    (
+        Section::Exec,
+        "Boot Ephemeral ProcessTwo Parameters Environment User Capability AmbientCapability \
+         DropCapability KillSignal Personality MachineID WorkingDirectory PivotRoot PrivateUsers \
+         PrivateUsersDelegate NotifyReady SystemCallFilter LimitCPU LimitFSIZE LimitDATA LimitSTACK \
+         LimitCORE LimitRSS LimitNOFILE LimitAS LimitNPROC LimitMEMLOCK LimitLOCKS LimitSIGPENDING \
+         LimitMSGQUEUE LimitNICE LimitRTPRIO LimitRTTIME Hostname NoNewPrivileges OOMScoreAdjust \
+         CPUAffinity ResolvConf LinkJournal Timezone SuppressSync RestrictAddressFamilies",
+    ),
+    (
+        Section::Files,
+        "ReadOnly Volatile Bind BindReadOnly TemporaryFileSystem Inaccessible Overlay \
+         OverlayReadOnly PrivateUsersChown PrivateUsersOwnership BindUser BindUserShell",
+    ),
+    (
+        Section::Network,
+        "Private NamespacePath Interface MACVLAN IPVLAN VirtualEthernet VirtualEthernetExtra \
+         Bridge Zone Port",
+    ),
+];
+
+/// The accepted column of section 2.4, without `PivotRoot`.
+const ACCEPTED: &str = "Boot ProcessTwo Parameters Environment User WorkingDirectory DropCapability \
+     KillSignal Personality ReadOnly Volatile NotifyReady Hostname NoNewPrivileges ResolvConf \
+     Timezone SuppressSync RestrictAddressFamilies";
+
+#[test]
+fn the_table_holds_every_key_of_the_contract_once() {
+    let contract: Vec<(Section, &str)> = CONTRACT
+        .iter()
+        .flat_map(|(section, names)| names.split_whitespace().map(|name| (*section, name)))
+        .collect();
+    let table: Vec<(Section, &str)> = KEYS.iter().map(|key| (key.section, key.name)).collect();
+    assert_eq!(table, contract);
+}
+
+#[test]
+fn every_key_has_the_trust_class_of_the_contract_and_a_reader_to_match() {
+    for key in KEYS {
+        let expected = if ACCEPTED.split_whitespace().any(|name| name == key.name) {
+            Trust::AcceptedFromUntrusted
+        } else if key.name == "SystemCallFilter" {
+            Trust::RestrictionsFromUntrusted
+        } else {
+            Trust::Trusted
+        };
+        assert_eq!(key.trust, expected, "{}", key.name);
+        match key.read {
+            Read::Harmless(_) => assert_ne!(key.trust, Trust::Trusted, "{}", key.name),
+            Read::Privileged(_) => assert_eq!(key.trust, Trust::Trusted, "{}", key.name),
+            Read::NotYet => assert!(!key.is_supported()),
+        }
+    }
+}
+
+/// Assignments, and the assignments that they are printed as.
+#[rustfmt::skip]
+const GOOD: &[(Section, &str, &str)] = &[
+    (Section::Exec, "Ephemeral=TRUE", "Ephemeral=yes"),
+    (Section::Exec, "Ephemeral=off", "Ephemeral=no"),
+    (Section::Exec, "  ProcessTwo \t=  On \t", "ProcessTwo=yes"),
+    (Section::Exec, "ProcessTwo=f", "ProcessTwo=no"),
+    (Section::Exec, "Parameters=/bin/sh -c 'echo \"a  b\"'", "Parameters=/bin/sh -c 'echo \"a  b\"'"),
+    (Section::Exec, "Parameters=a\nParameters='b c' \"\"\n", "Parameters=a \"b c\" \"\""),
+    (Section::Exec, "Parameters=a\nParameters=\nParameters=b", "Parameters=b"),
+    (Section::Exec, "Parameters=a\nParameters=\n", ""),
+    (Section::Exec, "Parameters=a \\\n# no\n  ; no\n  b", "Parameters=a b"),
+    (Section::Exec, "Parameters='a \\\n  b'", "Parameters=\"a  b\""),
+    (Section::Exec, "Parameters=a=b", "Parameters=a=b"),
+    (Section::Exec, "Environment=A=1 \"B=x y\" 'C='", "Environment=A=1\nEnvironment=\"B=x y\"\nEnvironment=C="),
+    (Section::Exec, r"Environment=A=\x41\n _=", "Environment=\"A=\\x41\\n\"\nEnvironment=_="),
+    (Section::Exec, "Environment=A=1\nEnvironment=\nEnvironment=A=2 A=3", "Environment=A=2\nEnvironment=A=3"),
+    (Section::Exec, "User=root", "User=root"),
+    (Section::Exec, "User=0", "User=root"),
+    (Section::Exec, "User=1000", "User=1000"),
+    (Section::Exec, "User=_web-1", "User=_web-1"),
+    (Section::Exec, "Capability=CAP_NET_ADMIN cap_kill\t45", "Capability=CAP_KILL CAP_NET_ADMIN 45"),
+    (Section::Exec, "Capability=all\nCapability=CAP_KILL", "Capability=all\nCapability=CAP_KILL"),
+    (Section::Exec, "AmbientCapability=CAP_NET_BIND_SERVICE", "AmbientCapability=CAP_NET_BIND_SERVICE"),
+    (Section::Exec, "DropCapability=all", "DropCapability=all"),
+    (Section::Exec, "KillSignal=SIGTERM", "KillSignal=SIGTERM"),
+    (Section::Exec, "KillSignal=TERM", "KillSignal=SIGTERM"),
+    (Section::Exec, "KillSignal=15", "KillSignal=SIGTERM"),
+    (Section::Exec, "KillSignal=SIGRTMIN+3", "KillSignal=SIGRTMIN+3"),
+    (Section::Exec, "KillSignal=RTMAX-1", "KillSignal=SIGRTMIN+29"),
+    (Section::Exec, "KillSignal=32", "KillSignal=32"),
+    (Section::Exec, "WorkingDirectory=/srv//./www/", "WorkingDirectory=/srv/www"),
+    (Section::Exec, "WorkingDirectory=/", "WorkingDirectory=/"),
+    (Section::Exec, "WorkingDirectory=/devices", "WorkingDirectory=/devices"),
+    (Section::Exec, r"WorkingDirectory=/a\/", r"WorkingDirectory=/a\/"),
+    (Section::Exec, "PrivateUsers=0", "PrivateUsers=no"),
+    (Section::Exec, "PrivateUsers=identity", "PrivateUsers=identity"),
+    (Section::Exec, "PrivateUsers=pick", "PrivateUsers=pick"),
+    (Section::Exec, "PrivateUsers=524288", "PrivateUsers=524288:65536"),
+    (Section::Exec, "PrivateUsers=4294901759:65536", "PrivateUsers=4294901759:65536"),
+    (Section::Exec, "NotifyReady=y", "NotifyReady=yes"),
+    (Section::Exec, "LimitNOFILE=1024:infinity", "LimitNOFILE=1024:infinity"),
+    (Section::Exec, "LimitCORE=0", "LimitCORE=0"),
+    (Section::Exec, "LimitMEMLOCK=8M:1G", "LimitMEMLOCK=8388608:1073741824"),
+    (Section::Exec, "LimitCPU=1\nLimitFSIZE=2\nLimitDATA=3\nLimitSTACK=4\nLimitRSS=5\nLimitAS=6\nLimitNPROC=7\nLimitLOCKS=8", "LimitCPU=1\nLimitFSIZE=2\nLimitDATA=3\nLimitSTACK=4\nLimitRSS=5\nLimitAS=6\nLimitNPROC=7\nLimitLOCKS=8"),
+    (Section::Exec, "LimitSIGPENDING=1\nLimitMSGQUEUE=2\nLimitNICE=3\nLimitRTPRIO=4\nLimitRTTIME=infinity", "LimitSIGPENDING=1\nLimitMSGQUEUE=2\nLimitNICE=3\nLimitRTPRIO=4\nLimitRTTIME=infinity"),
+    (Section::Exec, "Hostname=web.example", "Hostname=web.example"),
+    (Section::Exec, "NoNewPrivileges=1", "NoNewPrivileges=yes"),
+    (Section::Exec, "X-Mine=\nX-=1\n# c\n;c\n\n[X-Any]\nnothing\nBoot=yes\n[Exec]\nUser=a", "User=a"),
+    (Section::Files, "ReadOnly=no", "ReadOnly=no"),
+    (Section::Files, "Volatile=1", "Volatile=yes"),
+    (Section::Files, "Volatile=state", "Volatile=state"),
+    (Section::Files, "Volatile=overlay", "Volatile=overlay"),
+    (Section::Files, "Bind=/a", "Bind=/a:/a:rbind"),
+    (Section::Files, "Bind=/a b:/c d", "Bind=/a b:/c d:rbind"),
+    (Section::Files, r"Bind=/a\:b\\:/c", r"Bind=/a\:b\\:/c:rbind"),
+    (Section::Files, "Bind=../a:/c:norbind,noidmap", "Bind=/etc/systemd/nspawn/../a:/c:norbind"),
+    (Section::Files, "Bind=./+x:/x", "Bind=/etc/systemd/nspawn/+x:/x:rbind"),
+    (Section::Files, "BindReadOnly=/a//:/b/.:rbind\nBind=/b", "BindReadOnly=/a:/b:rbind\nBind=/b:/b:rbind"),
+    (Section::Files, "TemporaryFileSystem=/t", "TemporaryFileSystem=/t:mode=0755,size=268435456,nr_inodes=100000,rw"),
+    (Section::Files, "TemporaryFileSystem=/t:ro", "TemporaryFileSystem=/t:mode=1777,size=268435456,nr_inodes=100000,ro"),
+    (Section::Files, r"TemporaryFileSystem=/t\:u:mode=700,size=1m,nr_inodes=2K", r"TemporaryFileSystem=/t\:u:mode=0700,size=1048576,nr_inodes=2048,rw"),
+    (Section::Files, "Inaccessible=/a:b\nInaccessible=/c", "Inaccessible=/a:b\nInaccessible=/c"),
+    (Section::Network, "Private=yes", "Private=yes"),
+    (Section::Network, "Private=no", "Private=no"),
+];
+
+/// Assignments, and the beginning of the problem: column, key, message, remedy.
+#[rustfmt::skip]
+const BAD: &[(Section, &str, &str)] = &[
+    (Section::Exec, "Boot=yes", "2:1: Boot: `Boot=` is not supported yet; remove the line"),
+    (Section::Exec, "Boot=", "2:1: Boot: `Boot=` is not supported yet"),
+    (Section::Exec, "Ephemeral=maybe", "2:11: Ephemeral: \"maybe\" is not a boolean; write `yes` or `no`"),
+    (Section::Exec, "Ephemeral=", "2:1: Ephemeral: `Ephemeral=` has no value; remove the line for the default"),
+    (Section::Exec, "ProcessTwo=yes\n\nProcessTwo=yes", "4:1: ProcessTwo: `ProcessTwo=` is given twice; line 2 is the first; remove"),
+    (Section::Exec, "ProcessTwo=x\nProcessTwo=yes", "2:12: ProcessTwo: \"x\" is not a boolean; write `yes` or `no`\n3:1: ProcessTwo: `ProcessTwo=` is given twice"),
+    (Section::Exec, "Parameters=a 'b", "2:14: Parameters: the quote ' is not closed; close it with ' on the same line"),
+    (Section::Exec, "Parameters=a \\\n\t \"b", "3:3: Parameters: the quote \" is not closed"),
+    (Section::Exec, "Environment=A=1 hunter2", "2:17: Environment: a word has no `=`; write NAME=VALUE"),
+    (Section::Exec, "Environment=ü=1 9=hunter2", "2:13: Environment: what stands before `=` is not the name of a variable; a name has letters, digits and `_`, and no digit at its start\n2:17: Environment: what"),
+    (Section::Exec, "Environment==hunter2", "2:13: Environment: what stands"),
+    (Section::Exec, "User=1000:1000", "2:6: User: \"1000:1000\" is not a user id"),
+    (Section::Exec, "User=65535", "2:6: User: \"65535\" is not a user id"),
+    (Section::Exec, "User=4294967295", "2:6: User: \"4294967295\" is not a user id"),
+    (Section::Exec, "User=010", "2:6: User: \"010\" is not a user id"),
+    (Section::Exec, "User=-1", "2:6: User: \"-1\" is not the name of a user"),
+    (Section::Exec, "User=a/b", "2:6: User: \"a/b\" is not the name of a user"),
+    (Section::Exec, "User=aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", "2:6: User: \"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\" is not the name"),
+    (Section::Exec, "Capability=CAP_KILL CAP_FOO", "2:21: Capability: \"CAP_FOO\" is not a capability; names are"),
+    (Section::Exec, "Capability=CAP_KILL,CAP_CHOWN", "2:12: Capability: \"CAP_KILL,CAP_CHOWN\" is not a capability; separate capabilities with blanks"),
+    (Section::Exec, "Capability=", "2:1: Capability: `Capability=` has no value; an empty one does not reset the list"),
+    (Section::Exec, "AmbientCapability=CAP_KILL all", "2:28: AmbientCapability: `all` is not accepted here; name the capabilities"),
+    (Section::Exec, "DropCapability=64", "2:16: DropCapability: \"64\" is not a capability"),
+    (Section::Exec, "KillSignal=SIGFOO", "2:12: KillSignal: \"SIGFOO\" is not a signal; write a name"),
+    (Section::Exec, "KillSignal=0", "2:12: KillSignal: \"0\" is not a signal"),
+    (Section::Exec, "KillSignal=65", "2:12: KillSignal: \"65\" is not a signal"),
+    (Section::Exec, "KillSignal=SIG15", "2:12: KillSignal: \"SIG15\" is not a signal"),
+    (Section::Exec, "KillSignal=RTMIN+31", "2:12: KillSignal: \"RTMIN+31\" is not a signal"),
+    (Section::Exec, "KillSignal=RTMIN+", "2:12: KillSignal: \"RTMIN+\" is not a signal"),
+    (Section::Exec, "KillSignal=RTMAX-31", "2:12: KillSignal: \"RTMAX-31\" is not a signal"),
+    (Section::Exec, "Personality=x86", "2:1: Personality: `Personality=` is not supported yet"),
+    (Section::Exec, "MachineID=0", "2:1: MachineID: `MachineID=` is not supported yet"),
+    (Section::Exec, "WorkingDirectory=srv", "2:18: WorkingDirectory: \"srv\" is not an absolute path"),
+    (Section::Exec, "WorkingDirectory=/srv/../a", "2:18: WorkingDirectory: \"/srv/../a\" holds `..`"),
+    (Section::Exec, "WorkingDirectory=/proc/self/fd/7", "2:18: WorkingDirectory: no working directory can be in /proc"),
+    (Section::Exec, "PivotRoot=/a", "2:1: PivotRoot: `PivotRoot=` is not supported yet"),
+    (Section::Exec, "PrivateUsers=yes", "2:14: PrivateUsers: `PrivateUsers=yes` (ids from the owner of the root) is not supported yet; write `pick`"),
+    (Section::Exec, "PrivateUsers=1", "2:14: PrivateUsers: `PrivateUsers=1` (ids from the owner of the root) is not supported yet"),
+    (Section::Exec, "PrivateUsers=managed", "2:14: PrivateUsers: `PrivateUsers=managed` is not supported yet"),
+    (Section::Exec, "PrivateUsers=some", "2:14: PrivateUsers: \"some\" is not a user-namespace mode"),
+    (Section::Exec, "PrivateUsers=1000:0", "2:14: PrivateUsers: \"1000:0\" is not a range of user ids"),
+    (Section::Exec, "PrivateUsers=4294901760:65536", "2:14: PrivateUsers: \"4294901760:65536\" is not a range of user ids"),
+    (Section::Exec, "PrivateUsers=-5", "2:14: PrivateUsers: \"-5\" is not a user-namespace mode"),
+    (Section::Exec, "PrivateUsersDelegate=1", "2:1: PrivateUsersDelegate: `PrivateUsersDelegate=` is not supported yet"),
+    (Section::Exec, "SystemCallFilter=~ptrace", "2:1: SystemCallFilter: `SystemCallFilter=` is not supported yet"),
+    (Section::Exec, "LimitNOFILE=-1", "2:13: LimitNOFILE: \"-1\" is neither a number nor `infinity`; write SOFT or SOFT:HARD; numbers"),
+    (Section::Exec, "LimitNOFILE=2:1", "2:13: LimitNOFILE: the soft limit is above the hard limit"),
+    (Section::Exec, "LimitNOFILE=1K", "2:13: LimitNOFILE: \"1K\" is neither"),
+    (Section::Exec, "LimitNOFILE=1:2:3", "2:13: LimitNOFILE: \"2:3\" is neither"),
+    (Section::Exec, "LimitAS=99999999999999999999G", "2:9: LimitAS: \"99999999999999999999G\" is too large"),
+    (Section::Exec, "LimitRTTIME=1s", "2:13: LimitRTTIME: \"1s\" is neither a number nor `infinity`; write SOFT or SOFT:HARD; microseconds"),
+    (Section::Exec, "LimitNPROC=max", "2:12: LimitNPROC: \"max\" is neither"),
+    (Section::Exec, "LimitNICE=+5", "2:11: LimitNICE: \"+5\" is neither"),
+    (Section::Exec, "LimitCORE=1\nLimitCORE=2", "3:1: LimitCORE: `LimitCORE=` is given twice; line 2"),
+    (Section::Exec, "Hostname=a_b", "2:10: Hostname: hostname \"a_b\" may hold only"),
+    (Section::Exec, "Hostname=a\x1b[31m", "2:10: Hostname: hostname \"a\\u{1b}[31m\" may hold only"),
+    (Section::Exec, "OOMScoreAdjust=1", "2:1: OOMScoreAdjust: `OOMScoreAdjust=` is not supported yet"),
+    (Section::Exec, "CPUAffinity=0", "2:1: CPUAffinity: `CPUAffinity=` is not supported yet"),
+    (Section::Exec, "ResolvConf=off", "2:1: ResolvConf: `ResolvConf=` is not supported yet"),
+    (Section::Exec, "LinkJournal=no", "2:1: LinkJournal: `LinkJournal=` is not supported yet"),
+    (Section::Exec, "Timezone=off", "2:1: Timezone: `Timezone=` is not supported yet"),
+    (Section::Exec, "SuppressSync=yes", "2:1: SuppressSync: `SuppressSync=` is not supported yet"),
+    (Section::Exec, "RestrictAddressFamilies=AF_UNIX", "2:1: RestrictAddressFamilies: `RestrictAddressFamilies=` is not supported yet"),
+    (Section::Files, "Volatile=all", "2:10: Volatile: \"all\" is not a volatile mode"),
+    (Section::Files, "Bind=", "2:1: Bind: `Bind=` has no value; an empty one does not reset the list"),
+    (Section::Files, "Bind=:/a", "2:6: Bind: a bind without a source (a fresh directory) is not supported yet"),
+    (Section::Files, "Bind=+/a:/b", "2:6: Bind: a source below the container's root (`+`) is not supported yet"),
+    (Section::Files, "Bind=a", "2:6: Bind: a relative source needs a target"),
+    (Section::Files, "Bind=/a::rbind", "2:9: Bind: the target is empty"),
+    (Section::Files, "Bind=/a:b", "2:9: Bind: \"b\" is not an absolute path"),
+    (Section::Files, "Bind=/a:/b/../c", "2:9: Bind: \"/b/../c\" holds `..`"),
+    (Section::Files, "Bind=/a/../b", "2:6: Bind: \"/a/../b\" holds `..`"),
+    (Section::Files, "Bind=/a:/b:norbind,idmap", "2:20: Bind: the bind option `idmap` is not supported yet"),
+    (Section::Files, "Bind=/a:/b:rootidmap", "2:12: Bind: the bind option `rootidmap` is not supported yet"),
+    (Section::Files, "Bind=/a:/b:owneridmap", "2:12: Bind: the bind option `owneridmap` is not supported yet"),
+    (Section::Files, "Bind=/a:/b:ro", "2:12: Bind: \"ro\" is not a bind option; options are rbind"),
+    (Section::Files, "Bind=/a:/b:", "2:12: Bind: \"\" is not a bind option"),
+    (Section::Files, "Bind=/a:/b:rbind,norbind", "2:18: Bind: `rbind` and `norbind`: one of them, once"),
+    (Section::Files, r"Bind=/a\b", "2:8: Bind: a backslash stands before neither"),
+    (Section::Files, "TemporaryFileSystem=t", "2:21: TemporaryFileSystem: \"t\" is not an absolute path"),
+    (Section::Files, "TemporaryFileSystem=/t:size=50%", "2:24: TemporaryFileSystem: a size in percent is not supported yet; write a size such as 512M"),
+    (Section::Files, "TemporaryFileSystem=/t:rw,size=0", "2:27: TemporaryFileSystem: \"0\" starts with 0"),
+    (Section::Files, "TemporaryFileSystem=/t:nr_inodes=-1", "2:24: TemporaryFileSystem: \"-1\" is not a size, or too large"),
+    (Section::Files, "TemporaryFileSystem=/t:mode=0789", "2:24: TemporaryFileSystem: \"0789\" is not a mode"),
+    (Section::Files, "TemporaryFileSystem=/t:mode=17777", "2:24: TemporaryFileSystem: \"17777\" is not a mode"),
+    (Section::Files, "TemporaryFileSystem=/t:ro,rw", "2:27: TemporaryFileSystem: \"rw\" is given twice"),
+    (Section::Files, "TemporaryFileSystem=/t:noexec", "2:24: TemporaryFileSystem: the tmpfs option `noexec` is not supported yet"),
+    (Section::Files, "TemporaryFileSystem=/t:", "2:24: TemporaryFileSystem: \"\" is not a tmpfs option"),
+    (Section::Files, "Inaccessible=a", "2:14: Inaccessible: \"a\" is not an absolute path"),
+    (Section::Files, "Overlay=/a:/b", "2:1: Overlay: `Overlay=` is not supported yet"),
+    (Section::Files, "OverlayReadOnly=/a:/b", "2:1: OverlayReadOnly: `OverlayReadOnly=` is not supported yet"),
+    (Section::Files, "PrivateUsersChown=no", "2:1: PrivateUsersChown: `PrivateUsersChown=` is not supported yet"),
+    (Section::Files, "PrivateUsersOwnership=off", "2:1: PrivateUsersOwnership: `PrivateUsersOwnership=` is not supported yet"),
+    (Section::Files, "BindUser=", "2:1: BindUser: `BindUser=` is not supported yet"),
+    (Section::Files, "BindUserShell=no", "2:1: BindUserShell: `BindUserShell=` is not supported yet"),
+    (Section::Network, "Private=2", "2:9: Private: \"2\" is not a boolean"),
+    (Section::Network, "NamespacePath=/a", "2:1: NamespacePath: `NamespacePath=` is not supported yet"),
+    (Section::Network, "Interface=a", "2:1: Interface: `Interface=` is not supported yet"),
+    (Section::Network, "MACVLAN=a", "2:1: MACVLAN: `MACVLAN=` is not supported yet"),
+    (Section::Network, "IPVLAN=a", "2:1: IPVLAN: `IPVLAN=` is not supported yet"),
+    (Section::Network, "VirtualEthernet=no", "2:1: VirtualEthernet: `VirtualEthernet=` is not supported yet"),
+    (Section::Network, "VirtualEthernetExtra=a", "2:1: VirtualEthernetExtra: `VirtualEthernetExtra=` is not supported yet"),
+    (Section::Network, "Bridge=a", "2:1: Bridge: `Bridge=` is not supported yet"),
+    (Section::Network, "Zone=a", "2:1: Zone: `Zone=` is not supported yet"),
+    (Section::Network, "Port=80", "2:1: Port: `Port=` is not supported yet"),
+    (Section::Exec, "Hostnam=a", "2:1: Hostnam: unknown key in [Exec]; did you mean `Hostname=`?"),
+    (Section::Exec, "hostname=a", "2:1: hostname: unknown key in [Exec]; did you mean `Hostname=`?"),
+    (Section::Exec, "LimitCOR=1", "2:1: LimitCOR: unknown key in [Exec]; did you mean `LimitCORE=`?"),
+    (Section::Exec, "Bind=/a", "2:1: Bind: unknown key in [Exec]; it belongs to [Files]"),
+    (Section::Network, "BindReadonly=/a", "2:1: BindReadonly: unknown key in [Network]; did you mean `BindReadOnly=` of [Files]?"),
+    (Section::Exec, "Foo\x07=a", "2:1: Foo\\u{7}: unknown key in [Exec]; remove the line"),
+    (Section::Exec, "NoNewPrivileges", "2:1: the line has no `=`; write KEY=VALUE"),
+    (Section::Exec, "  =x", "2:3: the line has no key before `=`"),
+    (Section::Exec, "User=a # b", "2:6: User: \"a # b\" is not the name of a user"),
+];
+
+#[test]
+fn values_that_are_accepted() {
+    for (section, text, printed) in GOOD {
+        let settings = good(&whole(*section, text));
+        let expected = match *printed {
+            "" => String::new(),
+            lines => format!("{}\n", whole(*section, lines)),
+        };
+        assert_eq!(settings.to_string(), expected, "{text:?}");
+        assert_eq!(good(&settings.to_string()), settings, "{text:?}");
+    }
+}
+
+#[test]
+fn values_that_are_refused() {
+    for (section, text, problem) in BAD {
+        let found = bad(whole(*section, text));
+        assert!(found.starts_with(problem), "{text:?}:\n{found}\n{problem}");
+        assert!(!found.contains("hunter2"), "{found}");
+    }
+}
+
+#[test]
+fn the_tables_above_hold_every_key() {
+    for key in KEYS {
+        let start = format!("{}=", key.name);
+        let good = GOOD.iter().map(|(section, text, _)| (section, text));
+        let bad = BAD.iter().map(|(section, text, _)| (section, text));
+        let (list, cases): (_, Vec<_>) = if key.is_supported() {
+            ("GOOD", good.collect())
+        } else {
+            ("BAD", bad.collect())
+        };
+        let found = cases.iter().any(|(section, text)| {
+            **section == key.section && text.lines().any(|line| line.starts_with(&start))
+        });
+        assert!(found, "{start} is missing in {list}");
+    }
+}

@@ -1,0 +1,188 @@
+//! From settings back to a `.nspawn` file.
+
+use std::fmt;
+use std::path::Path;
+
+use super::mounts::escaped;
+use super::settings::{Setting, Settings};
+use super::table::Section;
+use super::value::quote;
+use super::values::signal_name;
+use crate::spec::{
+    CapabilityList, Init, Mount, MountKind, Network, Readiness, User, UserNamespace, Volatile,
+};
+
+/// The lines of one section; its header is printed before the first.
+struct Lines<'a, 'b> {
+    f: &'a mut fmt::Formatter<'b>,
+    section: Section,
+    open: bool,
+}
+
+impl<'a, 'b> Lines<'a, 'b> {
+    const fn of(section: Section, f: &'a mut fmt::Formatter<'b>) -> Self {
+        Self {
+            f,
+            section,
+            open: false,
+        }
+    }
+
+    fn line(&mut self, key: &str, value: impl fmt::Display) -> fmt::Result {
+        if !self.open {
+            self.open = true;
+            writeln!(self.f, "[{}]", self.section.name())?;
+        }
+        writeln!(self.f, "{key}={value}")
+    }
+
+    fn boolean(&mut self, key: &str, value: Option<bool>) -> fmt::Result {
+        match value {
+            Some(value) => self.line(key, if value { "yes" } else { "no" }),
+            None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Display for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.exec(&mut Lines::of(Section::Exec, f))?;
+        self.files(&mut Lines::of(Section::Files, f))?;
+        let network = self.privileged.network.as_ref();
+        Lines::of(Section::Network, f)
+            .boolean("Private", network.map(|it| it.value == Network::None))
+    }
+}
+
+impl Settings {
+    fn exec(&self, to: &mut Lines<'_, '_>) -> fmt::Result {
+        let (any, own) = (&self.harmless, &self.privileged);
+        let flag = |setting: &Option<Setting<bool>>| setting.as_ref().map(|setting| setting.value);
+        to.boolean("Ephemeral", flag(&own.ephemeral))?;
+        let init = any.init.as_ref();
+        to.boolean("ProcessTwo", init.map(|it| it.value == Init::Stub))?;
+        if !any.parameters.is_empty() {
+            let words: Vec<String> = any
+                .parameters
+                .iter()
+                .map(|word| quote(&word.value))
+                .collect();
+            to.line("Parameters", words.join(" "))?;
+        }
+        for variable in &any.environment {
+            let (name, value) = &variable.value;
+            let word = format!("{name}={}", value.reveal().to_string_lossy());
+            to.line("Environment", quote(&word))?;
+        }
+        if let Some(user) = &any.user {
+            match &user.value {
+                User::Ids { uid: 0, .. } => to.line("User", "root")?,
+                User::Ids { uid, .. } => to.line("User", uid)?,
+                User::Name(name) => to.line("User", name)?,
+            }
+        }
+        for (key, lists) in [
+            ("Capability", &own.capability),
+            ("AmbientCapability", &own.ambient_capability),
+            ("DropCapability", &any.drop_capability),
+        ] {
+            for list in lists {
+                to.line(key, capabilities(list.value))?;
+            }
+        }
+        if let Some(signal) = &any.kill_signal {
+            to.line("KillSignal", signal_name(signal.value))?;
+        }
+        if let Some(path) = &any.working_directory {
+            to.line("WorkingDirectory", bare(&path.value))?;
+        }
+        if let Some(users) = &own.private_users {
+            to.line("PrivateUsers", private_users(users.value))?;
+        }
+        let readiness = any.readiness.as_ref();
+        to.boolean(
+            "NotifyReady",
+            readiness.map(|it| it.value == Readiness::Notify),
+        )?;
+        for limit in &own.limits {
+            let (resource, limit) = limit.value;
+            to.line(&format!("Limit{resource}"), limit)?;
+        }
+        if let Some(name) = &any.hostname {
+            to.line("Hostname", &name.value)?;
+        }
+        to.boolean("NoNewPrivileges", flag(&any.no_new_privileges))
+    }
+
+    fn files(&self, to: &mut Lines<'_, '_>) -> fmt::Result {
+        let read_only = self.harmless.read_only.as_ref();
+        to.boolean("ReadOnly", read_only.map(|setting| setting.value))?;
+        if let Some(volatile) = &self.harmless.volatile {
+            to.line(
+                "Volatile",
+                match volatile.value {
+                    Volatile::No => "no",
+                    Volatile::Yes => "yes",
+                    Volatile::State => "state",
+                    Volatile::Overlay => "overlay",
+                },
+            )?;
+        }
+        for Mount { target, kind } in self.privileged.mounts.iter().map(|mount| &mount.value) {
+            let target = escaped(target);
+            match kind {
+                MountKind::Bind(bind) => to.line(
+                    if bind.read_only {
+                        "BindReadOnly"
+                    } else {
+                        "Bind"
+                    },
+                    format_args!(
+                        "{}:{target}:{}",
+                        escaped(&bind.source),
+                        if bind.recursive { "rbind" } else { "norbind" }
+                    ),
+                )?,
+                MountKind::Tmpfs(tmpfs) => to.line(
+                    "TemporaryFileSystem",
+                    format_args!(
+                        "{target}:mode={:04o},size={},nr_inodes={},{}",
+                        tmpfs.mode,
+                        tmpfs.size,
+                        tmpfs.inodes,
+                        if tmpfs.read_only { "ro" } else { "rw" }
+                    ),
+                )?,
+            }
+        }
+        for path in &self.privileged.masked {
+            to.line("Inaccessible", bare(&path.value))?;
+        }
+        Ok(())
+    }
+}
+
+/// A path that is a whole value: a blank or backslash at its end would be read
+/// as something else, so a `/` follows, which is taken away again.
+fn bare(path: &Path) -> String {
+    let text = path.to_string_lossy();
+    let end = if text.ends_with([' ', '\t', '\\']) {
+        "/"
+    } else {
+        ""
+    };
+    format!("{text}{end}")
+}
+
+fn capabilities(list: CapabilityList) -> String {
+    Vec::<String>::from(list).join(" ")
+}
+
+fn private_users(mode: UserNamespace) -> String {
+    match mode {
+        UserNamespace::Host => "no".to_owned(),
+        UserNamespace::Identity => "identity".to_owned(),
+        UserNamespace::Range(range) => format!("{}:{}", range.base, range.count),
+        _ => "pick".to_owned(),
+    }
+}

@@ -1,0 +1,260 @@
+//! Properties over generated settings and generated text.
+
+use std::path::{Path, PathBuf};
+
+use proptest::collection::vec;
+use proptest::option;
+use proptest::prelude::*;
+use skep_sys::abi::{CapabilitySet, Resource};
+
+use super::lines::Place;
+use super::settings::{Harmless, Privileged, Setting};
+use super::*;
+use crate::spec::{
+    Bind, CapabilityList, IdRange, Init, Limit, Mount, MountKind, Network, Readiness, Secret,
+    Tmpfs, User, UserNamespace, Volatile,
+};
+
+const FILE: &str = "/etc/systemd/nspawn/web.nspawn";
+
+fn at<T>(value: T) -> Setting<T> {
+    Setting::new(value, Place::START, "")
+}
+
+fn maybe<T: std::fmt::Debug>(
+    value: impl Strategy<Value = T>,
+) -> impl Strategy<Value = Option<Setting<T>>> {
+    option::of(value.prop_map(at))
+}
+
+fn some<T: std::fmt::Debug>(
+    value: impl Strategy<Value = T>,
+) -> impl Strategy<Value = Vec<Setting<T>>> {
+    vec(value.prop_map(at), 0..4)
+}
+
+/// Any path that a line can hold.
+fn path() -> impl Strategy<Value = PathBuf> {
+    vec(r##"[a-c.:\\ '"#=,+\t]{1,6}|[^/\r\n\x00]{1,4}"##, 0..4).prop_map(|parts| {
+        let parts: Vec<String> = parts
+            .into_iter()
+            .filter(|part| !matches!(part.as_str(), "." | ".."))
+            .collect();
+        PathBuf::from(format!("/{}", parts.join("/")))
+    })
+}
+
+fn word() -> impl Strategy<Value = String> {
+    r##"[a-z'"\\ \t=#;\[]{0,9}|[^\r\n\x00]{0,5}"##
+}
+
+fn capabilities() -> impl Strategy<Value = CapabilityList> {
+    prop_oneof![
+        Just(u64::MAX),
+        1..u64::MAX,
+        (0..64u8).prop_map(|bit| 1 << bit)
+    ]
+    .prop_map(|bits| CapabilityList(CapabilitySet(bits)))
+}
+
+fn user() -> impl Strategy<Value = User> {
+    prop_oneof![
+        (0..65_535_u32).prop_map(|id| User::Ids { uid: id, gid: id }),
+        "[a-zA-Z_][a-zA-Z0-9_-]{0,31}"
+            .prop_filter("a name of its own", |name| name != "root")
+            .prop_map(User::Name),
+    ]
+}
+
+fn user_namespace() -> impl Strategy<Value = UserNamespace> {
+    prop_oneof![
+        Just(UserNamespace::Host),
+        Just(UserNamespace::Identity),
+        Just(UserNamespace::Pick),
+        (0..u32::MAX)
+            .prop_flat_map(|base| (Just(base), 1..=u32::MAX - base))
+            .prop_map(|(base, count)| UserNamespace::Range(IdRange { base, count })),
+    ]
+}
+
+fn limit() -> impl Strategy<Value = Limit> {
+    let value = || option::of(0..u64::MAX);
+    (value(), value()).prop_map(|(one, other)| {
+        let limit = Limit {
+            soft: one,
+            hard: other,
+        };
+        if limit.raw().0 <= limit.raw().1 {
+            limit
+        } else {
+            Limit {
+                soft: other,
+                hard: one,
+            }
+        }
+    })
+}
+
+fn limits() -> impl Strategy<Value = Vec<Setting<(Resource, Limit)>>> {
+    proptest::collection::btree_map(0..16u8, limit(), 0..5).prop_map(|limits| {
+        let one = |(number, limit)| at((Resource(number), limit));
+        limits.into_iter().map(one).collect()
+    })
+}
+
+fn mount() -> impl Strategy<Value = Mount> {
+    let bind = (path(), any::<(bool, bool)>()).prop_map(|(source, (read_only, recursive))| {
+        MountKind::Bind(Bind {
+            source,
+            read_only,
+            recursive,
+        })
+    });
+    let tmpfs = (
+        1..u64::MAX / 4,
+        1..u64::MAX / 4,
+        0..=0o7777_u32,
+        any::<bool>(),
+    )
+        .prop_map(|(size, inodes, mode, read_only)| {
+            MountKind::Tmpfs(Tmpfs {
+                size,
+                inodes,
+                mode,
+                read_only,
+            })
+        });
+    (path(), prop_oneof![bind, tmpfs]).prop_map(|(target, kind)| Mount { target, kind })
+}
+
+fn harmless() -> impl Strategy<Value = Harmless> {
+    let who = (
+        maybe(prop_oneof![Just(Init::Stub), Just(Init::Payload)]),
+        some(word()),
+        some(("[A-Za-z_][A-Za-z0-9_]{0,5}", word().prop_map(Secret::new))),
+        maybe(user()),
+        some(capabilities()),
+        maybe(1..=64u8),
+    );
+    let what = (
+        maybe(path().prop_filter("not the kernel's", |path| {
+            !["/proc", "/sys", "/dev"]
+                .iter()
+                .any(|top| path.starts_with(top))
+        })),
+        maybe(prop_oneof![Just(Readiness::Exec), Just(Readiness::Notify)]),
+        maybe("[a-z0-9]{1,9}(\\.[A-Z]{1,9})?".prop_map(|name| name.parse().unwrap())),
+        maybe(any::<bool>()),
+        maybe(any::<bool>()),
+        maybe(prop_oneof![
+            Just(Volatile::No),
+            Just(Volatile::Yes),
+            Just(Volatile::State),
+            Just(Volatile::Overlay)
+        ]),
+    );
+    (who, what).prop_map(|(who, what)| Harmless {
+        init: who.0,
+        parameters: who.1,
+        environment: who.2,
+        user: who.3,
+        drop_capability: who.4,
+        kill_signal: who.5,
+        working_directory: what.0,
+        readiness: what.1,
+        hostname: what.2,
+        no_new_privileges: what.3,
+        read_only: what.4,
+        volatile: what.5,
+    })
+}
+
+fn privileged() -> impl Strategy<Value = Privileged> {
+    (
+        maybe(any::<bool>()),
+        some(capabilities()),
+        some(capabilities().prop_filter("no `all`", |list| list.0.0 != u64::MAX)),
+        maybe(user_namespace()),
+        limits(),
+        some(mount()),
+        some(path()),
+        maybe(prop_oneof![Just(Network::None), Just(Network::Host)]),
+    )
+        .prop_map(|it| Privileged {
+            ephemeral: it.0,
+            capability: it.1,
+            ambient_capability: it.2,
+            private_users: it.3,
+            limits: it.4,
+            mounts: it.5,
+            masked: it.6,
+            network: it.7,
+        })
+}
+
+/// Text that is often nearly right.
+fn text() -> impl Strategy<Value = String> {
+    let key = proptest::sample::select(KEYS.iter().map(|key| key.name).collect::<Vec<_>>());
+    let value = prop_oneof![
+        proptest::sample::select(vec![
+            "yes", "no", "", "0", "1", "all", "CAP_KILL", "pick", "1:2", "/a:/b", "/a", "A=1",
+            "root", "SIGTERM", "state", "a 'b c'", "/t:ro", "infinity", "\\", "a\\\n b",
+        ])
+        .prop_map(str::to_owned),
+        word(),
+        path().prop_map(|path| path.to_string_lossy().into_owned()),
+    ];
+    let line = prop_oneof![
+        8 => (key, value).prop_map(|(key, value)| format!("{key}={value}")),
+        3 => proptest::sample::select(vec!["[Exec]", "[Files]", "[Network]", "[X-a]", "", "# a", "\\"])
+            .prop_map(str::to_owned),
+        1 => "\\PC{0,9}",
+    ];
+    (0..3_usize, vec(line, 0..12)).prop_map(|(section, lines)| {
+        format!("[{}]\n{}", Section::ALL[section].name(), lines.join("\n"))
+    })
+}
+
+fn printed_is_read_again(settings: &Settings) -> Result<(), TestCaseError> {
+    let printed = settings.to_string();
+    let again = parse(Path::new(FILE), printed.as_bytes())
+        .map_err(|problems| TestCaseError::fail(format!("{printed}\n{problems}")))?;
+    prop_assert_eq!(&again, settings, "{}", printed);
+    prop_assert_eq!(again.to_string(), printed);
+    Ok(())
+}
+
+proptest! {
+    #[test]
+    fn settings_survive_being_printed(harmless in harmless(), privileged in privileged()) {
+        printed_is_read_again(&Settings { file: PathBuf::new(), harmless, privileged })?;
+    }
+
+    #[test]
+    fn text_is_read_or_refused(text in text()) {
+        match parse(Path::new(FILE), text.as_bytes()) {
+            Ok(settings) => printed_is_read_again(&settings)?,
+            Err(problems) => {
+                prop_assert!(!problems.0.is_empty());
+                let shown = problems.to_string();
+                prop_assert_eq!(shown.lines().count(), problems.0.len());
+                prop_assert!(!shown.chars().any(|char| char.is_control() && char != '\n'));
+            }
+        }
+    }
+
+    #[test]
+    fn one_good_line_is_read_or_refused(section in 0..3_usize, key in 0..KEYS.len(), value in word()) {
+        let text = format!("[{}]\n{}={value}", Section::ALL[section].name(), KEYS[key].name);
+        if let Ok(settings) = parse(Path::new(FILE), text.as_bytes()) {
+            printed_is_read_again(&settings)?;
+        }
+    }
+
+    #[test]
+    fn bytes_are_read_or_refused(bytes in vec(any::<u8>(), 0..200), trusted in any::<bool>()) {
+        let _ = super::read(Path::new(FILE), &bytes, trusted);
+        let bytes = [b"[Exec]\n".as_slice(), &bytes].concat();
+        let _ = super::read(Path::new(FILE), &bytes, trusted);
+    }
+}

@@ -1,0 +1,193 @@
+//! One error: what was tried, on what, why it failed, where it was asked for,
+//! and what to do.
+
+use std::fmt;
+
+use skep_sys::Errno;
+
+use crate::spec::Origin;
+
+/// What sort of failure it is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The Spec contradicts itself or asks for what cannot be.
+    InvalidSpec,
+    /// Something that the Spec names does not exist.
+    NotFound,
+    /// The host does not allow it to this caller.
+    NotPermitted,
+    /// The host, its kernel or its layout cannot do it.
+    Unsupported,
+    /// A path or process is not what it was a moment ago.
+    SafetyViolation,
+    /// A deadline passed.
+    TimedOut,
+    /// An id range is taken by another container.
+    RangeTaken,
+    /// The process was reaped by somebody else, and the kernel keeps no record.
+    StatusLost,
+    /// A plan breaks a rule: a defect of the library.
+    Unverified,
+    /// Any other answer of the kernel.
+    System,
+}
+
+/// A failed operation. It prints on one line, escaped for a terminal.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Error(Box<Inner>);
+
+#[derive(Clone, PartialEq, Eq)]
+struct Inner {
+    kind: ErrorKind,
+    what: String,
+    errno: Option<Errno>,
+    origin: Option<Origin>,
+    remedy: Option<String>,
+}
+
+/// The library's result.
+pub type Result<T> = std::result::Result<T, Error>;
+
+impl Error {
+    /// An error of `kind`: `what` was tried or is wrong.
+    #[must_use]
+    pub fn new(kind: ErrorKind, what: impl Into<String>) -> Self {
+        Self(Box::new(Inner { kind, what: what.into(), errno: None, origin: None, remedy: None }))
+    }
+
+    /// A kernel's answer; the kind follows from it.
+    #[must_use]
+    pub fn system(what: impl Into<String>, errno: Errno) -> Self {
+        let kind = match errno {
+            Errno::ENOENT => ErrorKind::NotFound,
+            Errno::EPERM | Errno::EACCES => ErrorKind::NotPermitted,
+            Errno::ENOSYS | Errno::EOPNOTSUPP | Errno::ENODEV => ErrorKind::Unsupported,
+            Errno::ESTALE => ErrorKind::SafetyViolation,
+            Errno::ETIMEDOUT => ErrorKind::TimedOut,
+            _ => ErrorKind::System,
+        };
+        let mut error = Self::new(kind, what);
+        error.0.errno = Some(errno);
+        error
+    }
+
+    /// With another kind.
+    #[must_use]
+    pub fn kind_is(mut self, kind: ErrorKind) -> Self {
+        self.0.kind = kind;
+        self
+    }
+
+    /// With what to do about it.
+    #[must_use]
+    pub fn remedy(mut self, remedy: impl Into<String>) -> Self {
+        self.0.remedy = Some(remedy.into());
+        self
+    }
+
+    /// With the place where it was asked for.
+    #[must_use]
+    pub fn from(mut self, origin: Option<&Origin>) -> Self {
+        if let Some(origin) = origin {
+            self.0.origin = Some(origin.clone());
+        }
+        self
+    }
+
+    /// What sort of failure it is.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        self.0.kind
+    }
+
+    /// What the kernel answered, where it was asked.
+    #[must_use]
+    pub fn errno(&self) -> Option<Errno> {
+        self.0.errno
+    }
+
+    /// Where the user asked for what failed.
+    #[must_use]
+    pub fn origin(&self) -> Option<&Origin> {
+        self.0.origin.as_ref()
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Inner { what, errno, origin, remedy, .. } = &*self.0;
+        if let Some(Origin::File { path, line, key }) = origin {
+            write!(f, "{}:{line}: {}: ", Escaped(&path.to_string_lossy()), Escaped(key))?;
+        }
+        write!(f, "{}", Escaped(what))?;
+        match origin {
+            None | Some(Origin::File { .. } | Origin::Always) => {}
+            Some(other) => write!(f, " (from {})", Escaped(&other.to_string()))?,
+        }
+        if let Some(errno) = errno {
+            write!(f, ": {errno}")?;
+        }
+        if let Some(remedy) = remedy {
+            write!(f, ". {}", Escaped(remedy))?;
+        }
+        Ok(())
+    }
+}
+
+/// Text that cannot act on a terminal or break a log line.
+pub(crate) struct Escaped<'a>(pub(crate) &'a str);
+
+impl fmt::Display for Escaped<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.chars().try_for_each(|character| {
+            if character.is_control() { write!(f, "{}", character.escape_default()) } else { write!(f, "{character}") }
+        })
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}({self})", self.0.kind)
+    }
+}
+
+impl std::error::Error for Error {}
+
+impl From<Error> for std::io::Error {
+    fn from(error: Error) -> Self {
+        let kind = match error.kind() {
+            ErrorKind::NotFound => std::io::ErrorKind::NotFound,
+            ErrorKind::NotPermitted => std::io::ErrorKind::PermissionDenied,
+            ErrorKind::TimedOut => std::io::ErrorKind::TimedOut,
+            ErrorKind::InvalidSpec => std::io::ErrorKind::InvalidInput,
+            ErrorKind::Unsupported => std::io::ErrorKind::Unsupported,
+            _ => std::io::ErrorKind::Other,
+        };
+        Self::new(kind, error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_says_what_where_why_and_what_to_do() {
+        let origin = Origin::File { path: "web.nspawn".into(), line: 14, key: "Bind=".into() };
+        let error = Error::system("mount /srv/data on /data: move_mount", Errno::EACCES)
+            .from(Some(&origin))
+            .remedy("List the parent first.");
+        assert_eq!(
+            error.to_string(),
+            "web.nspawn:14: Bind=: mount /srv/data on /data: move_mount: EACCES (permission denied). List the parent first."
+        );
+        assert_eq!(error.kind(), ErrorKind::NotPermitted);
+    }
+
+    #[test]
+    fn an_error_cannot_act_on_a_terminal() {
+        let text = Error::new(ErrorKind::InvalidSpec, "bad \u{1b}[2J name\n").to_string();
+        assert!(!text.contains(['\u{1b}', '\n']), "{text:?}");
+    }
+}

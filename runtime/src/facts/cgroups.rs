@@ -1,0 +1,199 @@
+//! Facts about cgroups: v1, v2, hybrid or none (`cgroups(7)`, kernel
+//! `admin-guide/cgroup-v2.rst`).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use nix::unistd::{AccessFlags, access};
+
+/// How the cgroup file systems are mounted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Hash)]
+#[non_exhaustive]
+pub enum CgroupLayout {
+    /// No cgroup file system is mounted.
+    #[default]
+    None,
+    /// v1 hierarchies only.
+    Legacy,
+    /// v1 hierarchies for the controllers, and v2 without.
+    Hybrid,
+    /// v2 only.
+    Unified,
+}
+
+/// The cgroups of the caller.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
+pub struct Cgroups {
+    /// How they are mounted.
+    pub layout: CgroupLayout,
+    /// v1: the caller's own directory by controller, where it may make
+    /// groups below it.
+    pub legacy: BTreeMap<String, PathBuf>,
+    /// v2: the caller's group and its ancestors, nearest first.
+    pub unified: Vec<UnifiedGroup>,
+}
+
+/// A v2 group that a container's group could be put under.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
+pub struct UnifiedGroup {
+    /// Its directory.
+    pub path: PathBuf,
+    /// Controllers that its children have (`cgroup.subtree_control`).
+    pub enabled: BTreeSet<String>,
+    /// Whether the caller may make a child and put processes into it.
+    pub writable: bool,
+}
+
+impl Cgroups {
+    /// Parses the two files of procfs, and looks at the directories they name.
+    pub(super) fn look(mountinfo: &str, membership: &str) -> Self {
+        let own: BTreeMap<&str, &str> = membership
+            .lines()
+            .filter_map(|line| {
+                let mut fields = line.splitn(3, ':');
+                let (_, controllers, path) = (fields.next()?, fields.next()?, fields.next()?);
+                Some((controllers, path))
+            })
+            .collect();
+        let mut found = Self::default();
+        let mut unified_mount = false;
+        for mount in mountinfo.lines().filter_map(Mount::parse) {
+            if mount.kind == "cgroup2" {
+                unified_mount = true;
+                if let Some(path) = own.get("") {
+                    found.unified = ancestors(&mount, path);
+                }
+            } else {
+                for (controllers, path) in &own {
+                    // The line of /proc/self/cgroup that has the mount's controllers.
+                    let names: Vec<&str> = controllers.split(',').collect();
+                    if names.iter().all(|name| mount.options.contains(name)) && !controllers.is_empty() {
+                        let directory = mount.directory(path);
+                        if writable(&directory) {
+                            found.legacy.extend(names.iter().map(|name| ((*name).to_owned(), directory.clone())));
+                        }
+                    }
+                }
+            }
+        }
+        let legacy_mount = mountinfo.lines().filter_map(Mount::parse).any(|mount| mount.kind == "cgroup");
+        found.layout = match (legacy_mount, unified_mount) {
+            (false, false) => CgroupLayout::None,
+            (true, false) => CgroupLayout::Legacy,
+            (true, true) => CgroupLayout::Hybrid,
+            (false, true) => CgroupLayout::Unified,
+        };
+        found
+    }
+}
+
+fn ancestors(mount: &Mount<'_>, own: &str) -> Vec<UnifiedGroup> {
+    let top = Path::new(&mount.point);
+    mount
+        .directory(own)
+        .ancestors()
+        .take_while(|directory| directory.starts_with(top))
+        .map(|directory| UnifiedGroup {
+            path: directory.to_path_buf(),
+            enabled: std::fs::read_to_string(directory.join("cgroup.subtree_control"))
+                .unwrap_or_default()
+                .split_whitespace()
+                .map(str::to_owned)
+                .collect(),
+            // Moving a process needs to write the common ancestor's
+            // cgroup.procs, which is this group's, for it holds the caller.
+            writable: writable(directory) && writable(&directory.join("cgroup.procs")),
+        })
+        .collect()
+}
+
+fn writable(path: &Path) -> bool {
+    access(path, AccessFlags::W_OK).is_ok()
+}
+
+struct Mount<'a> {
+    root: String,
+    point: String,
+    kind: &'a str,
+    options: Vec<&'a str>,
+}
+
+impl<'a> Mount<'a> {
+    /// A cgroup line of mountinfo (`proc_pid_mountinfo(5)`).
+    fn parse(line: &'a str) -> Option<Self> {
+        let (head, tail) = line.split_once(" - ")?;
+        let mut head = head.split(' ').skip(3);
+        let mut tail = tail.split(' ');
+        let (root, point, kind) = (head.next()?, head.next()?, tail.next()?);
+        if kind != "cgroup" && kind != "cgroup2" {
+            return None;
+        }
+        let options = tail.nth(1)?.split(',').collect();
+        Some(Self { root: unescape(root), point: unescape(point), kind, options })
+    }
+
+    /// The directory of a group, whose path counts from the hierarchy's root,
+    /// while the mount may show only a part of it.
+    fn directory(&self, group: &str) -> PathBuf {
+        let below = Path::new(group).strip_prefix(&self.root).unwrap_or(Path::new(""));
+        let below: PathBuf = super::files::plain_components(below).iter().collect();
+        Path::new(&self.point).join(below)
+    }
+}
+
+/// `\040` and the like.
+fn unescape(field: &str) -> String {
+    let mut plain = String::new();
+    let mut rest = field;
+    while let Some((head, tail)) = rest.split_once('\\') {
+        plain.push_str(head);
+        let code = tail.get(..3).and_then(|digits| u8::from_str_radix(digits, 8).ok());
+        match code {
+            Some(code) => {
+                plain.push(char::from(code));
+                rest = tail.get(3..).unwrap_or_default();
+            }
+            None => {
+                plain.push('\\');
+                rest = tail;
+            }
+        }
+    }
+    plain + rest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const V1: &str = "38 31 0:35 / /nowhere/memory rw,relatime - cgroup cgroup rw,memory\n\
+                      39 31 0:36 / /nowhere/cpu rw,relatime - cgroup cgroup rw,cpu,cpuacct\n";
+    const V2: &str = "41 31 0:38 / /nowhere/unified rw,relatime - cgroup2 cgroup2 rw\n";
+
+    #[test]
+    fn four_layouts_are_told_apart() {
+        let membership = "4:memory:/a\n3:cpu,cpuacct:/\n0::/u\n";
+        let layout = |mountinfo: &str| Cgroups::look(mountinfo, membership).layout;
+        assert_eq!(layout(""), CgroupLayout::None);
+        assert_eq!(layout(V1), CgroupLayout::Legacy);
+        assert_eq!(layout(V2), CgroupLayout::Unified);
+        assert_eq!(layout(&format!("{V1}{V2}")), CgroupLayout::Hybrid);
+    }
+
+    #[test]
+    fn a_mount_that_shows_a_part_of_the_hierarchy() {
+        let line = r"1 2 0:3 /docker/x /sys/fs/c\040g rw - cgroup2 cgroup2 rw";
+        let mount = Mount::parse(line).unwrap();
+        assert_eq!(mount.directory("/docker/x/y"), Path::new("/sys/fs/c g/y"));
+        assert_eq!(mount.directory("/../../etc"), Path::new("/sys/fs/c g"));
+    }
+
+    #[test]
+    fn noise_is_no_cgroup() {
+        for noise in ["", " - ", "a b c d e - cgroup2", "\u{0} - cgroup \\777 x"] {
+            assert_eq!(Cgroups::look(noise, noise).layout, CgroupLayout::None, "{noise:?}");
+        }
+    }
+}

@@ -1,0 +1,392 @@
+//! Looking at the host and at the caller.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use nix::unistd::{AccessFlags, access};
+use skep_sys::abi::{CapabilitySet, Resource};
+
+use super::files::{EntryKind, PathFact, TargetFact, usr_links};
+use super::{Cgroups, Facts, NamedUser, UnifiedGroup};
+use crate::error::{Error, ErrorKind, Result};
+use crate::profile;
+use crate::spec::{Bind, IdRange, MountKind, Spec, User, UserNamespace};
+
+/// What cannot change while this process lives.
+#[derive(Clone)]
+struct Constant {
+    kernel: (u32, u32),
+    last_capability: u8,
+    keyrings: bool,
+    kernel_paths: BTreeSet<&'static str>,
+}
+
+fn constant() -> &'static Constant {
+    static CONSTANT: OnceLock<Constant> = OnceLock::new();
+    CONSTANT.get_or_init(|| Constant {
+        kernel: kernel_version(&text("/proc/sys/kernel/osrelease")),
+        last_capability: number("/proc/sys/kernel/cap_last_cap").unwrap_or(40) as u8,
+        keyrings: Path::new("/proc/keys").exists(),
+        kernel_paths: profile::kernel_paths().filter(|path| Path::new(path).exists()).collect(),
+    })
+}
+
+pub(super) fn gather(spec: &Spec) -> Result<Facts> {
+    let status = text("/proc/self/status");
+    let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default();
+    if status.is_empty() {
+        return Err(Error::new(ErrorKind::Unsupported, "read /proc/self/status")
+            .remedy("Skep needs procfs mounted on /proc to look at the host."));
+    }
+    let ids = |name: &str| field(name).split_whitespace().nth(1).and_then(|word| word.parse().ok());
+    let set = |name: &str| CapabilitySet(u64::from_str_radix(field(name).trim(), 16).unwrap_or(0));
+    let constant = constant();
+    let (uid, gid) = (ids("Uid:").unwrap_or(u32::MAX), ids("Gid:").unwrap_or(u32::MAX));
+    let (subuid, subgid) = subordinate(uid);
+    let root = root_of(spec);
+    let picks = matches!(spec.user_namespace, UserNamespace::Auto | UserNamespace::Pick);
+    let lock = range_lock();
+    let mut facts = Facts {
+        kernel: constant.kernel,
+        uid,
+        gid,
+        capabilities: set("CapEff:"),
+        bounding: set("CapBnd:"),
+        last_capability: constant.last_capability,
+        max_user_namespaces: number("/proc/sys/user/max_user_namespaces").unwrap_or(0),
+        restricted_by: restriction(),
+        memfd_noexec: number("/proc/sys/vm/memfd_noexec").unwrap_or(0) as u8,
+        keyrings: constant.keyrings,
+        hard_limits: hard_limits(&text("/proc/self/limits")),
+        kernel_paths: constant.kernel_paths.clone(),
+        cgroups: Cgroups::look(&text("/proc/self/mountinfo"), &text("/proc/self/cgroup")),
+        subuid,
+        subgid,
+        id_map_helpers: id_map_helpers(),
+        free_range: None,
+        range_lock: lock,
+        paths: host_paths(spec).map(|path| (path.clone(), PathFact::look(&path))).collect(),
+        targets: targets(spec).map(|path| (path.clone(), TargetFact::look(&root, &path))).collect(),
+        usr_links: usr_links(&root),
+        named_user: match &spec.user {
+            User::Name(name) => named_user(&root, name),
+            User::Ids { .. } => None,
+        },
+        fresh_name: fresh_name(),
+    };
+    if picks && facts.privileged() {
+        let name = spec.machine.as_ref().map_or(facts.fresh_name.as_str(), |name| name.as_str());
+        facts.free_range = facts.range_lock.as_deref().and_then(|lock| free_range(name, lock));
+    }
+    Ok(facts)
+}
+
+/// The tree that the container's root is made of.
+fn root_of(spec: &Spec) -> PathBuf {
+    spec.root.path.clone()
+}
+
+/// Paths of the host that a plan for `spec` opens.
+fn host_paths(spec: &Spec) -> impl Iterator<Item = PathBuf> {
+    let binds = spec.mounts.iter().filter_map(|mount| match &mount.kind {
+        MountKind::Bind(Bind { source, .. }) => Some(source.clone()),
+        MountKind::Tmpfs(_) => None,
+    });
+    [spec.root.path.clone(), spec.root.path.join("usr")].into_iter().chain(binds)
+}
+
+/// Paths inside the root that a plan for `spec` mounts on.
+fn targets(spec: &Spec) -> impl Iterator<Item = PathBuf> {
+    spec.mounts.iter().map(|mount| mount.target.clone()).chain(spec.masked.iter().cloned()).chain(spec.read_only.iter().cloned())
+}
+
+/// A file of the kernel or of the system, bounded; empty where it cannot be read.
+fn text(path: impl AsRef<Path>) -> String {
+    let mut bytes = Vec::new();
+    let read = fs::File::open(path).and_then(|file| file.take(1 << 20).read_to_end(&mut bytes));
+    match read {
+        Ok(_) => String::from_utf8_lossy(&bytes).into_owned(),
+        Err(_) => String::new(),
+    }
+}
+
+fn number(path: &str) -> Option<u64> {
+    text(path).trim().parse().ok()
+}
+
+fn kernel_version(release: &str) -> (u32, u32) {
+    let mut numbers = release.split(|character: char| !character.is_ascii_digit());
+    let mut next = || numbers.next().and_then(|digits| digits.parse().ok()).unwrap_or(0);
+    (next(), next())
+}
+
+fn restriction() -> Option<&'static str> {
+    [
+        ("/proc/sys/kernel/unprivileged_userns_clone", 0, "kernel.unprivileged_userns_clone"),
+        ("/proc/sys/kernel/apparmor_restrict_unprivileged_userns", 1, "kernel.apparmor_restrict_unprivileged_userns"),
+    ]
+    .into_iter()
+    .find_map(|(path, value, name)| (number(path) == Some(value)).then_some(name))
+}
+
+/// The third column of `/proc/self/limits`.
+fn hard_limits(limits: &str) -> BTreeMap<Resource, u64> {
+    const ROWS: &[(&str, &str)] = &[
+        ("Max cpu time", "CPU"),
+        ("Max file size", "FSIZE"),
+        ("Max data size", "DATA"),
+        ("Max stack size", "STACK"),
+        ("Max core file size", "CORE"),
+        ("Max resident set", "RSS"),
+        ("Max processes", "NPROC"),
+        ("Max open files", "NOFILE"),
+        ("Max locked memory", "MEMLOCK"),
+        ("Max address space", "AS"),
+        ("Max file locks", "LOCKS"),
+        ("Max pending signals", "SIGPENDING"),
+        ("Max msgqueue size", "MSGQUEUE"),
+        ("Max nice priority", "NICE"),
+        ("Max realtime priority", "RTPRIO"),
+        ("Max realtime timeout", "RTTIME"),
+    ];
+    limits
+        .lines()
+        .filter_map(|line| {
+            let (label, name) = ROWS.iter().find(|(label, _)| line.starts_with(label))?;
+            let hard = line.get(label.len()..)?.split_whitespace().nth(1)?;
+            let value = if hard == "unlimited" { u64::MAX } else { hard.parse().ok()? };
+            Some((Resource::by_name(name)?, value))
+        })
+        .collect()
+}
+
+/// The caller's ranges in `/etc/subuid` and `/etc/subgid` (`subuid(5)`): the
+/// first line of each that is the caller's, by name or number.
+fn subordinate(uid: u32) -> (Option<IdRange>, Option<IdRange>) {
+    let name = user_name(&text("/etc/passwd"), uid);
+    let of = |path: &str| range_of(&text(path), uid, name.as_deref());
+    (of("/etc/subuid"), of("/etc/subgid"))
+}
+
+fn range_of(file: &str, uid: u32, name: Option<&str>) -> Option<IdRange> {
+    file.lines().find_map(|line| {
+        let mut fields = line.trim().split(':');
+        let (owner, base, count) = (fields.next()?, fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
+        let ours = Some(owner) == name || owner.parse() == Ok(uid);
+        let range = IdRange { base, count };
+        (ours && count > 0 && base > 0 && base.checked_add(count).is_some()).then_some(range)
+    })
+}
+
+fn user_name(passwd: &str, uid: u32) -> Option<String> {
+    passwd.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let (name, number) = (fields.next()?, fields.nth(1)?);
+        (number.parse() == Ok(uid)).then(|| name.to_owned())
+    })
+}
+
+/// Never through `PATH`: a fixed list, proved root-owned when opened.
+fn id_map_helpers() -> Option<[PathBuf; 2]> {
+    ["/usr/bin", "/usr/local/bin", "/run/wrappers/bin", "/bin"].iter().find_map(|directory| {
+        let both = ["newuidmap", "newgidmap"].map(|name| Path::new(directory).join(name));
+        both.iter().all(|path| path.is_file()).then_some(both)
+    })
+}
+
+/// The file that stands for the host's ids when a range is locked. Its bytes
+/// are locked, by number of the id; its content is not touched.
+fn range_lock() -> Option<PathBuf> {
+    let path = Path::new("/etc/subuid");
+    access(path, AccessFlags::R_OK | AccessFlags::W_OK).is_ok().then(|| path.to_path_buf())
+}
+
+/// A range of 65536 that neither a lock nor a user of this host claims
+/// (`systemd-nspawn(1)`, `--private-users=pick`: same bounds, same first
+/// candidate for a name).
+fn free_range(name: &str, lock: &Path) -> Option<IdRange> {
+    const COUNT: u32 = 65_536;
+    let passwd = text("/etc/passwd") + &text("/etc/group");
+    let file = fs::OpenOptions::new().read(true).write(true).open(lock).ok()?;
+    candidates(name).find_map(|base| {
+        let claimed = passwd.lines().any(|line| {
+            let id = line.split(':').nth(2).and_then(|field| field.parse::<u32>().ok());
+            id.is_some_and(|id| id == base || id == base + COUNT - 2)
+        });
+        let free = !claimed && !is_locked(&file, base, COUNT) && !nspawn_holds(base);
+        free.then_some(IdRange { base, count: COUNT })
+    })
+}
+
+fn candidates(name: &str) -> impl Iterator<Item = u32> {
+    const MIN: u64 = 0x0008_0000;
+    const MAX: u64 = 0x6fff_0000;
+    (0..100_u32).map(move |round| {
+        let text = if round == 0 { name.as_bytes().to_vec() } else { format!("{name}\0{round}").into_bytes() };
+        let hash = u64::from(nspawn_hash(&text) as u32);
+        ((hash % (MAX - MIN)) + MIN) as u32 & 0xffff_0000
+    })
+}
+
+/// SipHash-2-4 with systemd-nspawn's key, so that both pick the same range for
+/// the same name, and so the same files on disk fit.
+#[allow(deprecated, reason = "std's only SipHash-2-4, and std will keep it")]
+fn nspawn_hash(bytes: &[u8]) -> u64 {
+    use std::hash::{Hasher, SipHasher};
+    const KEY: u128 = 0x72ff_9433_41cf_4196_af41_f04a_f0e0_56e1;
+    let mut hasher = SipHasher::new_with_keys(KEY as u64, (KEY >> 64) as u64);
+    hasher.write(bytes);
+    hasher.finish()
+}
+
+fn is_locked(file: &fs::File, base: u32, count: u32) -> bool {
+    let mut lock = nix::libc::flock {
+        l_type: nix::libc::F_WRLCK as i16,
+        l_whence: nix::libc::SEEK_SET as i16,
+        l_start: i64::from(base),
+        l_len: i64::from(count),
+        l_pid: 0,
+    };
+    let asked = nix::fcntl::fcntl(file, nix::fcntl::FcntlArg::F_OFD_GETLK(&mut lock));
+    asked.is_err() || lock.l_type != nix::libc::F_UNLCK as i16
+}
+
+/// systemd-nspawn locks one file for each base.
+fn nspawn_holds(base: u32) -> bool {
+    let path = format!("/run/systemd/nspawn-uid/{base}");
+    fs::File::open(path).is_ok_and(|file| file.try_lock().is_err())
+}
+
+/// A user of the tree's own `/etc/passwd`, read without leaving the tree.
+fn named_user(root: &Path, name: &str) -> Option<NamedUser> {
+    let passwd = file_of_tree(root, "etc/passwd");
+    let line = passwd.lines().find(|line| line.split(':').next() == Some(name))?;
+    let fields: Vec<&str> = line.split(':').collect();
+    let (uid, gid) = (fields.get(2)?.parse().ok()?, fields.get(3)?.parse().ok()?);
+    let groups = file_of_tree(root, "etc/group")
+        .lines()
+        .filter_map(|line| {
+            let fields: Vec<&str> = line.split(':').collect();
+            let member = fields.get(3)?.split(',').any(|member| member == name);
+            if member { fields.get(2)?.parse().ok() } else { None }
+        })
+        .collect();
+    let home = fields.get(5).filter(|home| home.starts_with('/')).unwrap_or(&"/");
+    Some(NamedUser { uid, gid, groups, home: PathBuf::from(home) })
+}
+
+fn file_of_tree(root: &Path, path: &str) -> String {
+    use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
+    let open = || -> nix::Result<fs::File> {
+        let root = nix::fcntl::open(root, OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, nix::sys::stat::Mode::empty())?;
+        let how = OpenHow::new()
+            .flags(OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK | OFlag::O_NOCTTY)
+            .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);
+        openat2(&root, path, how).map(fs::File::from)
+    };
+    let mut bytes = Vec::new();
+    match open() {
+        Ok(file) if file.metadata().is_ok_and(|metadata| metadata.is_file()) => {
+            let read = file.take(1 << 20).read_to_end(&mut bytes);
+            if read.is_ok() { String::from_utf8_lossy(&bytes).into_owned() } else { String::new() }
+        }
+        _ => String::new(),
+    }
+}
+
+/// Eight random letters and digits, for a container without a name.
+fn fresh_name() -> String {
+    use std::hash::{BuildHasher, Hasher, RandomState};
+    // RandomState is seeded by the operating system, and differs each time.
+    let mut hasher = RandomState::new().build_hasher();
+    hasher.write_u32(std::process::id());
+    format!("skep-{:012x}", hasher.finish() & 0xffff_ffff_ffff)
+}
+
+pub(super) fn example(spec: &Spec) -> Facts {
+    let directory = PathFact { kind: EntryKind::Directory, device: 0x801, inode: 2, denied: false };
+    let target = |path: &PathBuf| TargetFact {
+        kind: EntryKind::Directory,
+        existing: super::files::plain_components(path).len(),
+        through_link: false,
+    };
+    Facts {
+        kernel: (6, 12),
+        uid: 1000,
+        gid: 1000,
+        capabilities: CapabilitySet::EMPTY,
+        bounding: CapabilitySet::up_to(40),
+        last_capability: 40,
+        max_user_namespaces: 10_000,
+        restricted_by: None,
+        memfd_noexec: 0,
+        keyrings: true,
+        hard_limits: BTreeMap::new(),
+        kernel_paths: profile::kernel_paths().collect(),
+        cgroups: Cgroups {
+            layout: super::CgroupLayout::Unified,
+            legacy: BTreeMap::new(),
+            unified: vec![UnifiedGroup { path: "/sys/fs/cgroup/user.slice".into(), ..UnifiedGroup::default() }],
+        },
+        subuid: Some(IdRange { base: 100_000, count: 65_536 }),
+        subgid: Some(IdRange { base: 100_000, count: 65_536 }),
+        id_map_helpers: Some(["/usr/bin/newuidmap".into(), "/usr/bin/newgidmap".into()]),
+        free_range: Some(IdRange { base: 0x0010_0000, count: 65_536 }),
+        range_lock: Some("/etc/subuid".into()),
+        paths: host_paths(spec).map(|path| (path, directory)).collect(),
+        targets: targets(spec).map(|path| (path.clone(), target(&path))).collect(),
+        usr_links: ["bin", "sbin", "lib", "lib64"]
+            .iter()
+            .map(|name| ((*name).to_owned(), PathBuf::from(format!("usr/{name}"))))
+            .collect(),
+        named_user: match &spec.user {
+            User::Name(_) => Some(NamedUser { uid: 33, gid: 33, groups: vec![44], home: "/var/www".into() }),
+            User::Ids { .. } => None,
+        },
+        fresh_name: "skep-example".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_candidate_is_the_originals() {
+        // Vectors observed with systemd-nspawn 252.
+        for (name, base) in [("bb", 406_061_056), ("nspawn-root", 1_261_305_856), ("foo", 1_614_544_896)] {
+            assert_eq!(candidates(name).next(), Some(base), "{name}");
+        }
+    }
+
+    #[test]
+    fn subordinate_ranges() {
+        let file = "# x\nalice:100000:65536\n1001:200000:10\nbob:0:5\ncarl:4294967295:9\n";
+        let range = |uid, name| range_of(file, uid, name);
+        assert_eq!(range(1000, Some("alice")), Some(IdRange { base: 100_000, count: 65_536 }));
+        assert_eq!(range(1001, None), Some(IdRange { base: 200_000, count: 10 }));
+        assert_eq!(range(1002, Some("bob")), None, "host root is nobody's subordinate");
+        assert_eq!(range(1003, Some("carl")), None, "the range overflows");
+        assert_eq!(range(1004, Some("dora")), None);
+    }
+
+    #[test]
+    fn versions_and_limits() {
+        assert_eq!(kernel_version("6.1.0-56-cloud-amd64\n"), (6, 1));
+        assert_eq!(kernel_version(""), (0, 0));
+        let limits = hard_limits("Limit Soft Hard Units\nMax open files            1024                 524288               files \nMax core file size 0 unlimited bytes\n");
+        assert_eq!(limits.get(&Resource::NOFILE), Some(&524_288));
+        assert_eq!(limits.get(&Resource::CORE), Some(&u64::MAX));
+    }
+
+    #[test]
+    fn this_host_can_be_looked_at() {
+        let facts = Facts::gather(&Spec::default()).unwrap();
+        assert!(facts.kernel >= (5, 15), "{:?}", facts.kernel);
+        assert!(facts.hard_limits.contains_key(&Resource::NOFILE));
+        assert!(facts.kernel_paths.contains("/proc/sys"));
+    }
+}

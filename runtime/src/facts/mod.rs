@@ -1,0 +1,123 @@
+//! What is true of this host: the other input of [`crate::compile`].
+//!
+//! [`Facts`] is data, so that a plan can be made for a host that is not this
+//! one, and compile needs no I/O. [`Facts::gather`] is the one function that
+//! looks. It changes nothing.
+
+mod cgroups;
+mod files;
+mod host;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use skep_sys::abi::{CapabilitySet, Resource};
+
+use crate::error::Result;
+use crate::spec::{IdRange, Spec};
+
+pub use cgroups::{CgroupLayout, Cgroups, UnifiedGroup};
+pub(crate) use files::plain_components;
+pub use files::{EntryKind, PathFact, TargetFact};
+
+/// Facts about the host, the caller, and the paths that a Spec names.
+#[derive(Clone, PartialEq, Debug)]
+#[non_exhaustive]
+pub struct Facts {
+    /// Kernel version, major and minor. For messages; what works is probed or
+    /// answered by the kernel itself.
+    pub kernel: (u32, u32),
+    /// The caller's effective user id.
+    pub uid: u32,
+    /// The caller's effective group id.
+    pub gid: u32,
+    /// The caller's effective capabilities.
+    pub capabilities: CapabilitySet,
+    /// The caller's bounding set.
+    pub bounding: CapabilitySet,
+    /// The last capability that the kernel knows.
+    pub last_capability: u8,
+    /// `user.max_user_namespaces`.
+    pub max_user_namespaces: u64,
+    /// A sysctl that keeps ordinary users from making user namespaces.
+    pub restricted_by: Option<&'static str>,
+    /// `vm.memfd_noexec`: 2 refuses executable memfds.
+    pub memfd_noexec: u8,
+    /// Whether the kernel has keyrings.
+    pub keyrings: bool,
+    /// The caller's hard limits.
+    pub hard_limits: BTreeMap<Resource, u64>,
+    /// Entries of `/proc` and `/sys` that exist, of those that profiles name.
+    pub kernel_paths: BTreeSet<&'static str>,
+    /// The cgroups.
+    pub cgroups: Cgroups,
+    /// The caller's subordinate user ids.
+    pub subuid: Option<IdRange>,
+    /// The caller's subordinate group ids.
+    pub subgid: Option<IdRange>,
+    /// `newuidmap` and `newgidmap`, where both are installed.
+    pub id_map_helpers: Option<[PathBuf; 2]>,
+    /// A free range of 65536 ids, if the Spec wants one picked.
+    pub free_range: Option<IdRange>,
+    /// The file whose bytes stand for ids when a range is locked.
+    pub range_lock: Option<PathBuf>,
+    /// Paths of the host that the Spec names.
+    pub paths: BTreeMap<PathBuf, PathFact>,
+    /// Paths inside the root that something is mounted on or masked at.
+    pub targets: BTreeMap<PathBuf, TargetFact>,
+    /// Where `bin`, `lib` and so on of the root point to.
+    pub usr_links: BTreeMap<String, PathBuf>,
+    /// The user that the Spec names, as the root's `/etc/passwd` and
+    /// `/etc/group` have it: uid, gid, supplementary groups, home.
+    pub named_user: Option<NamedUser>,
+    /// A name for a container that has none.
+    pub fresh_name: String,
+}
+
+/// A user of the container's `/etc/passwd`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct NamedUser {
+    /// User id.
+    pub uid: u32,
+    /// Primary group.
+    pub gid: u32,
+    /// Supplementary groups.
+    pub groups: Vec<u32>,
+    /// Home directory.
+    pub home: PathBuf,
+}
+
+impl Facts {
+    /// Looks at this host, with an eye to what `spec` names.
+    ///
+    /// # Errors
+    ///
+    /// Where the host cannot be looked at at all (no `/proc`). That a path of
+    /// the Spec does not exist is a fact, not an error.
+    pub fn gather(spec: &Spec) -> Result<Self> {
+        host::gather(spec)
+    }
+
+    /// Whether the caller may do what root does here: make namespaces without
+    /// a user namespace, map any id, id-map mounts.
+    #[must_use]
+    pub fn privileged(&self) -> bool {
+        use skep_sys::abi::cap;
+        [cap::SYS_ADMIN, cap::SETUID, cap::SETGID, cap::SETPCAP].iter().all(|number| self.capabilities.has(*number))
+    }
+
+    /// The fact about a path of the host.
+    #[must_use]
+    pub fn path(&self, path: &Path) -> PathFact {
+        self.paths.get(path).copied().unwrap_or_default()
+    }
+
+    /// The facts of a made-up host, for tests of plans: an ordinary user with
+    /// uid 1000 and subordinate ids on Linux 6.12 with cgroup v2 but no
+    /// delegation, and every path a directory.
+    #[must_use]
+    pub fn example(spec: &Spec) -> Self {
+        host::example(spec)
+    }
+}

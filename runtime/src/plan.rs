@@ -1,0 +1,501 @@
+//! A plan: the program for the kernel that starts one container.
+//!
+//! Plain data. It can be printed, compared, stored, checked
+//! ([`crate::verify`]) and run on any [`skep_sys::Kernel`].
+
+use std::fmt;
+
+use skep_sys::program::Section;
+use skep_sys::{Actor, Child, Op, Slot};
+
+use crate::report::Report;
+use crate::spec::{MachineName, Origin, Readiness};
+
+/// The phases of a start, in order. The first two are the embedder's, the
+/// others the child's.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Hash)]
+pub enum Phase {
+    /// The embedder, before the child exists; the last op makes it.
+    Prepare,
+    /// The embedder, while the child waits.
+    Attend,
+    /// The child, until the payload's process exists.
+    Enter,
+    /// The payload's process, until its exec.
+    Payload,
+    /// The stub init, if there is one.
+    Init,
+}
+
+impl Phase {
+    /// All, in order.
+    pub const ALL: [Self; 5] = [Self::Prepare, Self::Attend, Self::Enter, Self::Payload, Self::Init];
+
+    /// The word that plans print.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Prepare => "prepare",
+            Self::Attend => "attend",
+            Self::Enter => "enter",
+            Self::Payload => "payload",
+            Self::Init => "init",
+        }
+    }
+
+    /// Who performs it.
+    #[must_use]
+    pub const fn actor(self) -> Actor {
+        match self {
+            Self::Prepare | Self::Attend => Actor::Host,
+            Self::Enter | Self::Init => Actor::Child,
+            Self::Payload => Actor::Payload,
+        }
+    }
+}
+
+/// A few ops that serve one purpose.
+#[derive(Clone, PartialEq, Debug)]
+#[non_exhaustive]
+pub struct Step {
+    /// When.
+    pub phase: Phase,
+    /// Index of its first op in the whole plan.
+    pub first: u32,
+    /// How many ops it has.
+    pub count: u32,
+    /// What for, as the object of "cannot …": `mount /srv on /data`.
+    pub what: String,
+    /// Who asked for it.
+    pub origin: Origin,
+    /// What to do when it fails.
+    pub remedy: Option<String>,
+}
+
+/// An op that takes another one back.
+#[derive(Clone, PartialEq, Debug)]
+pub(crate) struct Undo {
+    /// Index of the op it takes back.
+    pub(crate) of: u32,
+    /// In flat form.
+    pub(crate) op: Vec<u8>,
+}
+
+/// Slots with a fixed meaning.
+pub(crate) mod role {
+    use skep_sys::Slot;
+
+    /// What becomes descriptor 0, 1, 2 inside.
+    pub(crate) const STDIO: [Slot; 3] = [Slot(0), Slot(1), Slot(2)];
+    /// The embedder's ends of their pipes.
+    pub(crate) const STDIO_HOST: [Slot; 3] = [Slot(3), Slot(4), Slot(5)];
+    /// Stage B.
+    pub(crate) const IMAGE: Slot = Slot(6);
+    /// The plan's memfd.
+    pub(crate) const PLAN: Slot = Slot(7);
+    /// The conversation of the start.
+    pub(crate) const CONTROL_HOST: Slot = Slot(8);
+    pub(crate) const CONTROL: Slot = Slot(9);
+    /// What the stub init lives by, and reports the payload's end on.
+    pub(crate) const LIFELINE_HOST: Slot = Slot(10);
+    pub(crate) const LIFELINE: Slot = Slot(11);
+    /// The socket behind `$NOTIFY_SOCKET`.
+    pub(crate) const NOTIFY: Slot = Slot(12);
+    pub(crate) const PIDFD: Slot = Slot(13);
+    pub(crate) const PID: Slot = Slot(14);
+    /// `/proc/PID` of the child.
+    pub(crate) const PROCESS: Slot = Slot(15);
+    pub(crate) const USERNS: Slot = Slot(16);
+    pub(crate) const CGROUP: Slot = Slot(17);
+    pub(crate) const WATCHER: Slot = Slot(18);
+    pub(crate) const RANGE: Slot = Slot(19);
+    /// Results of waiting and receiving.
+    pub(crate) const RESULT: Slot = Slot(20);
+    /// The root, the scratch mount below it, the container's procfs and /dev.
+    pub(crate) const ROOT: Slot = Slot(21);
+    pub(crate) const SCRATCH: Slot = Slot(22);
+    pub(crate) const PROC: Slot = Slot(23);
+    pub(crate) const DEV: Slot = Slot(24);
+    /// The payload's process, as the stub init sees it.
+    pub(crate) const PAYLOAD: Slot = Slot(25);
+    pub(crate) const SIGNALS: Slot = Slot(26);
+    /// Short-lived.
+    pub(crate) const ONE: Slot = Slot(27);
+    pub(crate) const TWO: Slot = Slot(28);
+    pub(crate) const THREE: Slot = Slot(29);
+    /// v1 groups: memory, cpu, pids at most.
+    pub(crate) const LEGACY: [Slot; 3] = [Slot(30), Slot(31), Slot(32)];
+    /// The first that has no fixed meaning.
+    pub(crate) const FREE: u16 = 33;
+}
+
+/// The program that starts one container (see [`crate::compile`]).
+#[derive(Clone, PartialEq, Debug)]
+pub struct Plan {
+    pub(crate) sections: [Vec<u8>; 5],
+    pub(crate) counts: [u32; 5],
+    pub(crate) steps: Vec<Step>,
+    pub(crate) undo: Vec<Undo>,
+    /// What the watcher runs if the embedder dies: slot 0 of these ops is the
+    /// container's pidfd. Empty when the container dies by itself and leaves
+    /// nothing.
+    pub(crate) watch: Vec<u8>,
+    pub(crate) slots: u16,
+    pub(crate) machine: MachineName,
+    pub(crate) readiness: Readiness,
+    pub(crate) kill_signal: u8,
+    pub(crate) stub: bool,
+    pub(crate) memory_events: Option<std::path::PathBuf>,
+    pub(crate) report: Report,
+}
+
+impl Plan {
+    /// Version of the plan's form.
+    pub const VERSION: u32 = 1;
+
+    /// The container's name.
+    #[must_use]
+    pub fn machine(&self) -> &MachineName {
+        &self.machine
+    }
+
+    /// What will be applied, item by item.
+    #[must_use]
+    pub fn report(&self) -> &Report {
+        &self.report
+    }
+
+    /// The steps, in order.
+    #[must_use]
+    pub fn steps(&self) -> &[Step] {
+        &self.steps
+    }
+
+    /// One phase, for the interpreter.
+    #[must_use]
+    pub fn section(&self, phase: Phase) -> Section<'_> {
+        let at = phase as usize;
+        Section { first: self.counts[..at].iter().sum(), ops: &self.sections[at] }
+    }
+
+    /// The child's three phases.
+    #[must_use]
+    pub fn child(&self) -> Child<'_> {
+        Child {
+            enter: self.section(Phase::Enter),
+            payload: self.section(Phase::Payload),
+            init: self.section(Phase::Init),
+        }
+    }
+
+    /// Every op with its index and its phase.
+    pub fn ops(&self) -> impl Iterator<Item = (u32, Phase, Op<'_>)> {
+        Phase::ALL
+            .into_iter()
+            .flat_map(|phase| self.section(phase).iter().filter_map(move |(index, op)| Some((index, phase, op?))))
+    }
+
+    /// How many slots the plan works on.
+    #[must_use]
+    pub fn slots(&self) -> u16 {
+        self.slots
+    }
+
+    /// The step that an op belongs to.
+    #[must_use]
+    pub fn step_of(&self, op: u32) -> Option<&Step> {
+        self.steps.iter().find(|step| op >= step.first && op - step.first < step.count)
+    }
+
+    /// The plan with op `index` replaced by one that fails: for tests of what
+    /// happens then. It is not a plan that verifies.
+    #[must_use]
+    pub fn with_fault(&self, index: u32, errno: skep_sys::Errno) -> Self {
+        self.map_ops(|at, op| if at == index { Some(Op::Fail { errno }) } else { Some(op) })
+    }
+
+    /// The plan without op `index`, for tests of the rules.
+    #[must_use]
+    pub fn without(&self, index: u32) -> Self {
+        self.map_ops(|at, op| (at != index).then_some(op))
+    }
+
+    /// The plan with the ops `one` and `other` of the same phase exchanged,
+    /// for tests of the rules.
+    #[must_use]
+    pub fn swapped(&self, one: u32, other: u32) -> Self {
+        let find = |wanted: u32| self.ops().find(|(at, _, _)| *at == wanted).map(|(_, _, op)| op);
+        self.map_ops(|at, op| match at {
+            _ if at == one => find(other),
+            _ if at == other => find(one),
+            _ => Some(op),
+        })
+    }
+
+    fn map_ops<'a>(&'a self, change: impl Fn(u32, Op<'a>) -> Option<Op<'a>>) -> Self {
+        let mut changed = self.clone();
+        for phase in Phase::ALL {
+            let (mut bytes, mut count) = (Vec::new(), 0);
+            for (index, op) in self.section(phase).iter() {
+                if let Some(op) = op.and_then(|op| change(index, op)) {
+                    op.write(&mut bytes);
+                    count += 1;
+                }
+            }
+            changed.sections[phase as usize] = bytes;
+            changed.counts[phase as usize] = count;
+        }
+        changed
+    }
+
+    /// The plan as JSON: version, name, steps with their ops, report.
+    /// Environment values are left out.
+    #[must_use]
+    pub fn to_json(&self) -> serde_json::Value {
+        let steps: Vec<_> = self
+            .steps
+            .iter()
+            .map(|step| {
+                let ops: Vec<_> = self.ops_of(step).map(|(index, op)| op_to_json(index, &op)).collect();
+                serde_json::json!({
+                    "phase": step.phase.name(),
+                    "what": step.what,
+                    "origin": step.origin.to_string(),
+                    "ops": ops,
+                })
+            })
+            .collect();
+        serde_json::json!({
+            "version": Self::VERSION,
+            "machine": self.machine.as_str(),
+            "steps": steps,
+            "report": self.report.to_json(),
+        })
+    }
+
+    fn ops_of<'a>(&'a self, step: &Step) -> impl Iterator<Item = (u32, Op<'a>)> {
+        let (first, count) = (step.first, step.count);
+        self.ops().filter(move |(index, _, _)| *index >= first && *index - first < count).map(|(index, _, op)| (index, op))
+    }
+
+    /// The plan with every op on a line of its own.
+    #[must_use]
+    pub fn verbose(&self) -> impl fmt::Display + '_ {
+        Verbose(self)
+    }
+}
+
+fn op_to_json(index: u32, op: &Op<'_>) -> serde_json::Value {
+    let mut arguments = serde_json::Map::new();
+    op.arguments(&mut |name, value| {
+        let text = value.to_string();
+        let value = text.parse::<u64>().map_or_else(|_| text.into(), serde_json::Value::from);
+        arguments.insert(name.to_owned(), value);
+    });
+    serde_json::json!({ "index": index, "op": op.kind().name(), "arguments": arguments })
+}
+
+/// One line for each step: what it does, who asked for it.
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "plan of {}", self.machine)?;
+        let mut phase = None;
+        for step in &self.steps {
+            if phase != Some(step.phase) {
+                phase = Some(step.phase);
+                writeln!(f, "{}", heading(step.phase, self.stub))?;
+            }
+            let origin = step.origin.to_string();
+            let what = crate::error::Escaped(&step.what).to_string();
+            writeln!(f, "  {:>3}  {what:<66} {}", step.first, crate::error::Escaped(&origin))?;
+        }
+        Ok(())
+    }
+}
+
+fn heading(phase: Phase, stub: bool) -> &'static str {
+    match phase {
+        Phase::Prepare => "prepare (this process, before the child exists)",
+        Phase::Attend => "attend (this process, while the child waits)",
+        Phase::Enter => "enter (the child, in its namespaces)",
+        Phase::Payload if stub => "payload (its own process, up to its exec)",
+        Phase::Payload => "payload (up to its exec)",
+        Phase::Init => "init (process 1, beside it)",
+    }
+}
+
+struct Verbose<'a>(&'a Plan);
+
+impl fmt::Display for Verbose<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let plan = self.0;
+        writeln!(f, "plan of {}", plan.machine)?;
+        let mut phase = None;
+        for step in &plan.steps {
+            if phase != Some(step.phase) {
+                phase = Some(step.phase);
+                writeln!(f, "{}", heading(step.phase, plan.stub))?;
+            }
+            let what = crate::error::Escaped(&step.what).to_string();
+            writeln!(f, "  {what}    [{}]", crate::error::Escaped(&step.origin.to_string()))?;
+            for (index, op) in plan.ops_of(step) {
+                writeln!(f, "  {index:>5}  {op}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Writes a plan, step by step.
+pub(crate) struct Builder {
+    sections: [Vec<u8>; 5],
+    counts: [u32; 5],
+    /// `first` counts within the phase until the plan is finished.
+    steps: Vec<Step>,
+    undo: Vec<(Phase, u32, Vec<u8>)>,
+    watch: Vec<u8>,
+    slots: u16,
+    kept: Vec<Slot>,
+    phase: Phase,
+}
+
+impl Builder {
+    pub(crate) fn new() -> Self {
+        Self {
+            sections: Default::default(),
+            counts: [0; 5],
+            steps: Vec::new(),
+            undo: Vec::new(),
+            watch: Vec::new(),
+            slots: role::FREE,
+            kept: Vec::new(),
+            phase: Phase::Prepare,
+        }
+    }
+
+    /// Begins a step.
+    pub(crate) fn step(&mut self, phase: Phase, what: impl Into<String>, origin: Origin) -> &mut Self {
+        self.phase = phase;
+        let first = self.counts[phase as usize];
+        self.steps.push(Step { phase, first, count: 0, what: what.into(), origin, remedy: None });
+        self
+    }
+
+    /// Says what to do when this step fails.
+    pub(crate) fn remedy(&mut self, remedy: impl Into<String>) -> &mut Self {
+        if let Some(step) = self.steps.last_mut() {
+            step.remedy = Some(remedy.into());
+        }
+        self
+    }
+
+    /// Adds an op to the step.
+    pub(crate) fn op(&mut self, op: Op<'_>) -> &mut Self {
+        op.write(&mut self.sections[self.phase as usize]);
+        self.counts[self.phase as usize] += 1;
+        if let Some(step) = self.steps.last_mut() {
+            step.count += 1;
+        }
+        self
+    }
+
+    /// Adds an op that takes back the last one: at a failed start, and at the end.
+    pub(crate) fn undo(&mut self, op: Op<'_>) -> &mut Self {
+        let mut bytes = Vec::new();
+        op.write(&mut bytes);
+        self.undo.push((self.phase, self.counts[self.phase as usize].saturating_sub(1), bytes));
+        self
+    }
+
+    /// Adds an op for the watcher. Its slots are the watcher's.
+    pub(crate) fn watch(&mut self, op: Op<'_>) -> &mut Self {
+        op.write(&mut self.watch);
+        self
+    }
+
+    /// A slot of its own.
+    pub(crate) fn slot(&mut self) -> Slot {
+        let slot = Slot(self.slots);
+        self.slots = self.slots.saturating_add(1);
+        slot
+    }
+
+    /// Lets the child have the descriptor in `slot`.
+    pub(crate) fn keep(&mut self, slot: Slot) -> &mut Self {
+        self.kept.push(slot);
+        self
+    }
+
+    /// The slots that the child has, as the op takes them.
+    pub(crate) fn kept(&self) -> Vec<u8> {
+        self.kept.iter().flat_map(|slot| u32::from(slot.0).to_le_bytes()).collect()
+    }
+
+    /// The slots that hold a descriptor after the last op of `phase`, among
+    /// those that the child was given and those that its ops have filled.
+    pub(crate) fn held_at_end_of(&self, phase: Phase) -> Vec<Slot> {
+        let mut held: std::collections::BTreeSet<Slot> = self.kept.iter().copied().collect();
+        for (_, op) in (Section { first: 0, ops: &self.sections[phase as usize] }).iter() {
+            match op {
+                Some(
+                    Op::OpenAt2 { into, .. }
+                    | Op::OpenTree { into, .. }
+                    | Op::FsOpen { into, .. }
+                    | Op::FsMount { into, .. }
+                    | Op::Socket { into, .. },
+                ) => {
+                    held.insert(into);
+                }
+                Some(Op::Close { file }) => {
+                    held.remove(&file);
+                }
+                _ => {}
+            }
+        }
+        held.into_iter().collect()
+    }
+
+    /// Whether the watcher has anything to do.
+    pub(crate) fn has_watch(&self) -> bool {
+        !self.watch.is_empty()
+    }
+
+    pub(crate) fn watch_ops(&self) -> Vec<u8> {
+        self.watch.clone()
+    }
+
+    pub(crate) fn finish(mut self, end: Ending) -> Plan {
+        let base = |counts: &[u32; 5], phase: Phase| -> u32 { counts[..phase as usize].iter().sum() };
+        for step in &mut self.steps {
+            step.first += base(&self.counts, step.phase);
+        }
+        self.steps.retain(|step| step.count > 0);
+        self.steps.sort_by_key(|step| step.first);
+        let counts = self.counts;
+        let undo = self.undo.into_iter().map(|(phase, of, op)| Undo { of: of + base(&counts, phase), op }).collect();
+        Plan {
+            sections: self.sections,
+            counts,
+            steps: self.steps,
+            undo,
+            watch: self.watch,
+            slots: self.slots,
+            machine: end.machine,
+            readiness: end.readiness,
+            kill_signal: end.kill_signal,
+            stub: end.stub,
+            memory_events: end.memory_events,
+            report: end.report,
+        }
+    }
+}
+
+/// What a plan has beside its ops.
+pub(crate) struct Ending {
+    pub(crate) machine: MachineName,
+    pub(crate) readiness: Readiness,
+    pub(crate) kill_signal: u8,
+    pub(crate) stub: bool,
+    pub(crate) memory_events: Option<std::path::PathBuf>,
+    pub(crate) report: Report,
+}

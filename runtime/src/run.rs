@@ -1,0 +1,307 @@
+//! Running a verified plan on a kernel, and taking it back when it fails.
+
+use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
+
+use skep_sys::abi::{Seals, signal};
+use skep_sys::program::{PROGRESS_OFFSET, image};
+use skep_sys::spawn::STAGE_B;
+use skep_sys::wire::{Blob, Reader};
+use skep_sys::{Cell, Errno, Failure, Kernel, Op, OwnedSlots, WaitStatus, program};
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::plan::{Phase, Plan, role};
+use crate::verify::Verified;
+use crate::watcher::{self, Watcher};
+
+/// A started container, before it becomes a [`crate::Container`].
+pub(crate) struct Started {
+    pub(crate) plan: Plan,
+    pub(crate) slots: OwnedSlots,
+    pub(crate) pid: u32,
+    pub(crate) watch: Option<Watch>,
+}
+
+/// What the watcher was entrusted with.
+pub(crate) struct Watch {
+    pub(crate) watcher: std::sync::Arc<Watcher>,
+    pub(crate) id: u64,
+}
+
+/// Starts a container: runs the plan on `kernel`, and returns once the payload
+/// has been executed.
+pub(crate) fn start<K: Kernel>(
+    kernel: &mut K,
+    verified: Verified,
+    given: [Option<OwnedFd>; 3],
+    deadline: Option<Duration>,
+) -> Result<Started> {
+    let plan = verified.into_plan();
+    let end = deadline.map(|deadline| Instant::now() + deadline);
+    let mut attempt = Attempt {
+        slots: OwnedSlots::new(usize::from(plan.slots())),
+        watch: None,
+        done: 0,
+        kernel,
+        plan: &plan,
+    };
+    for (slot, file) in role::STDIO.into_iter().zip(given) {
+        if let Some(file) = file {
+            attempt.slots.give(slot, file);
+        }
+    }
+    match attempt.run(end) {
+        Ok(()) => {
+            let pid = attempt.slots.slots().value(role::PID).unwrap_or(0) as u32;
+            let Attempt { mut slots, watch, .. } = attempt;
+            // What only the start needed; the rest belongs to the container.
+            for slot in [role::IMAGE, role::PLAN, role::CONTROL_HOST, role::PROCESS, role::USERNS, role::CGROUP] {
+                drop(slots.take(slot));
+            }
+            Ok(Started { plan, slots, pid, watch })
+        }
+        Err(error) => {
+            attempt.undo();
+            Err(error)
+        }
+    }
+}
+
+struct Attempt<'a, K> {
+    kernel: &'a mut K,
+    plan: &'a Plan,
+    slots: OwnedSlots,
+    watch: Option<Watch>,
+    /// How many ops of the embedder's phases have been performed.
+    done: u32,
+}
+
+impl<K: Kernel> Attempt<'_, K> {
+    fn run(&mut self, end: Option<Instant>) -> Result<()> {
+        self.files()?;
+        if !self.plan.watch.is_empty() {
+            let watcher = watcher::get(self.kernel)?;
+            self.slots.give(role::WATCHER, watcher.socket()?);
+            self.watch = Some(Watch { id: watcher.fresh_id(), watcher });
+        }
+        self.section(Phase::Prepare)?;
+        // The child's ends now belong to the child: while this side held them
+        // too, a child that died would never read as closed.
+        for slot in role::STDIO.into_iter().chain([role::CONTROL, role::LIFELINE]) {
+            drop(self.slots.take(slot));
+        }
+        self.section(Phase::Attend)?;
+        self.listen(end)
+    }
+
+    /// Stage B and the plan, each in a memfd.
+    fn files(&mut self) -> Result<()> {
+        let seals = Seals::SEAL.with(Seals::SHRINK).with(Seals::GROW).with(Seals::WRITE);
+        let stage = Op::MemFd { name: c"skep", content: Blob(STAGE_B), seals, executable: true, into: role::IMAGE };
+        let bytes = image(&self.plan.child(), usize::from(self.plan.slots()), role::CONTROL);
+        let plan = Op::MemFd {
+            name: c"skep-plan",
+            content: Blob(&bytes),
+            seals: Seals::NONE,
+            executable: false,
+            into: role::PLAN,
+        };
+        for (op, what) in [(stage, "make an executable memfd for the first stage"), (plan, "make a memfd for the plan")] {
+            self.kernel.call(&op, &mut self.slots.slots()).map_err(|errno| {
+                Error::system(format!("{what}: memfd_create"), errno)
+                    .remedy("Executable memfds may be refused here: sysctl vm.memfd_noexec must not be 2.")
+            })?;
+        }
+        Ok(())
+    }
+
+    fn section(&mut self, phase: Phase) -> Result<()> {
+        let id = self.watch.as_ref().map_or(0, |watch| watch.id);
+        for (index, op) in self.plan.section(phase).iter() {
+            let result = match op {
+                Some(op) => self.kernel.call(&with_id(op, id), &mut self.slots.slots()),
+                None => Err(Errno::EBADMSG),
+            };
+            result.map_err(|errno| failed(self.plan, Failure { op: index, errno }))?;
+            self.done = index + 1;
+        }
+        Ok(())
+    }
+
+    /// Hears what the child reports, until its exec or its end.
+    fn listen(&mut self, end: Option<Instant>) -> Result<()> {
+        let mut announced = false;
+        loop {
+            let timeout_ms = match end {
+                Some(end) => {
+                    let left = end.saturating_duration_since(Instant::now()).as_millis();
+                    u32::try_from(left).unwrap_or(u32::MAX - 1).min(u32::MAX - 1)
+                }
+                None => u32::MAX,
+            };
+            let receive = Op::Receive { from: role::CONTROL_HOST, timeout_ms, into: role::RESULT };
+            self.kernel.call(&receive, &mut self.slots.slots()).map_err(|errno| match errno {
+                Errno::ETIMEDOUT => Error::new(ErrorKind::TimedOut, format!("the start did not end in time, at: {}", self.position()))
+                    .remedy("A slow or hanging file system can be the cause; or give it more time."),
+                other => Error::system("hear from the child: recv", other),
+            })?;
+            let report = self.slots.slots().value(role::RESULT).map(skep_sys::Report::from_value);
+            match report {
+                Ok(skep_sys::Report::Failed { op, errno }) => return Err(failed(self.plan, Failure { op, errno })),
+                Ok(skep_sys::Report::Marker) => announced = true,
+                Ok(skep_sys::Report::Closed) if announced => return Ok(()),
+                Ok(skep_sys::Report::Closed) | Err(_) => return Err(self.died()),
+            }
+        }
+    }
+
+    /// The child ended without a word.
+    fn died(&mut self) -> Error {
+        let at = self.position();
+        let wait = Op::PidfdWait { process: role::PIDFD, timeout_ms: 2000, into: role::RESULT };
+        let waited = self.kernel.call(&wait, &mut self.slots.slots());
+        let status = waited.and_then(|()| self.slots.slots().value(role::RESULT)).map(WaitStatus::from_value);
+        let how = match status {
+            Ok(WaitStatus::Signaled(signal::KILL)) => "was killed (SIGKILL: out of memory, or by hand)".to_owned(),
+            Ok(WaitStatus::Signaled(number)) => format!("was killed by signal {number}"),
+            Ok(WaitStatus::Exited(code)) => format!("ended with {code}"),
+            Ok(WaitStatus::Lost) | Err(_) => "ended".to_owned(),
+        };
+        Error::new(ErrorKind::System, format!("the child {how} at: {at}"))
+            .remedy("A memory limit that is too small for the start shows like this too.")
+    }
+
+    /// What the child was doing last.
+    fn position(&mut self) -> String {
+        let peek = Op::Peek { file: role::PLAN, offset: PROGRESS_OFFSET, into: role::RESULT };
+        let word = self.kernel.call(&peek, &mut self.slots.slots()).and_then(|()| self.slots.slots().value(role::RESULT));
+        let index = word.ok().and_then(|word| u32::try_from(word.checked_sub(1)?).ok());
+        match index.and_then(|index| self.plan.step_of(index)) {
+            Some(step) => step.what.clone(),
+            None => "the exec of the first stage".to_owned(),
+        }
+    }
+
+    fn undo(mut self) {
+        let id = self.watch.as_ref().map_or(0, |watch| watch.id);
+        undo(self.kernel, self.plan, self.done, id, &mut self.slots);
+    }
+}
+
+/// The plan says "the watcher's entry of this container"; which one that is,
+/// is known only at the start.
+fn with_id(op: Op<'_>, id: u64) -> Op<'_> {
+    match op {
+        Op::Entrust { watcher, ops, .. } => Op::Entrust { watcher, id, ops },
+        Op::EntrustFile { watcher, place, file, .. } => Op::EntrustFile { watcher, id, place, file },
+        Op::Dismiss { watcher, .. } => Op::Dismiss { watcher, id },
+        other => other,
+    }
+}
+
+/// Takes back what the first `done` ops of the embedder made, last first. An
+/// undo that fails does not keep the next from its turn.
+pub(crate) fn undo<K: Kernel>(kernel: &mut K, plan: &Plan, done: u32, id: u64, slots: &mut OwnedSlots) {
+    for undo in plan.undo.iter().rev().filter(|undo| undo.of < done) {
+        if let Some(op) = Op::read(&mut Reader::new(&undo.op)) {
+            let _ = kernel.call(&with_id(op, id), &mut slots.slots());
+        }
+    }
+}
+
+/// An op's failure as an error: the step, the call, why, where from, what to do.
+pub(crate) fn failed(plan: &Plan, failure: Failure) -> Error {
+    let Failure { op: index, errno } = failure;
+    let op = plan.ops().find(|(at, _, _)| *at == index).map(|(_, _, op)| op);
+    let call = op.as_ref().map_or("an unknown call", |op| op.kind().name());
+    let Some(step) = plan.step_of(index) else {
+        return Error::system(format!("op {index}: {call}"), errno);
+    };
+    let error = match (&op, errno) {
+        (Some(Op::Lock { .. }), Errno::EAGAIN | Errno::EACCES) => {
+            Error::system(step.what.clone(), errno).kind_is(ErrorKind::RangeTaken)
+        }
+        (Some(Op::Exec { .. }), Errno::ENOENT) => {
+            Error::system(format!("{}: not found in container", step.what), errno)
+        }
+        (Some(Op::Exec { .. }), Errno::EACCES) => {
+            Error::system(format!("{}: may not be executed", step.what), errno)
+        }
+        (_, Errno::ELOOP) => {
+            Error::system(format!("{}: {call}: a symbolic link stands in the way", step.what), errno).kind_is(ErrorKind::SafetyViolation)
+        }
+        _ => Error::system(format!("{}: {call}", step.what), errno),
+    };
+    let error = error.from(Some(&step.origin));
+    match &step.remedy {
+        Some(remedy) => error.remedy(remedy.clone()),
+        None => match generic_remedy(errno) {
+            Some(remedy) => error.remedy(remedy),
+            None => error,
+        },
+    }
+}
+
+fn generic_remedy(errno: Errno) -> Option<&'static str> {
+    match errno {
+        Errno::EMFILE => Some("Raise the caller's limit of open descriptors (ulimit -n)."),
+        Errno::ENOSPC => Some("A limit of the host is reached: see sysctl user.max_*_namespaces, and free space."),
+        Errno::ENOMEM => Some("There is not enough memory, or the container's own limit is too small."),
+        Errno::EPERM | Errno::EACCES => Some("`skep doctor` lists what this host allows to this user."),
+        Errno::ENOSYS => Some("The kernel is too old (5.15 is needed), or a filter around this program refuses the call."),
+        Errno::ESTALE => Some("It changed between looking and opening; somebody else is at work there."),
+        _ => None,
+    }
+}
+
+/// A whole start on a kernel that plays every process, for tests of plans
+/// without root: see [`skep_sys::Model`].
+///
+/// # Errors
+///
+/// The error that a caller of a real start would get. What had been made is
+/// taken back, as after a real start that failed.
+pub fn rehearse<K: skep_sys::Stage>(kernel: &mut K, verified: &Verified) -> Result<()> {
+    let plan = verified.plan();
+    let mut cells = vec![Cell::Empty; usize::from(plan.slots())];
+    let mut counting = Counting { kernel, host_calls: 0, actor: skep_sys::Actor::Host };
+    let ended = program::rehearse(
+        &mut counting,
+        plan.section(Phase::Prepare),
+        plan.section(Phase::Attend),
+        &plan.child(),
+        &mut skep_sys::Slots::new(&mut cells),
+    );
+    let done = counting.host_calls;
+    ended.map_err(|failure| {
+        kernel.act_as(skep_sys::Actor::Host);
+        for undo in plan.undo.iter().rev().filter(|undo| undo.of < done) {
+            if let Some(op) = Op::read(&mut Reader::new(&undo.op)) {
+                let _ = kernel.call(&op, &mut skep_sys::Slots::new(&mut cells));
+            }
+        }
+        failed(plan, failure)
+    })
+}
+
+/// Counts the embedder's ops that succeeded: those are to be undone.
+struct Counting<'a, K> {
+    kernel: &'a mut K,
+    host_calls: u32,
+    actor: skep_sys::Actor,
+}
+
+impl<K: Kernel> Kernel for Counting<'_, K> {
+    fn call(&mut self, op: &Op<'_>, slots: &mut skep_sys::Slots<'_>) -> std::result::Result<(), Errno> {
+        self.kernel.call(op, slots)?;
+        self.host_calls += u32::from(self.actor == skep_sys::Actor::Host);
+        Ok(())
+    }
+}
+
+impl<K: skep_sys::Stage> skep_sys::Stage for Counting<'_, K> {
+    fn act_as(&mut self, actor: skep_sys::Actor) {
+        self.actor = actor;
+        self.kernel.act_as(actor);
+    }
+}
