@@ -121,7 +121,7 @@ pub fn plausible(kind: OpKind) -> &'static [Errno] {
         // open(2), write(2); user_namespaces(7) and cgroups(7) for the files written
         OpKind::Write | OpKind::WritePid => &[
             E::EACCES, E::EBUSY, E::EINVAL, E::EIO, E::ELOOP, E::EMFILE, E::ENODEV, E::ENOENT, E::ENOMEM, E::ENOSPC,
-            E::EPERM, E::EROFS, E::ESRCH, E::ENOTSUP, E::EXDEV,
+            E::EPERM, E::EROFS, E::ESRCH, E::EOPNOTSUPP, E::EXDEV,
         ],
         // chown(2)
         OpKind::Chown => &[E::EBADF, E::EINVAL, E::EIO, E::ENOMEM, E::EPERM, E::EROFS],
@@ -158,6 +158,8 @@ pub fn plausible(kind: OpKind) -> &'static [Errno] {
         OpKind::PivotRoot => &[E::EBUSY, E::EINVAL, E::ENOTDIR, E::EPERM],
         // umount(2)
         OpKind::UmountOld => &[E::EBUSY, E::EINVAL, E::EPERM, E::ENOMEM],
+        // statx(2)
+        OpKind::ProveRoot => &[E::ESTALE, E::EACCES, E::EINVAL, E::ENOMEM, E::EPERM],
         // chdir(2)
         OpKind::Chdir => &[E::EACCES, E::EIO, E::ELOOP, E::ENOENT, E::ENOMEM, E::ENOTDIR],
         OpKind::Fchdir => &[E::EACCES, E::EBADF, E::ENOTDIR],
@@ -194,7 +196,7 @@ pub fn plausible(kind: OpKind) -> &'static [Errno] {
         // seccomp(2)
         OpKind::Seccomp => &[E::EACCES, E::EBUSY, E::EINVAL, E::ENOMEM, E::EPERM, E::ENOSYS],
         // landlock_create_ruleset(2), landlock_add_rule(2), landlock_restrict_self(2)
-        OpKind::LandlockRuleset => &[E::E2BIG, E::EINVAL, E::EMFILE, E::ENOMEM, E::ENOMSG, E::ENOTSUP, E::ENOSYS],
+        OpKind::LandlockRuleset => &[E::E2BIG, E::EINVAL, E::EMFILE, E::ENOMEM, E::ENOMSG, E::EOPNOTSUPP, E::ENOSYS],
         OpKind::LandlockPath | OpKind::LandlockPort => {
             &[E::EBADF, E::EBADFD, E::EINVAL, E::ENOMEM, E::ENOMSG, E::EPERM, E::E2BIG]
         }

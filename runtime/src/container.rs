@@ -42,8 +42,8 @@ struct Inner {
     pidfd: OwnedFd,
     lifeline: Option<OwnedFd>,
     notify: Option<OwnedFd>,
-    /// Held while the container lives: the lock on its ids.
-    slots: OwnedSlots,
+    /// The lock on the container's ids, held while it lives.
+    range: Mutex<Option<OwnedFd>>,
     watch: Option<Watch>,
     ended: Mutex<Option<ExitStatus>>,
 }
@@ -94,7 +94,8 @@ impl Container {
         let Some(pidfd) = slots.take(role::PIDFD) else {
             return Err(Error::system("take the container's pidfd", Errno::EBADF));
         };
-        let inner = Inner { plan, pid, pidfd, lifeline, notify, slots, watch, ended: Mutex::new(None) };
+        let range = Mutex::new(slots.take(role::RANGE));
+        let inner = Inner { plan, pid, pidfd, lifeline, notify, range, watch, ended: Mutex::new(None) };
         Ok(Self { stdin, stdout, stderr, inner })
     }
 
@@ -327,6 +328,7 @@ impl Inner {
             slots.give(role::WATCHER, socket);
         }
         run::undo(&mut Linux::new(), &self.plan, u32::MAX, id, &mut slots);
+        drop(self.range.lock().unwrap_or_else(PoisonError::into_inner).take());
     }
 
     fn dismiss(&self, watch: &Watch) -> Result<()> {
@@ -346,7 +348,6 @@ impl Drop for Inner {
             // embedder for ever; the watcher's or the kernel's turn then.
             let _ = self.wait(Some(Duration::from_secs(10)));
         }
-        let _ = &self.slots;
     }
 }
 

@@ -41,7 +41,7 @@ pub use error::{Error, ErrorKind, Result};
 pub use facts::Facts;
 pub use plan::{Phase, Plan, Step};
 pub use report::{Item, Outcome, Report};
-pub use run::rehearse;
+pub use run::{rehearse, start_with_fault};
 pub use spec::Spec;
 pub use status::ExitStatus;
 pub use verify::{Verified, verify};

@@ -125,6 +125,10 @@ pub(crate) const SCRATCHES: &[Scratch] = &[
     Scratch { path: "/tmp", size: 256 << 20, inodes: 400_000, mode: 0o1777 },
 ];
 
+/// What programs of a borrowed `/usr` need of its `/etc`, where it is there:
+/// Debian's chosen alternatives (`awk`, `cc`, `java`), the linker's cache.
+pub(crate) const ETC: &[&str] = &["etc/alternatives", "etc/ld.so.cache"];
+
 /// The `PATH` of a payload.
 pub(crate) const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 

@@ -90,8 +90,13 @@ impl<K: Kernel> Attempt<'_, K> {
         for slot in role::STDIO.into_iter().chain([role::CONTROL, role::LIFELINE]) {
             drop(self.slots.take(slot));
         }
-        self.section(Phase::Attend)?;
-        self.listen(end)
+        match self.section(Phase::Attend) {
+            // The child has gone: what it said before says more.
+            Err(error) if matches!(error.errno(), Some(Errno::ECANCELED | Errno::ESRCH | Errno::ENOENT)) => {
+                self.listen(Some(Instant::now())).and(Err(error))
+            }
+            other => other.and_then(|()| self.listen(end)),
+        }
     }
 
     /// Stage B and the plan, each in a memfd.
@@ -252,6 +257,20 @@ fn generic_remedy(errno: Errno) -> Option<&'static str> {
         Errno::ESTALE => Some("It changed between looking and opening; somebody else is at work there."),
         _ => None,
     }
+}
+
+/// A real start in which op `index` fails with `errno`, in whichever process
+/// performs it: for tests that nothing is executed and nothing is left. The
+/// plan's streams must all be null or piped.
+///
+/// # Errors
+///
+/// The error of the failed start, nearly always: what is made to fail after
+/// the payload's exec cannot fail the start any more.
+pub fn start_with_fault(plan: &Plan, index: u32, errno: Errno) -> Result<crate::Container> {
+    let verified = crate::verify::verify(plan.clone())?.with_fault(index, errno);
+    let started = start(&mut skep_sys::Linux::new(), verified, [None, None, None], Some(Duration::from_secs(60)))?;
+    crate::Container::new(started)
 }
 
 /// A whole start on a kernel that plays every process, for tests of plans

@@ -18,6 +18,11 @@ impl Verified {
     pub(crate) fn into_plan(self) -> Plan {
         self.0
     }
+
+    /// The same plan, with one op that fails: it can only do less.
+    pub(crate) fn with_fault(&self, index: u32, errno: skep_sys::Errno) -> Self {
+        Self(self.0.with_fault(index, errno))
+    }
 }
 
 /// Checks a plan against every rule.

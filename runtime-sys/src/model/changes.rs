@@ -72,7 +72,7 @@ impl Model {
 
     fn snapshot(&self, known: Option<&Vec<(FsId, String)>>) -> Snapshot {
         let host = &self[TaskId(0)];
-        let space = SpaceId(1);
+        let space = SpaceId::HOST_MOUNTS;
         let root = match self[space].content {
             // Over the initial rootfs lies what the host calls "/".
             Content::Mount { root } => self.topmost(self.root_of(root)),

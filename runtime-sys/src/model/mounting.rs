@@ -231,7 +231,8 @@ impl Model {
     }
 
     /// `umount2(".", MNT_DETACH)` of what `pivot_root` left on the working
-    /// directory. Nothing there is EINVAL: Linux would take the new root away.
+    /// directory, the topmost first. Nothing there is EINVAL: Linux would take
+    /// the new root away.
     pub(super) fn umount_old(&mut self) -> Result<(), Errno> {
         self.may_mount()?;
         self.may_change_mounts()?;
@@ -240,7 +241,6 @@ impl Model {
         if !self[task].pivoted || top == self[task].cwd || !self.is_own(top.mount) || self[top.mount].locked {
             return Err(Errno::EINVAL);
         }
-        self[task].pivoted = false;
         self.detach(top.mount);
         Ok(())
     }
@@ -544,13 +544,30 @@ mod tests {
         at_new_root(&mut stand);
         stand.no(Op::UmountOld {}, Errno::EINVAL);
         stand.ok(Op::PivotRoot {});
+        stand.no(Op::ProveRoot {}, Errno::ESTALE);
         stand.ok(Op::UmountOld {});
+        stand.ok(Op::ProveRoot {});
         let lines = stand.model.process(Actor::Host).unwrap().mountinfo();
         assert_eq!(lines.len(), 1, "{lines:?}");
         assert!(lines[0].contains(" / / rw - tmpfs"));
         stand.no(Op::UmountOld {}, Errno::EINVAL);
         stand.ok(Op::Chdir { path: c"/" });
         assert_eq!(stand.model.process(Actor::Host).unwrap().kind("/usr"), None);
+    }
+
+    #[test]
+    fn what_lay_over_the_old_root_goes_before_it() {
+        let mut stand = private();
+        stand.fresh(c"tmpfs", TREE).unwrap();
+        stand.ok(onto(c"/srv/new"));
+        stand.fresh(c"tmpfs", OTHER).unwrap();
+        stand.ok(Op::MoveMount { from: OTHER, dir: At::Cwd, path: c"/" });
+        stand.ok(Op::Fchdir { dir: TREE });
+        stand.ok(Op::PivotRoot {});
+        stand.ok(Op::UmountOld {});
+        stand.no(Op::ProveRoot {}, Errno::ESTALE);
+        stand.ok(Op::UmountOld {});
+        stand.ok(Op::ProveRoot {});
     }
 
     #[test]

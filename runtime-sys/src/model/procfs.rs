@@ -295,3 +295,164 @@ impl Model {
 fn number<T: core::str::FromStr>(content: &[u8]) -> Option<T> {
     core::str::from_utf8(content).ok()?.trim().parse().ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::stand::{ALL, PID, PIDFD, PROCESS, Stand};
+    use super::*;
+    use crate::abi::{OpenFlags, Resolve};
+    use crate::op::{At, Op, Slot};
+    use crate::program::Actor;
+    use crate::wire::Blob;
+
+    const DIR: Slot = Slot(10);
+    const GROUP: Slot = Slot(30);
+
+    fn write<'a>(path: &'a core::ffi::CStr, content: &'a [u8]) -> Op<'a> {
+        Op::Write { dir: At::Slot(DIR), path, content: Blob(content) }
+    }
+
+    /// A cgroup `box`, opened as `GROUP`.
+    fn grouped() -> Stand {
+        let mut stand = Stand::root();
+        stand.open(c"/sys/fs/cgroup", DIR);
+        stand.ok(Op::Mkdir { dir: At::Slot(DIR), name: c"box", mode: 0o755, exist_ok: false });
+        stand.open(c"/sys/fs/cgroup/box", GROUP);
+        stand
+    }
+
+    fn remove() -> Op<'static> {
+        Op::Unlink { dir: At::Slot(DIR), path: c"box", directory: true }
+    }
+
+    #[test]
+    fn a_cgroup_goes_when_its_processes_have_gone() {
+        let mut stand = grouped();
+        stand.ok(Op::Write { dir: At::Slot(GROUP), path: c"pids.max", content: Blob(b"64") });
+        stand.spawn(ALL, true, Some(GROUP)).unwrap();
+        assert_eq!(stand.model.process(Actor::Child).unwrap().cgroup(), "/box");
+        let changes = stand.model.host_changes();
+        assert_eq!(changes.iter().filter(|change| change.contains("cgroup")).count(), 2, "{changes:?}");
+        stand.no(remove(), Errno::EBUSY);
+        stand.ok(Op::Write { dir: At::Slot(GROUP), path: c"cgroup.kill", content: Blob(b"1") });
+        stand.ok(remove());
+        stand.ok(remove());
+        assert_eq!(stand.model.host_changes(), ["+ process 1001: not waited for"]);
+        stand.ok(Op::PidfdWait { process: PIDFD, timeout_ms: 0, into: Slot(12) });
+        assert_eq!(stand.cells[12], crate::kernel::Cell::Value(WaitStatus::Signaled(9).to_value()));
+        assert!(stand.model.host_changes().is_empty());
+    }
+
+    #[test]
+    fn processes_move_between_cgroups_by_pid() {
+        let mut stand = grouped();
+        stand.spawn(ALL, true, None).unwrap();
+        let procs = Op::WritePid { dir: At::Slot(GROUP), path: c"cgroup.procs", pid: PID };
+        stand.ok(procs);
+        assert_eq!(stand.model.process(Actor::Child).unwrap().cgroup(), "/box");
+        stand.no(write(c"box/cgroup.subtree_control", b"+memory"), Errno::EBUSY);
+        stand.no(write(c"box/cgroup.procs", b"77"), Errno::ESRCH);
+        stand.ok(write(c"cgroup.procs", b"1001"));
+        stand.ok(write(c"box/cgroup.subtree_control", b"+memory"));
+        stand.no(procs, Errno::EBUSY);
+        stand.no(Op::Create { dir: At::Slot(GROUP), name: c"x", mode: 0, content: Blob(b""), exist_ok: false }, Errno::EPERM);
+    }
+
+    #[test]
+    fn only_a_cgroup_can_be_cloned_into() {
+        let mut stand = Stand::root();
+        stand.open(c"/usr", GROUP);
+        assert_eq!(stand.spawn(ALL, true, Some(GROUP)), Err(Errno::EBADF));
+        // And an ordinary user only into its own.
+        let mut stand = Stand::user();
+        stand.open(c"/sys/fs/cgroup", GROUP);
+        assert_eq!(stand.spawn(ALL, true, Some(GROUP)), Err(Errno::EACCES));
+        assert_eq!(stand.model.host_changes(), Vec::<String>::new());
+    }
+
+    #[test]
+    fn sysctls_of_the_host_are_for_its_root() {
+        for (path, as_root, as_user, contained) in [
+            (c"sys/kernel/core_pattern", Ok(()), Err(Errno::EACCES), Err(Errno::EACCES)),
+            (c"sys/net/ipv4/ip_forward", Ok(()), Err(Errno::EACCES), Ok(())),
+            (c"sys/kernel/shmmax", Ok(()), Err(Errno::EACCES), Ok(())),
+            (c"sys/user/max_net_namespaces", Ok(()), Err(Errno::EACCES), Ok(())),
+        ] {
+            for (stand, result) in
+                [(Stand::root(), as_root), (Stand::user(), as_user), (Stand::user().contained(), contained)]
+            {
+                let mut stand = stand;
+                stand.open(c"/proc", DIR);
+                assert_eq!(stand.ask(write(path, b"7")), result, "{path:?}");
+            }
+        }
+        let mut stand = Stand::root();
+        stand.open(c"/proc", DIR);
+        stand.ok(write(c"sys/kernel/core_pattern", b"7\n"));
+        assert_eq!(stand.model.host_changes(), ["+ sysctl /proc/sys/kernel/core_pattern: 7"]);
+    }
+
+    #[test]
+    fn a_process_is_found_by_number_and_proved_by_pidfd() {
+        let mut stand = Stand::root();
+        stand.spawn(ALL, true, None).unwrap();
+        let first = (stand.cells[usize::from(PID.0)], stand.cells[usize::from(PIDFD.0)]);
+        stand.spawn(ALL, true, None).unwrap();
+        stand.cells[usize::from(PID.0)] = first.0;
+        let open = Op::OpenProcess { pid: PID, pidfd: PIDFD, into: PROCESS };
+        stand.no(open, Errno::ESRCH);
+        stand.ok(Op::PidfdSignal { process: PIDFD, signal: 9 });
+        stand.no(open, Errno::ESRCH);
+        stand.ok(Op::PidfdSignal { process: PIDFD, signal: 9 });
+    }
+
+    #[test]
+    fn the_links_of_a_process_are_for_who_may_trace_it() {
+        let open = |path| Op::OpenAt2 { dir: At::Slot(PROCESS), path, flags: OpenFlags::PATH, mode: 0, resolve: Resolve::NONE, into: DIR };
+        let mut stand = Stand::user();
+        stand.spawn(ALL, true, None).unwrap();
+        stand.ok(open(c"root"));
+        stand.ok(open(c"fd/5"));
+        stand.play(Actor::Child);
+        stand.ok(Op::Dumpable { on: false });
+        stand.play(Actor::Host);
+        // The owner of the namespace has every capability in it.
+        stand.ok(open(c"root"));
+        stand.ok(Op::OpenAt2 { dir: At::Cwd, path: c"/proc/1000", flags: OpenFlags::PATH, mode: 0, resolve: Resolve::NONE, into: Slot(31) });
+        stand.no(open(c"nothing"), Errno::ENOENT);
+    }
+
+    #[test]
+    fn a_payload_of_the_same_uid_cannot_look_into_an_undumpable_init() {
+        for (dumpable, result) in [(true, Ok(())), (false, Err(Errno::EACCES))] {
+            let mut stand = Stand::user().contained();
+            let none = crate::abi::CapabilitySet::EMPTY;
+            stand.ok(Op::CapSet { effective: none, permitted: none, inheritable: none });
+            stand.ok(Op::Dumpable { on: dumpable });
+            stand.ok(Op::Fork { pid: Slot(12) });
+            stand.play(Actor::Payload);
+            // The host's procfs shows the host's numbers.
+            let path = c"/proc/1001/root";
+            let open = Op::OpenAt2 { dir: At::Cwd, path, flags: OpenFlags::PATH, mode: 0, resolve: Resolve::NONE, into: DIR };
+            assert_eq!(stand.ask(open), result, "dumpable: {dumpable}");
+        }
+    }
+
+    #[test]
+    fn oom_score_adj_goes_up_and_time_offsets_come_first() {
+        let mut stand = Stand::user();
+        stand.spawn(ALL, true, None).unwrap();
+        let write = |path, content| Op::Write { dir: At::Slot(PROCESS), path, content: Blob(content) };
+        stand.ok(write(c"oom_score_adj", b"100"));
+        stand.no(write(c"oom_score_adj", b"99"), Errno::EACCES);
+        stand.no(write(c"oom_score_adj", b"1001"), Errno::EINVAL);
+        stand.no(write(c"timens_offsets", b"boottime 1 0"), Errno::EPERM);
+        let mut stand = Stand::root();
+        stand.ok(Op::Unshare { namespaces: Namespaces::TIME });
+        stand.open(c"/proc/self", DIR);
+        let offsets = Op::Write { dir: At::Slot(DIR), path: c"timens_offsets", content: Blob(b"boottime 1 0") };
+        stand.ok(offsets);
+        stand.spawn(Namespaces::PID, false, None).unwrap();
+        stand.no(offsets, Errno::EACCES);
+    }
+}

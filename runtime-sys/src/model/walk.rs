@@ -145,12 +145,12 @@ impl Model {
         Ok(root)
     }
 
-    /// `..`: stays at the root, or is refused there under `RESOLVE_BENEATH`;
-    /// leaves a mount by what it is mounted on.
+    /// `..`: stays at the root, on what is mounted over it, or is refused there
+    /// under `RESOLVE_BENEATH`; leaves a mount by what it is mounted on.
     fn up(&self, mut at: Place, root: Place, resolve: Resolve) -> Result<Place, Errno> {
         loop {
             if at == root {
-                return if resolve.has(Resolve::BENEATH) { Err(Errno::EXDEV) } else { Ok(at) };
+                return if resolve.has(Resolve::BENEATH) { Err(Errno::EXDEV) } else { self.down(at, resolve) };
             }
             if at.inode != self[at.mount].root {
                 break;
@@ -188,4 +188,99 @@ impl Model {
 /// The names of a path, the last one first.
 fn components(path: &[u8]) -> Vec<Vec<u8>> {
     path.rsplit(|byte| *byte == b'/').filter(|name| !name.is_empty()).map(<[u8]>::to_vec).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::stand::Stand;
+    use super::*;
+    use crate::abi::OpenFlags;
+    use crate::op::{Op, Slot};
+
+    const DIR: Slot = Slot(10);
+    const FILE: Slot = Slot(11);
+
+    /// What `openat2` of `path` beneath `/srv` answers.
+    fn walk(path: &core::ffi::CStr, resolve: Resolve) -> Result<(), Errno> {
+        let model = Model::new()
+            .file("/srv/sub/file", "x")
+            .symlink("/srv/inside", "sub/file")
+            .symlink("/srv/absolute", "/sub/file")
+            .symlink("/srv/out", "../etc/hostname")
+            .symlink("/srv/loop", "loop")
+            .directory("/srv/mnt")
+            .tmpfs("/srv/mnt");
+        let mut stand = Stand::on(model);
+        stand.open(c"/srv", DIR);
+        stand.ask(Op::OpenAt2 { dir: At::Slot(DIR), path, flags: OpenFlags::PATH, mode: 0, resolve, into: FILE })
+    }
+
+    #[test]
+    fn every_resolve_flag_refuses_what_it_says() {
+        let (none, beneath, root) = (Resolve::NONE, Resolve::BENEATH, Resolve::IN_ROOT);
+        let (links, xdev) = (Resolve::NO_SYMLINKS, Resolve::NO_XDEV);
+        for (path, resolve, result) in [
+            (c"sub/file", none, Ok(())),
+            (c"sub/file/x", none, Err(Errno::ENOTDIR)),
+            (c"sub/nothing", none, Err(Errno::ENOENT)),
+            (c"", none, Err(Errno::ENOENT)),
+            (c"loop", none, Err(Errno::ELOOP)),
+            (c"inside", none, Ok(())),
+            (c"inside/", none, Err(Errno::ENOTDIR)),
+            (c"inside", links, Err(Errno::ELOOP)),
+            (c"inside", beneath, Ok(())),
+            (c"sub/../inside", beneath, Ok(())),
+            (c"..", beneath, Err(Errno::EXDEV)),
+            (c"../srv/sub", beneath, Err(Errno::EXDEV)),
+            (c"out", none, Ok(())),
+            (c"out", beneath, Err(Errno::EXDEV)),
+            (c"out", root, Err(Errno::ENOENT)),
+            (c"absolute", none, Err(Errno::ENOENT)),
+            (c"absolute", beneath, Err(Errno::EXDEV)),
+            (c"absolute", root, Ok(())),
+            (c"/etc/hostname", none, Ok(())),
+            (c"/etc/hostname", beneath, Err(Errno::EXDEV)),
+            (c"/etc/hostname", root, Err(Errno::ENOENT)),
+            (c"/../../sub", root, Ok(())),
+            (c"mnt", none, Ok(())),
+            (c"mnt", xdev, Err(Errno::EXDEV)),
+            (c"mnt/..", none, Ok(())),
+            (c"sub", xdev, Ok(())),
+            (c"sub", beneath.with(root), Err(Errno::EINVAL)),
+            (c"sub", Resolve(0x100), Err(Errno::EINVAL)),
+        ] {
+            assert_eq!(walk(path, resolve), result, "{path:?} with {resolve}");
+        }
+    }
+
+    #[test]
+    fn magic_links_lead_to_what_a_descriptor_holds_unless_refused() {
+        let mut stand = Stand::root();
+        stand.open(c"/usr/bin", DIR);
+        let number = stand.model[stand.model.current].table.keys().next_back().copied().unwrap();
+        let path = std::ffi::CString::new(format!("/proc/self/fd/{number}/true")).unwrap();
+        let open = |resolve| Op::OpenAt2 { dir: At::Cwd, path: &path, flags: OpenFlags::PATH, mode: 0, resolve, into: FILE };
+        stand.ok(open(Resolve::NONE));
+        stand.no(open(Resolve::NO_MAGICLINKS), Errno::ELOOP);
+        stand.no(open(Resolve::NO_SYMLINKS), Errno::ELOOP);
+        stand.no(open(Resolve::IN_ROOT), Errno::EXDEV);
+    }
+
+    #[test]
+    fn links_on_a_mount_without_symfollow_are_not_followed() {
+        let mut stand = Stand::root();
+        stand.ok(Op::MountSetAttr {
+            dir: At::Cwd,
+            path: c"/",
+            flags: Default::default(),
+            set: MountAttrs::NOSYMFOLLOW,
+            clear: MountAttrs::NONE,
+            propagation: Default::default(),
+            userns: None,
+        });
+        let open = |path, flags| Op::OpenAt2 { dir: At::Cwd, path, flags, mode: 0, resolve: Resolve::NONE, into: FILE };
+        stand.no(open(c"/bin/true", OpenFlags::PATH), Errno::ELOOP);
+        stand.ok(open(c"/bin", OpenFlags::PATH.with(OpenFlags::NO_FOLLOW)));
+        stand.no(open(c"/bin", OpenFlags::NO_FOLLOW), Errno::ELOOP);
+    }
 }

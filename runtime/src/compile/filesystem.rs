@@ -44,6 +44,8 @@ pub(super) struct Source {
 /// The trees of a container.
 pub(super) struct Sources {
     root: Source,
+    /// What a borrowed `/usr` needs of its `/etc`.
+    etc: Vec<Source>,
     /// In the order of mounting, with the mount that each belongs to.
     mounts: Vec<(Mount, Option<Source>)>,
 }
@@ -89,6 +91,16 @@ pub(super) fn sources(context: &Context<'_>, plan: &mut Builder) -> Result<Sourc
     require_directory(context, &root)?;
     clone_on_host(context, &mut root, plan)?;
 
+    let mut etc = Vec::new();
+    for path in profile::ETC.iter().filter(|_| !whole).map(|path| spec.root.path.join(path)) {
+        let fact = context.facts.path(&path);
+        if fact.kind != EntryKind::Missing {
+            let origin = context.origin("root");
+            let mut source = Source { path, fact, recursive: false, read_only: true, cloned: None, mapped: false, origin };
+            clone_on_host(context, &mut source, plan)?;
+            etc.push(source);
+        }
+    }
     let mut mounts = Vec::new();
     for mount in sorted(context)? {
         let origin = context.origin(&format!("mounts.{}", mount.target.display()));
@@ -111,7 +123,7 @@ pub(super) fn sources(context: &Context<'_>, plan: &mut Builder) -> Result<Sourc
         };
         mounts.push((mount, source));
     }
-    Ok(Sources { root, mounts })
+    Ok(Sources { root, etc, mounts })
 }
 
 fn is_overlay(context: &Context<'_>) -> bool {
@@ -482,6 +494,13 @@ fn root(context: &Context<'_>, sources: &Sources, plan: &mut Builder, report: &m
             make_directory(role::ROOT, OsStr::new("usr"), 0o755, plan)?;
             plan.op(Op::MoveMount { from, dir: At::Slot(role::ROOT), path: c"usr" });
             skeleton(context, plan)?;
+            for source in &sources.etc {
+                let name = Path::new("etc").join(source.path.file_name().unwrap_or_default());
+                plan.step(Phase::Enter, format!("bind {} on /{} read-only", source.path.display(), name.display()), origin.clone());
+                let from = tree(source, plan)?;
+                open_target(context, &Path::new("/").join(&name), source.fact.kind, true, role::THREE, plan)?;
+                attach(from, role::THREE, plan);
+            }
             report.applied("root", format!("tmpfs, {shown} read-only on /usr"));
             return Ok(());
         }

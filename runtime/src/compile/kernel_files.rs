@@ -9,7 +9,7 @@ use skep_sys::{At, Op, Proof, Slot};
 
 use super::{Context, absolute, c_path};
 use crate::error::Result;
-use crate::facts::{EntryKind, plain_components};
+use crate::facts::{EntryKind, behind, plain_components};
 use crate::plan::{Builder, Phase, role};
 use crate::profile::{COVERS, Cover};
 use crate::report::Report;
@@ -128,7 +128,7 @@ pub(super) fn restrict(context: &Context<'_>, plan: &mut Builder, report: &mut R
         if plain_components(path).is_empty() {
             return Err(context.invalid(&field, "a mask on / itself"));
         }
-        let directory = kind_inside(context, path) == EntryKind::Directory;
+        let directory = is_directory(context, path);
         plan.step(Phase::Enter, format!("mask {}", path.display()), context.origin(&field))
             .remedy("The path must exist inside, without a symbolic link on the way.");
         mask(path, directory, plan)?;
@@ -141,13 +141,12 @@ pub(super) fn restrict(context: &Context<'_>, plan: &mut Builder, report: &mut R
     Ok(())
 }
 
-/// What a path inside will be: what a mount puts there, else what the tree has.
-fn kind_inside(context: &Context<'_>, path: &Path) -> EntryKind {
-    let mounted = context.spec.mounts.iter().find(|mount| mount.target == path);
-    match mounted.map(|mount| &mount.kind) {
-        Some(crate::spec::MountKind::Bind(bind)) => context.facts.path(&bind.source).kind,
-        Some(crate::spec::MountKind::Tmpfs(_)) => EntryKind::Directory,
-        None => context.facts.targets.get(path).map_or(EntryKind::Directory, |fact| fact.kind),
+/// Whether a path inside is a directory. What exists only inside is one,
+/// except the nodes of `/dev`.
+fn is_directory(context: &Context<'_>, path: &Path) -> bool {
+    match behind(context.spec, path) {
+        Some(host) => context.facts.path(&host).kind == EntryKind::Directory,
+        None => !path.starts_with("/dev/") || ["/dev/pts", "/dev/shm", "/dev/mqueue"].iter().any(|place| path == Path::new(place)),
     }
 }
 

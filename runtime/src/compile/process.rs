@@ -342,6 +342,9 @@ pub(super) fn stub(context: &Context<'_>, plan: &mut Builder, report: &mut Repor
     confine(context, Phase::Init, Some(program), plan);
     plan.step(Phase::Init, "hide memory from the payload", Origin::Always).op(Op::Dumpable { on: false });
     install(context, Phase::Init, program, plan);
+    // Until here this process reports a failure too: a start is not over before
+    // its process 1 is confined.
+    plan.step(Phase::Init, "let go of the start", Origin::Always).op(Op::Close { file: role::CONTROL });
     plan.step(Phase::Init, "reap, forward signals, end with the payload", context.origin("init")).op(Op::Reap {
         payload: role::PAYLOAD,
         signals: role::SIGNALS,
@@ -353,5 +356,6 @@ pub(super) fn stub(context: &Context<'_>, plan: &mut Builder, report: &mut Repor
 
 /// Slots that hold a descriptor at the fork and that the stub init gives up.
 fn unneeded(plan: &Builder) -> Vec<Slot> {
-    plan.held_at_end_of(Phase::Enter).into_iter().filter(|slot| *slot != role::LIFELINE).collect()
+    let needed = [role::LIFELINE, role::CONTROL];
+    plan.held_at_end_of(Phase::Enter).into_iter().filter(|slot| !needed.contains(slot)).collect()
 }

@@ -4,6 +4,8 @@ use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Component, Path, PathBuf};
 
+use crate::spec::{MountKind, Spec, Volatile};
+
 /// What sort of file a path is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Hash)]
 #[non_exhaustive]
@@ -116,6 +118,22 @@ pub(crate) fn plain_components(path: &Path) -> Vec<&std::ffi::OsStr> {
             _ => None,
         })
         .collect()
+}
+
+/// The path of the host that a path inside shows: through the innermost bind
+/// over it, else in the tree. `None` for what exists only inside.
+pub(crate) fn behind(spec: &Spec, inside: &Path) -> Option<PathBuf> {
+    if ["/proc", "/sys"].iter().any(|place| inside.starts_with(place)) {
+        return Some(inside.to_path_buf());
+    }
+    let mounts = spec.mounts.iter().filter(|mount| inside.starts_with(&mount.target));
+    match mounts.max_by_key(|mount| mount.target.components().count()).map(|mount| (mount, &mount.kind)) {
+        Some((mount, MountKind::Bind(bind))) => Some(bind.source.join(inside.strip_prefix(&mount.target).ok()?)),
+        Some(_) => None,
+        None if ["/dev", "/run", "/tmp"].iter().any(|place| inside.starts_with(place)) => None,
+        None if spec.root.volatile == Volatile::Yes && !inside.starts_with("/usr") => None,
+        None => Some(spec.root.path.join(inside.strip_prefix("/").ok()?)),
+    }
 }
 
 /// Where `bin`, `lib`, … of a tree point to, if they are links.

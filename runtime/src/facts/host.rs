@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 use nix::unistd::{AccessFlags, access};
 use skep_sys::abi::{CapabilitySet, Resource};
 
-use super::files::{EntryKind, PathFact, TargetFact, usr_links};
+use super::files::{EntryKind, PathFact, TargetFact, behind, usr_links};
 use super::{Cgroups, Facts, NamedUser, UnifiedGroup};
 use crate::error::{Error, ErrorKind, Result};
 use crate::profile;
@@ -95,7 +95,9 @@ fn host_paths(spec: &Spec) -> impl Iterator<Item = PathBuf> {
         MountKind::Bind(Bind { source, .. }) => Some(source.clone()),
         MountKind::Tmpfs(_) => None,
     });
-    [spec.root.path.clone(), spec.root.path.join("usr")].into_iter().chain(binds)
+    let etc = profile::ETC.iter().map(|path| spec.root.path.join(path));
+    let covered = spec.masked.iter().chain(&spec.read_only).filter_map(|path| behind(spec, path));
+    [spec.root.path.clone(), spec.root.path.join("usr")].into_iter().chain(etc).chain(binds).chain(covered)
 }
 
 /// Paths inside the root that a plan for `spec` mounts on.

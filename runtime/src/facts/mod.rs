@@ -17,7 +17,7 @@ use crate::error::Result;
 use crate::spec::{IdRange, Spec};
 
 pub use cgroups::{CgroupLayout, Cgroups, UnifiedGroup};
-pub(crate) use files::plain_components;
+pub(crate) use files::{behind, plain_components};
 pub use files::{EntryKind, PathFact, TargetFact};
 
 /// Facts about the host, the caller, and the paths that a Spec names.

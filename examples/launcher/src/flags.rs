@@ -1,0 +1,303 @@
+//! The one table of flags. The parser, `--help` and the suggestions for an
+//! unknown flag all read it, so none of them can say anything else.
+
+use std::ffi::OsStr;
+
+use skep::spec::{Init, Network, Readiness, UserNamespace, Volatile};
+use skep::sys::abi::CapabilitySet;
+
+use crate::typed::{Typed, Verb};
+use crate::values::{self, Parsed};
+
+/// One flag.
+pub(crate) struct Flag {
+    pub(crate) section: Section,
+    /// Without the dashes.
+    pub(crate) long: &'static str,
+    pub(crate) short: Option<char>,
+    pub(crate) value: Value,
+    /// The verbs that take it, as [`Verb::bit`]s.
+    pub(crate) verbs: u8,
+    pub(crate) doc: &'static str,
+    /// Notes the flag, with its value if it has one.
+    pub(crate) update: fn(&mut Typed, Option<&OsStr>) -> Parsed<()>,
+}
+
+/// Whether a flag takes a value, and what help calls it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Value {
+    /// `--long`
+    None,
+    /// `--long[=NAME]`; never as the next word.
+    Optional(&'static str),
+    /// `--long=NAME` or `--long NAME`
+    Required(&'static str),
+}
+
+/// A heading of `--help`.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) enum Section {
+    General,
+    Root,
+    Mounts,
+    Execution,
+    Isolation,
+    Limits,
+    Streams,
+}
+
+impl Section {
+    pub(crate) const ALL: [Self; 7] =
+        [Self::General, Self::Root, Self::Mounts, Self::Execution, Self::Isolation, Self::Limits, Self::Streams];
+
+    pub(crate) const fn title(self) -> &'static str {
+        match self {
+            Self::General => "General",
+            Self::Root => "Root file system",
+            Self::Mounts => "Mounts",
+            Self::Execution => "Execution",
+            Self::Isolation => "Isolation and privileges",
+            Self::Limits => "Limits",
+            Self::Streams => "Streams and messages",
+        }
+    }
+}
+
+impl Flag {
+    /// Whether `verb` takes it.
+    pub(crate) const fn is_for(&self, verb: Verb) -> bool {
+        self.verbs & verb.bit() != 0
+    }
+}
+
+/// The flag of a long name.
+pub(crate) fn long(name: &str) -> Option<&'static Flag> {
+    FLAGS.iter().find(|flag| flag.long == name)
+}
+
+/// The flag of a letter.
+pub(crate) fn short(letter: char) -> Option<&'static Flag> {
+    FLAGS.iter().find(|flag| flag.short == Some(letter))
+}
+
+const fn flag(
+    section: Section,
+    long: &'static str,
+    short: Option<char>,
+    value: Value,
+    verbs: u8,
+    doc: &'static str,
+    update: fn(&mut Typed, Option<&OsStr>) -> Parsed<()>,
+) -> Flag {
+    Flag { section, long, short, value, verbs, doc, update }
+}
+
+/// The value of a flag that requires one.
+fn given(value: Option<&OsStr>) -> &OsStr {
+    value.unwrap_or_default()
+}
+
+/// A switch: alone it means yes.
+fn switch(value: Option<&OsStr>) -> Parsed<bool> {
+    value.map_or(Ok(true), values::boolean)
+}
+
+fn on(place: &mut bool) -> Parsed<()> {
+    *place = true;
+    Ok(())
+}
+
+fn put<T>(place: &mut Option<T>, value: Parsed<T>) -> Parsed<()> {
+    *place = Some(value?);
+    Ok(())
+}
+
+fn add(place: &mut CapabilitySet, value: Parsed<CapabilitySet>) -> Parsed<()> {
+    place.0 |= value?.0;
+    Ok(())
+}
+
+const RUN: u8 = Verb::Run.bit() | Verb::Plan.bit();
+const FILE: u8 = RUN | Verb::Check.bit();
+const ALL: u8 = FILE | Verb::Doctor.bit();
+const PLAN: u8 = Verb::Plan.bit();
+const START: u8 = Verb::Run.bit();
+
+use Section::{Execution, General, Isolation, Limits, Mounts, Root, Streams};
+use Value::{None as Alone, Optional, Required};
+
+/// Every flag, in the order of `--help`.
+#[rustfmt::skip]
+pub(crate) const FLAGS: &[Flag] = &[
+    flag(General, "help", Some('h'), Alone, ALL, "Show this help.", |t, _| on(&mut t.help)),
+    flag(General, "settings-file", Some('f'), Required("FILE"), RUN,
+        "Take settings from a .nspawn file. Options win over it; lists add up. The file names the machine.",
+        |t, v| put(&mut t.file, values::host_path(given(v)))),
+    flag(General, "profile", None, Required("strict|nspawn"), FILE,
+        "Where defaults come from. `nspawn` has those of systemd-nspawn.",
+        |t, v| put(&mut t.profile, values::profile(given(v)))),
+    flag(General, "machine", Some('M'), Required("NAME"), RUN,
+        "The container's name; made up otherwise.",
+        |t, v| put(&mut t.machine, values::name(given(v)))),
+    flag(General, "json", None, Alone, ALL,
+        "Speak JSON: plan, problems and checks on standard output; for `run` one object a line on standard error.",
+        |t, _| on(&mut t.json)),
+    flag(General, "verbose", Some('v'), Alone, PLAN, "Show every op.", |t, _| on(&mut t.verbose)),
+
+    flag(Root, "directory", Some('D'), Required("DIR"), RUN,
+        "The root directory. Without it: the host's /usr, read-only, over an empty root in memory.",
+        |t, v| put(&mut t.directory, values::host_path(given(v)))),
+    flag(Root, "ephemeral", Some('x'), Optional("BOOL"), RUN,
+        "Throw changes to the root away (overlay in memory).",
+        |t, v| put(&mut t.ephemeral, switch(v))),
+    flag(Root, "read-only", None, Optional("BOOL"), RUN,
+        "Mount the root read-only.",
+        |t, v| put(&mut t.read_only, switch(v))),
+    flag(Root, "volatile", None, Optional("no|yes|state|overlay"), RUN,
+        "Keep nothing: only /usr of the tree (`yes`), all but /var read-only (`state`), or changes in memory (`overlay`).",
+        |t, v| put(&mut t.volatile, v.map_or(Ok(Volatile::Yes), values::volatile))),
+
+    flag(Mounts, "bind", None, Required("SRC[:DST[:OPTS]]"), RUN,
+        "Bind a file or directory of the host, writable. OPTS: rbind, norbind.",
+        |t, v| { t.mounts.push((values::bind(given(v), false)?, "--bind=")); Ok(()) }),
+    flag(Mounts, "bind-ro", None, Required("SRC[:DST[:OPTS]]"), RUN,
+        "The same, read-only.",
+        |t, v| { t.mounts.push((values::bind(given(v), true)?, "--bind-ro=")); Ok(()) }),
+    flag(Mounts, "tmpfs", None, Required("DST[:OPTS]"), RUN,
+        "Mount an empty file system in memory. OPTS: mode=, size=, nr_inodes=, ro.",
+        |t, v| { t.mounts.push((values::tmpfs(given(v))?, "--tmpfs=")); Ok(()) }),
+    flag(Mounts, "inaccessible", None, Required("PATH"), RUN,
+        "Cover a file or directory, so that it cannot be read.",
+        |t, v| { t.masked.push(values::inside(given(v))?); Ok(()) }),
+
+    flag(Execution, "as-pid2", Some('a'), Optional("BOOL"), RUN,
+        "Run the command under a stub init that reaps (the default of `strict`). `no`: the command is process 1.",
+        |t, v| put(&mut t.init, switch(v).map(|stub| if stub { Init::Stub } else { Init::Payload }))),
+    flag(Execution, "uid", Some('u'), Required("USER"), RUN,
+        "Run as this user: a name of the container's /etc/passwd, UID, or UID:GID.",
+        |t, v| put(&mut t.user, values::user(given(v)))),
+    flag(Execution, "chdir", None, Required("DIR"), RUN,
+        "The working directory, inside.",
+        |t, v| put(&mut t.working_directory, values::working_directory(given(v)))),
+    flag(Execution, "setenv", Some('E'), Required("NAME[=VALUE]"), RUN,
+        "Set a variable; without VALUE, to the caller's.",
+        |t, v| { t.environment.push(values::variable(given(v))?); Ok(()) }),
+    flag(Execution, "umask", None, Required("MODE"), RUN,
+        "The file mode creation mask, in octal.",
+        |t, v| put(&mut t.umask, values::octal(given(v), 0o777))),
+    flag(Execution, "hostname", None, Required("NAME"), RUN,
+        "The hostname; otherwise the container's name.",
+        |t, v| put(&mut t.hostname, values::name(given(v)))),
+    flag(Execution, "kill-signal", None, Required("SIGNAL"), RUN,
+        "What stops the command in order; SIGTERM otherwise.",
+        |t, v| put(&mut t.kill_signal, values::signal(given(v)))),
+    flag(Execution, "notify-ready", None, Required("BOOL"), RUN,
+        "Ready is when the command says READY=1 to $NOTIFY_SOCKET.",
+        |t, v| put(&mut t.readiness, values::boolean(given(v)).map(|on| if on { Readiness::Notify } else { Readiness::Exec }))),
+    flag(Execution, "start-timeout", None, Required("SECONDS"), START,
+        "How long the start may take; 60 otherwise.",
+        |t, v| put(&mut t.start_timeout, values::seconds(given(v)))),
+
+    flag(Isolation, "private-network", None, Optional("BOOL"), RUN,
+        "A network of its own with nothing but lo (the default of `strict`). `no`: the host's.",
+        |t, v| put(&mut t.network, switch(v).map(|own| (if own { Network::None } else { Network::Host }, "--private-network")))),
+    flag(Isolation, "network", None, Required("none|host"), RUN,
+        "The same, by name.",
+        |t, v| put(&mut t.network, match given(v).to_str() {
+            Some("none") => Ok((Network::None, "--network=")),
+            Some("host") => Ok((Network::Host, "--network=")),
+            _ => Err(values::Bad(format!("{} is not a network; write `none` or `host`", crate::message::quoted(given(v))))),
+        })),
+    flag(Isolation, "private-users", None, Optional("MODE"), RUN,
+        "The user namespace: `own` (your id), `subordinate` (/etc/subuid), `pick`, `identity`, `no`, or BASE[:COUNT]. Alone: what suits the caller.",
+        |t, v| put(&mut t.user_namespace, v.map_or(Ok(UserNamespace::Auto), values::private_users))),
+    flag(Isolation, "capability", None, Required("CAP,…"), RUN,
+        "Keep these capabilities, or `all`.",
+        |t, v| add(&mut t.capability, values::capabilities(given(v)))),
+    flag(Isolation, "drop-capability", None, Required("CAP,…"), RUN,
+        "Drop these; applied after --capability=.",
+        |t, v| add(&mut t.drop_capability, values::capabilities(given(v)))),
+    flag(Isolation, "ambient-capability", None, Required("CAP,…"), RUN,
+        "Let a command that is not root hold these.",
+        |t, v| add(&mut t.ambient_capability, values::ambient(given(v)))),
+    flag(Isolation, "no-new-privileges", None, Required("BOOL"), RUN,
+        "Whether no program can raise privileges; `strict` says yes.",
+        |t, v| put(&mut t.no_new_privileges, values::boolean(given(v)))),
+
+    flag(Limits, "memory", None, Required("BYTES"), RUN,
+        "Limit memory, such as 512M.",
+        |t, v| put(&mut t.memory, values::bytes(given(v)))),
+    flag(Limits, "cpus", None, Required("NUMBER"), RUN,
+        "Limit processor time, such as 1.5.",
+        |t, v| put(&mut t.cpus, values::cpus(given(v)))),
+    flag(Limits, "pids", None, Required("NUMBER"), RUN,
+        "Limit processes and threads.",
+        |t, v| put(&mut t.pids, values::count(given(v)))),
+    flag(Limits, "rlimit", None, Required("NAME=SOFT[:HARD]"), RUN,
+        "Set a resource limit of setrlimit(2), such as NOFILE=1024:4096.",
+        |t, v| { t.limits.push(values::rlimit(given(v))?); Ok(()) }),
+
+    flag(Streams, "pipe", Some('P'), Alone, START,
+        "Give the command the caller's own standard streams. Quiet.",
+        |t, _| on(&mut t.pipe)),
+    flag(Streams, "quiet", Some('q'), Alone, START,
+        "No status lines.",
+        |t, _| on(&mut t.quiet)),
+    flag(Streams, "report", None, Alone, START,
+        "Print what was applied, unsupported, or switched off.",
+        |t, _| on(&mut t.report)),
+];
+
+/// Options of `systemd-nspawn` that this version does not have: known, so that
+/// the message can say so instead of guessing at a typing error.
+pub(crate) const NOT_YET: &[&str] = &[
+    "background", "bind-user", "bind-user-group", "bind-user-shell", "boot", "cleanup", "console", "cpu-affinity",
+    "forward-journal", "image", "image-policy", "keep-unit", "link-journal", "load-credential", "mstack",
+    "network-bridge", "network-interface", "network-ipvlan", "network-macvlan", "network-namespace-path",
+    "network-veth", "network-veth-extra", "network-zone", "no-ask-password", "no-pager", "oci-bundle",
+    "oom-score-adjust", "overlay", "overlay-ro", "personality", "pivot-root", "port", "private-users-chown",
+    "private-users-delegate", "private-users-ownership", "property", "register", "resolv-conf",
+    "restrict-address-families", "root-hash", "root-hash-sig", "selinux-apifs-context", "selinux-context",
+    "set-credential", "settings", "slice", "suppress-sync", "system", "system-call-filter", "template", "timezone",
+    "uuid", "verity-data",
+];
+
+/// The same, by letter.
+pub(crate) const LETTERS_NOT_YET: &str = "bijLnpSUZ";
+
+/// The long names nearest to an unknown one, nearest first, that `verb` takes.
+pub(crate) fn nearest(unknown: &str, verb: Verb) -> Vec<&'static str> {
+    let mut near: Vec<(usize, &'static str)> = FLAGS
+        .iter()
+        .filter(|flag| flag.is_for(verb))
+        .filter_map(|flag| {
+            let far = distance(flag.long, unknown);
+            let part = unknown.len() >= 3 && (flag.long.contains(unknown) || unknown.contains(flag.long));
+            let most = 1 + flag.long.len() / 4;
+            if far <= most {
+                Some((far, flag.long))
+            } else {
+                part.then_some((most + 1, flag.long))
+            }
+        })
+        .collect();
+    near.sort_unstable();
+    near.truncate(3);
+    near.into_iter().map(|(_, long)| long).collect()
+}
+
+/// How many letters to insert, remove or change to get from one to the other.
+fn distance(one: &str, other: &str) -> usize {
+    let other: Vec<u8> = other.bytes().take(64).collect();
+    let mut row: Vec<usize> = (0..=other.len()).collect();
+    for (i, a) in one.bytes().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, b) in other.iter().enumerate() {
+            let change = diagonal + usize::from(a != *b);
+            diagonal = row[j + 1];
+            row[j + 1] = change.min(diagonal + 1).min(row[j] + 1);
+        }
+    }
+    row[other.len()]
+}

@@ -1,0 +1,231 @@
+//! From words to [`Typed`], by the table of flags. Touches nothing.
+
+use std::ffi::{OsStr, OsString};
+
+use lexopt::Arg;
+
+use crate::flags::{self, Flag, Value};
+use crate::message::{Failure, quoted};
+use crate::typed::{Typed, Verb};
+
+/// Reads the words after the verb. Options end at the first word that is none,
+/// or at `--`: what follows may have options of its own.
+pub(crate) fn parse(verb: Verb, words: impl IntoIterator<Item = OsString>) -> Result<Typed, Failure> {
+    let mut typed = Typed::default();
+    let mut parser = lexopt::Parser::from_args(words);
+    loop {
+        let Some(argument) = parser.next().map_err(|error| odd(verb, &error))? else { return Ok(typed) };
+        let (flag, spelled) = match argument {
+            Arg::Value(first) => {
+                typed.words.push(first);
+                typed.words.extend(parser.raw_args().map_err(|error| odd(verb, &error))?);
+                return Ok(typed);
+            }
+            Arg::Long(name) => match flags::long(name) {
+                Some(flag) => (flag, true),
+                None => return Err(unknown_long(verb, name)),
+            },
+            Arg::Short(letter) => match flags::short(letter) {
+                Some(flag) => (flag, false),
+                None => return Err(unknown_short(verb, letter)),
+            },
+        };
+        if !flag.is_for(verb) {
+            return Err(elsewhere(verb, flag));
+        }
+        let value = match flag.value {
+            Value::None => None,
+            // Letters are joined: in `-xa` the `a` is no value.
+            Value::Optional(_) => if spelled { parser.optional_value() } else { None },
+            Value::Required(name) => {
+                let missing = |_| Failure::new(format!("--{} needs a value; write --{}={name}", flag.long, flag.long));
+                Some(parser.value().map_err(missing)?)
+            }
+        };
+        (flag.update)(&mut typed, value.as_deref())
+            .map_err(|bad| Failure::new(format!("--{}: {}", shown(flag, value.as_deref()), bad.0)))?;
+    }
+}
+
+/// A flag with its value, for a message. Values of variables are secrets.
+fn shown(flag: &Flag, value: Option<&OsStr>) -> String {
+    match (flag.value, value) {
+        (Value::None, _) | (_, None) => flag.long.to_owned(),
+        _ => format!("{}=", flag.long),
+    }
+}
+
+fn odd(verb: Verb, error: &lexopt::Error) -> Failure {
+    let what = match error {
+        lexopt::Error::UnexpectedValue { option, .. } => format!("{option} takes no value here"),
+        other => crate::message::printable(&other.to_string()),
+    };
+    Failure::new(format!("{what}; see skep {} --help", verb.name()))
+}
+
+fn unknown_long(verb: Verb, name: &str) -> Failure {
+    let shown = crate::message::printable(&name.chars().take(60).collect::<String>());
+    if flags::NOT_YET.contains(&name) {
+        return Failure::new(format!("--{shown}: this option of systemd-nspawn is not supported yet; see skep {} --help", verb.name()));
+    }
+    let near: Vec<String> = flags::nearest(name, verb).into_iter().map(|long| format!("--{long}")).collect();
+    let remedy = match near.as_slice() {
+        [] => format!("see skep {} --help", verb.name()),
+        near => format!("did you mean {}?", near.join(" or ")),
+    };
+    Failure::new(format!("--{shown}: unknown option; {remedy}"))
+}
+
+fn unknown_short(verb: Verb, letter: char) -> Failure {
+    let what = if flags::LETTERS_NOT_YET.contains(letter) {
+        "this option of systemd-nspawn is not supported yet"
+    } else {
+        "unknown option"
+    };
+    let shown = crate::message::printable(&letter.to_string());
+    Failure::new(format!("-{shown}: {what}; see skep {} --help", verb.name()))
+}
+
+fn elsewhere(verb: Verb, flag: &Flag) -> Failure {
+    let takers: Vec<String> =
+        Verb::ALL.into_iter().filter(|other| flag.is_for(*other)).map(|other| format!("skep {}", other.name())).collect();
+    Failure::new(format!("--{}: not an option of skep {}; it belongs to {}", flag.long, verb.name(), takers.join(" and ")))
+}
+
+/// The one file that a verb wants.
+pub(crate) fn one_file(verb: Verb, words: &[OsString]) -> Result<&OsStr, Failure> {
+    match words {
+        [file] => Ok(file),
+        [] => Err(Failure::new(format!("skep {} needs a file; write skep {} FILE", verb.name(), verb.name()))),
+        [_, second, ..] => Err(Failure::new(format!("{}: one file too many; options go before FILE", quoted(second)))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::flags::FLAGS;
+
+    fn typed(words: &[&str]) -> Result<Typed, String> {
+        let words = words.iter().map(OsString::from);
+        parse(Verb::Plan, words).map_err(|failure| failure.0.join("\n"))
+    }
+
+    /// For each flag a value that it takes and one that it refuses; `None` is
+    /// no value at all.
+    const SAMPLES: &[(&str, Option<&str>, Option<&str>)] = &[
+        ("help", None, Some("x")),
+        ("settings-file", Some("a.nspawn"), Some("")),
+        ("profile", Some("nspawn"), Some("lax")),
+        ("machine", Some("web"), Some("a_b")),
+        ("json", None, Some("x")),
+        ("verbose", None, Some("x")),
+        ("directory", Some("tree"), Some("")),
+        ("ephemeral", None, Some("maybe")),
+        ("read-only", Some("no"), Some("")),
+        ("volatile", Some("state"), Some("most")),
+        ("bind", Some("/a:/b:norbind"), Some("/a:b")),
+        ("bind-ro", Some("a:/b"), Some("a")),
+        ("tmpfs", Some("/t:size=1M,mode=0700"), Some("/t:size=0")),
+        ("inaccessible", Some("/etc/shadow"), Some("etc")),
+        ("as-pid2", Some("no"), Some("2")),
+        ("uid", Some("7:8"), Some("-1")),
+        ("chdir", Some("/srv"), Some("/proc/1/cwd")),
+        ("setenv", Some("A=b"), Some("9=x")),
+        ("umask", Some("0077"), Some("8")),
+        ("hostname", Some(""), Some("a\nb")),
+        ("kill-signal", Some("SIGRTMIN+3"), Some("65")),
+        ("notify-ready", Some("yes"), Some("soon")),
+        ("start-timeout", Some("0.5"), Some("0")),
+        ("private-network", Some("no"), Some("veth")),
+        ("network", Some("host"), Some("bridge")),
+        ("private-users", Some("100000:65536"), Some("1:0")),
+        ("capability", Some("CAP_CHOWN,net_raw"), Some("CAP_X")),
+        ("drop-capability", Some("all"), Some("")),
+        ("ambient-capability", Some("CAP_CHOWN"), Some("all")),
+        ("no-new-privileges", Some("on"), Some("")),
+        ("memory", Some("512M"), Some("1.5G")),
+        ("cpus", Some("1.5"), Some("nan")),
+        ("pids", Some("10"), Some("0")),
+        ("rlimit", Some("LimitNOFILE=1:2"), Some("NOFILE=2:1")),
+        ("pipe", None, Some("x")),
+        ("quiet", None, Some("x")),
+        ("report", None, Some("x")),
+    ];
+
+    #[test]
+    fn every_flag_takes_a_good_value_and_refuses_a_bad_one() {
+        assert_eq!(SAMPLES.len(), FLAGS.len());
+        for flag in FLAGS {
+            let (_, good, bad) = SAMPLES.iter().find(|(long, _, _)| *long == flag.long).expect(flag.long);
+            let verb = Verb::ALL.into_iter().find(|verb| flag.is_for(*verb)).expect("a verb");
+            let run = |value: &Option<&str>| {
+                let word = value.map_or(format!("--{}", flag.long), |value| format!("--{}={value}", flag.long));
+                parse(verb, [OsString::from(word)])
+            };
+            assert!(run(good).is_ok(), "{}: {:?}", flag.long, run(good).err());
+            let error = run(bad).err().unwrap_or_else(|| panic!("--{}={bad:?} is taken", flag.long)).0.join("\n");
+            assert!(error.contains(flag.long) && error.contains("; "), "place and remedy: {error}");
+            assert_eq!(error.lines().count(), 1, "{error}");
+        }
+    }
+
+    #[test]
+    fn the_table_is_sound() {
+        for (index, flag) in FLAGS.iter().enumerate() {
+            assert!(flag.doc.ends_with('.') && !flag.doc.contains('\n'), "{}", flag.long);
+            assert!(flag.verbs != 0, "{}", flag.long);
+            for other in &FLAGS[..index] {
+                assert!(other.long != flag.long && (other.short.is_none() || other.short != flag.short), "{}", flag.long);
+                assert!(other.section <= flag.section, "{} is out of its section", flag.long);
+            }
+            assert!(!flags::NOT_YET.contains(&flag.long), "{}", flag.long);
+        }
+        assert!(flags::NOT_YET.is_sorted());
+    }
+
+    #[test]
+    fn options_end_at_the_first_other_word() {
+        let found = typed(&["-x", "cat", "-x", "--", "--bad"]).expect("parses");
+        assert_eq!(found.words, ["cat", "-x", "--", "--bad"]);
+        assert_eq!(typed(&["--", "-x"]).expect("parses").words, ["-x"]);
+        assert_eq!(typed(&["--", "--", "a"]).expect("parses").words, ["--", "a"]);
+        assert!(typed(&["-xa", "true"]).expect("parses").init.is_some());
+    }
+
+    #[test]
+    fn the_last_scalar_wins_and_lists_add_up() {
+        let found = typed(&["--umask=1", "--umask=2", "--bind=/a", "--bind-ro", "/b", "--capability=chown", "--capability=kill"])
+            .expect("parses");
+        assert_eq!(found.umask, Some(2));
+        assert_eq!(found.mounts.len(), 2);
+        assert!(found.capability.has(0) && found.capability.has(5));
+    }
+
+    #[test]
+    fn unknown_flags_are_met_with_the_nearest_ones() {
+        for (unknown, near) in [
+            ("--bind-or=/a", "--bind-ro"),
+            ("--ephemera", "--ephemeral"),
+            ("--capabilities=x", "--capability"),
+            ("--private-user", "--private-users"),
+            ("--readonly", "--read-only"),
+        ] {
+            let error = typed(&[unknown]).expect_err(unknown);
+            assert!(error.contains("did you mean") && error.contains(near), "{error}");
+        }
+        assert_eq!(typed(&["--zzzz"]).expect_err("unknown"), "--zzzz: unknown option; see skep plan --help");
+        assert!(typed(&["--boot"]).expect_err("later").contains("not supported yet"));
+        assert!(typed(&["-b"]).expect_err("later").contains("not supported yet"));
+        assert!(typed(&["--pipe"]).expect_err("of run").contains("belongs to skep run"));
+        assert!(typed(&["--x\u{1b}[2J"]).expect_err("unknown").is_ascii());
+    }
+
+    #[test]
+    fn a_secret_is_in_no_message() {
+        let error = typed(&["--setenv=9A=hunter2"]).expect_err("bad name");
+        assert!(!error.contains("hunter2"), "{error}");
+        let found = typed(&["-E", "A=hunter2"]).expect("parses");
+        assert!(!format!("{found:?}").contains("hunter2"));
+    }
+}

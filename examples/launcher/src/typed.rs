@@ -1,0 +1,84 @@
+//! What was typed, before anybody asks what it means.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use skep::spec::{
+    CpuLimit, HostName, Init, Limit, MachineName, Mount, Network, Profile, Readiness, Secret, User, UserNamespace,
+    Volatile,
+};
+use skep::sys::abi::{CapabilitySet, Resource};
+
+/// What `skep` can do.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Verb {
+    Run,
+    Plan,
+    Check,
+    Doctor,
+}
+
+impl Verb {
+    pub(crate) const ALL: [Self; 4] = [Self::Run, Self::Plan, Self::Check, Self::Doctor];
+
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Run => "run",
+            Self::Plan => "plan",
+            Self::Check => "check",
+            Self::Doctor => "doctor",
+        }
+    }
+
+    /// As a set of one, for the table of flags.
+    pub(crate) const fn bit(self) -> u8 {
+        1 << self as u8
+    }
+}
+
+/// Every option as it was typed, its value read but nothing looked up: paths
+/// are as relative as they were, and no default is filled in.
+///
+/// A scalar that was given twice holds the last value, a list all of them.
+#[derive(Debug, Default)]
+pub(crate) struct Typed {
+    pub(crate) help: bool,
+    pub(crate) json: bool,
+    pub(crate) verbose: bool,
+    pub(crate) quiet: bool,
+    pub(crate) pipe: bool,
+    pub(crate) report: bool,
+    pub(crate) start_timeout: Option<Duration>,
+    pub(crate) profile: Option<Profile>,
+    pub(crate) file: Option<PathBuf>,
+    pub(crate) directory: Option<PathBuf>,
+    pub(crate) ephemeral: Option<bool>,
+    pub(crate) read_only: Option<bool>,
+    pub(crate) volatile: Option<Volatile>,
+    /// Binds and tmpfs, with the option that each was given by.
+    pub(crate) mounts: Vec<(Mount, &'static str)>,
+    pub(crate) masked: Vec<PathBuf>,
+    pub(crate) machine: Option<Option<MachineName>>,
+    pub(crate) hostname: Option<Option<HostName>>,
+    pub(crate) init: Option<Init>,
+    pub(crate) working_directory: Option<PathBuf>,
+    /// Without a value: the launcher's own.
+    pub(crate) environment: Vec<(String, Option<Secret>)>,
+    pub(crate) user: Option<User>,
+    pub(crate) umask: Option<u32>,
+    pub(crate) kill_signal: Option<u8>,
+    pub(crate) readiness: Option<Readiness>,
+    pub(crate) network: Option<(Network, &'static str)>,
+    pub(crate) user_namespace: Option<UserNamespace>,
+    pub(crate) capability: CapabilitySet,
+    pub(crate) drop_capability: CapabilitySet,
+    pub(crate) ambient_capability: CapabilitySet,
+    pub(crate) no_new_privileges: Option<bool>,
+    pub(crate) limits: Vec<(Resource, Limit)>,
+    pub(crate) memory: Option<u64>,
+    pub(crate) cpus: Option<CpuLimit>,
+    pub(crate) pids: Option<u64>,
+    /// From the first word that is no option on, as it stands.
+    pub(crate) words: Vec<OsString>,
+}

@@ -1,0 +1,33 @@
+//! Every op of a real start made to fail once, in its own process: the error
+//! names it, nothing executes, and nothing is left.
+
+use skep::spec::Init;
+use skep::sys::Errno;
+use skep::Command;
+use skep_tests::{HostState, Scratch, turn_to_start};
+
+#[test]
+fn a_failing_op_ends_the_start_and_leaves_nothing() {
+    let Some(_turn) = turn_to_start() else { return };
+    let scratch = Scratch::new();
+    let place = scratch.directory("out");
+    std::fs::set_permissions(&place, std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
+    for init in [Init::Stub, Init::Payload] {
+        let mut command = Command::new("touch");
+        command.arg("/out/executed").bind(&place, "/out").init(init);
+        let plan = command.plan().unwrap();
+        let before = HostState::look();
+        let every: usize = std::env::var("SKEP_FAULT_STEP").ok().and_then(|text| text.parse().ok()).unwrap_or(7);
+        let mut tried = 0;
+        for (index, _, op) in plan.ops().step_by(every) {
+            let error = skep::start_with_fault(&plan, index, Errno::EIO).unwrap_err();
+            assert_eq!(error.errno(), Some(Errno::EIO), "{index} {op}: {error}");
+            let step = plan.step_of(index).unwrap();
+            assert!(error.to_string().contains(step.what.split_whitespace().next().unwrap()), "{index}: {error}");
+            assert!(!place.join("executed").exists(), "{index} {op} failed and the payload ran");
+            tried += 1;
+        }
+        eprintln!("{tried} of {} ops made to fail", plan.ops().count());
+        before.assert_unchanged();
+    }
+}

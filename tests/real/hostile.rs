@@ -1,0 +1,189 @@
+//! Trees and Specs that want to reach the host: each must fail, or stay inside.
+
+use std::path::Path;
+
+use skep::spec::{MountKind, Tmpfs};
+use skep::{Command, ErrorKind};
+use skep_tests::{HostState, Scratch, run, turn_to_start};
+
+fn in_tree(root: &Path) -> Command {
+    let mut command = Command::new("/usr/bin/true");
+    command.root(root).bind_ro("/usr", "/usr");
+    command
+}
+
+/// Names and times of a directory.
+fn listing(directory: &Path) -> Vec<(std::ffi::OsString, std::time::SystemTime)> {
+    let mut entries: Vec<_> = std::fs::read_dir(directory)
+        .unwrap()
+        .map(|entry| entry.unwrap())
+        .map(|entry| (entry.file_name(), entry.metadata().unwrap().modified().unwrap()))
+        .collect();
+    entries.sort();
+    entries
+}
+
+#[test]
+fn targets_through_links_stay_inside() {
+    let Some(_turn) = turn_to_start() else { return };
+    let scratch = Scratch::new();
+    let root = scratch.tree();
+    let outside = scratch.directory("outside");
+    scratch.file("outside/mark", "x");
+    let before = listing(&outside);
+    let climb = format!("{}/outside", "../".repeat(20) + scratch.path().to_str().unwrap().trim_start_matches('/'));
+    for (name, target) in [("abs", outside.to_str().unwrap()), ("up", &climb), ("slash", "/"), ("dots", "../../..")] {
+        scratch.link(&format!("root/{name}"), target);
+        for target in [format!("/{name}"), format!("/{name}/a"), format!("/{name}/a/b/c")] {
+            let mut command = in_tree(&root);
+            command.mount(&target, MountKind::Tmpfs(Tmpfs::default()));
+            // Whether it starts or not: nothing outside changes.
+            let _ = command.status();
+            let mut command = in_tree(&root);
+            command.bind_ro("/etc/passwd", &target);
+            let _ = command.status();
+            assert_eq!(listing(&outside), before, "{target}");
+        }
+    }
+}
+
+#[test]
+fn kernel_file_systems_only_on_real_directories() {
+    let Some(_turn) = turn_to_start() else { return };
+    for name in ["proc", "sys", "dev", "run", "tmp"] {
+        let scratch = Scratch::new();
+        let root = scratch.tree();
+        std::fs::remove_dir(root.join(name)).unwrap();
+        scratch.directory("root/srv/other");
+        scratch.link(&format!("root/{name}"), "srv/other");
+        let before = HostState::look();
+        let error = in_tree(&root).status().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::SafetyViolation, "{name}: {error}");
+        assert!(error.to_string().contains(name), "{error}");
+        before.assert_unchanged();
+    }
+}
+
+#[test]
+fn masks_do_not_come_from_the_image() {
+    let Some(_turn) = turn_to_start() else { return };
+    let scratch = Scratch::new();
+    let root = scratch.tree();
+    scratch.file("root/dev/null", "MARKER");
+    let mut command = Command::new("/usr/bin/sh");
+    command.args(["-c", "stat -c %F /dev/null; cat /proc/timer_list /proc/kallsyms 2>/dev/null; true"]);
+    command.root(&root).bind_ro("/usr", "/usr");
+    assert_eq!(run(&mut command), "character special file\n");
+}
+
+#[test]
+fn a_prepared_set_id_program_and_device_do_not_work() {
+    let Some(_turn) = turn_to_start() else { return };
+    let scratch = Scratch::new();
+    let root = scratch.tree();
+    std::fs::copy("/usr/bin/id", root.join("srv/id")).unwrap();
+    std::fs::set_permissions(root.join("srv/id"), std::os::unix::fs::PermissionsExt::from_mode(0o4755)).unwrap();
+    let mut command = Command::new("/srv/id");
+    command.arg("-u").root(&root).bind_ro("/usr", "/usr").user(skep::spec::User::Ids { uid: 5, gid: 5 });
+    assert_eq!(run(&mut command), "5\n");
+}
+
+#[test]
+fn working_directories_that_lead_out() {
+    let Some(_turn) = turn_to_start() else { return };
+    for directory in ["/proc/self/fd/3", "/proc/self/fd/7", "/proc/self/fd/8", "/proc/self/fd/20", "/proc/1/cwd", "/proc/1/root"] {
+        let started = Command::new("sh").args(["-c", "cd ../../../..; ls"]).current_dir(directory).output();
+        match started {
+            Err(_) => {}
+            Ok(output) => {
+                let text = String::from_utf8_lossy(&output.stdout);
+                assert!(!text.contains("boot"), "{directory}: {text}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_target_that_hides_the_kernels_word_is_refused() {
+    for target in ["/proc", "//proc/./", "/proc/self", "/proc/sys", "/sys", "/sys/fs/cgroup", "/dev", "/dev/pts", "/"] {
+        let error = Command::new("true").tmpfs(target).plan().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidSpec, "{target}: {error}");
+        assert!(error.to_string().contains("Command::mount"), "{error}");
+    }
+    for target in ["relative", "", "/a/../b", "/x/../proc/self"] {
+        assert!(Command::new("true").tmpfs(target).plan().is_err(), "{target}");
+    }
+}
+
+#[test]
+fn sources_that_are_no_paths_are_refused() {
+    let scratch = Scratch::new();
+    for source in ["/proc/self/root", "/proc/self/fd/0", "/dev/fd/0", "/proc/1/cwd", "relative", ""] {
+        let error = Command::new("true").bind_ro(source, "/x").plan().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidSpec, "{source}: {error}");
+    }
+    let error = Command::new("true").bind_ro(scratch.path().join("missing"), "/x").plan().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
+}
+
+#[test]
+fn strange_characters_reach_the_mount_unchanged() {
+    let Some(_turn) = turn_to_start() else { return };
+    let scratch = Scratch::new();
+    for name in ["a,b", "a:b", "a\\b", "a=b", "a b", "a\nb", "ü", "\u{1b}[2J", "upperdir=x,ro"] {
+        let source = scratch.file(&format!("src/{name}/file"), "inside\n");
+        let target = format!("/t/{name}");
+        let mut command = Command::new("cat");
+        command.arg(format!("{target}/file")).bind_ro(source.parent().unwrap(), &target);
+        assert_eq!(run(&mut command), "inside\n", "{name:?}");
+        let tree = scratch.path().join("root");
+        if !tree.exists() {
+            scratch.tree();
+        }
+        let renamed = scratch.path().join(format!("tree {name}").replace('/', "_"));
+        std::fs::rename(&tree, &renamed).unwrap();
+        let mut command = in_tree(&renamed);
+        assert!(command.ephemeral(true).status().unwrap().success(), "{name:?} as an overlay's lower");
+        std::fs::rename(&renamed, &tree).unwrap();
+    }
+}
+
+#[test]
+fn a_source_that_is_swapped_is_noticed() {
+    let Some(_turn) = turn_to_start() else { return };
+    let scratch = Scratch::new();
+    let (one, other) = (scratch.directory("one"), scratch.directory("other"));
+    scratch.file("one/which", "one\n");
+    scratch.file("other/which", "other\n");
+    let swapping = std::sync::atomic::AtomicBool::new(true);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while swapping.load(std::sync::atomic::Ordering::Relaxed) {
+                let (a, b) = (std::ffi::CString::new(one.to_str().unwrap()).unwrap(), std::ffi::CString::new(other.to_str().unwrap()).unwrap());
+                let flags = nix::fcntl::RenameFlags::RENAME_EXCHANGE;
+                let cwd = nix::fcntl::AT_FDCWD;
+                nix::fcntl::renameat2(cwd, a.as_c_str(), cwd, b.as_c_str(), flags).unwrap();
+            }
+        });
+        for _ in 0..30 {
+            let mut command = Command::new("cat");
+            command.arg("/b/which").bind_ro(&one, "/b");
+            match command.output() {
+                Ok(output) => assert!(output.status.success()),
+                Err(error) => assert_eq!(error.kind(), ErrorKind::SafetyViolation, "{error}"),
+            }
+        }
+        swapping.store(false, std::sync::atomic::Ordering::Relaxed);
+    });
+}
+
+#[test]
+fn host_programs_are_not_run() {
+    let Some(_turn) = turn_to_start() else { return };
+    let scratch = Scratch::new();
+    let root = scratch.tree();
+    // The tree's /usr is empty: what the host has is not there.
+    let error = Command::new("/usr/bin/true").root(&root).status().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
+    assert!(error.to_string().contains("not found in container"), "{error}");
+}

@@ -1,0 +1,256 @@
+//! Every kind of root, and what is mounted in it.
+
+use skep::Command;
+use skep::spec::{Bind, MountKind, Network, Tmpfs, UserNamespace, Volatile};
+use skep_tests::{HostState, Scratch, is_root, run, skip, turn_to_start};
+
+/// A shell in a tree whose `/usr` is the host's.
+fn in_tree(root: &std::path::Path, script: &str) -> Command {
+    let mut command = Command::new("/usr/bin/sh");
+    command.args(["-c", script]).root(root).bind_ro("/usr", "/usr");
+    command
+}
+
+#[test]
+fn a_directory_is_the_root_and_can_be_written() {
+    let Some(_turn) = turn_to_start() else { return };
+    let scratch = Scratch::new();
+    let root = scratch.tree();
+    scratch.file("root/etc/mark", "here\n");
+    assert_eq!(run(&mut in_tree(&root, "cat /etc/mark; echo new > /srv/file; stat -c %u /etc/mark")), "here\n0\n");
+    assert_eq!(std::fs::read_to_string(root.join("srv/file")).unwrap(), "new\n");
+}
+
+#[test]
+fn a_range_maps_the_ids_of_the_root() {
+    let Some(_turn) = turn_to_start() else { return };
+    if !is_root() {
+        return skip("only root has ranges");
+    }
+    let scratch = Scratch::new();
+    let root = scratch.tree();
+    run(&mut in_tree(&root, "mkdir -m 700 /srv/mine"));
+    let metadata = std::fs::metadata(root.join("srv/mine")).unwrap();
+    let ids = (std::os::unix::fs::MetadataExt::uid(&metadata), std::os::unix::fs::MetadataExt::gid(&metadata));
+    assert_eq!(ids, (0, 0), "on disk the ids are those inside");
+}
+
+#[test]
+fn a_read_only_root_is_read_only_below_too() {
+    let Some(_turn) = turn_to_start() else { return };
+    let scratch = Scratch::new();
+    let root = scratch.tree();
+    let script = "for f in /x /etc/x /srv/x /usr/x; do (: > $f) 2>/dev/null && echo wrote $f; done; : > /tmp/x; : > /run/x; echo end";
+    assert_eq!(run(in_tree(&root, script).read_only(true)), "end\n");
+}
+
+#[test]
+fn an_ephemeral_root_forgets() {
+    let Some(_turn) = turn_to_start() else { return };
+    let scratch = Scratch::new();
+    let root = scratch.tree();
+    scratch.file("root/etc/mark", "old\n");
+    let hash = |root: &std::path::Path| format!("{:?}", walk(root));
+    let before = hash(&root);
+    let mut command = in_tree(&root, "echo new > /etc/mark; cat /etc/mark; echo x > /srv/file; ls /srv");
+    assert_eq!(run(command.ephemeral(true)), "new\nfile\n");
+    assert_eq!(hash(&root), before, "nothing of it changed, not even a mount point was made");
+}
+
+/// Names, modes and contents below a directory.
+fn walk(directory: &std::path::Path) -> Vec<(std::path::PathBuf, u32, Vec<u8>)> {
+    let mut found = Vec::new();
+    let mut entries: Vec<_> = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).collect();
+    entries.sort();
+    for path in entries {
+        let metadata = std::fs::symlink_metadata(&path).unwrap();
+        let content = if metadata.is_file() { std::fs::read(&path).unwrap() } else { Vec::new() };
+        found.push((path.clone(), std::os::unix::fs::MetadataExt::mode(&metadata), content));
+        if metadata.is_dir() {
+            found.extend(walk(&path));
+        }
+    }
+    found
+}
+
+#[test]
+fn a_default_run_writes_nothing_into_the_image() {
+    let Some(_turn) = turn_to_start() else { return };
+    let scratch = Scratch::new();
+    let root = scratch.tree();
+    let before = format!("{:?}", walk(&root));
+    run(&mut in_tree(&root, "true"));
+    assert_eq!(format!("{:?}", walk(&root)), before);
+}
+
+#[test]
+fn volatile_roots() {
+    let Some(_turn) = turn_to_start() else { return };
+    let scratch = Scratch::new();
+    let root = scratch.tree();
+    scratch.file("root/etc/mark", "here\n");
+    let mut command = in_tree(&root, "cat /etc/mark; (: > /etc/x) 2>&1; : > /var/x; echo end");
+    command.spec_mut().root.volatile = Volatile::State;
+    let text = run(&mut command);
+    assert!(text.starts_with("here\n") && text.contains("Read-only") && text.ends_with("end\n"), "{text}");
+    assert!(!root.join("var/x").exists());
+
+    let mut command = Command::new("sh");
+    command.args(["-c", "ls /etc; : > /etc/x; (: > /usr/x) 2>&1; echo end"]);
+    let text = run(&mut command);
+    assert!(text.contains("passwd") && !text.contains("mark") && text.contains("Read-only"), "{text}");
+}
+
+#[test]
+fn binds_are_what_they_say() {
+    let Some(_turn) = turn_to_start() else { return };
+    let scratch = Scratch::new();
+    let (read_only, writable) = (scratch.directory("ro"), scratch.directory("rw"));
+    scratch.file("ro/file", "text\n");
+    let single = scratch.file("single", "one\n");
+    std::fs::set_permissions(&writable, std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
+    let mut command = Command::new("sh");
+    command
+        .args(["-c", "cat /a/b/ro/file /opt/one; (: > /a/b/ro/x) 2>&1; echo back > /a/rw/x; ls /empty | wc -l"])
+        .bind_ro(&read_only, "/a/b/ro")
+        .bind(&writable, "/a/rw")
+        .bind_ro(&single, "/opt/one")
+        .mount("/empty", MountKind::Tmpfs(Tmpfs::default()));
+    let text = run(&mut command);
+    assert!(text.starts_with("text\none\n") && text.contains("Read-only") && text.ends_with("0\n"), "{text}");
+    assert_eq!(std::fs::read_to_string(writable.join("x")).unwrap(), "back\n");
+}
+
+#[test]
+fn an_edit_on_the_host_shows_at_once() {
+    let Some(_turn) = turn_to_start() else { return };
+    let scratch = Scratch::new();
+    let book = scratch.directory("book");
+    scratch.file("book/page", "one\n");
+    let mut command = Command::new("sh");
+    command.args(["-c", "cat /book/page; read line; cat /book/page"]).bind_ro(&book, "/book");
+    command.stdin(skep::Stdio::piped()).stdout(skep::Stdio::piped());
+    let mut container = command.spawn().unwrap();
+    let mut first = [0; 4];
+    std::io::Read::read_exact(container.stdout.as_mut().unwrap(), &mut first).unwrap();
+    assert_eq!(&first, b"one\n");
+    scratch.file("book/page", "two\n");
+    std::io::Write::write_all(container.stdin.as_mut().unwrap(), b"go\n").unwrap();
+    assert_eq!(container.wait_with_output().unwrap().stdout, b"two\n");
+}
+
+#[test]
+fn a_submount_of_a_read_only_bind_is_read_only() {
+    let Some(_turn) = turn_to_start() else { return };
+    // /dev has /dev/shm below it on every host; bind it recursively.
+    let mut command = Command::new("sh");
+    command.args(["-c", "ls -d /host/shm; (: > /host/shm/skep-must-not-exist) 2>&1; true"]).mount(
+        "/host",
+        MountKind::Bind(bind("/dev")),
+    );
+    let text = run(&mut command);
+    assert!(text.contains("Read-only"), "{text}");
+    assert!(!std::path::Path::new("/dev/shm/skep-must-not-exist").exists());
+}
+
+fn bind(source: &str) -> Bind {
+    let mut bind = Bind::default();
+    bind.source = source.into();
+    bind
+}
+
+#[test]
+fn a_bind_without_its_submounts() {
+    let Some(_turn) = turn_to_start() else { return };
+    let mut flat = bind("/dev");
+    flat.recursive = false;
+    let mut command = Command::new("sh");
+    command.args(["-c", "grep -c ' /host' /proc/self/mountinfo"]).mount("/host", MountKind::Bind(flat));
+    match command.output() {
+        Ok(output) => assert_eq!(String::from_utf8_lossy(&output.stdout), "1\n"),
+        // Without privilege the kernel does not let go of what submounts hide.
+        Err(error) => {
+            assert!(!is_root(), "{error}");
+            skip(&error.to_string());
+        }
+    }
+}
+
+#[test]
+fn masked_and_read_only_paths() {
+    let Some(_turn) = turn_to_start() else { return };
+    let scratch = Scratch::new();
+    let data = scratch.directory("data");
+    scratch.file("data/secret", "hidden");
+    scratch.file("data/dir/inner", "hidden");
+    scratch.file("data/keep/file", "kept");
+    let mut command = Command::new("sh");
+    command
+        .args(["-c", "cat /data/secret /data/dir/inner 2>/dev/null; ls /data/dir 2>/dev/null; cat /data/keep/file; (: > /data/keep/x) 2>&1; true"])
+        .bind(&data, "/data")
+        .mask("/data/dir");
+    command.spec_mut().masked.push("/data/secret".into());
+    command.spec_mut().read_only.push("/data/keep".into());
+    let text = run(&mut command);
+    assert!(text.starts_with("kept") && text.contains("Read-only") && !text.contains("hidden"), "{text}");
+}
+
+#[test]
+fn tmpfs_is_bounded() {
+    let Some(_turn) = turn_to_start() else { return };
+    let mut small = Tmpfs::default();
+    small.size = 1 << 20;
+    let mut command = Command::new("sh");
+    command
+        .args(["-c", "head -c 5000000 /dev/zero > /small/x 2>/dev/null; stat -c %s /small/x; df -P / /tmp /run /dev/shm | awk '{print $2}' | grep -v '[^0-9]'"])
+        .mount("/small", MountKind::Tmpfs(small));
+    let text = run(&mut command);
+    let mut lines = text.lines();
+    assert_eq!(lines.next(), Some("1048576"));
+    for line in lines {
+        assert!(line.parse::<u64>().unwrap() <= 300_000, "{text}");
+    }
+}
+
+#[test]
+fn subordinate_ids_through_the_helpers() {
+    let Some(_turn) = turn_to_start() else { return };
+    let mut command = Command::new("sh");
+    command.args(["-c", "cat /proc/self/uid_map; cat /proc/self/setgroups"]).user_namespace(UserNamespace::Subordinate);
+    match command.output() {
+        Ok(output) => {
+            let text = String::from_utf8_lossy(&output.stdout).into_owned();
+            assert!(text.contains("65536") && text.contains("allow"), "{text}");
+        }
+        Err(error) => {
+            assert_eq!(error.kind(), skep::ErrorKind::NotFound, "{error}");
+            skip(&error.to_string());
+        }
+    }
+}
+
+#[test]
+fn the_networks() {
+    let Some(_turn) = turn_to_start() else { return };
+    let own = run(Command::new("cat").arg("/proc/net/dev"));
+    assert_eq!(own.lines().filter(|line| line.contains(':')).count(), 1, "{own}");
+    let host = run(Command::new("cat").arg("/proc/net/dev").network(Network::Host));
+    // The counters move; the names do not.
+    let names = |text: &str| text.lines().filter_map(|line| Some(line.split_once(':')?.0.trim().to_owned())).collect::<Vec<_>>();
+    assert_eq!(names(&host), names(&std::fs::read_to_string("/proc/net/dev").unwrap()));
+    assert_eq!(run(Command::new("sh").args(["-c", "ls /sys 2>/dev/null | wc -l"]).network(Network::Host)), "0\n");
+}
+
+#[test]
+fn roots_leave_nothing() {
+    let Some(_turn) = turn_to_start() else { return };
+    let scratch = Scratch::new();
+    let root = scratch.tree();
+    let before = HostState::look();
+    for ephemeral in [false, true] {
+        for read_only in [false, true] {
+            run(in_tree(&root, "true").ephemeral(ephemeral).read_only(read_only));
+        }
+    }
+    before.assert_unchanged();
+}

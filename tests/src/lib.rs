@@ -1,0 +1,232 @@
+//! What the tests on a real kernel share.
+//!
+//! A test that cannot run here says so on standard error, with the reason, and
+//! is counted by whoever reads the lines that start with `SKIP`.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::Command as Process;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+
+use skep::{Command, Output};
+
+/// A test's turn: one at a time in a process, for several compare what the
+/// whole process and the host have before and after.
+pub fn turn() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A turn, if a strict container can be started here; else says why not.
+pub fn turn_to_start() -> Option<MutexGuard<'static, ()>> {
+    static ABLE: OnceLock<Result<(), String>> = OnceLock::new();
+    let turn = turn();
+    let able = ABLE.get_or_init(|| Command::new("true").status().map(drop).map_err(|error| error.to_string()));
+    match able {
+        Ok(()) => Some(turn),
+        Err(reason) => {
+            skip(reason);
+            None
+        }
+    }
+}
+
+/// Says that a test did not run, and why.
+pub fn skip(reason: &str) {
+    let name = std::thread::current().name().unwrap_or("a test").to_owned();
+    eprintln!("SKIP {name}: {reason}");
+}
+
+/// Whether this is root with the capabilities of root.
+pub fn is_root() -> bool {
+    nix::unistd::geteuid().is_root()
+}
+
+/// Runs a shell script in a strict container and gives its output, checked.
+pub fn shell(script: &str) -> String {
+    run(Command::new("sh").arg("-c").arg(script))
+}
+
+/// Runs a container and gives its standard output; panics with its error output.
+pub fn run(command: &mut Command) -> String {
+    let output = command.output().unwrap_or_else(|error| panic!("start: {error}"));
+    checked(output)
+}
+
+/// The output of a container that must have ended well.
+pub fn checked(output: Output) -> String {
+    assert!(
+        output.status.success(),
+        "{}: {}{}",
+        output.status,
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// The value of a line of `/proc/PID/status`.
+pub fn field<'a>(status: &'a str, name: &str) -> &'a str {
+    status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).unwrap_or_default().trim()
+}
+
+/// A directory of its own, removed at the end.
+pub struct Scratch(PathBuf);
+
+impl Scratch {
+    /// Makes one, readable for every user.
+    pub fn new() -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("skep-test-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let path = std::env::temp_dir().join(name);
+        std::fs::create_dir_all(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(&path, mode).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        Self(path)
+    }
+
+    /// Its path.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// Writes a file below it, with its directories.
+    pub fn file(&self, name: &str, content: &str) -> PathBuf {
+        let path = self.0.join(name);
+        if let Some(parent) = path.parent() {
+            std::fs::create_dir_all(parent).unwrap_or_else(|error| panic!("{}: {error}", parent.display()));
+        }
+        std::fs::write(&path, content).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        path
+    }
+
+    /// Makes a directory below it.
+    pub fn directory(&self, name: &str) -> PathBuf {
+        let path = self.0.join(name);
+        std::fs::create_dir_all(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        path
+    }
+
+    /// Makes a symbolic link below it.
+    pub fn link(&self, name: &str, target: &str) {
+        let path = self.0.join(name);
+        std::os::unix::fs::symlink(target, &path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    }
+
+    /// A small root file system: the host's /usr as a mount point to bind on,
+    /// with the links and directories that programs expect.
+    pub fn tree(&self) -> PathBuf {
+        let root = self.directory("root");
+        for name in ["usr", "etc", "proc", "sys", "dev", "tmp", "run", "var", "root", "srv"] {
+            self.directory(&format!("root/{name}"));
+        }
+        for name in ["bin", "sbin", "lib", "lib64"] {
+            if Path::new("/").join(name).is_symlink() {
+                self.link(&format!("root/{name}"), &format!("usr/{name}"));
+            }
+        }
+        root
+    }
+}
+
+impl Default for Scratch {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// What the host has that a start could leave behind.
+#[derive(PartialEq, Eq, Debug)]
+pub struct HostState {
+    mounts: String,
+    cgroups: BTreeSet<PathBuf>,
+    descriptors: usize,
+    children: BTreeSet<String>,
+}
+
+impl HostState {
+    /// Looks.
+    pub fn look() -> Self {
+        Self {
+            mounts: std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default(),
+            cgroups: cgroups(),
+            descriptors: descriptors(),
+            children: children(),
+        }
+    }
+
+    /// Looks until there is nothing more than there was, for at most two
+    /// seconds: a watcher that was told to go needs a moment. What others of
+    /// before have cleared up meanwhile may be gone.
+    #[track_caller]
+    pub fn assert_unchanged(&self) {
+        let mut now = Self::look();
+        for _ in 0..200 {
+            if now.adds_nothing_to(self) {
+                return;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(10));
+            now = Self::look();
+        }
+        assert_eq!(self.mounts, now.mounts, "mounts");
+        assert!(now.cgroups.is_subset(&self.cgroups), "cgroups: {:?} then {:?}", self.cgroups, now.cgroups);
+        assert!(now.children.is_subset(&self.children), "processes: {:?} then {:?}", self.children, now.children);
+        assert!(now.descriptors <= self.descriptors, "descriptors: {} then {}", self.descriptors, now.descriptors);
+    }
+
+    fn adds_nothing_to(&self, before: &Self) -> bool {
+        self.mounts == before.mounts
+            && self.cgroups.is_subset(&before.cgroups)
+            && self.children.is_subset(&before.children)
+            && self.descriptors <= before.descriptors
+    }
+}
+
+/// How many descriptors this process has.
+pub fn descriptors() -> usize {
+    std::fs::read_dir("/proc/self/fd").map_or(0, Iterator::count)
+}
+
+/// Names of cgroups that are ours.
+fn cgroups() -> BTreeSet<PathBuf> {
+    fn walk(directory: &Path, depth: usize, found: &mut BTreeSet<PathBuf>) {
+        for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                if entry.file_name().to_string_lossy().starts_with("skep-") {
+                    found.insert(entry.path());
+                } else if depth > 0 {
+                    walk(&entry.path(), depth - 1, found);
+                }
+            }
+        }
+    }
+    let mut found = BTreeSet::new();
+    walk(Path::new("/sys/fs/cgroup"), 6, &mut found);
+    found
+}
+
+/// Processes of this session's user that are Skep's.
+fn children() -> BTreeSet<String> {
+    std::fs::read_dir("/proc")
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| {
+            let pid = entry.file_name().into_string().ok().filter(|name| name.bytes().all(|byte| byte.is_ascii_digit()))?;
+            let line = std::fs::read(entry.path().join("cmdline")).ok()?;
+            line.starts_with(b"skep-init").then_some(pid)
+        })
+        .collect()
+}
+
+/// Whether a program of the host can be used, for comparison.
+pub fn has(program: &str) -> bool {
+    Process::new(program).arg("--version").output().is_ok()
+}
