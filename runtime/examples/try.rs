@@ -1,17 +1,12 @@
 //! Try.
 fn main() {
-    let mut args = std::env::args_os().skip(1);
-    let mut command = skep::Command::new(args.next().unwrap_or("id".into()));
-    command.args(args);
-    if std::env::var_os("PLAN").is_some() {
-        let plan = command.plan().unwrap();
-        if std::env::var_os("V").is_some() { println!("{}", plan.verbose()); } else { println!("{plan}"); }
-        return;
+    let n: usize = std::env::args().nth(1).and_then(|t| t.parse().ok()).unwrap_or(200);
+    let mut v = Vec::new();
+    for _ in 0..n {
+        let t = std::time::Instant::now();
+        assert!(skep::Command::new("/usr/bin/true").status().unwrap().success());
+        v.push(t.elapsed().as_micros());
     }
-    match command.output() {
-        Ok(output) => {
-            println!("{}\n--\n{}\n--\n{}", output.status, String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-        }
-        Err(error) => println!("error: {error}"),
-    }
+    v.sort();
+    println!("median {} p10 {} p90 {}", v[n/2], v[n/10], v[n*9/10]);
 }

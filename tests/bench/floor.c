@@ -12,6 +12,7 @@
  *   base=ID         map 65536 ids from ID on (root); else map one's own id
  *   filter=FILE     the payload's seccomp program, as bytes
  *   stub=FILE       the stub init's
+ *   limit=SOFT:HARD  for each resource, in the order of their numbers
  *   mask-dir=PATH, mask-file=PATH, read-only=PATH   below /proc and /sys
  *
  * What it leaves out, for it is no part of the container: locking the range of
@@ -135,6 +136,10 @@ static struct {
 } covers[COVERS];
 static int cover_count;
 
+/* Soft and hard, in the order of their numbers. */
+static word limits[16][2];
+static int limit_count;
+
 static word base;
 static int serving, gate[2], null_file;
 static unsigned own_uid, own_gid;
@@ -255,13 +260,6 @@ static void assemble(void)
 /* What needs no mapped id, and so can be done while the parent writes the maps. */
 static void before_maps(void)
 {
-    static const struct {
-        int which;
-        word soft, hard;
-    } limits[] = {{0, -1, -1},       {1, -1, -1},       {2, -1, -1},   {3, 8 << 20, -1},
-                  {4, 1, 1},         {5, -1, -1},       {6, 4096, 4096}, {7, 1024, 20000},
-                  {8, 8 << 20, 8 << 20}, {9, -1, -1},   {10, -1, -1},  {12, 819200, 819200},
-                  {13, 0, 0},        {14, 0, 0},        {15, -1, -1}};
     char request[40] = "lo";
     MUST(mount, 0, "/", 0, REC | PRIVATE, 0);
     if (serving) {
@@ -276,11 +274,8 @@ static void before_maps(void)
     MUST(ioctl, socket, 0x8914, request, 0, 0);
     MUST(keyctl, 1, 0, 0, 0, 0);
     MUST(personality, 0, 0, 0, 0, 0);
-    for (word at = 0; at < sizeof limits / sizeof *limits; at++) {
-        word pair[2] = {limits[at].soft, limits[at].hard};
-        /* A hard limit of the caller that is lower stays. */
-        CALL(prlimit64, 0, limits[at].which, pair, 0, 0);
-    }
+    for (int at = 0; at < limit_count; at++)
+        MUST(prlimit64, 0, at, limits[at], 0, 0);
 }
 
 static void harden(void)
@@ -375,6 +370,14 @@ static const char *value(const char *option, const char *key)
     return option;
 }
 
+static word number(const char **at)
+{
+    word read = 0;
+    for (; **at >= '0' && **at <= '9'; ++*at)
+        read = read * 10 + (word)(**at - '0');
+    return read;
+}
+
 __attribute__((noreturn, used)) void begin(word *stack)
 {
     char **words = (char **)stack + 2;
@@ -382,8 +385,12 @@ __attribute__((noreturn, used)) void begin(word *stack)
     serving = words[0] && words[0][0] == 's';
     for (words++; *words && **words != '/'; words++) {
         if ((found = value(*words, "base=")))
-            for (; *found; found++)
-                base = base * 10 + (word)(*found - '0');
+            base = number(&found);
+        else if ((found = value(*words, "limit=")) && limit_count < 16) {
+            limits[limit_count][0] = number(&found);
+            found++;
+            limits[limit_count++][1] = number(&found);
+        }
         else if ((found = value(*words, "filter=")))
             load(&filter, found);
         else if ((found = value(*words, "stub=")))

@@ -4,6 +4,7 @@
 //! is counted by whoever reads the lines that start with `SKIP`.
 
 use std::collections::BTreeSet;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command as Process;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -35,7 +36,8 @@ pub fn turn_to_start() -> Option<MutexGuard<'static, ()>> {
 /// Says that a test did not run, and why.
 pub fn skip(reason: &str) {
     let name = std::thread::current().name().unwrap_or("a test").to_owned();
-    eprintln!("SKIP {name}: {reason}");
+    // Not through `eprintln`, which the harness swallows when a test passes.
+    let _ = writeln!(std::io::stderr(), "SKIP {name}: {reason}");
 }
 
 /// Whether this is root with the capabilities of root.

@@ -1,0 +1,344 @@
+//! What the typed words mean: a Spec. Here the system comes in: the current
+//! directory, the caller's environment, the settings file.
+//!
+//! The profile comes first, then the settings file, then the command line. On
+//! conflict the later wins; lists add up, and a mount on the same target takes
+//! the earlier one's place.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use skep::Spec;
+use skep::dialect::nspawn;
+use skep::spec::{CapabilityList, MachineName, MountKind, Network, Origin, Profile, Secret, Volatile};
+use skep::sys::abi::{CapabilitySet, cap};
+
+use crate::message::{Failure, quoted};
+use crate::typed::Typed;
+
+/// The Spec that `typed` asks for.
+pub(crate) fn spec(typed: Typed) -> Result<Spec, Failure> {
+    let mut spec = Spec::of(typed.profile.unwrap_or_default());
+    let here = Here::default();
+    spec.root.path = here.absolute(&spec.root.path)?;
+    // Before the file too, which may make ambient what is added here.
+    capabilities(&mut spec, &typed);
+    let mut stem = None;
+    if let Some(file) = &typed.file {
+        let file = here.absolute(file)?;
+        settings(&file)?.apply(&mut spec)?;
+        stem = file.file_stem().map(OsStr::to_owned);
+    }
+    options(&mut spec, typed, &here)?;
+    if spec.machine.is_none() {
+        spec.machine = Some(name(&spec, stem)?);
+    }
+    Ok(spec)
+}
+
+/// Reads a `.nspawn` file, by its absolute path.
+pub(crate) fn settings(file: &Path) -> Result<nspawn::Settings, Failure> {
+    Ok(nspawn::parse(file, &read(file, nspawn::MAX_FILE)?)?)
+}
+
+/// A file of at most `most` bytes; one more, so that the parser sees that
+/// there are too many.
+pub(crate) fn read(file: &Path, most: usize) -> Result<Vec<u8>, Failure> {
+    let mut bytes = Vec::new();
+    let limit = u64::try_from(most).unwrap_or(u64::MAX).saturating_add(1);
+    File::open(file)
+        .and_then(|opened| opened.take(limit).read_to_end(&mut bytes))
+        .map_err(|error| Failure::new(format!("{}: {error}; name a file that can be read", quoted(file.as_os_str()))))?;
+    Ok(bytes)
+}
+
+/// The current directory, asked for once and only if something is relative.
+#[derive(Default)]
+pub(crate) struct Here(std::cell::OnceCell<PathBuf>);
+
+impl Here {
+    /// `path` from `/` on, without `.` parts. Links and `..` are left to the kernel.
+    pub(crate) fn absolute(&self, path: &Path) -> Result<PathBuf, Failure> {
+        if path.is_absolute() {
+            return Ok(path.components().collect());
+        }
+        let here = match self.0.get() {
+            Some(here) => here,
+            None => {
+                let here = std::env::current_dir()
+                    .map_err(|error| Failure::new(format!("{}: the current directory: {error}; write an absolute path", quoted(path.as_os_str()))))?;
+                self.0.get_or_init(|| here)
+            }
+        };
+        Ok(here.join(path).components().collect())
+    }
+}
+
+/// Without the `..` that a caller may well write, and the library refuses:
+/// resolved by the kernel, as the shell would.
+fn resolved(path: PathBuf) -> PathBuf {
+    if path.components().any(|part| part == std::path::Component::ParentDir) {
+        return path.canonicalize().unwrap_or(path);
+    }
+    path
+}
+
+fn note(spec: &mut Spec, field: &str, option: &str) {
+    spec.origins.note(field, Origin::Option(option.to_owned()));
+}
+
+/// Sets fields, if their options were given, and notes where from.
+macro_rules! set {
+    ($spec:ident, $($value:expr => $($field:ident).+ , $option:literal;)*) => {$(
+        if let Some(value) = $value {
+            $spec.$($field).+ = value.into();
+            note($spec, &[$(stringify!($field)),+].join("."), $option);
+        }
+    )*};
+}
+
+/// Everything but the file.
+fn options(spec: &mut Spec, typed: Typed, here: &Here) -> Result<(), Failure> {
+    capabilities(spec, &typed);
+    if let Some(directory) = &typed.directory {
+        spec.root.path = resolved(here.absolute(directory)?);
+        note(spec, "root", "--directory=");
+        // The default is volatile; a tree that was named is not, unless said.
+        let said = spec.origins.of("root.volatile").is_some();
+        if !said {
+            spec.root.volatile = Volatile::No;
+        }
+    }
+    set! { spec,
+        typed.ephemeral => root.ephemeral, "--ephemeral";
+        typed.read_only => root.read_only, "--read-only";
+        typed.volatile => root.volatile, "--volatile=";
+        typed.machine => machine, "--machine=";
+        typed.hostname => hostname, "--hostname=";
+        typed.init => init, "--as-pid2";
+        typed.working_directory => working_directory, "--chdir=";
+        typed.user => user, "--uid=";
+        typed.umask => umask, "--umask=";
+        typed.kill_signal => kill_signal, "--kill-signal=";
+        typed.readiness => readiness, "--notify-ready=";
+        typed.user_namespace => user_namespace, "--private-users=";
+        typed.no_new_privileges => no_new_privileges, "--no-new-privileges=";
+        typed.memory.map(Some) => resources.memory, "--memory=";
+        typed.cpus.map(Some) => resources.cpu, "--cpus=";
+        typed.pids.map(Some) => resources.pids, "--pids=";
+    }
+    if let Some((network, option)) = typed.network {
+        spec.network = network;
+        note(spec, "network", option);
+    }
+    for (mut mount, option) in typed.mounts {
+        if let MountKind::Bind(bind) = &mut mount.kind {
+            bind.source = resolved(here.absolute(&bind.source)?);
+        }
+        note(spec, &format!("mounts.{}", mount.target.display()), option);
+        spec.mounts.retain(|earlier| earlier.target != mount.target);
+        spec.mounts.push(mount);
+    }
+    for path in typed.masked {
+        note(spec, &format!("masked.{}", path.display()), "--inaccessible=");
+        spec.masked.push(path);
+    }
+    for (name, value) in typed.environment {
+        // As systemd-nspawn: empty where the caller has none.
+        let value = value.unwrap_or_else(|| Secret::new(std::env::var_os(&name).unwrap_or_default()));
+        note(spec, &format!("environment.{name}"), "--setenv=");
+        spec.environment.insert(name, value);
+    }
+    for (resource, limit) in typed.limits {
+        note(spec, &format!("limits.{resource}"), "--rlimit=");
+        spec.limits.set(resource, limit);
+    }
+    if !typed.words.is_empty() {
+        spec.command = typed.words;
+        note(spec, "command", "COMMAND");
+    }
+    Ok(())
+}
+
+fn capabilities(spec: &mut Spec, typed: &Typed) {
+    let mut bounding = spec.capabilities.bounding.0;
+    bounding.0 |= typed.capability.0;
+    let own_network = matches!(typed.network, Some((Network::None, _)));
+    if own_network && spec.profile == Profile::Nspawn {
+        bounding = bounding.with(cap::NET_ADMIN);
+    }
+    bounding.0 &= !typed.drop_capability.0;
+    if bounding != spec.capabilities.bounding.0 {
+        spec.capabilities.bounding = CapabilityList(bounding);
+        let option = if typed.capability == CapabilitySet::EMPTY { "--drop-capability=" } else { "--capability=" };
+        note(spec, "capabilities", option);
+    }
+    if typed.ambient_capability != CapabilitySet::EMPTY {
+        spec.capabilities.ambient.0.0 |= typed.ambient_capability.0;
+        note(spec, "capabilities", "--ambient-capability=");
+    }
+    // What was dropped by the last word is not ambient either.
+    spec.capabilities.ambient.0.0 &= !typed.drop_capability.0 | typed.ambient_capability.0;
+}
+
+/// The name of a container that was given none: that of the settings file or
+/// of the root directory. Where several can run on one tree at a time, or
+/// there is no tree to name, with something random in it.
+fn name(spec: &Spec, stem: Option<OsString>) -> Result<MachineName, Failure> {
+    let random = format!("{:012x}", random());
+    let text = match stem {
+        Some(stem) => cleaned(&stem, 64),
+        None => {
+            let base = spec.root.path.file_name().map(|base| cleaned(base, 51)).unwrap_or_default();
+            let shared = spec.root.read_only || spec.root.ephemeral || spec.root.volatile != Volatile::No;
+            match (base.as_str(), shared) {
+                ("", _) => format!("skep-{random}"),
+                (_, true) => format!("{base}-{random}"),
+                (_, false) => base,
+            }
+        }
+    };
+    MachineName::new(text).map_err(|error| {
+        Failure::new(format!("{}; name the machine with -M", crate::message::printable(&error.to_string())))
+    })
+}
+
+/// What of `name` can stand in a machine name.
+fn cleaned(name: &OsStr, most: usize) -> String {
+    let kept: String = name
+        .to_string_lossy()
+        .chars()
+        .filter(|char| char.is_ascii_alphanumeric() || matches!(char, '-' | '.'))
+        .take(most)
+        .collect();
+    let labels = kept.split('.').map(|label| label.trim_matches('-')).filter(|label| !label.is_empty());
+    labels.collect::<Vec<_>>().join(".")
+}
+
+/// 48 bits that differ each time: std seeds this from the operating system.
+fn random() -> u64 {
+    use std::hash::{BuildHasher, Hasher, RandomState};
+    RandomState::new().build_hasher().finish() & 0xffff_ffff_ffff
+}
+
+/// How messages call the root.
+pub(crate) fn root(spec: &Spec) -> String {
+    let path = spec.root.path.display();
+    let shown = if spec.root.volatile == Volatile::Yes {
+        spec.root.path.join("usr").display().to_string() + " over an empty root"
+    } else {
+        path.to_string()
+    };
+    crate::message::printable(&shown)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::parse::parse;
+    use crate::typed::Verb;
+    use skep::spec::{Init, UserNamespace};
+
+    fn of(words: &[&str]) -> Spec {
+        spec(parse(Verb::Plan, words.iter().map(OsString::from)).expect("parses")).expect("means something")
+    }
+
+    /// A settings file that is removed at the end.
+    struct Settings(PathBuf);
+
+    impl Settings {
+        fn new(name: &str, text: &str) -> Self {
+            let directory = std::env::temp_dir().join(format!("skep-meaning-{}-{name}", std::process::id()));
+            std::fs::create_dir_all(&directory).expect("a directory");
+            std::fs::write(directory.join("we_b.nspawn"), text).expect("a file");
+            Self(directory)
+        }
+
+        fn path(&self) -> String {
+            self.0.join("we_b.nspawn").display().to_string()
+        }
+    }
+
+    impl Drop for Settings {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.0);
+        }
+    }
+
+    #[test]
+    fn the_default_is_the_profile_strict() {
+        let spec = of(&["true"]);
+        let mut expected = Spec::default();
+        (expected.command, expected.machine) = (vec!["true".into()], spec.machine.clone());
+        assert_eq!(spec, expected);
+        assert_eq!(spec.init, Init::Stub);
+    }
+
+    #[test]
+    fn a_directory_is_the_root_as_it_is() {
+        let spec = of(&["-D", "/srv/a_b.c", "true"]);
+        assert_eq!((spec.root.path.as_path(), spec.root.volatile), (Path::new("/srv/a_b.c"), Volatile::No));
+        assert_eq!(spec.machine.expect("a name").as_str(), "ab.c");
+        assert_eq!(of(&["-D", "/srv", "--volatile", "true"]).root.volatile, Volatile::Yes);
+        assert!(of(&["-D/srv", "-x", "true"]).machine.expect("a name").as_str().starts_with("srv-"));
+        assert_eq!(of(&["-D", "tree", "true"]).root.path, std::env::current_dir().expect("a directory").join("tree"));
+    }
+
+    #[test]
+    fn the_command_line_wins_over_the_file_and_lists_add_up() {
+        let file = Settings::new(
+            "wins",
+            "[Exec]\nParameters=sleep 9\nEnvironment=A=1 B=2\nHostname=file\nDropCapability=CAP_KILL\nCapability=CAP_KILL CAP_CHOWN\n\
+             [Files]\nBind=book:/book\nBindReadOnly=/srv:/srv\nVolatile=yes\n[Network]\nPrivate=no\n",
+        );
+        let spec = of(&[
+            "-f", &file.path(), "--bind=/other:/book", "--tmpfs=/t", "-E", "B=3", "--hostname=line", "--private-network",
+            "--capability=CAP_KILL,CAP_FOWNER", "true",
+        ]);
+        assert_eq!(spec.machine.as_ref().expect("a name").as_str(), "web", "the file's stem, cleaned");
+        assert_eq!(spec.command, ["true"]);
+        assert_eq!(spec.hostname.as_ref().expect("a name").as_str(), "line");
+        assert_eq!(spec.network, Network::None);
+        assert_eq!(spec.environment.get("A").expect("A").reveal(), "1");
+        assert_eq!(spec.environment.get("B").expect("B").reveal(), "3");
+        assert_eq!(spec.capabilities.bounding.0, CapabilitySet::EMPTY.with(0).with(3).with(5));
+        let targets: Vec<_> = spec.mounts.iter().map(|mount| mount.target.display().to_string()).collect();
+        assert_eq!(targets, ["/srv", "/book", "/t"]);
+        assert_eq!(spec.origins.of("mounts./book"), Some(&Origin::Option("--bind=".to_owned())));
+        assert!(matches!(spec.origins.of("mounts./srv"), Some(Origin::File { line: 9, .. })));
+        assert_eq!(spec.root.path, Path::new("/"));
+
+        let plain = of(&["-f", &file.path()]);
+        assert_eq!(plain.command, ["sleep", "9"]);
+        assert_eq!(plain.network, Network::Host);
+        let tree = of(&["-f", &file.path(), "-D", "/srv"]);
+        assert_eq!(tree.root.volatile, Volatile::Yes, "the file says so");
+    }
+
+    #[test]
+    fn ambient_capabilities_of_the_file_may_come_from_the_line() {
+        let file = Settings::new("ambient", "[Exec]\nAmbientCapability=CAP_CHOWN\n");
+        assert!(spec(parse(Verb::Plan, ["-f".into(), file.path().into()]).expect("parses")).is_err());
+        assert!(of(&["-f", &file.path(), "--capability=CAP_CHOWN"]).capabilities.ambient.0.has(0));
+    }
+
+    #[test]
+    fn three_states_of_a_switch() {
+        assert_eq!(of(&["true"]).user_namespace, UserNamespace::Auto);
+        assert_eq!(of(&["--private-users=no", "true"]).user_namespace, UserNamespace::Host);
+        assert_eq!(of(&["--as-pid2=no", "true"]).init, Init::Payload);
+        assert_eq!(of(&["-a", "true"]).init, Init::Stub);
+        assert_eq!(of(&["--profile=nspawn", "true"]).init, Init::Payload);
+        assert_eq!(of(&["--profile=nspawn", "-a", "true"]).init, Init::Stub);
+    }
+
+    #[test]
+    fn names_from_odd_directories() {
+        for (odd, expected) in [("..", ""), ("-a-", "a"), ("a..b", "a.b"), ("ü_", ""), ("-.-", "")] {
+            assert_eq!(cleaned(OsStr::new(odd), 64), expected);
+        }
+        assert!(MachineName::new(cleaned(OsStr::new(&"a-".repeat(80)), 51)).is_ok());
+    }
+}

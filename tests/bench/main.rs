@@ -1,0 +1,324 @@
+//! How long a start takes.
+//!
+//! Everything is a ratio from one run: the floor (`floor.c`) makes the same
+//! container with the fewest system calls, and is started in turns with what it
+//! is compared to. Numbers of different runs or machines say little.
+
+mod floor;
+mod machine;
+mod measure;
+mod peers;
+
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+use std::time::{Duration, Instant};
+
+use floor::{Floor, Server, TRUE};
+use measure::{Entry, Group, Row, Subject, in_turns, microseconds};
+use peers::Whole;
+
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+type Result<T> = std::result::Result<T, Failure>;
+
+const HELP: &str = "\
+cargo bench -p skep-bench -- [OPTION...]
+
+  --quick          few samples, for CI
+  --samples NUMBER samples of each row of `start`; the others take a share
+  --only NAME      one group: start, memory, threads, process, compile
+  --json           the result as JSON
+  --help           this
+
+The launcher is $SKEP, or target/release/skep.
+";
+
+#[derive(Default)]
+struct Options {
+    json: bool,
+    only: Option<String>,
+    samples: Option<usize>,
+    /// This process is a helper that holds so many MiB.
+    hold: Option<u64>,
+    help: bool,
+}
+
+fn options() -> Result<Options> {
+    use lexopt::prelude::*;
+    let mut options = Options::default();
+    // `cargo test --all-targets` runs this as well, without `--bench`: then a
+    // few samples show that it works.
+    let mut benched = false;
+    let mut parser = lexopt::Parser::from_env();
+    while let Some(argument) = parser.next()? {
+        match argument {
+            Long("bench") => benched = true,
+            Long("quick") => options.samples = Some(30),
+            Long("samples") => options.samples = Some(parser.value()?.parse()?),
+            Long("only") => options.only = Some(parser.value()?.string()?),
+            Long("hold") => options.hold = Some(parser.value()?.parse()?),
+            Long("json") => options.json = true,
+            Long("help") => options.help = true,
+            _ => return Err(argument.unexpected().into()),
+        }
+    }
+    if !benched && options.samples.is_none() {
+        options.samples = Some(5);
+    }
+    Ok(options)
+}
+
+fn main() -> ExitCode {
+    let done = options().and_then(|options| match options {
+        Options { help: true, .. } => Ok(std::io::stdout().write_all(HELP.as_bytes())?),
+        Options { hold: Some(size), .. } => serve(size),
+        options => bench(&options),
+    });
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("skep-bench: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn bench(options: &Options) -> Result<()> {
+    let machine = machine::Machine::look();
+    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("skep-bench-{}", std::process::id()));
+    std::fs::create_dir_all(&directory)?;
+    let directory = Directory(directory);
+    let floor = Floor::build(&directory.0)?;
+    let samples = options.samples.unwrap_or(400).max(1);
+    type Make = fn(&Floor, &Path, usize) -> Result<Group>;
+    let groups: [(&str, Make); 5] =
+        [("start", start), ("memory", memory), ("threads", threads), ("process", process), ("compile", compile)];
+    if let Some(only) = &options.only
+        && !groups.iter().any(|(name, _)| name == only)
+    {
+        return Err(format!("there is no group {only:?}; see --help").into());
+    }
+    let mut json = Vec::new();
+    for (name, make) in groups {
+        if options.only.as_deref().is_some_and(|only| only != name) {
+            continue;
+        }
+        let group = make(&floor, &directory.0, samples)?;
+        if options.json {
+            json.push(group.json());
+        } else {
+            println!("{}", group.table());
+        }
+    }
+    if options.json {
+        println!("{:#}", serde_json::json!({
+            "machine": machine.json(),
+            "floor": { "differences": floor.differences },
+            "groups": json,
+        }));
+    } else {
+        println!("{}", machine.line());
+        match floor.differences.as_slice() {
+            [] => println!("the floor's container is the same: mounts, limits, credentials, namespaces compared"),
+            lines => println!("the floor's container differs:\n  {}", lines.join("\n  ")),
+        }
+    }
+    Ok(())
+}
+
+/// Removed in the end.
+struct Directory(PathBuf);
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// One start by this process.
+fn skep() -> Result<Duration> {
+    let before = Instant::now();
+    let status = skep::Command::new(TRUE).status()?;
+    let taken = before.elapsed();
+    if status.success() { Ok(taken) } else { Err(format!("{TRUE} in a container: {status}").into()) }
+}
+
+fn start(floor: &Floor, _: &Path, samples: usize) -> Result<Group> {
+    let mut plain = Command::new(TRUE);
+    plain.stdin(Stdio::null()).stdout(Stdio::null());
+    let rows = in_turns(
+        vec![
+            Entry::of("floor", floor.server()),
+            Entry::new("skep", skep),
+            Entry::new("std::process::Command, no container", Whole(plain)),
+        ],
+        samples,
+    )?;
+    Ok(Group {
+        name: "start",
+        title: format!("{TRUE} in a strict container, from this process, call to reaped end"),
+        rows,
+        remarks: Vec::new(),
+        ratios: true,
+    })
+}
+
+/// The helper: holds `size` MiB, and makes a start for each byte.
+fn serve(size: u64) -> Result<()> {
+    // As an embedder of any age has it: in small pages.
+    nix::sys::prctl::set_thp_disable(true)?;
+    let mut held = vec![0_u8; usize::try_from(size)? << 20];
+    held.iter_mut().step_by(4096).for_each(|byte| *byte = 1);
+    let mut byte = [0];
+    while std::io::stdin().read(&mut byte)? == 1 {
+        println!("0 {}", skep()?.as_nanos());
+    }
+    std::hint::black_box(&held);
+    Ok(())
+}
+
+fn memory(floor: &Floor, _: &Path, samples: usize) -> Result<Group> {
+    let mut entries = vec![Entry::of("floor", floor.server())];
+    for size in [10, 1 << 10, 8 << 10] {
+        // They all live at the same time.
+        let free = machine::free_memory_mib();
+        let name = format!("skep in a process of {size} MiB");
+        if size > free / 2 {
+            entries.push(Entry::of(name, Err::<Server, _>(format!("more than half of the {free} MiB free").into())));
+            continue;
+        }
+        let mut command = Command::new(std::env::current_exe()?);
+        command.arg("--hold").arg(size.to_string());
+        let mut server = Server::new(command)?;
+        // Until it holds its memory.
+        entries.push(Entry::of(name, server.sample().map(|_| server)));
+    }
+    let rows = in_turns(entries, samples.div_ceil(2))?;
+    let mut remarks = Vec::new();
+    if let [_, least, .., most] = rows.as_slice()
+        && let (Some(small), Some(large)) = (least.median(), most.median())
+    {
+        remarks.push(format!("the largest costs {:+.1} % beside the smallest", (large / small - 1.0) * 100.0));
+    }
+    Ok(Group { name: "memory", title: "the parent's memory, touched in 4-KiB pages".into(), rows, remarks, ratios: true })
+}
+
+const THREADS: usize = 8;
+
+/// Every subject makes `each` starts on a thread of its own, all at once.
+fn at_once<S: Subject + Send>(subjects: &mut [S], each: usize) -> Result<(Vec<f64>, f64)> {
+    let before = Instant::now();
+    let samples = std::thread::scope(|scope| {
+        let threads: Vec<_> = subjects
+            .iter_mut()
+            .map(|subject| scope.spawn(move || (0..each).map(|_| subject.sample()).collect::<Result<Vec<_>>>()))
+            .collect();
+        let mut samples = Vec::new();
+        for thread in threads {
+            let taken = thread.join().map_err(|_| Failure::from("a thread panicked"))??;
+            samples.extend(taken.into_iter().map(microseconds));
+        }
+        Ok::<_, Failure>(samples)
+    })?;
+    let rate = samples.len() as f64 / before.elapsed().as_secs_f64();
+    Ok((samples, rate))
+}
+
+fn threads(floor: &Floor, _: &Path, samples: usize) -> Result<Group> {
+    let mut floors = (0..THREADS).map(|_| floor.server()).collect::<Result<Vec<_>>>()?;
+    let mut skeps = [skep as fn() -> Result<Duration>; THREADS];
+    let (rounds, each) = (samples.div_ceil(40), 5);
+    let (mut floor_row, mut skep_row) = ((Vec::new(), Vec::new()), (Vec::new(), Vec::new()));
+    at_once(&mut floors, 1)?;
+    at_once(&mut skeps, 1)?;
+    for _ in 0..rounds {
+        let (taken, rate) = at_once(&mut floors, each)?;
+        floor_row.0.extend(taken);
+        floor_row.1.push(rate);
+        let (taken, rate) = at_once(&mut skeps, each)?;
+        skep_row.0.extend(taken);
+        skep_row.1.push(rate);
+    }
+    let row = |name: String, (samples, rates): (Vec<f64>, Vec<f64>)| {
+        let rate = Row::new(String::new(), rates).median().unwrap_or_default();
+        Row { note: format!("{rate:.0} starts/s"), ..Row::new(name, samples) }
+    };
+    let rows = vec![
+        row(format!("floor, {THREADS} processes"), floor_row),
+        row(format!("skep, {THREADS} threads of one process"), skep_row),
+    ];
+    Ok(Group { name: "threads", title: format!("{THREADS} at once"), rows, remarks: Vec::new(), ratios: true })
+}
+
+/// The launcher, beside which nothing is built here.
+fn launcher() -> Result<Whole> {
+    let given = std::env::var_os("SKEP").map(PathBuf::from);
+    let built = || {
+        // target/<profile>/deps/starts-<hash>
+        let own = std::env::current_exe().ok()?;
+        Some(own.ancestors().nth(2)?.join("skep"))
+    };
+    let program = given.or_else(built).filter(|program| program.is_file());
+    let program = program.ok_or("no launcher: build it with `cargo build --release`, or name it in $SKEP")?;
+    let mut command = Command::new(program);
+    command.args(["run", "-q", "--pipe", "--", TRUE]);
+    Ok(Whole(command))
+}
+
+fn process(floor: &Floor, directory: &Path, samples: usize) -> Result<Group> {
+    let mut entries = vec![Entry::new("floor", Whole(floor.whole())), Entry::of("skep run", launcher())];
+    entries.extend(peers::entries(directory));
+    let rows = in_turns(entries, samples.div_ceil(10))?;
+    Ok(Group {
+        name: "process",
+        title: format!("{TRUE} by a launcher, as a whole process; every peer makes the same seven namespaces"),
+        rows,
+        remarks: Vec::new(),
+        ratios: true,
+    })
+}
+
+fn compile(_: &Floor, _: &Path, samples: usize) -> Result<Group> {
+    let file = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/mdbook-host/mdbook-host.nspawn"));
+    let bytes = std::fs::read(file)?;
+    let read = || -> Result<skep::Spec> {
+        let mut spec = skep::Spec::default();
+        skep::dialect::nspawn::parse(file, &bytes)?.apply(&mut spec)?;
+        // The example's server need not have been built.
+        spec.mounts.retain(|mount| !mount.target.ends_with("mdbook-server"));
+        Ok(spec)
+    };
+    let spec = read()?;
+    let facts = skep::Facts::gather(&spec)?;
+    let timed = |work: &dyn Fn() -> Result<()>| {
+        let before = Instant::now();
+        work()?;
+        Ok(before.elapsed())
+    };
+    let rows = in_turns(
+        vec![
+            Entry::new("parse + compile + verify", || {
+                timed(&|| {
+                    let spec = read()?;
+                    std::hint::black_box(skep::verify::verify(skep::compile(&spec, &facts)?)?);
+                    Ok(())
+                })
+            }),
+            Entry::new("  parse", || timed(&|| read().map(|spec| drop(std::hint::black_box(spec))))),
+            Entry::new("  compile + verify", || {
+                timed(&|| {
+                    std::hint::black_box(skep::verify::verify(skep::compile(&spec, &facts)?)?);
+                    Ok(())
+                })
+            }),
+            Entry::new("gather: looking at the host", || {
+                timed(&|| {
+                    std::hint::black_box(skep::Facts::gather(&spec)?);
+                    Ok(())
+                })
+            }),
+        ],
+        samples,
+    )?;
+    Ok(Group { name: "compile", title: "mdbook-host.nspawn, no container started".into(), rows, remarks: Vec::new(), ratios: false })
+}
