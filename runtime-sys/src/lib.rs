@@ -12,24 +12,24 @@
 
 pub mod abi;
 mod errno;
-// mod faulty;
+mod faulty;
 pub mod kernel;
 mod linux;
-// mod model;
+mod model;
 mod op;
 mod owned;
 pub mod program;
 mod raw;
-// mod recorder;
+mod recorder;
 pub mod spawn;
 pub mod wire;
 
 pub use errno::{ERRNOS, Errno};
-// pub use faulty::Faulty;
+pub use faulty::{Faulty, plausible};
 pub use kernel::{Cell, Kernel, Report, Slots, WaitStatus};
 pub use linux::Linux;
-// pub use model::Model;
+pub use model::{Credentials, Descriptor, Executed, Ids, Model, Process};
 pub use owned::OwnedSlots;
 pub use op::{At, Op, OpKind, Proof, Slot};
 pub use program::{Actor, Child, Failure, Section, Stage};
-// pub use recorder::Recorder;
+pub use recorder::{Record, Recorder, Yes};

@@ -362,9 +362,10 @@ pub(crate) struct Builder {
 impl Builder {
     pub(crate) fn new() -> Self {
         Self {
-            sections: Default::default(),
+            // A usual plan fits without growing.
+            sections: [2048, 512, 24 << 10, 4096, 1024].map(Vec::with_capacity),
             counts: [0; 5],
-            steps: Vec::new(),
+            steps: Vec::with_capacity(96),
             undo: Vec::new(),
             watch: Vec::new(),
             slots: role::FREE,

@@ -7,7 +7,7 @@ use skep_sys::abi::{Seals, signal};
 use skep_sys::program::{PROGRESS_OFFSET, image};
 use skep_sys::spawn::STAGE_B;
 use skep_sys::wire::{Blob, Reader};
-use skep_sys::{Cell, Errno, Failure, Kernel, Op, OwnedSlots, WaitStatus, program};
+use skep_sys::{Cell, Errno, Failure, Kernel, Op, OwnedSlots, Slots, WaitStatus, program};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::{Phase, Plan, role};
@@ -78,7 +78,7 @@ struct Attempt<'a, K> {
 
 impl<K: Kernel> Attempt<'_, K> {
     fn run(&mut self, end: Option<Instant>) -> Result<()> {
-        self.files()?;
+        files(self.kernel, self.plan, &mut self.slots.slots())?;
         if !self.plan.watch.is_empty() {
             let watcher = watcher::get(self.kernel)?;
             self.slots.give(role::WATCHER, watcher.socket()?);
@@ -97,27 +97,6 @@ impl<K: Kernel> Attempt<'_, K> {
             }
             other => other.and_then(|()| self.listen(end)),
         }
-    }
-
-    /// Stage B and the plan, each in a memfd.
-    fn files(&mut self) -> Result<()> {
-        let seals = Seals::SEAL.with(Seals::SHRINK).with(Seals::GROW).with(Seals::WRITE);
-        let stage = Op::MemFd { name: c"skep", content: Blob(STAGE_B), seals, executable: true, into: role::IMAGE };
-        let bytes = image(&self.plan.child(), usize::from(self.plan.slots()), role::CONTROL);
-        let plan = Op::MemFd {
-            name: c"skep-plan",
-            content: Blob(&bytes),
-            seals: Seals::NONE,
-            executable: false,
-            into: role::PLAN,
-        };
-        for (op, what) in [(stage, "make an executable memfd for the first stage"), (plan, "make a memfd for the plan")] {
-            self.kernel.call(&op, &mut self.slots.slots()).map_err(|errno| {
-                Error::system(format!("{what}: memfd_create"), errno)
-                    .remedy("Executable memfds may be refused here: sysctl vm.memfd_noexec must not be 2.")
-            })?;
-        }
-        Ok(())
     }
 
     fn section(&mut self, phase: Phase) -> Result<()> {
@@ -191,6 +170,22 @@ impl<K: Kernel> Attempt<'_, K> {
         let id = self.watch.as_ref().map_or(0, |watch| watch.id);
         undo(self.kernel, self.plan, self.done, id, &mut self.slots);
     }
+}
+
+/// Stage B and the plan, each in a memfd.
+fn files<K: Kernel>(kernel: &mut K, plan: &Plan, slots: &mut Slots<'_>) -> Result<()> {
+    let seals = Seals::SEAL.with(Seals::SHRINK).with(Seals::GROW).with(Seals::WRITE);
+    let stage = Op::MemFd { name: c"skep", content: Blob(STAGE_B), seals, executable: true, into: role::IMAGE };
+    let bytes = image(&plan.child(), usize::from(plan.slots()), role::CONTROL);
+    let content = Blob(&bytes);
+    let plan = Op::MemFd { name: c"skep-plan", content, seals: Seals::NONE, executable: false, into: role::PLAN };
+    for (op, what) in [(stage, "make an executable memfd for the first stage"), (plan, "make a memfd for the plan")] {
+        kernel.call(&op, slots).map_err(|errno| {
+            Error::system(format!("{what}: memfd_create"), errno)
+                .remedy("Executable memfds may be refused here: sysctl vm.memfd_noexec must not be 2.")
+        })?;
+    }
+    Ok(())
 }
 
 /// The plan says "the watcher's entry of this container"; which one that is,
@@ -283,24 +278,36 @@ pub fn start_with_fault(plan: &Plan, index: u32, errno: Errno) -> Result<crate::
 pub fn rehearse<K: skep_sys::Stage>(kernel: &mut K, verified: &Verified) -> Result<()> {
     let plan = verified.plan();
     let mut cells = vec![Cell::Empty; usize::from(plan.slots())];
+    let mut slots = Slots::new(&mut cells);
+    kernel.act_as(skep_sys::Actor::Host);
     let mut counting = Counting { kernel, host_calls: 0, actor: skep_sys::Actor::Host };
-    let ended = program::rehearse(
-        &mut counting,
-        plan.section(Phase::Prepare),
-        plan.section(Phase::Attend),
-        &plan.child(),
-        &mut skep_sys::Slots::new(&mut cells),
-    );
+    let mut ended = files(&mut counting, plan, &mut slots);
+    if ended.is_ok() && !plan.watch.is_empty() {
+        // Nobody need listen: what is entrusted is the kernel's to remember.
+        let pair = Op::SocketPair { one: role::WATCHER, other: role::THREE };
+        ended = counting.call(&pair, &mut slots).map_err(|errno| Error::system("start the watcher", errno));
+    }
+    counting.host_calls = 0;
+    if ended.is_ok() {
+        let (prepare, attend) = (plan.section(Phase::Prepare), plan.section(Phase::Attend));
+        ended = program::rehearse(&mut counting, prepare, attend, &plan.child(), &mut slots)
+            .map_err(|failure| failed(plan, failure));
+    }
     let done = counting.host_calls;
-    ended.map_err(|failure| {
+    if ended.is_err() {
         kernel.act_as(skep_sys::Actor::Host);
         for undo in plan.undo.iter().rev().filter(|undo| undo.of < done) {
             if let Some(op) = Op::read(&mut Reader::new(&undo.op)) {
-                let _ = kernel.call(&op, &mut skep_sys::Slots::new(&mut cells));
+                let _ = kernel.call(&op, &mut slots);
             }
         }
-        failed(plan, failure)
-    })
+        for index in 0..plan.slots() {
+            if matches!(slots.get(skep_sys::Slot(index)), Cell::Descriptor(_)) {
+                let _ = kernel.call(&Op::Close { file: skep_sys::Slot(index) }, &mut slots);
+            }
+        }
+    }
+    ended
 }
 
 /// Counts the embedder's ops that succeeded: those are to be undone.
@@ -311,7 +318,7 @@ struct Counting<'a, K> {
 }
 
 impl<K: Kernel> Kernel for Counting<'_, K> {
-    fn call(&mut self, op: &Op<'_>, slots: &mut skep_sys::Slots<'_>) -> std::result::Result<(), Errno> {
+    fn call(&mut self, op: &Op<'_>, slots: &mut Slots<'_>) -> std::result::Result<(), Errno> {
         self.kernel.call(op, slots)?;
         self.host_calls += u32::from(self.actor == skep_sys::Actor::Host);
         Ok(())

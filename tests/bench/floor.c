@@ -13,6 +13,7 @@
  *   filter=FILE     the payload's seccomp program, as bytes
  *   stub=FILE       the stub init's
  *   limit=SOFT:HARD  for each resource, in the order of their numbers
+ *   bind-dir=PATH, bind-file=PATH    of the host, read-only, in a directory of the root
  *   mask-dir=PATH, mask-file=PATH, read-only=PATH   below /proc and /sys
  *
  * What it leaves out, for it is no part of the container: locking the range of
@@ -131,7 +132,7 @@ static struct program filter = {0, code[0]}, stub_filter = {0, code[1]};
 
 #define COVERS 64
 static struct {
-    char kind; /* d, f, r */
+    char kind; /* D and F are binds of the host, d and f masks, r is read-only */
     const char *path;
 } covers[COVERS];
 static int cover_count;
@@ -244,7 +245,14 @@ static void assemble(void)
 
     for (int at = 0; at < cover_count; at++) {
         const char *path = covers[at].path + 1;
-        if (covers[at].kind == 'r') {
+        if (covers[at].kind == 'D' || covers[at].kind == 'F') {
+            if (covers[at].kind == 'D')
+                directory(path, 0755);
+            else
+                MUST(mknodat, CWD, path, REGULAR | 0644, 0, 0);
+            mount(covers[at].path, path, 0, BIND | REC, 0);
+            mount(0, path, 0, REMOUNT | BIND | RDONLY | NOSUID | NODEV, 0);
+        } else if (covers[at].kind == 'r') {
             mount(path, path, 0, BIND | REC, 0);
             mount(0, path, 0, REMOUNT | BIND | RDONLY | NOSUID | NODEV | NOEXEC, 0);
         } else {
@@ -396,7 +404,11 @@ __attribute__((noreturn, used)) void begin(word *stack)
         else if ((found = value(*words, "stub=")))
             load(&stub_filter, found);
         else if (cover_count < COVERS) {
-            if ((found = value(*words, "mask-dir=")))
+            if ((found = value(*words, "bind-dir=")))
+                covers[cover_count].kind = 'D', covers[cover_count++].path = found;
+            else if ((found = value(*words, "bind-file=")))
+                covers[cover_count].kind = 'F', covers[cover_count++].path = found;
+            else if ((found = value(*words, "mask-dir=")))
                 covers[cover_count].kind = 'd', covers[cover_count++].path = found;
             else if ((found = value(*words, "mask-file=")))
                 covers[cover_count].kind = 'f', covers[cover_count++].path = found;

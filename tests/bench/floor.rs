@@ -167,17 +167,23 @@ impl State {
         })
     }
 
-    /// What is mounted over files of procfs and sysfs: another file system is
-    /// a mask, the same one is read-only.
+    /// What is mounted over files of procfs and sysfs (another file system is
+    /// a mask, the same one is read-only), and what of the host is in `/etc`.
     fn covers(&self) -> impl Iterator<Item = String> {
         self.mounts.lines().filter_map(|line| {
             let point = line.split(' ').nth(4)?;
-            if !point.starts_with("/proc/") && !point.starts_with("/sys/") {
+            let kernel = point.starts_with("/proc/") || point.starts_with("/sys/");
+            if !kernel && !point.starts_with("/etc/") {
                 return None;
             }
             let masked = line.split_once(" - ")?.1.starts_with("tmpfs");
-            let directory = masked && Path::new(point).is_dir();
-            let key = if directory { "mask-dir" } else if masked { "mask-file" } else { "read-only" };
+            let key = match (kernel, masked, Path::new(point).is_dir()) {
+                (false, _, true) => "bind-dir",
+                (false, _, false) => "bind-file",
+                (true, true, true) => "mask-dir",
+                (true, true, false) => "mask-file",
+                (true, false, _) => "read-only",
+            };
             Some(format!("{key}={point}"))
         })
     }

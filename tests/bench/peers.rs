@@ -67,14 +67,14 @@ pub(crate) fn entries(directory: &Path) -> Vec<Entry<'static>> {
     vec![
         Entry::of("unshare (no mounts but proc)", command("unshare", &unshare)),
         Entry::of("bubblewrap (no filter, no masks)", command("bwrap", &bubblewrap)),
-        Entry::of("crun", oci("crun", directory, root)),
-        Entry::of("runc", oci("runc", directory, root)),
+        Entry::of("crun", oci("crun", &["--cgroup-manager=disabled"], directory, root)),
+        Entry::of("runc", oci("runc", &[], directory, root)),
         Entry::of("systemd-nspawn", if root { command("systemd-nspawn", &nspawn) } else { Err("needs root".into()) }),
     ]
 }
 
 /// An OCI runtime with a bundle of its own.
-fn oci(name: &'static str, directory: &Path, root: bool) -> Result<impl Subject + use<>> {
+fn oci(name: &str, options: &'static [&str], directory: &Path, root: bool) -> Result<impl Subject + use<>> {
     let program = find(name)?;
     let bundle = directory.join(name);
     let rootfs = bundle.join("rootfs");
@@ -90,7 +90,7 @@ fn oci(name: &'static str, directory: &Path, root: bool) -> Result<impl Subject 
     Ok(move || {
         count += 1;
         let mut command = Command::new(&program);
-        command.arg("--root").arg(&state).args(["run", "-b"]).arg(&bundle).arg(format!("skep-bench-{}-{count}", std::process::id()));
+        command.args(options).arg("--root").arg(&state).args(["run", "-b"]).arg(&bundle).arg(format!("skep-bench-{}-{count}", std::process::id()));
         Whole(command).sample()
     })
 }

@@ -247,23 +247,24 @@ impl Signals {
             .map_err(|errno| Failure::new(format!("prepare for signals: {errno}")))
     }
 
-    /// Whether one came that is not ignored (`nohup`, a shell's `&`).
+    /// Whether one came. A hangup does not count under `nohup`; an interrupt
+    /// does also where a shell ignores it (`&` in a script), as with
+    /// `systemd-nspawn`.
     fn heard(&self) -> bool {
         let mut heard = false;
         while let Ok(Some(info)) = self.file.read_signal() {
-            heard |= !is_ignored(info.ssi_signo);
+            heard |= info.ssi_signo != u32::from(signal::HUP) || !ignores_hangup();
         }
         heard
     }
 }
 
-/// Whether the launcher was started with a signal ignored. A blocked one is
-/// queued all the same.
-fn is_ignored(number: u32) -> bool {
+/// Whether the launcher was started with SIGHUP ignored. As it is blocked, it
+/// is queued all the same.
+fn ignores_hangup() -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
-    number.checked_sub(1).and_then(|bit| mask.checked_shr(bit)).is_some_and(|rest| rest & 1 == 1)
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & 1 == 1)
 }
 
 /// Why a container ended, as far as its own status does not tell.

@@ -2,7 +2,7 @@
 //! `systemd-nspawn(1)` has it, and touches nothing.
 //!
 //! The library has the same readers for `.nspawn` files, but keeps them to
-//! itself; see the note on API gaps in this crate's documentation.
+//! itself: once they are public, most of this file goes away.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use skep::spec::{
-    Bind, Capability, CapabilityList, CpuLimit, IdRange, Limit, Mount, MountKind, Profile, Secret, Tmpfs, User,
+    Bind, CapabilityList, CpuLimit, IdRange, Limit, Mount, MountKind, Profile, Secret, Tmpfs, User,
     UserNamespace, Volatile, parse_bytes,
 };
 use skep::sys::abi::{CapabilitySet, Resource};
@@ -400,11 +400,4 @@ pub(crate) fn name<T: FromStr<Err = skep::spec::NameError>>(value: &OsStr) -> Pa
     }
     let remedy = "write up to 64 ASCII letters, digits, `-` and `.`";
     text(value)?.parse().map(Some).map_err(|error: skep::spec::NameError| Bad(format!("{}; {remedy}", crate::message::printable(&error.to_string()))))
-}
-
-/// The names of a set, for messages.
-pub(crate) fn capability_names(set: CapabilitySet) -> String {
-    let names: Vec<String> =
-        (0..64).filter(|number| set.has(*number)).filter_map(Capability::new).map(|one| one.to_string()).collect();
-    names.join(",")
 }

@@ -345,15 +345,22 @@ impl Model {
     }
 
     /// capabilities(7), "The securebits flags": CAP_SETPCAP, and a locked flag
-    /// neither changes nor is unlocked.
+    /// neither changes nor is unlocked. Since 6.14 the flags about
+    /// interpreters (bits 8 to 11) change without it
+    /// (`Documentation/userspace-api/check_exec.rst`).
     pub(super) fn set_securebits(&mut self, bits: SecureBits) -> Result<(), Errno> {
-        const LOCKS: u32 = 0b1010_1010;
+        const LOCKS: u32 = 0b1010_1010_1010;
+        const UNPRIVILEGED: u32 = 0xf00;
         let old = self.cred().securebits.0;
-        let locked = old & LOCKS;
-        if (locked >> 1) & (old ^ bits.0) != 0 || locked & !bits.0 != 0 || bits.0 & !0xff != 0 {
+        let (locked, changed) = (old & LOCKS, old ^ bits.0);
+        let known = if self.kernel >= (6, 14) { 0xfff } else { 0xff };
+        if (locked >> 1) & changed != 0 || locked & !bits.0 != 0 || bits.0 & !known != 0 {
             return Err(Errno::EPERM);
         }
-        self.need_here(cap::SETPCAP)?;
+        // "For legacy reason, denies non-change."
+        if changed == 0 || changed & !UNPRIVILEGED != 0 {
+            self.need_here(cap::SETPCAP)?;
+        }
         self.cred_mut().securebits = bits;
         Ok(())
     }
@@ -559,9 +566,13 @@ mod tests {
         stand.ok(Op::SetSecureBits { bits: locked });
         stand.no(Op::SetSecureBits { bits: SecureBits::NOROOT }, Errno::EPERM);
         stand.no(Op::SetSecureBits { bits: SecureBits::NOROOT_LOCKED }, Errno::EPERM);
-        stand.no(Op::SetSecureBits { bits: SecureBits(0x100) }, Errno::EPERM);
+        stand.no(Op::SetSecureBits { bits: SecureBits(0x1000) }, Errno::EPERM);
         stand.ok(Op::SetSecureBits { bits: locked.with(SecureBits::KEEP_CAPS) });
         Stand::user().no(Op::SetSecureBits { bits: SecureBits::KEEP_CAPS }, Errno::EPERM);
+        Stand::user().no(Op::SetSecureBits { bits: SecureBits::NONE }, Errno::EPERM);
+        Stand::user().ok(Op::SetSecureBits { bits: SecureBits(0x100) });
+        let old = Model::as_user(1000).kernel(6, 13);
+        Stand::on(old).no(Op::SetSecureBits { bits: SecureBits(0x100) }, Errno::EPERM);
     }
 
     #[test]

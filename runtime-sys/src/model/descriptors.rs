@@ -31,6 +31,8 @@ pub(super) enum Object {
     /// Nobody refers to it any more.
     Closed,
     Path(Handle),
+    /// `O_PATH` of something without a place: good for nothing but a proof.
+    Handle,
     Fs(FsContext),
     Pidfd(TaskId),
     /// One end of a socket pair or of a pipe.
@@ -45,11 +47,15 @@ pub(super) enum Object {
 }
 
 impl Object {
+    pub(super) const fn is_path_only(&self) -> bool {
+        matches!(self, Self::Handle | Self::Path(Handle { access: Access::Path, .. }))
+    }
+
     pub(super) const fn kind(&self) -> &'static str {
         match self {
             Self::Closed => "closed",
             Self::Path(Handle { tree: true, .. }) => "tree",
-            Self::Path(Handle { access: Access::Path, .. }) => "path",
+            Self::Path(Handle { access: Access::Path, .. }) | Self::Handle => "path",
             Self::Path(_) => "file",
             Self::Fs(_) => "fscontext",
             Self::Pidfd(_) => "pidfd",
@@ -358,8 +364,12 @@ impl Model {
             return Err(Errno::EAFNOSUPPORT);
         }
         let network = self[self.current].spaces.network;
-        // raw(7), packet(7): SOCK_RAW but for netlink(7), and all of AF_PACKET.
-        if family == 17 || (kind & 0xf == 3 && family != 16) {
+        // raw(7): without a protocol there is no raw socket.
+        if matches!(family, 2 | 10) && kind & 0xf == 3 {
+            return Err(Errno::EPROTONOSUPPORT);
+        }
+        // packet(7)
+        if family == 17 {
             self.need(self[network].owner, CAP_NET_RAW)?;
         }
         Ok(Object::Socket { family, network })
@@ -439,6 +449,7 @@ impl Model {
     pub(super) fn restrict(&mut self, slots: &Slots<'_>, slot: Slot) -> Result<(), Errno> {
         // "EPERM: … no_new_privs … nor the CAP_SYS_ADMIN capability in its
         // user namespace"
+        slots.descriptor(slot)?;
         let files = match self.get_ruleset(slots, slot) {
             _ if !self.cred().no_new_privs && !self.has(cap::SYS_ADMIN) => return Err(Errno::EPERM),
             Ok(ruleset) => ruleset.files,
@@ -633,7 +644,7 @@ mod tests {
         let socket = |family, kind| Op::Socket { family, kind, into: ONE };
         let mut stand = Stand::user();
         stand.no(socket(17, 2), Errno::EPERM);
-        stand.no(socket(2, 3), Errno::EPERM);
+        stand.no(socket(2, 3), Errno::EPROTONOSUPPORT);
         stand.no(socket(40, 1), Errno::EAFNOSUPPORT);
         stand.ok(socket(16, 3));
         stand.ok(socket(2, 1));

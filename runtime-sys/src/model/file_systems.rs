@@ -100,6 +100,8 @@ enum Phase {
     Parameters,
     Created(FsId),
     Mounted,
+    /// Its creation failed: good for nothing any more.
+    Failed,
 }
 
 impl Model {
@@ -128,7 +130,8 @@ impl Model {
     /// fsconfig(2) with a key.
     pub(super) fn fs_set(&mut self, file: FileId, key: &str, value: &str) -> Result<(), Errno> {
         let Object::Fs(context) = &mut self[file].object else { return Err(Errno::EINVAL) };
-        if context.phase != Phase::Parameters {
+        // Once mounted, keys are for a reconfiguration.
+        if matches!(context.phase, Phase::Created(_) | Phase::Failed) {
             return Err(Errno::EBUSY);
         }
         if !COMMON.contains(&key) && !context.kind.parameters.contains(&key) {
@@ -148,6 +151,14 @@ impl Model {
         // system belongs to, or the initial one for what is not listed there.
         let judge = if context.kind.userns { context.user } else { UserId::INITIAL };
         self.need(judge, cap::SYS_ADMIN)?;
+        let phase = self.make_file_system(&context).map(Phase::Created);
+        if let Object::Fs(context) = &mut self[file].object {
+            context.phase = *phase.as_ref().unwrap_or(&Phase::Failed);
+        }
+        phase.map(drop)
+    }
+
+    fn make_file_system(&mut self, context: &FsContext) -> Result<FsId, Errno> {
         let get = |key: &str| context.parameters.iter().rev().find(|row| row.0 == key).map(|row| row.1.as_str());
         let layers = if context.kind.name == "overlay" { Some(self.layers(&context.parameters)?) } else { None };
         let fs = if context.kind.name == "cgroup2" {
@@ -186,10 +197,7 @@ impl Model {
             self[fs].source = source.to_owned();
         }
         self[fs].read_only |= get("ro").is_some();
-        if let Object::Fs(context) = &mut self[file].object {
-            context.phase = Phase::Created(fs);
-        }
-        Ok(())
+        Ok(fs)
     }
 
     /// The directories of an overlay, lowest first.
@@ -250,15 +258,15 @@ impl Model {
         self.may_mount()?;
         self.may_change_mounts()?;
         let Object::Fs(context) = &self[file].object else { return Err(Errno::EINVAL) };
-        let fs = match context.phase {
-            Phase::Created(fs) => fs,
-            Phase::Parameters => return Err(Errno::EINVAL),
-            Phase::Mounted => return Err(Errno::EBUSY),
-        };
         check_attrs(attrs)?;
         if attrs.has(MountAttrs::IDMAP) {
             return Err(Errno::EINVAL);
         }
+        let fs = match context.phase {
+            Phase::Created(fs) => fs,
+            Phase::Parameters | Phase::Failed => return Err(Errno::EINVAL),
+            Phase::Mounted => return Err(Errno::EBUSY),
+        };
         // user_namespaces(7): "/proc … only if … a fully visible instance".
         let locked = if context.kind.visible { self.visible(context.kind.name, attrs)? } else { MountAttrs::NONE };
         if let Object::Fs(context) = &mut self[file].object {
@@ -280,6 +288,7 @@ impl Model {
             group: None,
             master: None,
             idmap: None,
+            origin: None,
         });
         self[mount].within = Within::Detached(mount);
         Ok(Object::Path(Handle { place: self.root_of(mount), access: Access::Path, tree: true }))
@@ -358,6 +367,7 @@ mod tests {
         stand.no(Op::FsMount { fs: FS, attrs: MountAttrs::IDMAP, into: TREE }, Errno::EINVAL);
         stand.ok(mount);
         stand.no(mount, Errno::EBUSY);
+        stand.ok(Op::FsFlag { fs: FS, key: c"ro" });
         let mkdir = Op::Mkdir { dir: At::Slot(TREE), name: c"x", mode: 0o755, exist_ok: false };
         stand.no(mkdir, Errno::EROFS);
     }
@@ -437,11 +447,17 @@ mod tests {
         let mut stand = Stand::on(model);
         stand.ok(Op::FsOpen { kind: c"overlay", into: FS });
         stand.no(Op::FsCreate { fs: FS }, Errno::EINVAL);
-        stand.ok(Op::FsString { fs: FS, key: c"lowerdir", value: c"/lower" });
-        stand.ok(Op::FsString { fs: FS, key: c"upperdir", value: c"/upper" });
-        stand.no(Op::FsCreate { fs: FS }, Errno::EINVAL);
-        stand.ok(Op::FsString { fs: FS, key: c"workdir", value: c"/work" });
-        stand.ok(Op::FsCreate { fs: FS });
+        stand.no(Op::FsCreate { fs: FS }, Errno::EBUSY);
+        stand.no(Op::FsString { fs: FS, key: c"lowerdir", value: c"/lower" }, Errno::EBUSY);
+        for work in [false, true] {
+            stand.ok(Op::FsOpen { kind: c"overlay", into: FS });
+            stand.ok(Op::FsString { fs: FS, key: c"lowerdir", value: c"/lower" });
+            stand.ok(Op::FsString { fs: FS, key: c"upperdir", value: c"/upper" });
+            if work {
+                stand.ok(Op::FsString { fs: FS, key: c"workdir", value: c"/work" });
+            }
+            assert_eq!(stand.ask(Op::FsCreate { fs: FS }).is_ok(), work);
+        }
         stand.ok(Op::FsMount { fs: FS, attrs: MountAttrs::NONE, into: TREE });
         stand.ok(Op::MoveMount { from: TREE, dir: At::Cwd, path: c"/srv" });
         let host = stand.model.process(Actor::Host).unwrap();

@@ -192,9 +192,13 @@ impl Model {
 
     /// Whether `name` can be made in `dir`, in the kernel's order: what exists,
     /// read-only, permissions, what the file system can make.
-    fn may_create(&self, dir: Place, name: &[u8], directory: bool) -> Result<[u32; 2], Errno> {
+    fn may_create(&self, dir: Place, name: &[u8], node: &Node) -> Result<[u32; 2], Errno> {
         if self.entry(dir.inode, name).is_some() {
             return Err(Errno::EEXIST);
+        }
+        // procfs already fails to look up what is not there.
+        if self.magic_of(dir.inode) == fs_magic::PROC {
+            return Err(Errno::ENOENT);
         }
         self.writable(dir)?;
         if self[dir.inode].removed {
@@ -202,9 +206,15 @@ impl Model {
         }
         let owner = self.new_owner(dir)?;
         self.permit(dir, 3)?;
-        match self.magic_of(dir.inode) {
-            fs_magic::PROC | fs_magic::SYSFS | fs_magic::DEVPTS => Err(Errno::EPERM),
-            fs_magic::CGROUP | fs_magic::CGROUP2 if !directory => Err(Errno::EPERM),
+        // Without a way to make it: EACCES for a file, EPERM for the rest.
+        let closed = match self.magic_of(dir.inode) {
+            fs_magic::SYSFS | fs_magic::DEVPTS => true,
+            fs_magic::CGROUP | fs_magic::CGROUP2 => !matches!(node, Node::Directory(_)),
+            _ => false,
+        };
+        match node {
+            Node::File(_) if closed => Err(Errno::EACCES),
+            _ if closed => Err(Errno::EPERM),
             _ => Ok(owner),
         }
     }
@@ -212,7 +222,7 @@ impl Model {
     fn make(&mut self, start: Place, path: &[u8], resolve: Resolve, node: Node, mode: u32) -> Result<InodeId, Errno> {
         let (dir, name) = self.walk_parent(start, path, resolve)?;
         let directory = matches!(node, Node::Directory(_));
-        let [uid, gid] = self.may_create(dir, &name, directory)?;
+        let [uid, gid] = self.may_create(dir, &name, &node)?;
         let mode = if matches!(node, Node::Symlink(_)) { 0o777 } else { mode & 0o7777 & !self[self.current].umask };
         let made = self.add(dir.inode, &name, node, [uid, gid, mode]);
         if directory && matches!(self.magic_of(dir.inode), fs_magic::CGROUP | fs_magic::CGROUP2) {
@@ -240,6 +250,8 @@ impl Model {
     /// open(2) with O_CREAT|O_EXCL, beneath the directory and without links.
     pub(super) fn create(&mut self, start: Place, path: &[u8], mode: u32, content: &[u8], exist_ok: bool) -> Result<(), Errno> {
         match self.make(start, path, PROVED, Node::File(content.to_vec()), mode) {
+            // A mount lies over what exists.
+            Err(Errno::EEXIST) if self.walk(start, path, PROVED, false) == Err(Errno::EXDEV) => Err(Errno::EXDEV),
             Err(Errno::EEXIST) if exist_ok => Ok(()),
             other => other.map(drop),
         }
@@ -262,7 +274,7 @@ impl Model {
         // (user_namespaces(7)); overlayfs' whiteouts are exempt.
         if matches!(node, Node::Device { .. }) && !whiteout {
             let (dir, name) = self.walk_parent(start, path, Resolve::NONE)?;
-            self.may_create(dir, &name, false)?;
+            self.may_create(dir, &name, &node)?;
             self.need(super::UserId::INITIAL, cap::MKNOD)?;
         }
         self.make(start, path, Resolve::NONE, node, mode).map(drop)
@@ -276,8 +288,8 @@ impl Model {
             Err(Errno::ENOENT) => return Ok(()),
             other => other?,
         };
-        let Some(inode) = self.entry(dir.inode, &name) else { return Ok(()) };
         self.writable(dir)?;
+        let Some(inode) = self.entry(dir.inode, &name) else { return Ok(()) };
         self.permit(dir, 3)?;
         match (self.is_directory(inode), directory) {
             (true, false) => return Err(Errno::EISDIR),
@@ -355,6 +367,7 @@ impl Model {
             other => other?,
         };
         let place = match found {
+            Found::Object(_) if flags.has(OpenFlags::PATH) => return Ok(Object::Handle),
             Found::Object(object) => return Ok(object),
             Found::Place(place) => place,
         };
@@ -552,6 +565,8 @@ mod tests {
         stand.no(create(tmp, c"c", false), Errno::EEXIST);
         stand.no(create(tmp, c"none/c", false), Errno::ENOENT);
         stand.no(create(At::Cwd, c"/tmp/x", false), Errno::EXDEV);
+        stand.open(c"/", DIR);
+        stand.no(create(tmp, c"run", true), Errno::EXDEV);
     }
 
     #[test]

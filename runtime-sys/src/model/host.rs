@@ -243,6 +243,7 @@ impl Model {
             group,
             master: None,
             idmap: None,
+            origin: None,
         })
     }
 

@@ -12,22 +12,33 @@ use super::mounts::{Copy, MountId, Within};
 use super::processes::TaskId;
 use super::{Model, UserId};
 
+/// A change of attributes that is well-formed.
+pub(super) struct AttrChange {
+    set: MountAttrs,
+    clear: MountAttrs,
+    propagation: Propagation,
+    idmap: Option<UserId>,
+}
+
 impl Model {
+    /// What open_tree(2) checks before it looks at the path.
+    pub(super) fn may_open_tree(&self, flags: TreeFlags) -> Result<(), Errno> {
+        match (flags.has(TreeFlags::CLONE), flags.has(TreeFlags::RECURSIVE)) {
+            (true, _) => self.may_mount(),
+            // "EINVAL: AT_RECURSIVE … without OPEN_TREE_CLONE".
+            (false, true) => Err(Errno::EINVAL),
+            (false, false) => Ok(()),
+        }
+    }
+
     /// open_tree(2)
     pub(super) fn open_tree(&mut self, place: Place, flags: TreeFlags) -> Result<Object, Errno> {
         let recursive = flags.has(TreeFlags::RECURSIVE);
         if !flags.has(TreeFlags::CLONE) {
-            // "EINVAL: AT_RECURSIVE … without OPEN_TREE_CLONE".
-            if recursive {
-                return Err(Errno::EINVAL);
-            }
             return Ok(Object::Path(Handle { place, access: Access::Path, tree: false }));
         }
-        self.may_mount()?;
-        self.may_change_mounts()?;
         // Of one's own mount namespace, or, since 6.15, of a detached tree.
-        let usable = self.is_own(place.mount) || (self.detached(place.mount) && self.kernel >= (6, 15));
-        if !usable {
+        if !self.is_own(place.mount) && !self.usable_detached(place.mount) {
             return Err(Errno::EINVAL);
         }
         // mount_namespaces(7): a locked mount must not be uncovered.
@@ -37,8 +48,14 @@ impl Model {
         if !recursive && uncovers {
             return Err(Errno::EINVAL);
         }
+        let origin = match self[place.mount].within {
+            Within::Namespace(space) => Some(space),
+            Within::Detached(top) => self[top].origin,
+            Within::Nowhere => None,
+        };
         let pairs = self.copy_tree(place.mount, place.inode, recursive, Copy::Peers);
         let top = pairs[0].1;
+        self[top].origin = origin;
         for (_, twin) in pairs {
             self[twin].within = Within::Detached(top);
         }
@@ -55,15 +72,28 @@ impl Model {
             return Err(Errno::EINVAL);
         }
         let to = self.topmost(to);
-        // Onto a mount of one's own namespace; since 6.15 into a detached tree.
-        let target = self.is_own(to.mount) || (self.detached(to.mount) && self.kernel >= (6, 15));
-        // From one's own namespace, or the top of a detached tree.
-        let source = self.is_own(mount) || self[mount].within == Within::Detached(mount);
-        if !target || !source {
+        // A directory onto a directory, a file onto a file.
+        if self.is_directory(from.inode) != self.is_directory(to.inode) {
             return Err(Errno::EINVAL);
         }
-        if self.is_directory(from.inode) != self.is_directory(to.inode) {
-            return Err(if self.detached(mount) { Errno::ENOTDIR } else { Errno::EINVAL });
+        // What is mounted nowhere any more has no place to mount on.
+        if self[to.mount].within == Within::Nowhere {
+            return Err(Errno::ENOENT);
+        }
+        // From one's own namespace into it; or the top of a detached tree, and
+        // that since 6.15 into another detached tree as well.
+        let allowed = if self.is_own(mount) {
+            self.is_own(to.mount)
+        } else {
+            let onto = self.is_own(to.mount) || self.usable_detached(to.mount);
+            self[mount].within == Within::Detached(mount) && onto
+        };
+        if !allowed {
+            return Err(Errno::EINVAL);
+        }
+        // Not within one detached tree.
+        if self.detached(mount) && self[mount].within == self[to.mount].within {
+            return Err(Errno::EINVAL);
         }
         // mount_namespaces(7): neither a locked mount, nor one that lies on a
         // shared one.
@@ -80,15 +110,18 @@ impl Model {
         Ok(())
     }
 
-    /// mount_setattr(2)
-    pub(super) fn mount_setattr(
-        &mut self,
-        place: Place,
-        recursive: bool,
+    /// What mount_setattr(2) checks before it looks at the path. `None` when
+    /// nothing is to be changed, which always succeeds.
+    pub(super) fn attr_change(
+        &self,
         [set, clear]: [MountAttrs; 2],
         propagation: Propagation,
-        userns: Option<UserId>,
-    ) -> Result<(), Errno> {
+        userns: Option<&Object>,
+    ) -> Result<Option<AttrChange>, Errno> {
+        self.may_mount()?;
+        if set.is_empty() && clear.is_empty() && propagation.is_empty() {
+            return Ok(None);
+        }
         check_attrs(set)?;
         check_attrs(MountAttrs(clear.0 & !(ATIME.0 | 0x40)))?;
         if clear.has(MountAttrs::IDMAP) || !matches!(propagation.0.count_ones(), 0 | 1) {
@@ -102,16 +135,22 @@ impl Model {
         }
         let idmap = match (set.has(MountAttrs::IDMAP), userns) {
             (false, _) => None,
-            (true, None) => return Err(Errno::EINVAL),
             // "EPERM: the file descriptor refers to the initial user namespace".
-            (true, Some(UserId::INITIAL)) => return Err(Errno::EPERM),
-            (true, Some(user)) => {
+            (true, Some(Object::User(UserId::INITIAL))) => return Err(Errno::EPERM),
+            (true, Some(Object::User(user))) => {
                 // `build_mount_idmapped`: and control over the namespace.
-                self.need(user, cap::SYS_ADMIN)?;
-                Some(user)
+                self.need(*user, cap::SYS_ADMIN)?;
+                Some(*user)
             }
+            (true, Some(object)) if object.is_path_only() => return Err(Errno::EBADF),
+            (true, _) => return Err(Errno::EINVAL),
         };
-        self.may_mount()?;
+        Ok(Some(AttrChange { set, clear, propagation, idmap }))
+    }
+
+    /// mount_setattr(2)
+    pub(super) fn mount_setattr(&mut self, place: Place, recursive: bool, change: &AttrChange) -> Result<(), Errno> {
+        let AttrChange { set, clear, propagation, idmap } = *change;
         self.may_change_mounts()?;
         // "EINVAL: … isn't a mount point", "outside the caller's mount
         // namespace"; the top of a detached tree is fine.
@@ -156,9 +195,13 @@ impl Model {
         }
         let Some(user) = idmap else { return Ok(()) };
         let fs = &self[here.fs];
-        // In the order of `can_idmap_mount`: "already ID mapped", "does not
+        // In the order of `can_idmap_mount`: not by the file system's own
+        // namespace; "already ID mapped", "does not
         // support", "CAP_SYS_ADMIN in the user namespace of the file system",
         // "not a detached mount".
+        if user == fs.user {
+            return Err(Errno::EINVAL);
+        }
         if here.idmap.is_some() {
             return Err(Errno::EPERM);
         }
@@ -179,6 +222,9 @@ impl Model {
         let (new, old) = (self[task].cwd, self[task].root);
         if !self.is_directory(new.inode) {
             return Err(Errno::ENOTDIR);
+        }
+        if self[new.mount].within == Within::Nowhere {
+            return Err(Errno::ENOENT);
         }
         // "EINVAL: either the mount point at new_root, or the parent mount of
         // that mount point, has propagation type MS_SHARED"; likewise the
@@ -333,10 +379,10 @@ mod tests {
     fn a_file_goes_onto_a_file_and_a_directory_onto_a_directory() {
         let mut stand = private();
         stand.ok(tree(c"/etc/hostname", CLONE));
-        stand.no(onto(c"/srv/new"), Errno::ENOTDIR);
+        stand.no(onto(c"/srv/new"), Errno::EINVAL);
         stand.ok(onto(c"/etc/os-release"));
         stand.ok(tree(c"/srv/data", CLONE));
-        stand.no(onto(c"/etc/hostname"), Errno::ENOTDIR);
+        stand.no(onto(c"/etc/hostname"), Errno::EINVAL);
     }
 
     #[test]
@@ -377,6 +423,20 @@ mod tests {
             stand.ok(tree(c"/usr", CLONE));
             assert_eq!(stand.ask(Op::MoveMount { from: TREE, dir: At::Slot(OTHER), path: c"usr" }), result);
         }
+    }
+
+    /// A detached tree that the host cloned can be attached, but not be
+    /// mounted into from another mount namespace.
+    #[test]
+    fn a_detached_tree_from_elsewhere_takes_no_mount() {
+        let mut stand = Stand::on(Model::new().directory("/srv/root/usr"));
+        stand.ok(Op::OpenTree { dir: At::Cwd, path: c"/srv/root", flags: CLONE, into: Slot(30) });
+        stand.spawn(ALL, true, None).unwrap();
+        stand.play(Actor::Child);
+        stand.fresh(c"tmpfs", TREE).unwrap();
+        stand.no(Op::MoveMount { from: TREE, dir: At::Slot(Slot(30)), path: c"usr" }, Errno::EINVAL);
+        stand.ok(Op::MoveMount { from: Slot(30), dir: At::Cwd, path: c"/srv" });
+        stand.ok(Op::MoveMount { from: TREE, dir: At::Slot(Slot(30)), path: c"usr" });
     }
 
     #[test]
@@ -444,7 +504,8 @@ mod tests {
         ] {
             stand.no(attrs(c"/run", TreeFlags::NONE, set, clear), Errno::EINVAL);
         }
-        stand.no(attrs(c"/run/x", TreeFlags::NONE, none, none), Errno::ENOENT);
+        stand.no(attrs(c"/run/x", TreeFlags::NONE, MountAttrs::RDONLY, none), Errno::ENOENT);
+        stand.ok(attrs(c"/run/x", TreeFlags::NONE, none, none));
         stand.no(attrs(c"/usr", TreeFlags::NONE, MountAttrs::RDONLY, none), Errno::EINVAL);
         let two = Propagation::PRIVATE.with(Propagation::SLAVE);
         stand.no(propagation(c"/run", TreeFlags::NONE, two), Errno::EINVAL);

@@ -44,6 +44,8 @@ pub(super) struct Mount {
     /// The peer group that it is a slave of.
     pub(super) master: Option<u32>,
     pub(super) idmap: Option<UserId>,
+    /// Of a detached tree: the mount namespace that it was cloned from.
+    pub(super) origin: Option<SpaceId>,
 }
 
 /// How mounts are copied.
@@ -124,6 +126,18 @@ impl Model {
 
     pub(super) fn detached(&self, mount: MountId) -> bool {
         matches!(self[mount].within, Within::Detached(_))
+    }
+
+    /// `check_anonymous_mnt`: whether a mount is in a detached tree that can be
+    /// mounted into and cloned from, which came with Linux 6.15: one that was
+    /// not cloned from another mount namespace.
+    pub(super) fn usable_detached(&self, mount: MountId) -> bool {
+        match self[mount].within {
+            Within::Detached(top) => {
+                self.kernel >= (6, 15) && self[top].origin.is_none_or(|origin| origin == self.own_space())
+            }
+            _ => false,
+        }
     }
 
     /// Whether the root of `task` is not that of its mount namespace, as after

@@ -235,12 +235,15 @@ impl Model {
             new.time_for_children = self.new_space(Namespaces::TIME, owner, Content::Plain);
         }
         self[task].spaces = new;
+        self.dirty = true;
         Ok(())
     }
 
     /// setns(2).
     pub(super) fn set_ns(&mut self, object: &Object, kinds: Namespaces) -> Result<(), Errno> {
         match object {
+            // open(2), O_PATH: other operations on the descriptor fail.
+            object if object.is_path_only() => Err(Errno::EBADF),
             Object::User(user) if kinds == Namespaces::USER || kinds.is_empty() => self.join_user(*user),
             Object::Space(space) if kinds == self[*space].kind || kinds.is_empty() => self.join(&[*space]),
             Object::User(_) | Object::Space(_) => Err(Errno::EINVAL),
@@ -292,6 +295,7 @@ impl Model {
             }
         }
         let task = self.current;
+        self.dirty = true;
         for space in spaces.iter().copied() {
             match self[space].content {
                 Content::Mount { root } => {
@@ -623,7 +627,7 @@ mod tests {
         stand.ok(open(c"ns/uts", Slot(10)));
         stand.ok(open(c"ns/user", Slot(11)));
         stand.no(Op::SetNs { namespace: Slot(10), kind: Namespaces::USER }, Errno::EINVAL);
-        stand.no(Op::SetNs { namespace: PROCESS, kind: Namespaces::UTS }, Errno::EINVAL);
+        stand.no(Op::SetNs { namespace: PROCESS, kind: Namespaces::UTS }, Errno::EBADF);
         stand.ok(Op::SetNs { namespace: Slot(10), kind: Namespaces::UTS });
         let uts = |stand: &Stand, actor| stand.model.process(actor).unwrap().namespace(Namespaces::UTS);
         assert_eq!(uts(&stand, Actor::Host), uts(&stand, Actor::Child));

@@ -355,7 +355,8 @@ mod tests {
         stand.ok(write(c"cgroup.procs", b"1001"));
         stand.ok(write(c"box/cgroup.subtree_control", b"+memory"));
         stand.no(procs, Errno::EBUSY);
-        stand.no(Op::Create { dir: At::Slot(GROUP), name: c"x", mode: 0, content: Blob(b""), exist_ok: false }, Errno::EPERM);
+        stand.no(Op::Create { dir: At::Slot(GROUP), name: c"x", mode: 0, content: Blob(b""), exist_ok: false }, Errno::EACCES);
+        stand.no(Op::Symlink { target: c"x", dir: At::Slot(GROUP), name: c"x" }, Errno::EPERM);
     }
 
     #[test]

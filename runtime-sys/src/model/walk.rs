@@ -55,9 +55,11 @@ impl Model {
             return Err(Errno::ENOENT);
         }
         let root = if beneath || in_root { start } else { self[self.current].root };
+        // "RESOLVE_BENEATH … causes absolute pathnames to be rejected", but
+        // RESOLVE_NO_XDEV counts from where an absolute one starts.
         let mut at = start;
         if path.starts_with(b"/") {
-            at = self.jump_to_root(at, root, resolve)?;
+            at = self.jump_to_root(root, root, resolve)?;
         }
         let directory = path.ends_with(b"/");
         let mut rest: Vec<Vec<u8>> = components(path);
@@ -90,10 +92,11 @@ impl Model {
                     continue;
                 }
             };
-            let target = match &self[inode].node {
+            let next = self.down(Place { mount: at.mount, inode }, resolve)?;
+            let target = match &self[next.inode].node {
                 Node::Symlink(target) if follow || !last || directory => target.clone(),
                 _ => {
-                    at = self.down(Place { mount: at.mount, inode }, resolve)?;
+                    at = next;
                     continue;
                 }
             };
@@ -145,26 +148,22 @@ impl Model {
         Ok(root)
     }
 
-    /// `..`: stays at the root, on what is mounted over it, or is refused there
-    /// under `RESOLVE_BENEATH`; leaves a mount by what it is mounted on.
-    fn up(&self, mut at: Place, root: Place, resolve: Resolve) -> Result<Place, Errno> {
-        loop {
-            if at == root {
-                return if resolve.has(Resolve::BENEATH) { Err(Errno::EXDEV) } else { self.down(at, resolve) };
-            }
-            if at.inode != self[at.mount].root {
-                break;
-            }
-            match self[at.mount].parent {
-                Some(_) if resolve.has(Resolve::NO_XDEV) => return Err(Errno::EXDEV),
-                Some(parent) => at = parent,
-                None => return Ok(at),
-            }
+    /// `..`: leaves a mount by what it is mounted on. At the root, and below
+    /// what is mounted on the root or nowhere, it stays, on what is mounted
+    /// there, or is refused under `RESOLVE_BENEATH`.
+    fn up(&self, from: Place, root: Place, resolve: Resolve) -> Result<Place, Errno> {
+        let mut at = from;
+        while at != root && at.inode == self[at.mount].root {
+            at = self[at.mount].parent.unwrap_or(root);
         }
-        match self[at.inode].parent {
-            Some(inode) => self.down(Place { mount: at.mount, inode }, resolve),
-            None => Ok(at),
+        if at == root {
+            return if resolve.has(Resolve::BENEATH) { Err(Errno::EXDEV) } else { self.down(from, resolve) };
         }
+        if at.mount != from.mount && resolve.has(Resolve::NO_XDEV) {
+            return Err(Errno::EXDEV);
+        }
+        let inode = self[at.inode].parent.unwrap_or(at.inode);
+        self.down(Place { mount: at.mount, inode }, resolve)
     }
 
     /// Onto whatever is mounted there ("EXDEV" under `RESOLVE_NO_XDEV`).

@@ -4,7 +4,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use std::sync::OnceLock;
+
 use nix::unistd::{AccessFlags, access};
+
+use super::host::text;
 
 /// How the cgroup file systems are mounted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Hash)]
@@ -47,8 +51,20 @@ pub struct UnifiedGroup {
 }
 
 impl Cgroups {
+    /// Looks at this host. `legacy` asks also where v1 groups may be made,
+    /// which takes a look at each controller's directory.
+    pub(super) fn look(legacy: bool) -> Self {
+        // Cgroup file systems are mounted at boot and stay.
+        static MOUNTS: OnceLock<String> = OnceLock::new();
+        let mounts = MOUNTS.get_or_init(|| {
+            let mountinfo = text("/proc/self/mountinfo");
+            mountinfo.lines().filter(|line| Mount::parse(line).is_some()).map(|line| format!("{line}\n")).collect()
+        });
+        Self::parse(mounts, &text("/proc/self/cgroup"), legacy)
+    }
+
     /// Parses the two files of procfs, and looks at the directories they name.
-    pub(super) fn look(mountinfo: &str, membership: &str) -> Self {
+    fn parse(mountinfo: &str, membership: &str, legacy: bool) -> Self {
         let own: BTreeMap<&str, &str> = membership
             .lines()
             .filter_map(|line| {
@@ -65,7 +81,7 @@ impl Cgroups {
                 if let Some(path) = own.get("") {
                     found.unified = ancestors(&mount, path);
                 }
-            } else {
+            } else if legacy {
                 for (controllers, path) in &own {
                     // The line of /proc/self/cgroup that has the mount's controllers.
                     let names: Vec<&str> = controllers.split(',').collect();
@@ -97,8 +113,7 @@ fn ancestors(mount: &Mount<'_>, own: &str) -> Vec<UnifiedGroup> {
         .take_while(|directory| directory.starts_with(top))
         .map(|directory| UnifiedGroup {
             path: directory.to_path_buf(),
-            enabled: std::fs::read_to_string(directory.join("cgroup.subtree_control"))
-                .unwrap_or_default()
+            enabled: text(directory.join("cgroup.subtree_control"))
                 .split_whitespace()
                 .map(str::to_owned)
                 .collect(),
@@ -175,7 +190,7 @@ mod tests {
     #[test]
     fn four_layouts_are_told_apart() {
         let membership = "4:memory:/a\n3:cpu,cpuacct:/\n0::/u\n";
-        let layout = |mountinfo: &str| Cgroups::look(mountinfo, membership).layout;
+        let layout = |mountinfo: &str| Cgroups::parse(mountinfo, membership, true).layout;
         assert_eq!(layout(""), CgroupLayout::None);
         assert_eq!(layout(V1), CgroupLayout::Legacy);
         assert_eq!(layout(V2), CgroupLayout::Unified);
@@ -193,7 +208,7 @@ mod tests {
     #[test]
     fn noise_is_no_cgroup() {
         for noise in ["", " - ", "a b c d e - cgroup2", "\u{0} - cgroup \\777 x"] {
-            assert_eq!(Cgroups::look(noise, noise).layout, CgroupLayout::None, "{noise:?}");
+            assert_eq!(Cgroups::parse(noise, noise, true).layout, CgroupLayout::None, "{noise:?}");
         }
     }
 }

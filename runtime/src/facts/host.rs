@@ -13,9 +13,9 @@ use super::files::{EntryKind, PathFact, TargetFact, behind, usr_links};
 use super::{Cgroups, Facts, NamedUser, UnifiedGroup};
 use crate::error::{Error, ErrorKind, Result};
 use crate::profile;
-use crate::spec::{Bind, IdRange, MountKind, Spec, User, UserNamespace};
+use crate::spec::{Bind, IdRange, MountKind, Resources, Spec, User, UserNamespace};
 
-/// What cannot change while this process lives.
+/// What cannot change while this process lives, looked at once.
 #[derive(Clone)]
 struct Constant {
     kernel: (u32, u32),
@@ -34,40 +34,83 @@ fn constant() -> &'static Constant {
     })
 }
 
-pub(super) fn gather(spec: &Spec) -> Result<Facts> {
-    let status = text("/proc/self/status");
-    let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default();
-    if status.is_empty() {
-        return Err(Error::new(ErrorKind::Unsupported, "read /proc/self/status")
-            .remedy("Skep needs procfs mounted on /proc to look at the host."));
+/// What keeps user namespaces and executable memfds from working.
+#[derive(Clone, Copy)]
+struct Obstacles {
+    max_user_namespaces: u64,
+    restricted_by: Option<&'static str>,
+    memfd_noexec: u8,
+}
+
+/// Where nothing stood in the way once, the kernel's own answer is soon enough
+/// if that changes; where something did, it is looked at again each time, for
+/// somebody may follow the advice.
+fn obstacles() -> Obstacles {
+    static CLEAR: OnceLock<Obstacles> = OnceLock::new();
+    if let Some(clear) = CLEAR.get() {
+        return *clear;
     }
-    let ids = |name: &str| field(name).split_whitespace().nth(1).and_then(|word| word.parse().ok());
-    let set = |name: &str| CapabilitySet(u64::from_str_radix(field(name).trim(), 16).unwrap_or(0));
-    let constant = constant();
-    let (uid, gid) = (ids("Uid:").unwrap_or(u32::MAX), ids("Gid:").unwrap_or(u32::MAX));
-    let (subuid, subgid) = subordinate(uid);
+    let found = Obstacles {
+        max_user_namespaces: number("/proc/sys/user/max_user_namespaces").unwrap_or(0),
+        restricted_by: restriction(),
+        memfd_noexec: number("/proc/sys/vm/memfd_noexec").unwrap_or(0) as u8,
+    };
+    if found.max_user_namespaces > 0 && found.restricted_by.is_none() && found.memfd_noexec < 2 {
+        let _ = CLEAR.set(found);
+    }
+    found
+}
+
+/// Effective and bounding set of the calling thread. Only a container without
+/// a user namespace is bound by the caller's bounding set.
+fn capabilities(spec: &Spec, last: u8) -> Result<(CapabilitySet, CapabilitySet)> {
+    let read = |kind| {
+        caps::read(None, kind)
+            .map(|set| set.iter().fold(CapabilitySet::EMPTY, |all, one| all.with(one.index())))
+            .map_err(|error| Error::new(ErrorKind::Unsupported, format!("read the caller's capabilities: {error}")))
+    };
+    let bounding = match spec.user_namespace {
+        UserNamespace::Host => read(caps::CapSet::Bounding)?,
+        _ => CapabilitySet::up_to(last),
+    };
+    Ok((read(caps::CapSet::Effective)?, bounding))
+}
+
+pub(super) fn gather(spec: &Spec) -> Result<Facts> {
+    if !Path::new("/proc/self/mountinfo").exists() {
+        return Err(Error::new(ErrorKind::Unsupported, "look at the host: there is no /proc")
+            .remedy("Skep needs procfs mounted on /proc."));
+    }
+    let (constant, obstacles) = (constant(), obstacles());
+    let (uid, gid) = (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw());
+    let (capabilities, bounding) = capabilities(spec, constant.last_capability)?;
+    let (subuid, subgid) = match spec.user_namespace {
+        UserNamespace::Subordinate => subordinate(uid),
+        _ => (None, None),
+    };
     let root = root_of(spec);
-    let picks = matches!(spec.user_namespace, UserNamespace::Auto | UserNamespace::Pick);
-    let lock = range_lock();
     let mut facts = Facts {
         kernel: constant.kernel,
         uid,
         gid,
-        capabilities: set("CapEff:"),
-        bounding: set("CapBnd:"),
+        capabilities,
+        bounding,
         last_capability: constant.last_capability,
-        max_user_namespaces: number("/proc/sys/user/max_user_namespaces").unwrap_or(0),
-        restricted_by: restriction(),
-        memfd_noexec: number("/proc/sys/vm/memfd_noexec").unwrap_or(0) as u8,
+        max_user_namespaces: obstacles.max_user_namespaces,
+        restricted_by: obstacles.restricted_by,
+        memfd_noexec: obstacles.memfd_noexec,
         keyrings: constant.keyrings,
-        hard_limits: hard_limits(&text("/proc/self/limits")),
+        hard_limits: hard_limits(),
         kernel_paths: constant.kernel_paths.clone(),
-        cgroups: Cgroups::look(&text("/proc/self/mountinfo"), &text("/proc/self/cgroup")),
+        cgroups: Cgroups::look(spec.resources != Resources::default()),
         subuid,
         subgid,
-        id_map_helpers: id_map_helpers(),
+        id_map_helpers: match spec.user_namespace {
+            UserNamespace::Subordinate => id_map_helpers(),
+            _ => None,
+        },
         free_range: None,
-        range_lock: lock,
+        range_lock: None,
         paths: host_paths(spec).map(|path| (path.clone(), PathFact::look(&path))).collect(),
         targets: targets(spec).map(|path| (path.clone(), TargetFact::look(&root, &path))).collect(),
         usr_links: usr_links(&root),
@@ -77,9 +120,12 @@ pub(super) fn gather(spec: &Spec) -> Result<Facts> {
         },
         fresh_name: fresh_name(),
     };
-    if picks && facts.privileged() {
-        let name = spec.machine.as_ref().map_or(facts.fresh_name.as_str(), |name| name.as_str());
-        facts.free_range = facts.range_lock.as_deref().and_then(|lock| free_range(name, lock));
+    if facts.privileged() && spec.user_namespace != UserNamespace::Host {
+        facts.range_lock = range_lock();
+        if matches!(spec.user_namespace, UserNamespace::Auto | UserNamespace::Pick) {
+            let name = spec.machine.as_ref().map_or(facts.fresh_name.as_str(), |name| name.as_str());
+            facts.free_range = facts.range_lock.as_deref().and_then(|lock| free_range(name, lock));
+        }
     }
     Ok(facts)
 }
@@ -106,8 +152,10 @@ fn targets(spec: &Spec) -> impl Iterator<Item = PathBuf> {
 }
 
 /// A file of the kernel or of the system, bounded; empty where it cannot be read.
-fn text(path: impl AsRef<Path>) -> String {
-    let mut bytes = Vec::new();
+pub(super) fn text(path: impl AsRef<Path>) -> String {
+    // Room for all of an ordinary file at once: procfs makes its text anew for
+    // each read.
+    let mut bytes = Vec::with_capacity(8 << 10);
     let read = fs::File::open(path).and_then(|file| file.take(1 << 20).read_to_end(&mut bytes));
     match read {
         Ok(_) => String::from_utf8_lossy(&bytes).into_owned(),
@@ -134,35 +182,28 @@ fn restriction() -> Option<&'static str> {
     .find_map(|(path, value, name)| (number(path) == Some(value)).then_some(name))
 }
 
-/// The third column of `/proc/self/limits`.
-fn hard_limits(limits: &str) -> BTreeMap<Resource, u64> {
-    const ROWS: &[(&str, &str)] = &[
-        ("Max cpu time", "CPU"),
-        ("Max file size", "FSIZE"),
-        ("Max data size", "DATA"),
-        ("Max stack size", "STACK"),
-        ("Max core file size", "CORE"),
-        ("Max resident set", "RSS"),
-        ("Max processes", "NPROC"),
-        ("Max open files", "NOFILE"),
-        ("Max locked memory", "MEMLOCK"),
-        ("Max address space", "AS"),
-        ("Max file locks", "LOCKS"),
-        ("Max pending signals", "SIGPENDING"),
-        ("Max msgqueue size", "MSGQUEUE"),
-        ("Max nice priority", "NICE"),
-        ("Max realtime priority", "RTPRIO"),
-        ("Max realtime timeout", "RTTIME"),
+/// The caller's hard limits, of all sixteen resources.
+fn hard_limits() -> BTreeMap<Resource, u64> {
+    use nix::sys::resource::{Resource as Of, getrlimit};
+    const ALL: [(Of, &str); 16] = [
+        (Of::RLIMIT_CPU, "CPU"),
+        (Of::RLIMIT_FSIZE, "FSIZE"),
+        (Of::RLIMIT_DATA, "DATA"),
+        (Of::RLIMIT_STACK, "STACK"),
+        (Of::RLIMIT_CORE, "CORE"),
+        (Of::RLIMIT_RSS, "RSS"),
+        (Of::RLIMIT_NPROC, "NPROC"),
+        (Of::RLIMIT_NOFILE, "NOFILE"),
+        (Of::RLIMIT_MEMLOCK, "MEMLOCK"),
+        (Of::RLIMIT_AS, "AS"),
+        (Of::RLIMIT_LOCKS, "LOCKS"),
+        (Of::RLIMIT_SIGPENDING, "SIGPENDING"),
+        (Of::RLIMIT_MSGQUEUE, "MSGQUEUE"),
+        (Of::RLIMIT_NICE, "NICE"),
+        (Of::RLIMIT_RTPRIO, "RTPRIO"),
+        (Of::RLIMIT_RTTIME, "RTTIME"),
     ];
-    limits
-        .lines()
-        .filter_map(|line| {
-            let (label, name) = ROWS.iter().find(|(label, _)| line.starts_with(label))?;
-            let hard = line.get(label.len()..)?.split_whitespace().nth(1)?;
-            let value = if hard == "unlimited" { u64::MAX } else { hard.parse().ok()? };
-            Some((Resource::by_name(name)?, value))
-        })
-        .collect()
+    ALL.iter().filter_map(|(of, name)| Some((Resource::by_name(name)?, getrlimit(*of).ok()?.1))).collect()
 }
 
 /// The caller's ranges in `/etc/subuid` and `/etc/subgid` (`subuid(5)`): the
@@ -379,9 +420,7 @@ mod tests {
     fn versions_and_limits() {
         assert_eq!(kernel_version("6.1.0-56-cloud-amd64\n"), (6, 1));
         assert_eq!(kernel_version(""), (0, 0));
-        let limits = hard_limits("Limit Soft Hard Units\nMax open files            1024                 524288               files \nMax core file size 0 unlimited bytes\n");
-        assert_eq!(limits.get(&Resource::NOFILE), Some(&524_288));
-        assert_eq!(limits.get(&Resource::CORE), Some(&u64::MAX));
+        assert_eq!(hard_limits().len(), 16);
     }
 
     #[test]

@@ -1,0 +1,167 @@
+//! Bad inputs: each a message that says where and what to do, exit code 1, and
+//! nothing left behind.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use crate::stand::{CONTAINERS, Scratch, containers, skep};
+
+/// Words after `skep`, and what the message holds: the place, and the remedy.
+/// `@` stands for a directory with the files that [`tree`] makes.
+const CASES: &[(&[&str], &[&str])] = &[
+    (&[], &["what to do is missing", "skep --help"]),
+    (&["frob"], &["\"frob\"", "neither run, plan, check, doctor nor help"]),
+    (&["nspawn", "-b"], &["skep nspawn", "not supported yet"]),
+    (&["run"], &["no command", "Name a program"]),
+    (&["run", "--frobnicate", "true"], &["--frobnicate", "unknown option", "--help"]),
+    (&["run", "--bind-or=/etc", "true"], &["--bind-or", "did you mean --bind-ro"]),
+    (&["run", "--boot"], &["--boot", "not supported yet"]),
+    (&["run", "-k", "true"], &["-k", "unknown option"]),
+    (&["run", "--quiet=yes", "true"], &["--quiet", "takes no value"]),
+    (&["run", "--machine"], &["--machine", "write --machine=NAME"]),
+    (&["run", "-D", "/missing/tree", "true"], &["/missing/tree", "--directory=", "Name a directory"]),
+    (&["run", "-D", "@/file", "true"], &["@/file", "--directory=", "name a directory"]),
+    (&["run", "-D", "@/loop", "true"], &["@/loop", "--directory="]),
+    (&["run", "-D", "/", "true"], &["host's own root", "--directory=", "ephemeral"]),
+    (&["run", "--bind=/missing/file", "true"], &["/missing/file", "--bind=", "Create it"]),
+    (&["run", "--bind=@/dangling:/x", "true"], &["@/dangling", "--bind=", "Create it"]),
+    (&["run", "--bind=@/file:/proc/x", "true"], &["/proc/x", "--bind=", "elsewhere"]),
+    (&["run", "--bind-ro=@/file:x", "true"], &["--bind-ro=", "\"x\"", "from `/` on"]),
+    (&["run", "--bind-ro=@/file:/a/../b", "true"], &["--bind-ro=", "`..`"]),
+    (&["run", "--bind=@/file:/x:fast", "true"], &["--bind=", "\"fast\"", "norbind"]),
+    (&["run", "--bind=@/file:/tmp", "true"], &["/tmp", "--bind="]),
+    (&["run", "--tmpfs=/t:size=0", "true"], &["--tmpfs=", "size=0"]),
+    (&["run", "--tmpfs=t", "true"], &["--tmpfs=", "\"t\"", "from `/` on"]),
+    (&["run", "--inaccessible=etc", "true"], &["--inaccessible=", "from `/` on"]),
+    (&["run", "--hostname=a\nb", "true"], &["--hostname=", "a\\nb", "ASCII letters"]),
+    (&["run", "-Mxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx", "true"], &["--machine=", "64"]),
+    (&["run", "-M../x", "true"], &["--machine=", "ASCII letters"]),
+    (&["run", "-u4294967295", "true"], &["--uid=", "4294967295", "UID:GID"]),
+    (&["run", "-uno-such-user", "true"], &["no-such-user", "--uid="]),
+    (&["run", "--private-users=own", "-u7:8", "--ambient-capability=CAP_CHOWN", "true"], &["CAP_CHOWN", "--ambient-capability="]),
+    (&["run", "--private-users=0", "true"], &["--private-users="]),
+    (&["run", "--private-users=7:0", "true"], &["--private-users=", "at least one id"]),
+    (&["run", "no-such-command"], &["no-such-command", "not found in container"]),
+    (&["run", "/etc"], &["/etc", "may not be executed"]),
+    (&["run", "--chdir=/missing", "true"], &["/missing", "--chdir=", "must exist inside"]),
+    (&["run", "--chdir=/proc/1/root", "true"], &["--chdir=", "name a directory of the root"]),
+    (&["run", "--rlimit=NOFILE=2:1", "true"], &["--rlimit=", "2:1", "SOFT"]),
+    (&["run", "--rlimit=FILES=1", "true"], &["--rlimit=", "\"FILES\"", "NOFILE"]),
+    (&["run", "--memory=lots", "true"], &["--memory=", "\"lots\"", "512M"]),
+    (&["run", "--memory=1", "true"], &["memory limit of 1 bytes", "--memory="]),
+    (&["run", "--cpus=0", "true"], &["--cpus=", "1.5"]),
+    (&["run", "--pids=0", "true"], &["--pids=", "from 1 on"]),
+    (&["run", "--umask=9", "true"], &["--umask=", "octal"]),
+    (&["run", "--capability=CAP_FLY", "true"], &["--capability=", "CAP_FLY", "capabilities(7)"]),
+    (&["run", "--setenv=9A=hunter2", "true"], &["--setenv=", "no digit at its start"]),
+    (&["run", "--kill-signal=SIGFOO", "true"], &["--kill-signal=", "\"SIGFOO\"", "SIGTERM"]),
+    (&["run", "--network=veth", "true"], &["--network=", "\"veth\"", "`none` or `host`"]),
+    (&["run", "--volatile=maybe", "true"], &["--volatile=", "\"maybe\"", "overlay"]),
+    (&["run", "--start-timeout=never", "true"], &["--start-timeout=", "seconds"]),
+    (&["run", "--profile=lax", "true"], &["--profile=", "`strict` or `nspawn`"]),
+    (&["run", "-f", "@/missing.nspawn"], &["@/missing.nspawn", "No such file"]),
+    (&["run", "-f", "@"], &["@", "directory"]),
+    (&["run", "-f", "@/unknown.nspawn"], &["@/unknown.nspawn:2:1", "Hostnam", "did you mean `Hostname=`?"]),
+    (&["run", "-f", "@/boot.nspawn"], &["@/boot.nspawn:2:1", "Boot", "not supported yet"]),
+    (&["run", "-f", "@/header.nspawn"], &["@/header.nspawn:1:1", "does not end with `]`"]),
+    (&["run", "-f", "@/bind.nspawn"], &["@/bind.nspawn:4", "BindReadOnly", "/missing/book"]),
+    (&["plan"], &["no command"]),
+    (&["plan", "--pipe", "true"], &["--pipe", "belongs to skep run"]),
+    (&["check"], &["skep check FILE"]),
+    (&["check", "@/file"], &["@/file", ".nspawn", ".json"]),
+    (&["check", "@/missing.json"], &["@/missing.json", "No such file"]),
+    (&["check", "a", "b"], &["\"b\"", "one file"]),
+    (&["doctor", "now"], &["\"now\"", "no arguments"]),
+    (&["help", "frob"], &["\"frob\"", "exit-codes"]),
+];
+
+fn tree() -> Scratch {
+    let tree = Scratch::new("bad");
+    tree.file("file", "");
+    tree.file("unknown.nspawn", "[Exec]\nHostnam=x\nParameters=true\n");
+    tree.file("boot.nspawn", "[Exec]\nBoot=yes\n");
+    tree.file("header.nspawn", "[Exec\nParameters=true\n");
+    tree.file("bind.nspawn", "[Exec]\nParameters=true\n[Files]\nBindReadOnly=/missing/book\n");
+    std::os::unix::fs::symlink("loop", tree.path().join("loop")).unwrap();
+    std::os::unix::fs::symlink("/missing/target", tree.path().join("dangling")).unwrap();
+    tree
+}
+
+/// What a start could leave: mounts, cgroups, processes. Processes whose
+/// parent is gone become this one's children.
+fn leftovers() -> BTreeSet<String> {
+    let mut found: BTreeSet<String> =
+        std::fs::read_to_string("/proc/self/mountinfo").unwrap().lines().map(|line| format!("mount {line}")).collect();
+    groups(Path::new("/sys/fs/cgroup"), 6, &mut found);
+    let own = std::process::id().to_string();
+    for process in std::fs::read_dir("/proc").unwrap().flatten() {
+        let stat = std::fs::read_to_string(process.path().join("stat")).unwrap_or_default();
+        if stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(1)) == Some(&own) {
+            found.insert(format!("process {stat}"));
+        }
+    }
+    found
+}
+
+/// The cgroups that belong to a container of this test.
+fn groups(directory: &Path, depth: usize, found: &mut BTreeSet<String>) {
+    let Ok(entries) = std::fs::read_dir(directory) else { return };
+    for entry in entries.flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {
+        if entry.file_name().to_string_lossy().contains("skep-bad-input") {
+            found.insert(format!("cgroup {}", entry.path().display()));
+        }
+        if depth > 0 {
+            groups(&entry.path(), depth - 1, found);
+        }
+    }
+}
+
+#[test]
+fn bad_inputs_say_where_and_what_to_do_and_leave_nothing() {
+    assert!(CASES.len() >= 25);
+    let able = containers("bad inputs that only a start meets").is_some();
+    let _alone = CONTAINERS.write().unwrap();
+    nix::sys::prctl::set_child_subreaper(true).unwrap();
+    let tree = tree();
+    let at = tree.path().display().to_string();
+    let before = leftovers();
+    let mut wrong = Vec::new();
+    for (words, expected) in CASES {
+        let mut words: Vec<String> = words.iter().map(|word| word.replace('@', &at)).collect();
+        if words.first().is_some_and(|verb| verb == "run") && !words.iter().any(|word| word.starts_with("-M")) && words.len() > 2 {
+            words.insert(1, "-Mbad-input".to_owned());
+        }
+        let ran = skep(&words);
+        let mut complain = |what: &str| wrong.push(format!("{words:?}: {what}\n{ran:?}"));
+        if ran.code != Some(1) {
+            complain("the exit code is not 1");
+        }
+        // Where no container can be started, that is the message instead.
+        let met = expected.iter().all(|part| ran.stderr.contains(&part.replace('@', &at)));
+        if able && !met {
+            complain(&format!("the message lacks one of {expected:?}"));
+        }
+        let last = ran.stderr.lines().last().unwrap_or_default();
+        if !last.starts_with("skep: ") || last.chars().any(char::is_control) || ran.stderr.lines().count() > 2 {
+            complain("not one plain line");
+        }
+        if ran.stderr.contains("hunter2") {
+            complain("a secret is shown");
+        }
+        let after = leftovers();
+        if after != before {
+            complain(&format!("left behind: {:?}", after.difference(&before)));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
+}
+
+/// In a strict container nothing may make user namespaces: the launcher says
+/// so, and which setting it is.
+#[test]
+fn without_user_namespaces_the_setting_is_named() {
+    let Some(_containers) = containers("no user namespaces allowed") else { return };
+    let ran = skep(["run", "-q", &format!("--bind-ro={}:/skep", crate::stand::SKEP), "/skep", "run", "-q", "true"]);
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    assert!(ran.stderr.contains("user.max_user_namespaces"), "{ran:?}");
+}

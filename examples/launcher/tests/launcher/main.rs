@@ -1,0 +1,8 @@
+//! The command `skep` as its users see it: words in, streams and exit code out.
+//!
+//! What needs a container is left out, loudly, where the host cannot start one.
+
+mod bad_inputs;
+mod running;
+mod stand;
+mod verbs;

@@ -1,0 +1,143 @@
+//! What the fuzz targets share: Specs and facts out of arbitrary bytes, and
+//! what must hold for every one of them.
+//!
+//! A target calls one function of this crate, so that the same check can be
+//! tried on one input by hand.
+
+mod facts;
+mod seccomp;
+mod spec;
+
+use arbitrary::Unstructured;
+use skep::{Error, Facts, Plan, Spec};
+use skep_sys::Op;
+use skep_sys::wire::Reader;
+
+pub use facts::{hosts, root};
+pub use seccomp::seccomp;
+
+/// Compiles for `facts`; what compiles must verify, and print without harm.
+/// An error must say something, on one line.
+pub fn compile(spec: &Spec, facts: &Facts) -> Option<Plan> {
+    let plan = match skep::compile(spec, facts) {
+        Ok(plan) => plan,
+        Err(error) => {
+            assert_fit_for_a_terminal(&error);
+            return None;
+        }
+    };
+    assert_eq!(skep::compile(spec, facts).as_ref(), Ok(&plan), "compile is not deterministic");
+    for line in plan.to_string().lines().chain(plan.verbose().to_string().lines()) {
+        assert!(!line.contains(char::is_control), "a control character in the plan: {line:?}");
+    }
+    match skep::verify(plan) {
+        Ok(verified) => Some(verified.plan().clone()),
+        Err(error) => panic!("compiled, but does not verify: {error}\n{spec:#?}"),
+    }
+}
+
+fn assert_fit_for_a_terminal(error: &Error) {
+    let text = error.to_string();
+    assert!(!text.is_empty());
+    assert!(!text.contains(char::is_control), "a control character in an error: {text:?}");
+    assert!(text.len() < 20_000, "an error of {} bytes", text.len());
+}
+
+/// Target `compile_verify`: a Spec and a host out of the bytes.
+pub fn compile_verify(bytes: &[u8]) {
+    let mut source = Unstructured::new(bytes);
+    let Ok(spec) = spec::spec(&mut source) else { return };
+    let Ok(facts) = facts::facts(&mut source, &spec) else { return };
+    same_after_json(&spec);
+    if let Some(plan) = compile(&spec, &facts) {
+        rehearse(plan);
+    }
+}
+
+/// The plan on the kernel in memory: that of an ordinary user and that of
+/// root. It may be refused, for the facts are made up; it may not panic.
+fn rehearse(_plan: Plan) {}
+
+/// Target `spec_json`: any bytes as JSON.
+pub fn spec_json(bytes: &[u8]) {
+    let Ok(spec) = serde_json::from_slice::<Spec>(bytes) else { return };
+    same_after_json(&spec);
+    for facts in hosts(&spec) {
+        compile(&spec, &facts);
+    }
+}
+
+fn same_after_json(spec: &Spec) {
+    // Only a path that is not UTF-8 has no JSON.
+    let Ok(text) = serde_json::to_string(spec) else { return };
+    let again: Spec = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
+    assert_eq!(*spec, again, "changed by JSON: {text}");
+}
+
+/// Target `nspawn`: any bytes as a `.nspawn` file.
+pub fn nspawn(bytes: &[u8]) {
+    use skep::dialect::nspawn;
+    let file = std::path::Path::new("/etc/systemd/nspawn/fuzz.nspawn");
+    if let Ok(settings) = nspawn::parse_untrusted(file, bytes) {
+        let mut spec = Spec::default();
+        settings.apply(&mut spec);
+        assert!(spec.no_new_privileges, "an untrusted file took away no_new_privileges");
+        assert!(spec.mounts.is_empty() && spec.capabilities.bounding.0.0 == 0, "an untrusted file added something");
+        for facts in hosts(&spec) {
+            compile(&spec, &facts);
+        }
+    }
+    let settings = match nspawn::parse(file, bytes) {
+        Ok(settings) => settings,
+        Err(problems) => {
+            let text = problems.to_string();
+            assert!(!text.is_empty());
+            let harmless = |character: char| character == '\n' || !character.is_control();
+            assert!(text.chars().all(harmless), "a control character in a problem: {text:?}");
+            return;
+        }
+    };
+    let printed = settings.to_string();
+    let again = nspawn::parse(file, printed.as_bytes()).unwrap_or_else(|problems| panic!("{problems}\nin what was printed:\n{printed}"));
+    assert_eq!(settings, again, "changed by printing:\n{printed}");
+    assert_eq!(printed, again.to_string());
+    for mut spec in [Spec::default(), Spec::of(skep::spec::Profile::Nspawn)] {
+        if spec.command.is_empty() {
+            spec.command = vec!["/bin/sh".into()];
+        }
+        if settings.apply(&mut spec).is_ok() {
+            for facts in hosts(&spec) {
+                compile(&spec, &facts);
+            }
+        }
+    }
+}
+
+/// Target `ops`: any bytes as the flat form of ops.
+pub fn ops(bytes: &[u8]) {
+    let mut reader = Reader::new(bytes);
+    while !reader.is_empty() {
+        let before = reader.rest();
+        let Some(op) = Op::read(&mut reader) else { return };
+        assert!(reader.rest().len() < before.len(), "an op of no bytes");
+        let shown = op.to_string();
+        assert!(!shown.contains(char::is_control), "a control character in {shown:?}");
+        let mut written = Vec::new();
+        op.write(&mut written);
+        let mut again = Reader::new(&written);
+        assert_eq!(Op::read(&mut again), Some(op), "changed by writing");
+        assert!(again.is_empty(), "{} bytes left over", again.rest().len());
+        let mut twice = Vec::new();
+        op.write(&mut twice);
+        assert_eq!(written, twice);
+    }
+}
+
+/// Target `notification`: any bytes as a datagram of `sd_notify(3)`.
+pub fn notification(bytes: &[u8]) {
+    let found = skep::Notification::parse(bytes);
+    let says = |text: &[u8]| bytes.split(|byte| *byte == b'\n').any(|line| line == text);
+    assert_eq!(found.ready, says(b"READY=1"));
+    assert_eq!(found.stopping, says(b"STOPPING=1"));
+    assert!(found.status.is_none_or(|status| status.chars().count() <= 1024 && !status.contains('\n')));
+}

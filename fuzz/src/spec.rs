@@ -1,0 +1,216 @@
+//! A Spec out of arbitrary bytes: every field, mostly near what people write.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt as _;
+use std::path::PathBuf;
+
+use arbitrary::{Result, Unstructured};
+use skep::Spec;
+use skep::spec::{
+    Bind, CapabilityList, CpuLimit, HostName, IdRange, Init, Limit, MachineName, Mount, MountKind, Namespace, Network,
+    Profile, Readiness, Root, Secret, Stream, Tmpfs, User, UserNamespace, Volatile, Want,
+};
+use skep_sys::abi::{CapabilitySet, Resource};
+
+/// The next Spec. Where the bytes end, what is left is a default.
+pub(crate) fn spec(source: &mut Unstructured<'_>) -> Result<Spec> {
+    let mut spec = Spec::of(if source.ratio(1, 4)? { Profile::Nspawn } else { Profile::Strict });
+    spec.command = some(source, 3, |source| text(source).map(OsString::from_vec))?;
+    spec.command.insert(0, "/usr/bin/true".into());
+    if source.ratio(1, 16)? {
+        spec.command.remove(0);
+    }
+    // Which fields are set at all: few at a time tell most.
+    let mask: u32 = source.arbitrary()?;
+    let set = |bit: u32| mask >> bit & 1 == 1;
+    if set(0) && source.ratio(1, 8)? {
+        spec.version = source.int_in_range(0..=2)?;
+    }
+    if set(1) {
+        spec.machine = name(source)?.and_then(|name| MachineName::new(name).ok());
+    }
+    if set(2) {
+        spec.root = root(source)?;
+    }
+    if set(3) {
+        spec.mounts = some(source, 6, mount)?;
+    }
+    if set(4) {
+        spec.masked = some(source, 4, path)?;
+    }
+    if set(5) {
+        spec.read_only = some(source, 4, path)?;
+    }
+    if set(6) {
+        let mut one = || Ok(if source.ratio(1, 3)? { Namespace::Host } else { Namespace::New });
+        let all = &mut spec.namespaces;
+        (all.pid, all.ipc, all.uts, all.cgroup, all.time) = (one()?, one()?, one()?, one()?, one()?);
+    }
+    if set(7) {
+        spec.user_namespace = user_namespace(source)?;
+    }
+    if set(8) {
+        spec.network = *source.choose(&[Network::None, Network::Host])?;
+    }
+    if set(9) {
+        spec.capabilities.bounding = capabilities(source)?;
+        spec.capabilities.ambient = capabilities(source)?;
+    }
+    if set(10) {
+        spec.no_new_privileges = source.arbitrary()?;
+        spec.seccomp = *source.choose(&[Want::Require, Want::IfSupported, Want::Off])?;
+        spec.keyring = *source.choose(&[Want::Require, Want::IfSupported, Want::Off])?;
+    }
+    if set(11) {
+        for _ in 0..source.int_in_range(0..=4)? {
+            let limit = Limit { soft: source.arbitrary()?, hard: source.arbitrary()? };
+            // A wrong order of the two is what compile must find.
+            spec.limits.set(Resource(source.int_in_range(0..=15)?), limit);
+        }
+    }
+    if set(12) {
+        spec.resources.memory = source.arbitrary()?;
+        spec.resources.pids = source.arbitrary()?;
+        if source.arbitrary()? {
+            spec.resources.cpu = Some(CpuLimit { quota: number(source)?, period: number(source)? });
+        }
+    }
+    if set(13) {
+        spec.user = match name(source)? {
+            Some(name) => User::Name(name),
+            None => User::Ids { uid: id(source)?, gid: id(source)? },
+        };
+    }
+    if set(14) {
+        spec.groups = some(source, 5, id)?;
+    }
+    if set(15) {
+        spec.umask = if source.ratio(1, 8)? { source.arbitrary()? } else { source.int_in_range(0..=0o777)? };
+    }
+    if set(16) {
+        spec.working_directory = path(source)?;
+    }
+    if set(17) {
+        for _ in 0..source.int_in_range(0..=3)? {
+            let name = String::from_utf8_lossy(&text(source)?).into_owned();
+            spec.environment.insert(name, Secret::new(OsString::from_vec(text(source)?)));
+        }
+    }
+    if set(18) {
+        spec.hostname = name(source)?.and_then(|name| HostName::new(name).ok());
+    }
+    if set(19) {
+        spec.init = *source.choose(&[Init::Stub, Init::Payload])?;
+    }
+    if set(20) {
+        spec.readiness = *source.choose(&[Readiness::Exec, Readiness::Notify])?;
+    }
+    if set(21) {
+        spec.kill_signal = source.arbitrary()?;
+    }
+    if set(22) {
+        for stream in &mut spec.stdio {
+            *stream = *source.choose(&[Stream::Null, Stream::Piped, Stream::Given])?;
+        }
+    }
+    Ok(spec)
+}
+
+fn some<T>(
+    source: &mut Unstructured<'_>,
+    most: usize,
+    mut one: impl FnMut(&mut Unstructured<'_>) -> Result<T>,
+) -> Result<Vec<T>> {
+    (0..source.int_in_range(0..=most)?).map(|_| one(source)).collect()
+}
+
+fn text(source: &mut Unstructured<'_>) -> Result<Vec<u8>> {
+    let length = source.int_in_range(0..=12)?;
+    source.bytes(length.min(source.len())).map(<[u8]>::to_vec)
+}
+
+fn name(source: &mut Unstructured<'_>) -> Result<Option<String>> {
+    Ok(match source.int_in_range(0..=3)? {
+        0 => None,
+        1 => Some("www-data".to_owned()),
+        2 => Some("web.example".to_owned()),
+        _ => Some(String::from_utf8_lossy(&text(source)?).into_owned()),
+    })
+}
+
+/// Paths that a container has anyhow, paths near them, and nonsense.
+fn path(source: &mut Unstructured<'_>) -> Result<PathBuf> {
+    const PLACES: [&str; 24] = [
+        "/", "/usr", "/usr/bin", "/etc", "/etc/passwd", "/proc", "/proc/sys", "/proc/kcore", "/sys", "/sys/fs/cgroup",
+        "/dev", "/dev/null", "/dev/pts", "/dev/shm", "/run", "/run/host", "/run/host/notify", "/tmp", "/var", "/srv",
+        "/srv/a", "/lib", "/.skep", "/root",
+    ];
+    let mut path = PathBuf::from(*source.choose(&PLACES)?);
+    match source.int_in_range(0..=7)? {
+        0..=3 => {}
+        4 => path.push(OsString::from_vec(text(source)?)),
+        5 => path.push(source.choose(&[".", "..", "a/../b", "//x", "a//b/", "\n", "a b", "\u{1b}[2J", "ü"])?),
+        6 => path = OsString::from_vec(text(source)?).into(),
+        _ => path.push("x".repeat(source.choose_index(5000)?)),
+    }
+    Ok(path)
+}
+
+fn root(source: &mut Unstructured<'_>) -> Result<Root> {
+    let mut root = Root::default();
+    if source.arbitrary()? {
+        root.path = path(source)?;
+    }
+    root.read_only = source.arbitrary()?;
+    root.ephemeral = source.arbitrary()?;
+    root.volatile = *source.choose(&[Volatile::No, Volatile::Yes, Volatile::State, Volatile::Overlay])?;
+    Ok(root)
+}
+
+fn mount(source: &mut Unstructured<'_>) -> Result<Mount> {
+    let target = path(source)?;
+    let kind = if source.arbitrary()? {
+        let mut bind = Bind::default();
+        bind.source = path(source)?;
+        (bind.read_only, bind.recursive) = (source.arbitrary()?, source.arbitrary()?);
+        MountKind::Bind(bind)
+    } else {
+        let mut tmpfs = Tmpfs::default();
+        (tmpfs.size, tmpfs.inodes) = (number(source)?, number(source)?);
+        (tmpfs.mode, tmpfs.read_only) = (source.arbitrary()?, source.arbitrary()?);
+        MountKind::Tmpfs(tmpfs)
+    };
+    Ok(Mount { target, kind })
+}
+
+fn user_namespace(source: &mut Unstructured<'_>) -> Result<UserNamespace> {
+    Ok(match source.int_in_range(0..=7)? {
+        0 => UserNamespace::Auto,
+        1 => UserNamespace::Own,
+        2 => UserNamespace::Subordinate,
+        3 => UserNamespace::Pick,
+        4 => UserNamespace::Identity,
+        5 => UserNamespace::Host,
+        _ => UserNamespace::Range(IdRange { base: id(source)?, count: id(source)? }),
+    })
+}
+
+fn id(source: &mut Unstructured<'_>) -> Result<u32> {
+    const EDGES: [u32; 9] = [0, 1, 33, 1000, 65_534, 65_535, 65_536, u32::MAX - 1, u32::MAX];
+    if source.arbitrary()? { source.choose(&EDGES).copied() } else { source.arbitrary() }
+}
+
+fn number(source: &mut Unstructured<'_>) -> Result<u64> {
+    const EDGES: [u64; 9] = [0, 1, 999, 1000, 100_000, 1_000_000, 1 << 32, i64::MAX as u64, u64::MAX];
+    if source.arbitrary()? { source.choose(&EDGES).copied() } else { source.arbitrary() }
+}
+
+fn capabilities(source: &mut Unstructured<'_>) -> Result<CapabilityList> {
+    let bits = match source.int_in_range(0..=3)? {
+        0 => 0,
+        1 => 1 << source.int_in_range(0..=63)?,
+        2 => u64::MAX,
+        _ => source.arbitrary()?,
+    };
+    Ok(CapabilityList(CapabilitySet(bits)))
+}
