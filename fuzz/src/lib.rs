@@ -5,6 +5,7 @@
 //! tried on one input by hand.
 
 mod facts;
+mod rehearse;
 mod seccomp;
 mod spec;
 
@@ -43,20 +44,17 @@ fn assert_fit_for_a_terminal(error: &Error) {
     assert!(text.len() < 20_000, "an error of {} bytes", text.len());
 }
 
-/// Target `compile_verify`: a Spec and a host out of the bytes.
+/// Target `compile_verify`: a Spec and a host out of the bytes, up to the exec
+/// on the kernel in memory.
 pub fn compile_verify(bytes: &[u8]) {
     let mut source = Unstructured::new(bytes);
     let Ok(spec) = spec::spec(&mut source) else { return };
     let Ok(facts) = facts::facts(&mut source, &spec) else { return };
-    same_after_json(&spec);
     if let Some(plan) = compile(&spec, &facts) {
-        rehearse(plan);
+        same_after_json(&spec);
+        rehearse::rehearse(&spec, &facts, &plan);
     }
 }
-
-/// The plan on the kernel in memory: that of an ordinary user and that of
-/// root. It may be refused, for the facts are made up; it may not panic.
-fn rehearse(_plan: Plan) {}
 
 /// Target `spec_json`: any bytes as JSON.
 pub fn spec_json(bytes: &[u8]) {

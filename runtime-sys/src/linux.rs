@@ -538,7 +538,7 @@ impl Kernel for Linux<'_> {
                 fill(slots, into, file as i32)
             }
 
-            Op::Release { to } => match send(slots.descriptor(to)?, &[b'g']) {
+            Op::Release { to } => match send(slots.descriptor(to)?, b"g") {
                 Err(Errno::EPIPE | Errno::ECONNRESET) => Err(Errno::ECANCELED),
                 other => other,
             },

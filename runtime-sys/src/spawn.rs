@@ -7,7 +7,7 @@
 //! system calls of a table prepared beforehand, the last of which is the exec
 //! of stage B. So by construction it allocates nothing, takes no lock, touches
 //! no thread-local (libc's `errno` is one), runs no destructor and cannot
-//! unwind. `tests/stage.rs` disassembles it.
+//! unwind. `tests/real/stages.rs` disassembles it.
 //!
 //! * Nothing in the table can block, since the spawning thread cannot be
 //!   interrupted meanwhile.

@@ -347,7 +347,7 @@ impl<'a> Numbers<'a> {
     /// `None` when the length is not a multiple of four.
     #[must_use]
     pub const fn new(bytes: &'a [u8]) -> Option<Self> {
-        if bytes.len() % 4 == 0 { Some(Self(bytes)) } else { None }
+        if bytes.len().is_multiple_of(4) { Some(Self(bytes)) } else { None }
     }
 
     /// How many numbers there are.

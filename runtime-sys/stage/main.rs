@@ -110,6 +110,13 @@ fn map(file: i32) -> Result<Mapped, Errno> {
     if words[0] != header::MAGIC || length < header::BYTES as u64 {
         return Err(Errno::EBADMSG);
     }
+    // A page beyond the end of the file would be SIGBUS. st_size is at byte 48
+    // on both architectures.
+    let mut stat = [0_u64; 18];
+    ask(nr::FSTAT, [Word::descriptor(file), Word::of_mut(&mut stat)])?;
+    if stat[6] < length {
+        return Err(Errno::EBADMSG);
+    }
     let map = |length: u64, kind: u64| {
         // PROT_READ|PROT_WRITE
         let words = [Word::NULL, Word::number(length), Word::number(3), Word::number(kind), Word::descriptor(file), Word::NULL];

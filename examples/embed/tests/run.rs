@@ -161,7 +161,7 @@ fn many() {
 fn rehearse() {
     let text = succeeded(&run(env!("CARGO_BIN_EXE_rehearse"), &[]));
     assert!(text.starts_with("plan of skep-example\nprepare"), "{text}");
-    for word in ["/srv/www", "Command::mount", "system-call filter", "no new privileges"] {
+    for word in ["/srv/www", "Command::mount", "system-call filter", "no new privileges", "executed: Some(Executed", " /srv ro,"] {
         assert!(text.contains(word), "{word}: {text}");
     }
 }

@@ -63,7 +63,10 @@ impl Check {
 /// Runs the verb.
 pub(crate) fn run(typed: &Typed) -> Result<ExitCode, Failure> {
     if let Some(word) = typed.words.first() {
-        return Err(Failure::new(format!("{}: skep doctor takes no arguments; see skep doctor --help", crate::message::quoted(word))));
+        return Err(Failure::new(format!(
+            "{}: skep doctor takes no arguments; see skep doctor --help",
+            crate::message::quoted(word)
+        )));
     }
     let facts = Facts::gather(&Spec::default())?;
     let strict = strict(&facts);
@@ -136,8 +139,13 @@ fn strict(facts: &Facts) -> Check {
     let name = "strict container";
     let who = if facts.privileged() { "with privileges" } else { "without privileges" };
     match start(|_| ()) {
-        Ok(took) => Check::ok(name, format!("uid {}, {who}: started and ended in {:.1} ms", facts.uid, took.as_secs_f64() * 1000.0)),
-        Err(error) => Check::missing(name, format!("uid {}, {who}: {error}", facts.uid), "the rows below name the cause"),
+        Ok(took) => Check::ok(
+            name,
+            format!("uid {}, {who}: started and ended in {:.1} ms", facts.uid, took.as_secs_f64() * 1000.0),
+        ),
+        Err(error) => {
+            Check::missing(name, format!("uid {}, {who}: {error}", facts.uid), "the rows below name the cause")
+        }
     }
 }
 
@@ -149,7 +157,11 @@ fn kernel(facts: &Facts) -> Check {
     if facts.kernel >= FLOOR {
         Check::ok("kernel", format!("Linux {major}.{minor}; {}.{} or newer is needed", FLOOR.0, FLOOR.1))
     } else {
-        Check::missing("kernel", format!("Linux {major}.{minor}"), format!("use Linux {}.{} or newer", FLOOR.0, FLOOR.1))
+        Check::missing(
+            "kernel",
+            format!("Linux {major}.{minor}"),
+            format!("use Linux {}.{} or newer", FLOOR.0, FLOOR.1),
+        )
     }
 }
 
@@ -158,7 +170,11 @@ const FEATURES: &[(&str, (u32, u32), &str)] = &[
     ("id-mapped overlay", (5, 19), "root cannot combine -x (ephemeral) with a range of ids"),
     ("user xattrs on tmpfs", (6, 6), "programs cannot keep user. attributes on a tmpfs"),
     ("mounts into detached trees", (6, 15), "the root is attached first; nothing else differs"),
-    ("status of a reaped process", (6, 15), "a host program that reaps all its children loses the status, unless a stub init runs"),
+    (
+        "status of a reaped process",
+        (6, 15),
+        "a host program that reaps all its children loses the status, unless a stub init runs",
+    ),
 ];
 
 fn features(facts: &Facts) -> impl Iterator<Item = Check> {
@@ -175,7 +191,11 @@ fn features(facts: &Facts) -> impl Iterator<Item = Check> {
 fn user_namespaces(facts: &Facts) -> Check {
     let name = "user namespaces";
     if facts.max_user_namespaces == 0 {
-        return Check::missing(name, "switched off: user.max_user_namespaces is 0", "sysctl user.max_user_namespaces=10000");
+        return Check::missing(
+            name,
+            "switched off: user.max_user_namespaces is 0",
+            "sysctl user.max_user_namespaces=10000",
+        );
     }
     match facts.restricted_by {
         Some(sysctl) if !facts.privileged() => {
@@ -200,7 +220,13 @@ fn subordinate(facts: &Facts, can_start: bool) -> Check {
     if facts.privileged() {
         let picked = match facts.free_range {
             Some(range) => format!("a free one is picked, such as {}+{}", range.base, range.count),
-            None => return Check::missing(name, "no free range, or /etc/subuid cannot be locked", "create /etc/subuid; an empty file will do"),
+            None => {
+                return Check::missing(
+                    name,
+                    "no free range, or /etc/subuid cannot be locked",
+                    "create /etc/subuid; an empty file will do",
+                );
+            }
         };
         return Check::ok(name, picked);
     }
@@ -209,12 +235,18 @@ fn subordinate(facts: &Facts, can_start: bool) -> Check {
         return Check::warning(name, "/etc/subuid and /etc/subgid give you none", remedy);
     };
     if facts.id_map_helpers.is_none() {
-        return Check::warning(name, "newuidmap and newgidmap are not installed", "install them (Debian: package uidmap)");
+        return Check::warning(
+            name,
+            "newuidmap and newgidmap are not installed",
+            "install them (Debian: package uidmap)",
+        );
     }
     let ranges = format!("uids {}+{}, gids {}+{}", uids.base, uids.count, gids.base, gids.count);
     match start(|spec| spec.user_namespace = UserNamespace::Subordinate) {
         Ok(_) => Check::ok(name, format!("{ranges}, by --private-users=subordinate")),
-        Err(error) if can_start => Check::warning(name, format!("{ranges}: {error}"), "check the set-user-id bit of newuidmap, and both files"),
+        Err(error) if can_start => {
+            Check::warning(name, format!("{ranges}: {error}"), "check the set-user-id bit of newuidmap, and both files")
+        }
         Err(_) => Check::warning(name, ranges, "not tried, as no container can be started"),
     }
 }
@@ -230,14 +262,20 @@ fn overlay(can_start: bool) -> Check {
     };
     match start(changed) {
         Ok(_) => Check::ok(name, "the host's own root, with changes in memory"),
-        Err(error) => Check::warning(name, error, "the kernel needs overlayfs in user namespaces (5.11), and its module loaded; --volatile=yes needs neither"),
+        Err(error) => Check::warning(
+            name,
+            error,
+            "the kernel needs overlayfs in user namespaces (5.11), and its module loaded; --volatile=yes needs neither",
+        ),
     }
 }
 
 fn limits(facts: &Facts, can_start: bool) -> Vec<Check> {
     let cgroups = &facts.cgroups;
     let layout = match cgroups.layout {
-        CgroupLayout::None => Check::warning("cgroups", "no cgroup file system is mounted", "mount cgroup2 on /sys/fs/cgroup"),
+        CgroupLayout::None => {
+            Check::warning("cgroups", "no cgroup file system is mounted", "mount cgroup2 on /sys/fs/cgroup")
+        }
         CgroupLayout::Legacy => Check::ok("cgroups", "v1"),
         CgroupLayout::Hybrid => Check::ok("cgroups", "hybrid: v1 for the controllers, v2 beside them"),
         CgroupLayout::Unified => match cgroups.unified.iter().find(|group| group.writable) {
@@ -292,8 +330,16 @@ fn landlock() -> Check {
     match Linux::new().call(&op, &mut slots.slots()) {
         Ok(()) => Check::ok("landlock", "available"),
         Err(errno) => {
-            let lsm = if Path::new("/sys/kernel/security/lsm").exists() { "; /sys/kernel/security/lsm lists what is on" } else { "" };
-            Check::warning("landlock", format!("{errno}{lsm}"), "boot with `landlock` among lsm=; no container needs it yet")
+            let lsm = if Path::new("/sys/kernel/security/lsm").exists() {
+                "; /sys/kernel/security/lsm lists what is on"
+            } else {
+                ""
+            };
+            Check::warning(
+                "landlock",
+                format!("{errno}{lsm}"),
+                "boot with `landlock` among lsm=; no container needs it yet",
+            )
         }
     }
 }
@@ -312,7 +358,10 @@ mod tests {
         assert_eq!(user_namespaces(&facts).state, State::Ok);
         facts.restricted_by = Some("kernel.unprivileged_userns_clone");
         let check = user_namespaces(&facts);
-        assert_eq!((check.state, check.remedy.as_deref().map(|text| text.contains("clone=1"))), (State::Missing, Some(true)));
+        assert_eq!(
+            (check.state, check.remedy.as_deref().map(|text| text.contains("clone=1"))),
+            (State::Missing, Some(true))
+        );
         facts.max_user_namespaces = 0;
         assert!(user_namespaces(&facts).detail.contains("max_user_namespaces"));
         facts.memfd_noexec = 2;
@@ -323,9 +372,13 @@ mod tests {
     fn floors() {
         let mut facts = ordinary();
         let warnings = |facts: &Facts| features(facts).filter(|check| check.state == State::Warning).count();
-        for (kernel, state, expected) in
-            [((5, 14), State::Missing, 4), ((5, 15), State::Ok, 4), ((6, 1), State::Ok, 3), ((6, 12), State::Ok, 2), ((6, 18), State::Ok, 0)]
-        {
+        for (kernel, state, expected) in [
+            ((5, 14), State::Missing, 4),
+            ((5, 15), State::Ok, 4),
+            ((6, 1), State::Ok, 3),
+            ((6, 12), State::Ok, 2),
+            ((6, 18), State::Ok, 0),
+        ] {
             facts.kernel = kernel;
             assert_eq!((super::kernel(&facts).state, warnings(&facts)), (state, expected), "{kernel:?}");
         }

@@ -121,7 +121,6 @@ const RUN: u8 = Verb::Run.bit() | Verb::Plan.bit();
 const FILE: u8 = RUN | Verb::Check.bit();
 const ALL: u8 = FILE | Verb::Doctor.bit();
 const PLAN: u8 = Verb::Plan.bit();
-const START: u8 = Verb::Run.bit();
 
 use Section::{Execution, General, Isolation, Limits, Mounts, Root, Streams};
 use Value::{None as Alone, Optional, Required};
@@ -194,7 +193,7 @@ pub(crate) const FLAGS: &[Flag] = &[
     flag(Execution, "notify-ready", None, Required("BOOL"), RUN,
         "Ready is when the command says READY=1 to $NOTIFY_SOCKET.",
         |t, v| put(&mut t.readiness, values::boolean(given(v)).map(|on| if on { Readiness::Notify } else { Readiness::Exec }))),
-    flag(Execution, "start-timeout", None, Required("SECONDS"), START,
+    flag(Execution, "start-timeout", None, Required("SECONDS"), RUN,
         "How long the start may take; 60 otherwise.",
         |t, v| put(&mut t.start_timeout, values::seconds(given(v)))),
 
@@ -237,29 +236,73 @@ pub(crate) const FLAGS: &[Flag] = &[
         "Set a resource limit of setrlimit(2), such as NOFILE=1024:4096.",
         |t, v| { t.limits.push(values::rlimit(given(v))?); Ok(()) }),
 
-    flag(Streams, "pipe", Some('P'), Alone, START,
+    flag(Streams, "pipe", Some('P'), Alone, RUN,
         "Give the command the caller's own standard streams. Quiet.",
         |t, _| on(&mut t.pipe)),
-    flag(Streams, "quiet", Some('q'), Alone, START,
+    flag(Streams, "quiet", Some('q'), Alone, RUN,
         "No status lines.",
         |t, _| on(&mut t.quiet)),
-    flag(Streams, "report", None, Alone, START,
-        "Print what was applied, unsupported, or switched off.",
+    flag(Streams, "report", None, Alone, RUN,
+        "Print what is applied, unsupported, or switched off.",
         |t, _| on(&mut t.report)),
 ];
 
 /// Options of `systemd-nspawn` that this version does not have: known, so that
 /// the message can say so instead of guessing at a typing error.
 pub(crate) const NOT_YET: &[&str] = &[
-    "background", "bind-user", "bind-user-group", "bind-user-shell", "boot", "cleanup", "console", "cpu-affinity",
-    "forward-journal", "image", "image-policy", "keep-unit", "link-journal", "load-credential", "mstack",
-    "network-bridge", "network-interface", "network-ipvlan", "network-macvlan", "network-namespace-path",
-    "network-veth", "network-veth-extra", "network-zone", "no-ask-password", "no-pager", "oci-bundle",
-    "oom-score-adjust", "overlay", "overlay-ro", "personality", "pivot-root", "port", "private-users-chown",
-    "private-users-delegate", "private-users-ownership", "property", "register", "resolv-conf",
-    "restrict-address-families", "root-hash", "root-hash-sig", "selinux-apifs-context", "selinux-context",
-    "set-credential", "settings", "slice", "suppress-sync", "system", "system-call-filter", "template", "timezone",
-    "uuid", "verity-data",
+    "background",
+    "bind-user",
+    "bind-user-group",
+    "bind-user-shell",
+    "boot",
+    "cleanup",
+    "console",
+    "cpu-affinity",
+    "forward-journal",
+    "image",
+    "image-policy",
+    "keep-unit",
+    "link-journal",
+    "load-credential",
+    "mstack",
+    "network-bridge",
+    "network-interface",
+    "network-ipvlan",
+    "network-macvlan",
+    "network-namespace-path",
+    "network-veth",
+    "network-veth-extra",
+    "network-zone",
+    "no-ask-password",
+    "no-pager",
+    "oci-bundle",
+    "oom-score-adjust",
+    "overlay",
+    "overlay-ro",
+    "personality",
+    "pivot-root",
+    "port",
+    "private-users-chown",
+    "private-users-delegate",
+    "private-users-ownership",
+    "property",
+    "register",
+    "resolv-conf",
+    "restrict-address-families",
+    "root-hash",
+    "root-hash-sig",
+    "selinux-apifs-context",
+    "selinux-context",
+    "set-credential",
+    "settings",
+    "slice",
+    "suppress-sync",
+    "system",
+    "system-call-filter",
+    "template",
+    "timezone",
+    "uuid",
+    "verity-data",
 ];
 
 /// The same, by letter.
@@ -274,11 +317,7 @@ pub(crate) fn nearest(unknown: &str, verb: Verb) -> Vec<&'static str> {
             let far = distance(flag.long, unknown);
             let part = unknown.len() >= 3 && (flag.long.contains(unknown) || unknown.contains(flag.long));
             let most = 1 + flag.long.len() / 4;
-            if far <= most {
-                Some((far, flag.long))
-            } else {
-                part.then_some((most + 1, flag.long))
-            }
+            if far <= most { Some((far, flag.long)) } else { part.then_some((most + 1, flag.long)) }
         })
         .collect();
     near.sort_unstable();

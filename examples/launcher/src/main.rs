@@ -31,7 +31,7 @@ fn main() -> ExitCode {
     match dispatch(verb.as_deref(), words) {
         Ok(code) => code,
         Err(failure) => {
-            failure.print();
+            failure.print(false);
             ExitCode::FAILURE
         }
     }
@@ -64,12 +64,17 @@ fn perform(verb: Verb, words: impl Iterator<Item = OsString>) -> Result<ExitCode
     if typed.help {
         return print(&help::of(verb));
     }
-    match verb {
+    let json = typed.json;
+    let ended = match verb {
         Verb::Run => run::run(typed),
         Verb::Plan => plan::run(typed),
         Verb::Check => check::run(&typed),
         Verb::Doctor => doctor::run(&typed),
-    }
+    };
+    Ok(ended.unwrap_or_else(|failure| {
+        failure.print(json);
+        ExitCode::FAILURE
+    }))
 }
 
 fn help_on(mut words: impl Iterator<Item = OsString>) -> Result<ExitCode, Failure> {
@@ -79,7 +84,10 @@ fn help_on(mut words: impl Iterator<Item = OsString>) -> Result<ExitCode, Failur
     }
     match Verb::ALL.into_iter().find(|verb| topic == verb.name()) {
         Some(verb) => print(&help::of(verb)),
-        None => Err(Failure::new(format!("{}: no help on that; topics are run, plan, check, doctor and exit-codes", quoted(&topic)))),
+        None => Err(Failure::new(format!(
+            "{}: no help on that; topics are run, plan, check, doctor and exit-codes",
+            quoted(&topic)
+        ))),
     }
 }
 

@@ -48,9 +48,9 @@ pub(crate) fn settings(file: &Path) -> Result<nspawn::Settings, Failure> {
 pub(crate) fn read(file: &Path, most: usize) -> Result<Vec<u8>, Failure> {
     let mut bytes = Vec::new();
     let limit = u64::try_from(most).unwrap_or(u64::MAX).saturating_add(1);
-    File::open(file)
-        .and_then(|opened| opened.take(limit).read_to_end(&mut bytes))
-        .map_err(|error| Failure::new(format!("{}: {error}; name a file that can be read", quoted(file.as_os_str()))))?;
+    File::open(file).and_then(|opened| opened.take(limit).read_to_end(&mut bytes)).map_err(|error| {
+        Failure::new(format!("{}: {error}; name a file that can be read", quoted(file.as_os_str())))
+    })?;
     Ok(bytes)
 }
 
@@ -67,8 +67,12 @@ impl Here {
         let here = match self.0.get() {
             Some(here) => here,
             None => {
-                let here = std::env::current_dir()
-                    .map_err(|error| Failure::new(format!("{}: the current directory: {error}; write an absolute path", quoted(path.as_os_str()))))?;
+                let here = std::env::current_dir().map_err(|error| {
+                    Failure::new(format!(
+                        "{}: the current directory: {error}; write an absolute path",
+                        quoted(path.as_os_str())
+                    ))
+                })?;
                 self.0.get_or_init(|| here)
             }
         };
@@ -294,8 +298,16 @@ mod tests {
              [Files]\nBind=book:/book\nBindReadOnly=/srv:/srv\nVolatile=yes\n[Network]\nPrivate=no\n",
         );
         let spec = of(&[
-            "-f", &file.path(), "--bind=/other:/book", "--tmpfs=/t", "-E", "B=3", "--hostname=line", "--private-network",
-            "--capability=CAP_KILL,CAP_FOWNER", "true",
+            "-f",
+            &file.path(),
+            "--bind=/other:/book",
+            "--tmpfs=/t",
+            "-E",
+            "B=3",
+            "--hostname=line",
+            "--private-network",
+            "--capability=CAP_KILL,CAP_FOWNER",
+            "true",
         ]);
         assert_eq!(spec.machine.as_ref().expect("a name").as_str(), "web", "the file's stem, cleaned");
         assert_eq!(spec.command, ["true"]);

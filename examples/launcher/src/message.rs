@@ -13,10 +13,14 @@ impl Failure {
         Self(vec![line.into()])
     }
 
-    /// Prints `skep: LINE` for each line.
-    pub(crate) fn print(&self) {
+    /// Prints `skep: LINE` for each line, or an object for machines.
+    pub(crate) fn print(&self, json: bool) {
         for line in &self.0 {
-            say(format_args!("skep: {line}"));
+            if json {
+                say(serde_json::json!({ "event": "error", "message": line }));
+            } else {
+                say(format_args!("skep: {line}"));
+            }
         }
     }
 }

@@ -36,7 +36,13 @@ pub(crate) fn parse(verb: Verb, words: impl IntoIterator<Item = OsString>) -> Re
         let value = match flag.value {
             Value::None => None,
             // Letters are joined: in `-xa` the `a` is no value.
-            Value::Optional(_) => if spelled { parser.optional_value() } else { None },
+            Value::Optional(_) => {
+                if spelled {
+                    parser.optional_value()
+                } else {
+                    None
+                }
+            }
             Value::Required(name) => {
                 let missing = |_| Failure::new(format!("--{} needs a value; write --{}={name}", flag.long, flag.long));
                 Some(parser.value().map_err(missing)?)
@@ -66,7 +72,10 @@ fn odd(verb: Verb, error: &lexopt::Error) -> Failure {
 fn unknown_long(verb: Verb, name: &str) -> Failure {
     let shown = crate::message::printable(&name.chars().take(60).collect::<String>());
     if flags::NOT_YET.contains(&name) {
-        return Failure::new(format!("--{shown}: this option of systemd-nspawn is not supported yet; see skep {} --help", verb.name()));
+        return Failure::new(format!(
+            "--{shown}: this option of systemd-nspawn is not supported yet; see skep {} --help",
+            verb.name()
+        ));
     }
     let near: Vec<String> = flags::nearest(name, verb).into_iter().map(|long| format!("--{long}")).collect();
     let remedy = match near.as_slice() {
@@ -87,9 +96,17 @@ fn unknown_short(verb: Verb, letter: char) -> Failure {
 }
 
 fn elsewhere(verb: Verb, flag: &Flag) -> Failure {
-    let takers: Vec<String> =
-        Verb::ALL.into_iter().filter(|other| flag.is_for(*other)).map(|other| format!("skep {}", other.name())).collect();
-    Failure::new(format!("--{}: not an option of skep {}; it belongs to {}", flag.long, verb.name(), takers.join(" and ")))
+    let takers: Vec<String> = Verb::ALL
+        .into_iter()
+        .filter(|other| flag.is_for(*other))
+        .map(|other| format!("skep {}", other.name()))
+        .collect();
+    Failure::new(format!(
+        "--{}: not an option of skep {}; it belongs to {}",
+        flag.long,
+        verb.name(),
+        takers.join(" and ")
+    ))
 }
 
 /// The one file that a verb wants.
@@ -176,7 +193,11 @@ mod tests {
             assert!(flag.doc.ends_with('.') && !flag.doc.contains('\n'), "{}", flag.long);
             assert!(flag.verbs != 0, "{}", flag.long);
             for other in &FLAGS[..index] {
-                assert!(other.long != flag.long && (other.short.is_none() || other.short != flag.short), "{}", flag.long);
+                assert!(
+                    other.long != flag.long && (other.short.is_none() || other.short != flag.short),
+                    "{}",
+                    flag.long
+                );
                 assert!(other.section <= flag.section, "{} is out of its section", flag.long);
             }
             assert!(!flags::NOT_YET.contains(&flag.long), "{}", flag.long);
@@ -195,8 +216,16 @@ mod tests {
 
     #[test]
     fn the_last_scalar_wins_and_lists_add_up() {
-        let found = typed(&["--umask=1", "--umask=2", "--bind=/a", "--bind-ro", "/b", "--capability=chown", "--capability=kill"])
-            .expect("parses");
+        let found = typed(&[
+            "--umask=1",
+            "--umask=2",
+            "--bind=/a",
+            "--bind-ro",
+            "/b",
+            "--capability=chown",
+            "--capability=kill",
+        ])
+        .expect("parses");
         assert_eq!(found.umask, Some(2));
         assert_eq!(found.mounts.len(), 2);
         assert!(found.capability.has(0) && found.capability.has(5));
@@ -217,7 +246,8 @@ mod tests {
         assert_eq!(typed(&["--zzzz"]).expect_err("unknown"), "--zzzz: unknown option; see skep plan --help");
         assert!(typed(&["--boot"]).expect_err("later").contains("not supported yet"));
         assert!(typed(&["-b"]).expect_err("later").contains("not supported yet"));
-        assert!(typed(&["--pipe"]).expect_err("of run").contains("belongs to skep run"));
+        let elsewhere = parse(Verb::Run, [OsString::from("-v")]).expect_err("of plan").0.join("\n");
+        assert!(elsewhere.contains("belongs to skep plan"), "{elsewhere}");
         assert!(typed(&["--x\u{1b}[2J"]).expect_err("unknown").is_ascii());
     }
 

@@ -64,7 +64,9 @@ pub(crate) fn run(typed: Typed) -> Result<ExitCode, Failure> {
 fn warn_of_terminals() {
     use std::io::IsTerminal;
     if std::io::stdin().is_terminal() || std::io::stdout().is_terminal() || std::io::stderr().is_terminal() {
-        say("skep: warning: --pipe gives the container your terminal, into which it can type; leave --pipe out, or redirect the streams");
+        say(
+            "skep: warning: --pipe gives the container your terminal, into which it can type; leave --pipe out, or redirect the streams",
+        );
     }
 }
 

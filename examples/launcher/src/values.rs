@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use skep::spec::{
-    Bind, CapabilityList, CpuLimit, IdRange, Limit, Mount, MountKind, Profile, Secret, Tmpfs, User,
-    UserNamespace, Volatile, parse_bytes,
+    Bind, CapabilityList, CpuLimit, IdRange, Limit, Mount, MountKind, Profile, Secret, Tmpfs, User, UserNamespace,
+    Volatile, parse_bytes,
 };
 use skep::sys::abi::{CapabilitySet, Resource};
 
@@ -124,7 +124,11 @@ pub(crate) fn bind(value: &OsStr, read_only: bool) -> Parsed<Mount> {
         return bad(value, "has no source: a fresh directory is not supported yet", "use --tmpfs=");
     }
     if source.as_bytes().starts_with(b"+") {
-        return bad(value, "has a source below the container's root (`+`), which is not supported yet", "write the path on the host");
+        return bad(
+            value,
+            "has a source below the container's root (`+`), which is not supported yet",
+            "write the path on the host",
+        );
     }
     let source = host_path(&source)?;
     let mut bind = Bind::default();
@@ -159,7 +163,8 @@ pub(crate) fn bind(value: &OsStr, read_only: bool) -> Parsed<Mount> {
 
 /// `PATH[:OPTIONS]`.
 pub(crate) fn tmpfs(value: &OsStr) -> Parsed<Mount> {
-    const REMEDY: &str = "options are mode= (octal), size= and nr_inodes= (such as 64M), ro and rw; write `\\:` for a colon of the path";
+    const REMEDY: &str =
+        "options are mode= (octal), size= and nr_inodes= (such as 64M), ro and rw; write `\\:` for a colon of the path";
     let (target, at) = field(value, 0)?;
     let target = inside(&target)?;
     let mut tmpfs = Tmpfs::default();
@@ -233,9 +238,9 @@ pub(crate) fn capabilities(value: &OsStr) -> Parsed<CapabilitySet> {
     let names: Vec<String> = text(value)?.split(',').map(str::to_owned).collect();
     match CapabilityList::try_from(names) {
         Ok(CapabilityList(set)) => Ok(set),
-        Err(message) => {
-            Err(Bad(format!("{message}; names are those of capabilities(7), such as CAP_NET_ADMIN, separated by commas")))
-        }
+        Err(message) => Err(Bad(format!(
+            "{message}; names are those of capabilities(7), such as CAP_NET_ADMIN, separated by commas"
+        ))),
     }
 }
 
@@ -399,5 +404,7 @@ pub(crate) fn name<T: FromStr<Err = skep::spec::NameError>>(value: &OsStr) -> Pa
         return Ok(None);
     }
     let remedy = "write up to 64 ASCII letters, digits, `-` and `.`";
-    text(value)?.parse().map(Some).map_err(|error: skep::spec::NameError| Bad(format!("{}; {remedy}", crate::message::printable(&error.to_string()))))
+    text(value)?.parse().map(Some).map_err(|error: skep::spec::NameError| {
+        Bad(format!("{}; {remedy}", crate::message::printable(&error.to_string())))
+    })
 }

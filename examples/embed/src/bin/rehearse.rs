@@ -1,10 +1,13 @@
-//! A container that is planned, read and tested, and never started.
+//! A container that is planned, read, rehearsed and tested, and never started.
 //!
 //! A plan is plain data: a pure function of what you ask for and of what is
-//! true of the host. So a program can test its containers as it tests its
-//! other code: without root, without namespaces, in a millisecond.
+//! true of the host. And the library has a kernel in memory that refuses what
+//! Linux refuses. So a program can test its containers as it tests its other
+//! code: without root, without namespaces, in a millisecond.
 
-use skep::{Command, Facts, Plan, Result};
+use skep::facts::EntryKind;
+use skep::sys::{Actor, Model};
+use skep::{Command, Facts, Result, Spec, Verified};
 
 /// The container of our program: a service that reads one directory.
 fn service() -> Command {
@@ -13,55 +16,90 @@ fn service() -> Command {
     command
 }
 
-/// Its plan on a made-up host: an ordinary user, and every path a directory.
-/// [`Command::plan`] makes the one for this host.
-fn plan(command: &Command) -> Result<Plan> {
+/// A host to rehearse on: an ordinary user's, with what the service needs.
+fn host() -> Model {
+    Model::as_user(1000).file("/usr/bin/python3", "a program").file("/srv/www/index.html", "Welcome")
+}
+
+/// What is true of it. On a real host this is [`Facts::gather`].
+fn facts(spec: &Spec) -> Facts {
+    let (mut facts, mut host) = (Facts::example(spec), host());
+    facts.kernel_paths.retain(|path| host.inode(path).is_some());
+    for (path, fact) in &mut facts.paths {
+        match path.to_str().and_then(|path| host.inode(path)) {
+            Some(inode) => (fact.device, fact.inode) = inode,
+            None => fact.kind = EntryKind::Missing,
+        }
+    }
+    facts
+}
+
+/// The plan, checked: each rule has a name, and nothing else ever runs.
+fn plan(command: &Command) -> Result<Verified> {
     let spec = command.spec();
-    let plan = skep::compile(&spec, &Facts::example(&spec))?;
-    // Whatever runs has passed this: each rule by name, on the plan itself.
-    Ok(skep::verify(plan)?.plan().clone())
+    skep::verify(skep::compile(&spec, &facts(&spec))?)
 }
 
 fn main() -> Result<()> {
-    let plan = plan(&service())?;
+    let verified = plan(&service())?;
     // What is done, in order, and who asked for it; `verbose` has every call.
-    println!("{plan}");
-    println!("{}", plan.report());
+    println!("{}", verified.plan());
+    println!("{}", verified.plan().report());
+
+    let mut model = host();
+    skep::rehearse(&mut model, &verified)?;
+    if let Some(payload) = model.process(Actor::Payload) {
+        println!("executed: {:?}", payload.exec());
+        println!("its mounts:\n  {}", payload.mountinfo().join("\n  "));
+    }
     Ok(())
 }
 
 #[cfg(test)]
 mod tests {
-    use skep::sys::Op;
-    use skep::sys::abi::Namespaces;
-    use skep::{Outcome, Phase};
+    use skep::sys::{Errno, Faulty, Stage};
+    use skep::{ErrorKind, Outcome};
 
     use super::*;
 
     /// What must stay true of our container, whoever edits `service`.
     #[test]
-    fn the_service_can_do_no_harm() {
-        let plan = plan(&service()).unwrap();
-        let report = plan.report();
-        for item in ["capabilities", "no new privileges", "system-call filter", "network"] {
+    fn the_service_reads_its_directory_and_can_do_no_harm() {
+        let verified = plan(&service()).unwrap();
+        let report = verified.plan().report();
+        for item in ["system-call filter", "network"] {
             assert!(matches!(report.of(item), Some(Outcome::Applied(_))), "{item}\n{report}");
         }
-        // The same, of the calls themselves.
-        let spawned = plan.ops().find_map(|(_, _, op)| match op {
-            Op::Spawn { namespaces, .. } => Some(namespaces),
-            _ => None,
-        });
-        assert!(spawned.unwrap().has(Namespaces::NETWORK));
-        let payload: Vec<_> = plan.ops().filter(|(_, phase, _)| *phase == Phase::Payload).map(|(_, _, op)| op).collect();
-        assert!(payload.iter().any(|op| matches!(op, Op::NoNewPrivs {})));
-        assert!(matches!(payload.last(), Some(Op::Exec { .. })));
+
+        let mut model = host();
+        skep::rehearse(&mut model, &verified).unwrap();
+        let payload = model.process(Actor::Payload).unwrap();
+        assert_eq!(payload.read("/srv/index.html").as_deref(), Some(b"Welcome".as_slice()));
+        assert_eq!(payload.read("/etc/hostname"), None, "nothing else of the host");
+        let credentials = payload.credentials();
+        assert!(credentials.no_new_privs && credentials.permitted.0 == 0, "{credentials:?}");
+        let mounts = payload.mountinfo();
+        let served = mounts.iter().find(|line| line.contains(" /srv ")).unwrap();
+        assert!(served.contains(" ro,"), "{served}");
+    }
+
+    /// A start that fails half-way leaves nothing: here the 40th call.
+    #[test]
+    fn a_start_that_fails_is_taken_back() {
+        let verified = plan(&service()).unwrap();
+        let mut kernel = Faulty::new(host(), 40, Errno::ENOMEM);
+        let error = skep::rehearse(&mut kernel, &verified).unwrap_err();
+        assert_eq!(error.errno(), Some(Errno::ENOMEM), "{error}");
+        let mut model = kernel.into_inner();
+        model.act_as(Actor::Host);
+        assert_eq!(model.host_changes(), Vec::<String>::new());
     }
 
     /// A mistake shows before there is a host to make it on.
     #[test]
     fn a_mistake_is_found_without_a_host() {
         let error = plan(service().bind("/srv/www", "/proc/1")).unwrap_err();
-        assert_eq!(error.kind(), skep::ErrorKind::InvalidSpec);
+        assert_eq!(error.kind(), ErrorKind::InvalidSpec);
         assert!(error.to_string().contains("/proc"), "{error}");
     }
 }

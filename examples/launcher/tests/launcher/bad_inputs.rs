@@ -38,7 +38,10 @@ const CASES: &[(&[&str], &[&str])] = &[
     (&["run", "-M../x", "true"], &["--machine=", "ASCII letters"]),
     (&["run", "-u4294967295", "true"], &["--uid=", "4294967295", "UID:GID"]),
     (&["run", "-uno-such-user", "true"], &["no-such-user", "--uid="]),
-    (&["run", "--private-users=own", "-u7:8", "--ambient-capability=CAP_CHOWN", "true"], &["CAP_CHOWN", "--ambient-capability="]),
+    (
+        &["run", "--private-users=own", "-u7:8", "--ambient-capability=CAP_CHOWN", "true"],
+        &["CAP_CHOWN", "--ambient-capability="],
+    ),
     (&["run", "--private-users=0", "true"], &["--private-users="]),
     (&["run", "--private-users=7:0", "true"], &["--private-users=", "at least one id"]),
     (&["run", "no-such-command"], &["no-such-command", "not found in container"]),
@@ -66,7 +69,7 @@ const CASES: &[(&[&str], &[&str])] = &[
     (&["run", "-f", "@/header.nspawn"], &["@/header.nspawn:1:1", "does not end with `]`"]),
     (&["run", "-f", "@/bind.nspawn"], &["@/bind.nspawn:4", "BindReadOnly", "/missing/book"]),
     (&["plan"], &["no command"]),
-    (&["plan", "--pipe", "true"], &["--pipe", "belongs to skep run"]),
+    (&["run", "--verbose", "true"], &["--verbose", "belongs to skep plan"]),
     (&["check"], &["skep check FILE"]),
     (&["check", "@/file"], &["@/file", ".nspawn", ".json"]),
     (&["check", "@/missing.json"], &["@/missing.json", "No such file"]),
@@ -128,7 +131,10 @@ fn bad_inputs_say_where_and_what_to_do_and_leave_nothing() {
     let mut wrong = Vec::new();
     for (words, expected) in CASES {
         let mut words: Vec<String> = words.iter().map(|word| word.replace('@', &at)).collect();
-        if words.first().is_some_and(|verb| verb == "run") && !words.iter().any(|word| word.starts_with("-M")) && words.len() > 2 {
+        if words.first().is_some_and(|verb| verb == "run")
+            && !words.iter().any(|word| word.starts_with("-M"))
+            && words.len() > 2
+        {
             words.insert(1, "-Mbad-input".to_owned());
         }
         let ran = skep(&words);

@@ -2,6 +2,8 @@
 //!
 //! What needs a container is left out, loudly, where the host cannot start one.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 mod bad_inputs;
 mod running;
 mod stand;

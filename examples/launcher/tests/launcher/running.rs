@@ -59,6 +59,9 @@ fn json_is_one_object_a_line() {
     let names: Vec<&str> = events.iter().filter_map(|event| event["event"].as_str()).collect();
     assert_eq!(names, ["spawning", "report", "running", "ended"]);
     assert_eq!((&events[3]["code"], &events[3]["exit"], &events[3]["machine"]), (&3.into(), &3.into(), &"web".into()));
+    let ran = skep(["run", "--json", "no-such-command"]);
+    let last: serde_json::Value = serde_json::from_str(ran.stderr.lines().last().unwrap_or_default()).unwrap();
+    assert_eq!((ran.code, &last["event"]), (Some(1), &"error".into()));
 }
 
 #[test]
@@ -91,7 +94,8 @@ fn nothing_is_lost_at_the_end() {
 fn both_streams_into_one_pipe() {
     needs_containers!();
     let (mut reader, writer) = std::io::pipe().unwrap();
-    let mut launcher = command(["run", "-q", "sh", "-c", "head -c 200000 /dev/zero >&2 & head -c 200000 /dev/zero; wait"]);
+    let mut launcher =
+        command(["run", "-q", "sh", "-c", "head -c 200000 /dev/zero >&2 & head -c 200000 /dev/zero; wait"]);
     let mut child = launcher.stdout(writer.try_clone().unwrap()).stderr(writer).spawn().unwrap();
     drop(launcher);
     let mut all = Vec::new();
@@ -172,10 +176,11 @@ fn the_container_ends_with_a_launcher_that_is_killed() {
     needs_containers!();
     for stub in ["yes", "no"] {
         // The payload alone holds the other end of this pipe in the end.
-        let mut child = command(["run", "--pipe", &format!("--as-pid2={stub}"), "sh", "-c", "echo up; exec sleep 1000"])
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
+        let mut child =
+            command(["run", "--pipe", &format!("--as-pid2={stub}"), "sh", "-c", "echo up; exec sleep 1000"])
+                .stderr(Stdio::null())
+                .spawn()
+                .unwrap();
         until(&mut child, "up\n");
         send(&child, Signal::SIGKILL);
         let stdout = child.stdout.take().unwrap();

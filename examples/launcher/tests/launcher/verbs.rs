@@ -91,7 +91,17 @@ fn doctor_tells_whether_a_container_starts() {
     assert_eq!((ran.code, json["strict"].as_bool()), (Some(if able { 0 } else { 1 }), Some(able)));
     let checks = json["checks"].as_array().unwrap();
     let names: Vec<&str> = checks.iter().filter_map(|check| check["check"].as_str()).collect();
-    for name in ["strict container", "kernel", "user namespaces", "executable memfds", "range of ids", "cgroups", "limit --memory=", "seccomp", "landlock"] {
+    for name in [
+        "strict container",
+        "kernel",
+        "user namespaces",
+        "executable memfds",
+        "range of ids",
+        "cgroups",
+        "limit --memory=",
+        "seccomp",
+        "landlock",
+    ] {
         assert!(names.contains(&name), "{names:?}");
     }
     for check in checks {

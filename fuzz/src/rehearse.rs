@@ -1,0 +1,87 @@
+//! Whole starts on the kernel in memory.
+
+use std::path::{Component, Path};
+
+use skep::facts::EntryKind;
+use skep::spec::{Init, Want};
+use skep::{Facts, Plan, Spec};
+use skep_sys::{Actor, Model, Stage as _};
+
+/// Starts `spec` on a model of the host that `facts` describe. A host that is
+/// made up may refuse; then nothing was executed and nothing is left. Else the
+/// payload is as confined as the Spec says.
+pub(crate) fn rehearse(spec: &Spec, facts: &Facts, plan: &Plan) {
+    let Some((mut model, facts)) = host(facts) else { return };
+    // The same plan, for the inodes of the model.
+    let Ok(verified) = skep::compile(spec, &facts).and_then(skep::verify) else {
+        panic!("compiles no more when only inodes differ: {plan}");
+    };
+    let payload = if spec.init == Init::Stub { Actor::Payload } else { Actor::Child };
+    let ended = skep::rehearse(&mut model, &verified);
+    let process = model.process(payload);
+    if let Err(error) = ended {
+        super::assert_fit_for_a_terminal(&error);
+        let running = process.is_some_and(|process| process.exec().is_some() && process.ended().is_none());
+        assert!(!running, "failed, and the payload runs: {error}\n{spec:#?}");
+        model.act_as(Actor::Host);
+        let mut changes = model.host_changes();
+        // Mount points that a tree lacks are made in it, and stay.
+        changes.retain(|change| !change.starts_with("+ directory ") && !change.starts_with("+ file "));
+        assert!(changes.is_empty(), "failed, and left {changes:#?}: {error}\n{spec:#?}");
+        return;
+    }
+    let process = process.filter(|process| process.exec().is_some());
+    let Some(process) = process else { panic!("a start without an exec\n{spec:#?}") };
+    let credentials = process.credentials();
+    let asked = spec.capabilities;
+    for (name, set) in [
+        ("bounding", credentials.bounding),
+        ("permitted", credentials.permitted),
+        ("effective", credentials.effective),
+        ("inheritable", credentials.inheritable),
+        ("ambient", credentials.ambient),
+    ] {
+        assert!(asked.bounding.0.contains(set), "{name}: {set} beyond {}\n{spec:#?}", asked.bounding.0);
+    }
+    assert_eq!(credentials.inheritable, credentials.ambient, "{spec:#?}");
+    assert_eq!(credentials.ambient, asked.ambient.0, "{spec:#?}");
+    assert!(credentials.no_new_privs || !spec.no_new_privileges, "{spec:#?}");
+    assert!(credentials.filters > 0 || spec.seccomp == Want::Off, "{spec:#?}");
+    assert_eq!(process.umask(), spec.umask);
+    let descriptors = process.descriptors();
+    assert!(descriptors.len() <= 3, "{descriptors:?}\n{spec:#?}");
+}
+
+/// A model with what the facts say is there, and the facts with its inodes.
+fn host(facts: &Facts) -> Option<(Model, Facts)> {
+    let mut model = match facts.uid {
+        0 => Model::new(),
+        uid => Model::as_user(uid),
+    };
+    for range in [facts.subuid, facts.subgid].into_iter().flatten() {
+        model = model.subids(range.base, range.count);
+    }
+    let mut facts = facts.clone();
+    for (path, fact) in &facts.paths {
+        let path = plain(path)?;
+        model = match fact.kind {
+            EntryKind::Directory if model.inode(path).is_none() => model.directory(path),
+            EntryKind::File if model.inode(path).is_none() => model.file(path, ""),
+            _ => model,
+        };
+    }
+    model = model.file("/usr/bin/true", "program").file("/etc/subuid", "");
+    for (path, fact) in &mut facts.paths {
+        if let Some((device, inode)) = model.inode(plain(path)?) {
+            (fact.device, fact.inode) = (device, inode);
+        }
+    }
+    Some((model, facts))
+}
+
+/// A path that the model's host can be built with.
+fn plain(path: &Path) -> Option<&str> {
+    let plain = path.components().all(|part| matches!(part, Component::RootDir | Component::Normal(_)));
+    let text = path.to_str()?;
+    (plain && path.is_absolute() && text.len() < 256 && !text.contains('\0')).then_some(text)
+}
