@@ -107,6 +107,12 @@ impl Error {
         self.0.errno
     }
 
+    /// What to do about it, where that is known.
+    #[must_use]
+    pub fn advice(&self) -> Option<&str> {
+        self.0.remedy.as_deref()
+    }
+
     /// Where the user asked for what failed.
     #[must_use]
     pub fn origin(&self) -> Option<&Origin> {

@@ -196,13 +196,25 @@ impl State {
             let (kind, _, options) = (tail.next()?, tail.next()?, tail.next()?);
             // `ro` of the file system itself says no more than that of the
             // mount; ids are those of the range.
-            let told = |option: &&str| !matches!(*option, "ro" | "rw") && !option.starts_with("uid=") && !option.starts_with("gid=");
+            let told = |option: &&str| {
+                !matches!(*option, "ro" | "rw") && !option.starts_with("uid=") && !option.starts_with("gid=")
+            };
             let options: Vec<&str> = options.split(',').filter(told).collect();
             Some(format!("mount {} {kind} {}", head.join(" "), options.join(",")))
         });
         const LINES: [&str; 12] = [
-            "Uid:", "Gid:", "Groups:", "CapInh:", "CapPrm:", "CapEff:", "CapBnd:", "CapAmb:", "NoNewPrivs:", "Seccomp:",
-            "Seccomp_filters:", "Umask:",
+            "Uid:",
+            "Gid:",
+            "Groups:",
+            "CapInh:",
+            "CapPrm:",
+            "CapEff:",
+            "CapBnd:",
+            "CapAmb:",
+            "NoNewPrivs:",
+            "Seccomp:",
+            "Seccomp_filters:",
+            "Umask:",
         ];
         let status = self.status.lines().filter(|line| LINES.iter().any(|name| line.starts_with(name)));
         let own = self.namespaces.lines().zip(KINDS).filter_map(|(link, kind)| {

@@ -30,7 +30,7 @@ cargo bench -p skep-bench -- [OPTION...]
   --json           the result as JSON
   --help           this
 
-The launcher is $SKEP, or target/release/skep.
+The launcher is $SKEP, or is built from this workspace.
 ";
 
 #[derive(Default)]
@@ -111,11 +111,14 @@ fn bench(options: &Options) -> Result<()> {
         }
     }
     if options.json {
-        println!("{:#}", serde_json::json!({
-            "machine": machine.json(),
-            "floor": { "differences": floor.differences },
-            "groups": json,
-        }));
+        println!(
+            "{:#}",
+            serde_json::json!({
+                "machine": machine.json(),
+                "floor": { "differences": floor.differences },
+                "groups": json,
+            })
+        );
     } else {
         println!("{}", machine.line());
         match floor.differences.as_slice() {
@@ -200,7 +203,13 @@ fn memory(floor: &Floor, _: &Path, samples: usize) -> Result<Group> {
     {
         remarks.push(format!("the largest costs {:+.1} % beside the smallest", (large / small - 1.0) * 100.0));
     }
-    Ok(Group { name: "memory", title: "the parent's memory, touched in 4-KiB pages".into(), rows, remarks, ratios: true })
+    Ok(Group {
+        name: "memory",
+        title: "the parent's memory, touched in 4-KiB pages".into(),
+        rows,
+        remarks,
+        ratios: true,
+    })
 }
 
 const THREADS: usize = 8;
@@ -250,16 +259,30 @@ fn threads(floor: &Floor, _: &Path, samples: usize) -> Result<Group> {
     Ok(Group { name: "threads", title: format!("{THREADS} at once"), rows, remarks: Vec::new(), ratios: true })
 }
 
-/// The launcher, beside which nothing is built here.
+/// The launcher: the one that is named, else this workspace's, built if it is
+/// not there or old.
 fn launcher() -> Result<Whole> {
-    let given = std::env::var_os("SKEP").map(PathBuf::from);
-    let built = || {
-        // target/<profile>/deps/starts-<hash>
-        let own = std::env::current_exe().ok()?;
-        Some(own.ancestors().nth(2)?.join("skep"))
+    let program = match std::env::var_os("SKEP") {
+        Some(given) => PathBuf::from(given),
+        None => {
+            let own = std::env::current_exe()?;
+            // <target>/release/deps/starts-<hash>
+            let (Some(release), Some(target)) = (own.ancestors().nth(2), own.ancestors().nth(3)) else {
+                return Err("this program is not in a target directory; name the launcher in $SKEP".into());
+            };
+            let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+            let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/../../Cargo.toml");
+            let built = Command::new(cargo)
+                .args(["build", "--release", "--quiet", "--package", "skep-launcher", "--manifest-path", manifest])
+                .arg("--target-dir")
+                .arg(target)
+                .output()?;
+            if !built.status.success() {
+                return Err("it did not build: cargo build --release -p skep-launcher".into());
+            }
+            release.join("skep")
+        }
     };
-    let program = given.or_else(built).filter(|program| program.is_file());
-    let program = program.ok_or("no launcher: build it with `cargo build --release`, or name it in $SKEP")?;
     let mut command = Command::new(program);
     command.args(["run", "-q", "--pipe", "--", TRUE]);
     Ok(Whole(command))
@@ -320,5 +343,11 @@ fn compile(_: &Floor, _: &Path, samples: usize) -> Result<Group> {
         ],
         samples,
     )?;
-    Ok(Group { name: "compile", title: "mdbook-host.nspawn, no container started".into(), rows, remarks: Vec::new(), ratios: false })
+    Ok(Group {
+        name: "compile",
+        title: "mdbook-host.nspawn, no container started".into(),
+        rows,
+        remarks: Vec::new(),
+        ratios: false,
+    })
 }

@@ -144,7 +144,8 @@ impl Group {
         for row in &self.rows {
             let numbers = (row.quantile(0.1), row.median(), row.quantile(0.9));
             let (Some(p10), Some(median), Some(p90)) = numbers else {
-                let _ = writeln!(text, "  {:<34} skipped: {}", row.name, row.skipped.as_deref().unwrap_or("no samples"));
+                let _ =
+                    writeln!(text, "  {:<34} skipped: {}", row.name, row.skipped.as_deref().unwrap_or("no samples"));
                 continue;
             };
             let ratio = self.ratio(row).map(|ratio| format!("{ratio:.2}")).unwrap_or_default();

@@ -61,8 +61,17 @@ pub(crate) fn entries(directory: &Path) -> Vec<Entry<'static>> {
         "--proc", "/proc", "--dev", "/dev", "--tmpfs", "/run", "--tmpfs", "/tmp",
     ];
     let nspawn = [
-        "-q", "--register=no", "--keep-unit", "--volatile=yes", "-D", "/", "--private-network", "--private-users=pick",
-        "--private-users-ownership=off", "--as-pid2", "--pipe",
+        "-q",
+        "--register=no",
+        "--keep-unit",
+        "--volatile=yes",
+        "-D",
+        "/",
+        "--private-network",
+        "--private-users=pick",
+        "--private-users-ownership=off",
+        "--as-pid2",
+        "--pipe",
     ];
     vec![
         Entry::of("unshare (no mounts but proc)", command("unshare", &unshare)),
@@ -90,7 +99,13 @@ fn oci(name: &str, options: &'static [&str], directory: &Path, root: bool) -> Re
     Ok(move || {
         count += 1;
         let mut command = Command::new(&program);
-        command.args(options).arg("--root").arg(&state).args(["run", "-b"]).arg(&bundle).arg(format!("skep-bench-{}-{count}", std::process::id()));
+        command
+            .args(options)
+            .arg("--root")
+            .arg(&state)
+            .args(["run", "-b"])
+            .arg(&bundle)
+            .arg(format!("skep-bench-{}-{count}", std::process::id()));
         Whole(command).sample()
     })
 }

@@ -2,7 +2,7 @@
 //! names it, nothing executes, and nothing is left.
 
 use skep::spec::Init;
-use skep::sys::Errno;
+use skep::sys::{Errno, OpKind};
 use skep::Command;
 use skep_tests::{HostState, Scratch, turn_to_start};
 
@@ -20,6 +20,10 @@ fn a_failing_op_ends_the_start_and_leaves_nothing() {
         let every: usize = std::env::var("SKEP_FAULT_STEP").ok().and_then(|text| text.parse().ok()).unwrap_or(7);
         let mut tried = 0;
         for (index, _, op) in plan.ops().step_by(every) {
+            // The last of the stub init comes after the start is over.
+            if op.kind() == OpKind::Reap {
+                continue;
+            }
             let error = skep::start_with_fault(&plan, index, Errno::EIO).unwrap_err();
             assert_eq!(error.errno(), Some(Errno::EIO), "{index} {op}: {error}");
             let step = plan.step_of(index).unwrap();

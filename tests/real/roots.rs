@@ -57,6 +57,18 @@ fn an_ephemeral_root_forgets() {
     assert_eq!(hash(&root), before, "nothing of it changed, not even a mount point was made");
 }
 
+#[test]
+fn the_hosts_own_root_can_be_one_that_forgets() {
+    let Some(_turn) = turn_to_start() else { return };
+    let mut command = Command::new("sh");
+    command.args(["-c", "ls -d /usr/bin /etc; : > /tmp/x; grep -c . /etc/passwd"]).root("/").ephemeral(true);
+    assert!(run(&mut command).starts_with("/etc\n/usr/bin\n"));
+    // Cloned before anything covers it.
+    let mut command = Command::new("ls");
+    command.args(["-d", "/host/usr", "/host/proc"]).bind_ro("/", "/host");
+    assert_eq!(run(&mut command), "/host/proc\n/host/usr\n");
+}
+
 /// Names, modes and contents below a directory.
 fn walk(directory: &std::path::Path) -> Vec<(std::path::PathBuf, u32, Vec<u8>)> {
     let mut found = Vec::new();

@@ -27,15 +27,16 @@ const EMPTY: &std::ffi::CStr = c"";
 /// Attributes of everything that comes from the host.
 const CONFINED: MountAttrs = MountAttrs::NOSUID.with(MountAttrs::NODEV);
 
-/// A tree of the host, opened where the caller's rights allow it: by the
-/// embedder before the child exists, when it is root; else by the child.
+/// A tree of the host, cloned where the caller's rights allow it: by the
+/// embedder before the child exists, when it is root; else by the child, before
+/// anything is mounted over the old root, which the clone would show.
 pub(super) struct Source {
     path: PathBuf,
     fact: PathFact,
     recursive: bool,
     read_only: bool,
-    /// Where the embedder's detached clone is.
-    cloned: Option<Slot>,
+    /// Where its detached, confined clone is.
+    slot: Slot,
     /// The user namespace maps its ids.
     mapped: bool,
     origin: Origin,
@@ -64,6 +65,7 @@ fn is_kernel_place(target: &Path) -> bool {
     matches!(plain_components(target).first(), Some(first) if *first == "proc" || *first == "sys")
 }
 
+/// Decides which trees are needed, and clones those that the embedder can.
 pub(super) fn sources(context: &Context<'_>, plan: &mut Builder) -> Result<Sources> {
     let spec = context.spec;
     absolute(spec, "root", &spec.root.path)?;
@@ -79,26 +81,24 @@ pub(super) fn sources(context: &Context<'_>, plan: &mut Builder) -> Result<Sourc
     // An overlay's lower is never written anyhow, and the mount on top decides.
     let overlay = is_overlay(context);
     let mapped = whole && matches!(context.mapping, Mapping::Direct { .. });
-    let mut root = Source {
+    let root = Source {
         fact: context.facts.path(&root_path),
         path: root_path,
         recursive: true,
         read_only: read_only || overlay,
-        cloned: None,
+        slot: plan.slot(),
         mapped,
         origin,
     };
     require_directory(context, &root)?;
-    clone_on_host(context, &mut root, plan)?;
 
     let mut etc = Vec::new();
     for path in profile::ETC.iter().filter(|_| !whole).map(|path| spec.root.path.join(path)) {
         let fact = context.facts.path(&path);
         if fact.kind != EntryKind::Missing {
             let origin = context.origin("root");
-            let mut source = Source { path, fact, recursive: false, read_only: true, cloned: None, mapped: false, origin };
-            clone_on_host(context, &mut source, plan)?;
-            etc.push(source);
+            let slot = plan.slot();
+            etc.push(Source { path, fact, recursive: false, read_only: true, slot, mapped: false, origin });
         }
     }
     let mut mounts = Vec::new();
@@ -107,23 +107,36 @@ pub(super) fn sources(context: &Context<'_>, plan: &mut Builder) -> Result<Sourc
         let source = match &mount.kind {
             MountKind::Tmpfs(_) => None,
             MountKind::Bind(Bind { source, read_only, recursive }) => {
-                let mut source = Source {
+                let source = Source {
                     path: source.clone(),
                     fact: context.facts.path(source),
                     recursive: *recursive,
                     read_only: *read_only,
-                    cloned: None,
+                    slot: plan.slot(),
                     mapped: false,
                     origin,
                 };
                 require_source(context, &source)?;
-                clone_on_host(context, &mut source, plan)?;
                 Some(source)
             }
         };
         mounts.push((mount, source));
     }
-    Ok(Sources { root, etc, mounts })
+    let sources = Sources { root, etc, mounts };
+    if context.host_clones {
+        for source in sources.all() {
+            clone(source, Phase::Prepare, plan)?;
+            plan.keep(source.slot);
+        }
+    }
+    Ok(sources)
+}
+
+impl Sources {
+    fn all(&self) -> impl Iterator<Item = &Source> {
+        let binds = self.mounts.iter().filter_map(|(_, source)| source.as_ref());
+        std::iter::once(&self.root).chain(&self.etc).chain(binds)
+    }
 }
 
 fn is_overlay(context: &Context<'_>) -> bool {
@@ -222,31 +235,30 @@ fn require_source(context: &Context<'_>, source: &Source) -> Result<()> {
     }
 }
 
-/// Opens a source once, and proves that it is the inode that was looked at.
-fn open_source(source: &Source, path: &std::ffi::CStr, into: Slot, plan: &mut Builder) {
-    plan.op(Op::OpenAt2 {
-        dir: At::Cwd,
-        path,
-        flags: OpenFlags::PATH,
-        mode: 0,
-        resolve: Resolve::NO_MAGICLINKS,
-        into,
-    })
-    .op(Op::Prove { file: into, proof: Proof::Inode { device: source.fact.device, inode: source.fact.inode } });
-}
-
 fn clone_flags(recursive: bool) -> TreeFlags {
     let flags = TreeFlags::CLONE.with(TreeFlags::EMPTY_PATH);
     if recursive { flags.with(TreeFlags::RECURSIVE) } else { flags }
 }
 
-/// Clones a source and confines the clone, before anybody can reach it.
-fn clone_source(source: &Source, opened: Slot, into: Slot, plan: &mut Builder) {
+/// Opens a source once, proves that it is the inode that was looked at, clones
+/// it, and confines the clone before anybody can reach it.
+fn clone(source: &Source, phase: Phase, plan: &mut Builder) -> Result<()> {
+    let (path, slot) = (c_path(&source.path)?, source.slot);
     let attrs = if source.read_only { CONFINED.with(MountAttrs::RDONLY) } else { CONFINED };
     let flags = TreeFlags::EMPTY_PATH;
-    plan.op(Op::OpenTree { dir: At::Slot(opened), path: EMPTY, flags: clone_flags(source.recursive), into })
+    plan.step(phase, format!("clone {}", source.path.display()), source.origin.clone())
+        .op(Op::OpenAt2 {
+            dir: At::Cwd,
+            path: &path,
+            flags: OpenFlags::PATH,
+            mode: 0,
+            resolve: Resolve::NO_MAGICLINKS,
+            into: slot,
+        })
+        .op(Op::Prove { file: slot, proof: Proof::Inode { device: source.fact.device, inode: source.fact.inode } })
+        .op(Op::OpenTree { dir: At::Slot(slot), path: EMPTY, flags: clone_flags(source.recursive), into: slot })
         .op(Op::MountSetAttr {
-            dir: At::Slot(into),
+            dir: At::Slot(slot),
             path: EMPTY,
             flags: if source.recursive { flags.with(TreeFlags::RECURSIVE) } else { flags },
             set: attrs,
@@ -254,25 +266,15 @@ fn clone_source(source: &Source, opened: Slot, into: Slot, plan: &mut Builder) {
             propagation: Propagation::PRIVATE,
             userns: None,
         });
-}
-
-fn clone_on_host(context: &Context<'_>, source: &mut Source, plan: &mut Builder) -> Result<()> {
-    if !context.host_clones {
-        return Ok(());
-    }
-    let path = c_path(&source.path)?;
-    let slot = plan.slot();
-    plan.step(Phase::Prepare, format!("clone {}", source.path.display()), source.origin.clone());
-    open_source(source, &path, slot, plan);
-    clone_source(source, slot, slot, plan);
-    plan.keep(slot);
-    source.cloned = Some(slot);
     Ok(())
 }
 
 /// Id-maps the clones, now that the child's maps are written.
 pub(super) fn attend(context: &Context<'_>, sources: &Sources, plan: &mut Builder) {
-    let Some(slot) = sources.root.cloned.filter(|_| sources.root.mapped) else { return };
+    if !sources.root.mapped {
+        return;
+    }
+    let slot = sources.root.slot;
     let what = format!("map the ids of {}", sources.root.path.display());
     plan.step(Phase::Attend, what, context.origin("user_namespace"))
         .remedy("The file system of the root must support id-mapped mounts (ext4, xfs, btrfs, tmpfs from Linux 6.3); else map no range.")
@@ -294,17 +296,6 @@ pub(super) fn attend(context: &Context<'_>, sources: &Sources, plan: &mut Builde
             propagation: Propagation::NONE,
             userns: Some(role::USERNS),
         });
-}
-
-/// Puts the tree of a source into a slot of the child's.
-fn tree(source: &Source, plan: &mut Builder) -> Result<Slot> {
-    if let Some(slot) = source.cloned {
-        return Ok(slot);
-    }
-    let path = c_path(&source.path)?;
-    open_source(source, &path, role::ONE, plan);
-    clone_source(source, role::ONE, role::TWO, plan);
-    Ok(role::TWO)
 }
 
 /// A new tmpfs in `into`, detached.
@@ -397,6 +388,11 @@ pub(super) fn assemble(context: &Context<'_>, sources: &Sources, plan: &mut Buil
         userns: None,
     });
     report.applied("mount propagation", "private");
+    if !context.host_clones {
+        for source in sources.all() {
+            clone(source, Phase::Enter, plan)?;
+        }
+    }
     scratch(context, plan)?;
     root(context, sources, plan, report)?;
     super::kernel_files::mount(context, plan, report)?;
@@ -444,7 +440,7 @@ fn mount_one(
             let how = if source.read_only { " read-only" } else { "" };
             plan.step(Phase::Enter, format!("bind {} on {shown}{how}", source.path.display()), origin);
             let kind = if source.fact.kind == EntryKind::Directory { EntryKind::Directory } else { EntryKind::File };
-            (kind, tree(source, plan)?)
+            (kind, source.slot)
         }
         (MountKind::Bind(_), None) => return Ok(()),
     };
@@ -490,16 +486,14 @@ fn root(context: &Context<'_>, sources: &Sources, plan: &mut Builder, report: &m
             new_tmpfs(&(64_u64 << 20).to_string(), 100_000, 0o755, CONFINED, role::ROOT, plan)?;
             plan.op(Op::MoveMount { from: role::ROOT, dir: At::Slot(role::SCRATCH), path: c"root" });
             plan.step(Phase::Enter, format!("bind {shown} on /usr read-only"), origin.clone());
-            let from = tree(source, plan)?;
             make_directory(role::ROOT, OsStr::new("usr"), 0o755, plan)?;
-            plan.op(Op::MoveMount { from, dir: At::Slot(role::ROOT), path: c"usr" });
+            plan.op(Op::MoveMount { from: source.slot, dir: At::Slot(role::ROOT), path: c"usr" });
             skeleton(context, plan)?;
             for source in &sources.etc {
                 let name = Path::new("etc").join(source.path.file_name().unwrap_or_default());
                 plan.step(Phase::Enter, format!("bind {} on /{} read-only", source.path.display(), name.display()), origin.clone());
-                let from = tree(source, plan)?;
                 open_target(context, &Path::new("/").join(&name), source.fact.kind, true, role::THREE, plan)?;
-                attach(from, role::THREE, plan);
+                attach(source.slot, role::THREE, plan);
             }
             report.applied("root", format!("tmpfs, {shown} read-only on /usr"));
             return Ok(());
@@ -507,8 +501,7 @@ fn root(context: &Context<'_>, sources: &Sources, plan: &mut Builder, report: &m
         _ if is_overlay(context) => {
             plan.step(Phase::Enter, format!("lay a tmpfs over {shown}"), origin.clone())
                 .remedy("Overlays need Linux 5.11 as an ordinary user, and 5.19 over a tree whose ids are mapped.");
-            let from = tree(source, plan)?;
-            plan.op(Op::MoveMount { from, dir: At::Slot(role::SCRATCH), path: c"lower" })
+            plan.op(Op::MoveMount { from: source.slot, dir: At::Slot(role::SCRATCH), path: c"lower" })
                 .op(Op::Fchdir { dir: role::SCRATCH })
                 .op(Op::FsOpen { kind: c"overlay", into: role::ONE })
                 .op(Op::FsString { fs: role::ONE, key: c"lowerdir", value: c"lower" })
@@ -525,15 +518,7 @@ fn root(context: &Context<'_>, sources: &Sources, plan: &mut Builder, report: &m
         _ => {
             let how = if source.read_only { "read-only" } else { "writable" };
             plan.step(Phase::Enter, format!("take {shown} for the root, {how}"), origin.clone());
-            tree_slot = match source.cloned {
-                Some(slot) => slot,
-                None => {
-                    let path = c_path(&source.path)?;
-                    open_source(source, &path, role::ONE, plan);
-                    clone_source(source, role::ONE, role::ROOT, plan);
-                    role::ROOT
-                }
-            };
+            tree_slot = source.slot;
             report.applied("root", format!("{shown}, {how}"));
         }
     }

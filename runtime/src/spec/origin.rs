@@ -57,10 +57,16 @@ impl Origins {
         self.0.insert(field.into(), origin);
     }
 
-    /// Where `field` was set, if anybody set it.
+    /// Where `field` was set, if anybody set it: itself, else what it is a part
+    /// of (`limits` for `limits.CORE`), else a part of it.
     #[must_use]
     pub fn of(&self, field: &str) -> Option<&Origin> {
-        self.0.get(field)
+        let whole = || self.0.get(field.split_once('.')?.0);
+        let part = || {
+            let of_field = |name: &String| name.strip_prefix(field).is_some_and(|rest| rest.starts_with('.'));
+            self.0.range(field.to_owned()..).take_while(|(name, _)| name.starts_with(field)).find(|(name, _)| of_field(name)).map(|found| found.1)
+        };
+        self.0.get(field).or_else(whole).or_else(part)
     }
 
     /// Every note.

@@ -1,0 +1,501 @@
+//! What holds for every Spec, through the public API alone: no privileges, no
+//! container, no file.
+#![allow(clippy::panic, clippy::unwrap_used, reason = "a test file as a whole")]
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt as _;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use proptest::collection::{btree_map, vec};
+use proptest::option;
+use proptest::prelude::*;
+use skep::dialect::nspawn;
+use skep::spec::{
+    Bind, Capabilities, CapabilityList, CpuLimit, HostName, IdRange, Init, Limit, Limits, MachineName, Mount, MountKind,
+    Namespace, NamespaceChoice, Network, Profile, Readiness, Resources, Root, Secret, Stream, Tmpfs, User, UserNamespace,
+    Volatile, Want,
+};
+use skep::sys::abi::{CapabilitySet, Resource};
+use skep::{Command, Facts, Plan, Spec};
+
+/// The made-up host, for its ordinary user and for root.
+fn hosts(spec: &Spec) -> [Facts; 2] {
+    let user = Facts::example(spec);
+    let mut root = user.clone();
+    (root.uid, root.gid, root.capabilities) = (0, 0, CapabilitySet::up_to(root.last_capability));
+    for group in &mut root.cgroups.unified {
+        group.writable = true;
+        group.enabled = ["cpu", "memory", "pids"].map(str::to_owned).into();
+    }
+    [user, root]
+}
+
+// ---------------------------------------------------------------- strategies
+
+fn text() -> impl Strategy<Value = String> {
+    prop_oneof![
+        3 => "[a-z./_=-]{0,12}",
+        1 => any::<String>().prop_map(|text| text.chars().take(20).collect()),
+        1 => "[\\x00-\\x1f\\x7f\u{80}\u{9b}\u{202e}]{1,4}",
+    ]
+}
+
+fn bytes() -> impl Strategy<Value = OsString> {
+    prop_oneof![text().prop_map(OsString::from), vec(any::<u8>(), 0..8).prop_map(OsString::from_vec)]
+}
+
+/// Paths that a container has anyhow, paths near them, and nonsense.
+fn path() -> impl Strategy<Value = PathBuf> {
+    let place = prop::sample::select(vec![
+        "/", "/usr", "/usr/bin/sh", "/etc", "/etc/passwd", "/proc", "/proc/sys", "/proc/kcore", "/sys", "/dev", "/dev/null",
+        "/dev/pts", "/run", "/run/host/notify", "/tmp", "/srv", "/srv/a", "/lib64", "/root",
+    ]);
+    let tail = prop_oneof![
+        4 => Just(String::new()),
+        2 => "(/[a-c]){1,3}",
+        1 => prop::sample::select(vec!["/..", "/a/../b", "/.", "//b/", "/a b", "/\n", "/\u{1b}[2J", "/ü"]).prop_map(str::to_owned),
+        1 => (250..5000_usize).prop_map(|length| format!("/{}", "x".repeat(length))),
+    ];
+    prop_oneof![
+        9 => (place, tail).prop_map(|(place, tail)| PathBuf::from(format!("{place}{tail}"))),
+        1 => bytes().prop_map(PathBuf::from),
+    ]
+}
+
+fn id() -> impl Strategy<Value = u32> {
+    prop_oneof![prop::sample::select(vec![0, 1, 33, 65_534, 65_535, 65_536, u32::MAX - 1, u32::MAX]), any::<u32>()]
+}
+
+fn number() -> impl Strategy<Value = u64> {
+    prop_oneof![prop::sample::select(vec![0, 1, 999, 1000, 1 << 20, 1 << 32, i64::MAX as u64, u64::MAX]), any::<u64>()]
+}
+
+fn machine() -> impl Strategy<Value = String> {
+    "[a-z0-9]([a-z0-9-]{0,10}[a-z0-9])?"
+}
+
+fn capabilities() -> impl Strategy<Value = CapabilityList> {
+    prop_oneof![Just(0), Just(u64::MAX), (0..64).prop_map(|bit| 1_u64 << bit), (0..1_u64 << 41)]
+        .prop_map(|bits| CapabilityList(CapabilitySet(bits)))
+}
+
+fn namespace() -> impl Strategy<Value = Namespace> {
+    prop_oneof![4 => Just(Namespace::New), 1 => Just(Namespace::Host)]
+}
+
+fn want() -> impl Strategy<Value = Want> {
+    prop::sample::select(vec![Want::Require, Want::IfSupported, Want::Off])
+}
+
+fn user_namespace() -> impl Strategy<Value = UserNamespace> {
+    use UserNamespace::{Auto, Host, Identity, Own, Pick, Range, Subordinate};
+    prop_oneof![
+        4 => prop::sample::select(vec![Auto, Own, Subordinate, Pick, Identity, Host]),
+        1 => (id(), id()).prop_map(|(base, count)| Range(IdRange { base, count })),
+    ]
+}
+
+fn bind() -> impl Strategy<Value = MountKind> {
+    (path(), any::<bool>(), any::<bool>()).prop_map(|(source, read_only, recursive)| {
+        let mut bind = Bind::default();
+        (bind.source, bind.read_only, bind.recursive) = (source, read_only, recursive);
+        MountKind::Bind(bind)
+    })
+}
+
+fn tmpfs() -> impl Strategy<Value = MountKind> {
+    (number(), number(), prop_oneof![0..=0o7777_u32, any::<u32>()], any::<bool>()).prop_map(|(size, inodes, mode, read_only)| {
+        let mut tmpfs = Tmpfs::default();
+        (tmpfs.size, tmpfs.inodes, tmpfs.mode, tmpfs.read_only) = (size, inodes, mode, read_only);
+        MountKind::Tmpfs(tmpfs)
+    })
+}
+
+fn mount() -> impl Strategy<Value = Mount> {
+    (path(), prop_oneof![bind(), tmpfs()]).prop_map(|(target, kind)| Mount { target, kind })
+}
+
+fn limit() -> impl Strategy<Value = Limit> {
+    (option::of(number()), option::of(number())).prop_map(|(soft, hard)| Limit { soft, hard })
+}
+
+fn limits() -> impl Strategy<Value = Limits> {
+    btree_map(0..16_u8, limit(), 0..4).prop_map(|all| {
+        let mut limits = Limits::new();
+        for (resource, limit) in all {
+            limits.set(Resource(resource), limit);
+        }
+        limits
+    })
+}
+
+fn resources() -> impl Strategy<Value = Resources> {
+    let cpu = (number(), number()).prop_map(|(quota, period)| CpuLimit { quota, period });
+    (option::of(number()), option::of(cpu), option::of(number())).prop_map(|(memory, cpu, pids)| {
+        let mut resources = Resources::default();
+        (resources.memory, resources.cpu, resources.pids) = (memory, cpu, pids);
+        resources
+    })
+}
+
+fn user() -> impl Strategy<Value = User> {
+    prop_oneof![(id(), id()).prop_map(|(uid, gid)| User::Ids { uid, gid }), text().prop_map(User::Name)]
+}
+
+fn root() -> impl Strategy<Value = Root> {
+    let volatile = prop::sample::select(vec![Volatile::No, Volatile::Yes, Volatile::State, Volatile::Overlay]);
+    (path(), any::<bool>(), volatile, any::<bool>()).prop_map(|(path, read_only, volatile, ephemeral)| {
+        let mut root = Root::default();
+        (root.path, root.read_only, root.volatile, root.ephemeral) = (path, read_only, volatile, ephemeral);
+        root
+    })
+}
+
+fn namespaces() -> impl Strategy<Value = NamespaceChoice> {
+    [namespace(), namespace(), namespace(), namespace(), namespace()].prop_map(|[pid, ipc, uts, cgroup, time]| {
+        let mut all = NamespaceChoice::default();
+        (all.pid, all.ipc, all.uts, all.cgroup, all.time) = (pid, ipc, uts, cgroup, time);
+        all
+    })
+}
+
+/// A change of one field. Only the Spec that it leads to is worth printing.
+struct Change(Box<dyn Fn(&mut Spec)>);
+
+impl std::fmt::Debug for Change {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("(change)")
+    }
+}
+
+/// Changes of one field or two that belong together: one entry for each field of the Spec.
+fn change() -> impl Strategy<Value = Change> {
+    /// `field(strategy, place)`: sets what `place` names.
+    macro_rules! field {
+        ($values:expr, $($place:tt)+) => {
+            $values.prop_map(|value| Change(Box::new(move |spec: &mut Spec| spec.$($place)+ = value.clone()))).boxed()
+        };
+    }
+    let streams = prop::sample::select(vec![Stream::Null, Stream::Piped, Stream::Given]);
+    let variables = btree_map(text(), bytes().prop_map(Secret::new), 0..4);
+    prop::strategy::Union::new([
+        field!(prop_oneof![9 => Just(1), 1 => any::<u32>()], version),
+        field!(prop::sample::select(vec![Profile::Strict, Profile::Nspawn]), profile),
+        field!(machine().prop_map(|name| MachineName::new(name).ok()), machine),
+        field!(root(), root),
+        field!(vec(mount(), 0..6), mounts),
+        field!(vec(path(), 0..4), masked),
+        field!(vec(path(), 0..4), read_only),
+        field!(namespaces(), namespaces),
+        field!(user_namespace(), user_namespace),
+        field!(prop::sample::select(vec![Network::None, Network::Host]), network),
+        (capabilities(), capabilities())
+            .prop_map(|(bounding, ambient)| {
+                let mut all = Capabilities::default();
+                (all.bounding, all.ambient) = (bounding, ambient);
+                Change(Box::new(move |spec: &mut Spec| spec.capabilities = all))
+            })
+            .boxed(),
+        field!(any::<bool>(), no_new_privileges),
+        field!(want(), seccomp),
+        field!(want(), keyring),
+        field!(limits(), limits),
+        field!(resources(), resources),
+        field!(user(), user),
+        field!(vec(id(), 0..5), groups),
+        field!(prop_oneof![9 => 0..=0o777_u32, 1 => any::<u32>()], umask),
+        field!(path(), working_directory),
+        field!(variables, environment),
+        field!(machine().prop_map(|name| HostName::new(name).ok()), hostname),
+        field!(prop::sample::select(vec![Init::Stub, Init::Payload]), init),
+        field!(vec(bytes(), 0..4), command),
+        field!(prop::sample::select(vec![Readiness::Exec, Readiness::Notify]), readiness),
+        field!(prop_oneof![9 => 1..=64_u8, 1 => any::<u8>()], kill_signal),
+        field!([streams.clone(), streams.clone(), streams], stdio),
+    ])
+}
+
+/// Any Spec: a profile's, with some fields changed. Few changes at a time, so
+/// that some compile.
+fn spec() -> impl Strategy<Value = Spec> {
+    (prop::sample::select(vec![Profile::Strict, Profile::Nspawn]), vec(change(), 0..6)).prop_map(|(profile, changes)| {
+        let mut spec = Spec::of(profile);
+        spec.command = vec!["/usr/bin/true".into()];
+        for change in changes {
+            (change.0)(&mut spec);
+        }
+        spec
+    })
+}
+
+/// A whole call of the builder.
+#[derive(Clone, Debug)]
+enum Call {
+    Env(String, OsString),
+    Bind(PathBuf, PathBuf, bool),
+    Tmpfs(PathBuf),
+    Mask(PathBuf),
+    Limit(Resource, Limit),
+    Groups(Vec<u32>),
+    Machine(MachineName),
+    Hostname(HostName),
+    Root(PathBuf),
+    ReadOnly(bool),
+    Ephemeral(bool),
+    UserNamespace(UserNamespace),
+    Network(Network),
+    User(User),
+    Capabilities(CapabilityList),
+    Ambient(CapabilityList),
+    NewPrivileges,
+    NoFilter,
+    Memory(u64),
+    Cpu(u64, u64),
+    Pids(u64),
+    Umask(u32),
+    CurrentDir(PathBuf),
+    Init(Init),
+    Readiness(Readiness),
+}
+
+impl Call {
+    fn on(&self, command: &mut Command) {
+        match self.clone() {
+            Self::Env(name, value) => command.env(name, value),
+            Self::Bind(source, target, true) => command.bind_ro(source, target),
+            Self::Bind(source, target, false) => command.bind(source, target),
+            Self::Tmpfs(target) => command.tmpfs(target),
+            Self::Mask(path) => command.mask(path),
+            Self::Limit(resource, limit) => command.limit(resource, limit),
+            Self::Groups(groups) => command.groups(groups),
+            Self::Machine(name) => command.machine(name),
+            Self::Hostname(name) => command.hostname(name),
+            Self::Root(path) => command.root(path),
+            Self::ReadOnly(on) => command.read_only(on),
+            Self::Ephemeral(on) => command.ephemeral(on),
+            Self::UserNamespace(choice) => command.user_namespace(choice),
+            Self::Network(network) => command.network(network),
+            Self::User(user) => command.user(user),
+            Self::Capabilities(list) => command.capabilities(list),
+            Self::Ambient(list) => command.ambient(list),
+            Self::NewPrivileges => command.danger_new_privileges(),
+            Self::NoFilter => command.danger_no_filter(),
+            Self::Memory(bytes) => command.memory(bytes),
+            Self::Cpu(quota, period) => command.cpu(quota, period),
+            Self::Pids(count) => command.pids(count),
+            Self::Umask(mask) => command.umask(mask),
+            Self::CurrentDir(path) => command.current_dir(path),
+            Self::Init(init) => command.init(init),
+            Self::Readiness(readiness) => command.readiness(readiness),
+        };
+    }
+
+    /// Two calls with the same key say twice the same thing; the later wins,
+    /// as with `std::process::Command`, so only one of them is made.
+    fn key(&self) -> String {
+        match self {
+            Self::Env(name, _) => format!("env {name}"),
+            Self::Bind(_, target, _) | Self::Tmpfs(target) => format!("mount {}", target.display()),
+            Self::Mask(path) => format!("mask {}", path.display()),
+            Self::Limit(resource, _) => format!("limit {resource}"),
+            other => format!("{:?}", std::mem::discriminant(other)),
+        }
+    }
+}
+
+/// Values that compile: the order is to matter, not the value.
+fn call() -> impl Strategy<Value = Call> {
+    let target = || "/(srv|opt|data|home)(/[a-c]){0,3}".prop_map(PathBuf::from);
+    let source = || "/(srv|opt)(/[a-c]){0,2}".prop_map(PathBuf::from);
+    let small = || (0..3_u64).prop_map(|bits| CapabilityList(CapabilitySet(bits)));
+    prop_oneof![
+        ("[A-Z]{1,2}", "[a-z]{0,3}").prop_map(|(name, value)| Call::Env(name, value.into())),
+        (source(), target(), any::<bool>()).prop_map(|(source, target, read_only)| Call::Bind(source, target, read_only)),
+        (source(), target(), any::<bool>()).prop_map(|(source, target, read_only)| Call::Bind(source, target, read_only)),
+        target().prop_map(Call::Tmpfs),
+        "/proc/(kcore|keys|timer_list)".prop_map(|path| Call::Mask(path.into())),
+        (0..16_u8, 0..100_u64).prop_map(|(resource, value)| Call::Limit(Resource(resource), Limit::both(value))),
+        vec(0..9_u32, 1..3).prop_map(Call::Groups),
+        machine().prop_filter_map("a name", |name| MachineName::new(name).ok()).prop_map(Call::Machine),
+        machine().prop_filter_map("a name", |name| HostName::new(name).ok()).prop_map(Call::Hostname),
+        source().prop_map(Call::Root),
+        any::<bool>().prop_map(Call::ReadOnly),
+        any::<bool>().prop_map(Call::Ephemeral),
+        prop::sample::select(vec![UserNamespace::Own, UserNamespace::Pick, UserNamespace::Subordinate])
+            .prop_map(Call::UserNamespace),
+        prop::sample::select(vec![Network::None, Network::Host]).prop_map(Call::Network),
+        (0..9_u32).prop_map(|id| Call::User(User::Ids { uid: id, gid: id })),
+        small().prop_map(Call::Capabilities),
+        small().prop_map(Call::Ambient),
+        Just(Call::NewPrivileges),
+        Just(Call::NoFilter),
+        (64_u64 << 20..1 << 32).prop_map(Call::Memory),
+        (1000..50_000_u64).prop_map(|quota| Call::Cpu(quota, 100_000)),
+        (10..1000_u64).prop_map(Call::Pids),
+        (0..=0o777_u32).prop_map(Call::Umask),
+        target().prop_map(Call::CurrentDir),
+        prop::sample::select(vec![Init::Stub, Init::Payload]).prop_map(Call::Init),
+        prop::sample::select(vec![Readiness::Exec, Readiness::Notify]).prop_map(Call::Readiness),
+    ]
+}
+
+/// Calls, and the same in another order.
+fn two_orders() -> impl Strategy<Value = (Vec<Call>, Vec<Call>)> {
+    vec(call(), 2..14)
+        .prop_map(|calls| {
+            let mut keys = std::collections::BTreeSet::new();
+            calls.into_iter().filter(|call| keys.insert(call.key())).collect::<Vec<_>>()
+        })
+        .prop_flat_map(|calls| (Just(calls.clone()), Just(calls).prop_shuffle()))
+}
+
+// ---------------------------------------------------------------- properties
+
+/// What compiles, verifies; an error says something on one line of plain text.
+fn verified(spec: &Spec, facts: &Facts) -> Option<Plan> {
+    let compiled = skep::compile(spec, facts);
+    if let Ok(plan) = &compiled {
+        let verified = skep::verify(plan.clone()).unwrap_or_else(|error| panic!("{error}\n{spec:#?}"));
+        assert_eq!(verified.plan(), plan);
+    }
+    compiled.map_err(|error| assert_plain(&error.to_string())).ok()
+}
+
+fn assert_plain(line: &str) {
+    assert!(!line.is_empty());
+    assert!(!line.contains(char::is_control), "{line:?}");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_spec_fails_with_an_error_or_verifies(spec in spec()) {
+        for facts in hosts(&spec) {
+            if let Some(plan) = verified(&spec, &facts) {
+                plan.to_string().lines().chain(plan.verbose().to_string().lines()).for_each(assert_plain);
+            }
+        }
+    }
+
+    #[test]
+    fn compile_is_deterministic(spec in spec()) {
+        for facts in hosts(&spec) {
+            prop_assert_eq!(skep::compile(&spec, &facts), skep::compile(&spec.clone(), &facts.clone()));
+        }
+    }
+
+    #[test]
+    fn any_order_of_builder_calls_gives_the_same_plan((one, other) in two_orders()) {
+        let spec = |calls: &[Call]| {
+            let mut command = Command::new("/usr/bin/true");
+            calls.iter().for_each(|call| call.on(&mut command));
+            command.spec()
+        };
+        let (one, other) = (spec(&one), spec(&other));
+        // The facts name what both name.
+        for (facts, same) in hosts(&one).into_iter().zip(hosts(&other)) {
+            prop_assert_eq!(&facts, &same);
+            let (plan, again) = (verified(&one, &facts), verified(&other, &facts));
+            prop_assert_eq!(plan.as_ref().map(Plan::to_string), again.as_ref().map(Plan::to_string));
+            prop_assert_eq!(plan, again);
+        }
+    }
+
+    #[test]
+    fn a_spec_that_compiles_is_the_same_after_json(spec in spec()) {
+        if hosts(&spec).iter().any(|facts| skep::compile(&spec, facts).is_ok()) {
+            match serde_json::to_string(&spec) {
+                Ok(text) => prop_assert_eq!(serde_json::from_str::<Spec>(&text).unwrap_or_else(|error| panic!("{error}: {text}")), spec),
+                // Only of a path that is not text.
+                Err(error) => prop_assert!(error.to_string().contains("UTF-8"), "{}", error),
+            }
+        }
+    }
+
+    #[test]
+    fn no_print_of_a_plan_holds_a_variables_value(
+        mut spec in spec(),
+        name in "[A-Z]{1,4}",
+        value in "[0-9a-f]{16}",
+        readiness in prop::sample::select(vec![Readiness::Exec, Readiness::Notify]),
+    ) {
+        spec.readiness = readiness;
+        spec.environment.insert(name, Secret::new(format!("value-{value}-end")));
+        let shown = format!("{spec:?}");
+        prop_assert!(!shown.contains(&value));
+        for facts in hosts(&spec) {
+            match skep::compile(&spec, &facts) {
+                Err(error) => prop_assert!(!error.to_string().contains(&value), "{}", error),
+                Ok(plan) => for print in [plan.to_string(), plan.verbose().to_string(), plan.to_json().to_string(), plan.report().to_string()] {
+                    prop_assert!(!print.contains(&value), "{}", print);
+                },
+            }
+        }
+    }
+
+    #[test]
+    fn a_settings_file_is_the_same_after_printing(lines in vec(settings_line(), 0..12)) {
+        let file = Path::new("/etc/systemd/nspawn/web.nspawn");
+        let text = lines.concat();
+        match nspawn::parse(file, text.as_bytes()) {
+            Ok(settings) => {
+                let printed = settings.to_string();
+                let again = nspawn::parse(file, printed.as_bytes()).unwrap_or_else(|problems| panic!("{problems}\n{printed}"));
+                prop_assert_eq!(&settings, &again);
+                let (mut spec, mut same) = (Spec::default(), Spec::default());
+                prop_assert_eq!(settings.apply(&mut spec).is_ok(), again.apply(&mut same).is_ok());
+                prop_assert_eq!(spec, same);
+            }
+            Err(problems) => problems.to_string().lines().for_each(assert_plain),
+        }
+    }
+}
+
+/// Lines of a `.nspawn` file, most of them right.
+fn settings_line() -> impl Strategy<Value = String> {
+    let right = prop::sample::select(vec![
+        "[Exec]\n", "[Files]\n", "[Network]\n", "# a comment\n", "\n", "[X-Mine]\nAny=thing\n", "[Exec]\nParameters=/bin/sh -c 'a b'\n",
+        "[Exec]\nHostname=web\n", "[Exec]\nLimitNOFILE=1:2\n", "[Exec]\nCapability=CAP_CHOWN \\\n CAP_KILL\n",
+        "[Exec]\nNoNewPrivileges=yes\n", "[Exec]\nPrivateUsers=pick\n", "[Files]\nVolatile=overlay\n", "[Network]\nPrivate=yes\n",
+    ]);
+    prop_oneof![
+        3 => right.prop_map(str::to_owned),
+        1 => ("[A-Z]{1,3}", "[a-z' \\\\\"]{0,6}").prop_map(|(name, value)| format!("[Exec]\nEnvironment={name}={value}\n")),
+        1 => "(/[a-c ]{1,4}){1,3}".prop_map(|path| format!("[Files]\nBind={path}\n")),
+        1 => text().prop_map(|text| format!("{text}\n")),
+    ]
+}
+
+/// As many binds as a program could ask for by mistake: an error, at once, and
+/// no plan as long as that.
+#[test]
+fn a_hundred_thousand_binds_are_an_error_at_once() {
+    let mut command = Command::new("/usr/bin/true");
+    for number in 0..100_000 {
+        command.bind_ro("/srv", format!("/data/{number}"));
+    }
+    let spec = command.spec();
+    for facts in hosts(&spec) {
+        let began = Instant::now();
+        let error = skep::compile(&spec, &facts).unwrap_err();
+        assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+        assert_plain(&error.to_string());
+        assert!(error.to_string().len() < 400, "{error}");
+    }
+}
+
+/// The strategies are worth something only if a good part of the Specs compiles.
+#[test]
+fn a_good_part_of_the_specs_compiles() {
+    use proptest::strategy::ValueTree as _;
+    let mut runner = proptest::test_runner::TestRunner::deterministic();
+    let compiled = (0..400)
+        .filter(|_| {
+            let spec = spec().new_tree(&mut runner).unwrap().current();
+            hosts(&spec).iter().any(|facts| skep::compile(&spec, facts).is_ok())
+        })
+        .count();
+    assert!((80..400).contains(&compiled), "{compiled} of 400");
+}
