@@ -75,6 +75,11 @@ pub(super) fn sources(context: &Context<'_>, plan: &mut Builder) -> Result<Sourc
             .from(spec.origins.of("root"))
             .remedy("Make it ephemeral (-x) or volatile (--volatile), or name another directory."));
     }
+    if spec.root.path == Path::new("/") && whole && !context.host_clones {
+        return Err(Error::new(ErrorKind::Unsupported, "an ordinary user cannot lay a tmpfs over the host's own root")
+            .from(spec.origins.of("root"))
+            .remedy("The kernel does not show what mounts below it hide. Use --volatile=yes, name a tree, or run as root."));
+    }
     let origin = context.origin("root");
     let root_path = if whole { spec.root.path.clone() } else { spec.root.path.join("usr") };
     let read_only = spec.root.read_only || !whole || spec.root.volatile == Volatile::State;
@@ -246,16 +251,19 @@ fn clone(source: &Source, phase: Phase, plan: &mut Builder) -> Result<()> {
     let (path, slot) = (c_path(&source.path)?, source.slot);
     let attrs = if source.read_only { CONFINED.with(MountAttrs::RDONLY) } else { CONFINED };
     let flags = TreeFlags::EMPTY_PATH;
-    plan.step(phase, format!("clone {}", source.path.display()), source.origin.clone())
-        .op(Op::OpenAt2 {
+    plan.step(phase, format!("clone {}", source.path.display()), source.origin.clone());
+    if !source.recursive {
+        plan.remedy("An ordinary user can bind a directory that has mounts below it only with them: rbind.");
+    }
+    plan.op(Op::OpenAt2 {
             dir: At::Cwd,
             path: &path,
             flags: OpenFlags::PATH,
             mode: 0,
-            resolve: Resolve::NO_MAGICLINKS,
-            into: slot,
-        })
-        .op(Op::Prove { file: slot, proof: Proof::Inode { device: source.fact.device, inode: source.fact.inode } })
+        resolve: Resolve::NO_MAGICLINKS,
+        into: slot,
+    })
+    .op(Op::Prove { file: slot, proof: Proof::Inode { device: source.fact.device, inode: source.fact.inode } })
         .op(Op::OpenTree { dir: At::Slot(slot), path: EMPTY, flags: clone_flags(source.recursive), into: slot })
         .op(Op::MountSetAttr {
             dir: At::Slot(slot),
@@ -500,7 +508,7 @@ fn root(context: &Context<'_>, sources: &Sources, plan: &mut Builder, report: &m
         }
         _ if is_overlay(context) => {
             plan.step(Phase::Enter, format!("lay a tmpfs over {shown}"), origin.clone())
-                .remedy("Overlays need Linux 5.11 as an ordinary user, and 5.19 over a tree whose ids are mapped.");
+                .remedy("Overlays need Linux 5.11 as an ordinary user, and a tree without other mounts below it; 5.19 over a tree whose ids are mapped.");
             plan.op(Op::MoveMount { from: source.slot, dir: At::Slot(role::SCRATCH), path: c"lower" })
                 .op(Op::Fchdir { dir: role::SCRATCH })
                 .op(Op::FsOpen { kind: c"overlay", into: role::ONE })
