@@ -1,6 +1,7 @@
 //! An embedder that does everything at once: allocates, prints, forks, gets
 //! signals, while other threads start containers. Its allocator and its signal
 //! handler abort when they run in another process than its own.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 #![allow(unsafe_code, reason = "an allocator and a signal handler")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -93,8 +94,8 @@ fn starts_from_eight_threads_never_hang_and_leave_nothing() {
         };
         busy(|| drop((0..50).map(|number| format!("{number}")).collect::<Vec<_>>()));
         busy(|| eprint!(""));
-        // SAFETY: a signal to oneself, whose handler is set above.
         busy(|| {
+            // SAFETY: a signal to oneself, whose handler is set above.
             unsafe { libc::kill(libc::getpid(), libc::SIGUSR2) };
             std::thread::sleep(std::time::Duration::from_micros(300));
         });

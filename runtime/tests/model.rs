@@ -1,5 +1,6 @@
 //! Whole starts on the kernel in memory: no privileges, no container, every
 //! call failing in turn.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 use skep::spec::{Bind, Init, MountKind, Network, Readiness, User, UserNamespace, Volatile};
 use skep::sys::{Actor, Errno, Faulty, Model, OpKind, Recorder, Stage, WaitStatus, plausible};

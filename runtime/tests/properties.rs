@@ -299,6 +299,8 @@ impl Call {
             Self::Bind(_, target, _) | Self::Tmpfs(target) => format!("mount {}", target.display()),
             Self::Mask(path) => format!("mask {}", path.display()),
             Self::Limit(resource, _) => format!("limit {resource}"),
+            // These add.
+            Self::Groups(groups) => format!("groups {groups:?}"),
             other => format!("{:?}", std::mem::discriminant(other)),
         }
     }

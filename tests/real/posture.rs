@@ -1,4 +1,5 @@
 //! What a payload is, by its own account and the kernel's.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use skep::spec::{CapabilityList, Init, Network, Readiness, User};

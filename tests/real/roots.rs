@@ -1,4 +1,5 @@
 //! Every kind of root, and what is mounted in it.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 use skep::Command;
 use skep::spec::{Bind, MountKind, Network, Tmpfs, UserNamespace, Volatile};

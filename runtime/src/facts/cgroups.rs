@@ -152,7 +152,7 @@ impl<'a> Mount<'a> {
     /// The directory of a group, whose path counts from the hierarchy's root,
     /// while the mount may show only a part of it.
     fn directory(&self, group: &str) -> PathBuf {
-        let below = Path::new(group).strip_prefix(&self.root).unwrap_or(Path::new(""));
+        let below = Path::new(group).strip_prefix(&self.root).unwrap_or_else(|_| Path::new(""));
         let below: PathBuf = super::files::plain_components(below).iter().collect();
         Path::new(&self.point).join(below)
     }
