@@ -96,7 +96,8 @@ pub fn nspawn(bytes: &[u8]) {
         }
     };
     let printed = settings.to_string();
-    let again = nspawn::parse(file, printed.as_bytes()).unwrap_or_else(|problems| panic!("{problems}\nin what was printed:\n{printed}"));
+    let again = nspawn::parse(file, printed.as_bytes())
+        .unwrap_or_else(|problems| panic!("{problems}\nin what was printed:\n{printed}"));
     assert_eq!(settings, again, "changed by printing:\n{printed}");
     assert_eq!(printed, again.to_string());
     for mut spec in [Spec::default(), Spec::of(skep::spec::Profile::Nspawn)] {

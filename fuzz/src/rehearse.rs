@@ -3,7 +3,7 @@
 use std::path::{Component, Path};
 
 use skep::facts::EntryKind;
-use skep::spec::{Init, Want};
+use skep::spec::{Init, Stream, Want};
 use skep::{Facts, Plan, Spec};
 use skep_sys::{Actor, Model, Stage as _};
 
@@ -11,6 +11,10 @@ use skep_sys::{Actor, Model, Stage as _};
 /// made up may refuse; then nothing was executed and nothing is left. Else the
 /// payload is as confined as the Spec says.
 pub(crate) fn rehearse(spec: &Spec, facts: &Facts, plan: &Plan) {
+    if spec.stdio.contains(&Stream::Given) {
+        // Whose descriptors nobody gives here.
+        return;
+    }
     let Some((mut model, facts)) = host(facts) else { return };
     // The same plan, for the inodes of the model.
     let Ok(verified) = skep::compile(spec, &facts).and_then(skep::verify) else {
@@ -70,6 +74,10 @@ fn host(facts: &Facts) -> Option<(Model, Facts)> {
             _ => model,
         };
     }
+    for group in &facts.cgroups.unified {
+        model = model.directory(plain(&group.path)?);
+    }
+    facts.kernel_paths.retain(|path| model.inode(path).is_some());
     model = model.file("/usr/bin/true", "program").file("/etc/subuid", "");
     for (path, fact) in &mut facts.paths {
         if let Some((device, inode)) = model.inode(plain(path)?) {

@@ -111,7 +111,16 @@ fn condition(source: &mut Unstructured<'_>) -> Result<Condition> {
 /// Numbers around which the halves of a comparison go wrong.
 fn value(source: &mut Unstructured<'_>) -> Result<u64> {
     const EDGES: [u64; 10] = [
-        0, 1, 0x7fff_ffff, 0x8000_0000, 0xffff_fffe, 0xffff_ffff, 0x1_0000_0000, 0x1_0000_0001, u64::MAX - 1, u64::MAX,
+        0,
+        1,
+        0x7fff_ffff,
+        0x8000_0000,
+        0xffff_fffe,
+        0xffff_ffff,
+        0x1_0000_0000,
+        0x1_0000_0001,
+        u64::MAX - 1,
+        u64::MAX,
     ];
     if source.ratio(3, 4)? { source.choose(&EDGES).copied() } else { source.arbitrary() }
 }

@@ -141,9 +141,30 @@ fn name(source: &mut Unstructured<'_>) -> Result<Option<String>> {
 /// Paths that a container has anyhow, paths near them, and nonsense.
 fn path(source: &mut Unstructured<'_>) -> Result<PathBuf> {
     const PLACES: [&str; 24] = [
-        "/", "/usr", "/usr/bin", "/etc", "/etc/passwd", "/proc", "/proc/sys", "/proc/kcore", "/sys", "/sys/fs/cgroup",
-        "/dev", "/dev/null", "/dev/pts", "/dev/shm", "/run", "/run/host", "/run/host/notify", "/tmp", "/var", "/srv",
-        "/srv/a", "/lib", "/.skep", "/root",
+        "/",
+        "/usr",
+        "/usr/bin",
+        "/etc",
+        "/etc/passwd",
+        "/proc",
+        "/proc/sys",
+        "/proc/kcore",
+        "/sys",
+        "/sys/fs/cgroup",
+        "/dev",
+        "/dev/null",
+        "/dev/pts",
+        "/dev/shm",
+        "/run",
+        "/run/host",
+        "/run/host/notify",
+        "/tmp",
+        "/var",
+        "/srv",
+        "/srv/a",
+        "/lib",
+        "/.skep",
+        "/root",
     ];
     let mut path = PathBuf::from(*source.choose(&PLACES)?);
     match source.int_in_range(0..=7)? {

@@ -161,13 +161,13 @@ impl Command {
 
     /// Mounts the root read-only.
     pub fn read_only(&mut self, on: bool) -> &mut Self {
-        self.set("root", "Command::read_only").root.read_only = on;
+        self.set("root.read_only", "Command::read_only").root.read_only = on;
         self
     }
 
     /// Throws changes to the root away.
     pub fn ephemeral(&mut self, on: bool) -> &mut Self {
-        self.set("root", "Command::ephemeral").root.ephemeral = on;
+        self.set("root.ephemeral", "Command::ephemeral").root.ephemeral = on;
         self
     }
 
@@ -227,13 +227,13 @@ impl Command {
 
     /// What the bounding set keeps.
     pub fn capabilities(&mut self, bounding: CapabilityList) -> &mut Self {
-        self.set("capabilities", "Command::capabilities").capabilities.bounding = bounding;
+        self.set("capabilities.bounding", "Command::capabilities").capabilities.bounding = bounding;
         self
     }
 
     /// What a payload that is not root holds.
     pub fn ambient(&mut self, ambient: CapabilityList) -> &mut Self {
-        self.set("capabilities", "Command::ambient").capabilities.ambient = ambient;
+        self.set("capabilities.ambient", "Command::ambient").capabilities.ambient = ambient;
         self
     }
 

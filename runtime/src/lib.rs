@@ -9,7 +9,7 @@
 //! ```
 //!
 //! A [`Spec`] says what; [`compile`] makes a [`Plan`] of it, a program for the
-//! kernel; [`verify`] checks the plan; [`Command::spawn`] runs it. A plan can be
+//! kernel; [`verify()`] checks the plan; [`Command::spawn`] runs it. A plan can be
 //! printed, and [`rehearse`]d without root on [`skep_sys::Model`].
 //!
 //! What it does not promise is in `SECURITY.md`: no protection from bugs of the

@@ -12,9 +12,9 @@ use proptest::option;
 use proptest::prelude::*;
 use skep::dialect::nspawn;
 use skep::spec::{
-    Bind, Capabilities, CapabilityList, CpuLimit, HostName, IdRange, Init, Limit, Limits, MachineName, Mount, MountKind,
-    Namespace, NamespaceChoice, Network, Profile, Readiness, Resources, Root, Secret, Stream, Tmpfs, User, UserNamespace,
-    Volatile, Want,
+    Bind, Capabilities, CapabilityList, CpuLimit, HostName, IdRange, Init, Limit, Limits, MachineName, Mount,
+    MountKind, Namespace, NamespaceChoice, Network, Profile, Readiness, Resources, Root, Secret, Stream, Tmpfs, User,
+    UserNamespace, Volatile, Want,
 };
 use skep::sys::abi::{CapabilitySet, Resource};
 use skep::{Command, Facts, Plan, Spec};
@@ -48,8 +48,25 @@ fn bytes() -> impl Strategy<Value = OsString> {
 /// Paths that a container has anyhow, paths near them, and nonsense.
 fn path() -> impl Strategy<Value = PathBuf> {
     let place = prop::sample::select(vec![
-        "/", "/usr", "/usr/bin/sh", "/etc", "/etc/passwd", "/proc", "/proc/sys", "/proc/kcore", "/sys", "/dev", "/dev/null",
-        "/dev/pts", "/run", "/run/host/notify", "/tmp", "/srv", "/srv/a", "/lib64", "/root",
+        "/",
+        "/usr",
+        "/usr/bin/sh",
+        "/etc",
+        "/etc/passwd",
+        "/proc",
+        "/proc/sys",
+        "/proc/kcore",
+        "/sys",
+        "/dev",
+        "/dev/null",
+        "/dev/pts",
+        "/run",
+        "/run/host/notify",
+        "/tmp",
+        "/srv",
+        "/srv/a",
+        "/lib64",
+        "/root",
     ]);
     let tail = prop_oneof![
         4 => Just(String::new()),
@@ -105,11 +122,13 @@ fn bind() -> impl Strategy<Value = MountKind> {
 }
 
 fn tmpfs() -> impl Strategy<Value = MountKind> {
-    (number(), number(), prop_oneof![0..=0o7777_u32, any::<u32>()], any::<bool>()).prop_map(|(size, inodes, mode, read_only)| {
-        let mut tmpfs = Tmpfs::default();
-        (tmpfs.size, tmpfs.inodes, tmpfs.mode, tmpfs.read_only) = (size, inodes, mode, read_only);
-        MountKind::Tmpfs(tmpfs)
-    })
+    (number(), number(), prop_oneof![0..=0o7777_u32, any::<u32>()], any::<bool>()).prop_map(
+        |(size, inodes, mode, read_only)| {
+            let mut tmpfs = Tmpfs::default();
+            (tmpfs.size, tmpfs.inodes, tmpfs.mode, tmpfs.read_only) = (size, inodes, mode, read_only);
+            MountKind::Tmpfs(tmpfs)
+        },
+    )
 }
 
 fn mount() -> impl Strategy<Value = Mount> {
@@ -219,14 +238,16 @@ fn change() -> impl Strategy<Value = Change> {
 /// Any Spec: a profile's, with some fields changed. Few changes at a time, so
 /// that some compile.
 fn spec() -> impl Strategy<Value = Spec> {
-    (prop::sample::select(vec![Profile::Strict, Profile::Nspawn]), vec(change(), 0..6)).prop_map(|(profile, changes)| {
-        let mut spec = Spec::of(profile);
-        spec.command = vec!["/usr/bin/true".into()];
-        for change in changes {
-            (change.0)(&mut spec);
-        }
-        spec
-    })
+    (prop::sample::select(vec![Profile::Strict, Profile::Nspawn]), vec(change(), 0..6)).prop_map(
+        |(profile, changes)| {
+            let mut spec = Spec::of(profile);
+            spec.command = vec!["/usr/bin/true".into()];
+            for change in changes {
+                (change.0)(&mut spec);
+            }
+            spec
+        },
+    )
 }
 
 /// A whole call of the builder.
@@ -313,8 +334,10 @@ fn call() -> impl Strategy<Value = Call> {
     let small = || (0..3_u64).prop_map(|bits| CapabilityList(CapabilitySet(bits)));
     prop_oneof![
         ("[A-Z]{1,2}", "[a-z]{0,3}").prop_map(|(name, value)| Call::Env(name, value.into())),
-        (source(), target(), any::<bool>()).prop_map(|(source, target, read_only)| Call::Bind(source, target, read_only)),
-        (source(), target(), any::<bool>()).prop_map(|(source, target, read_only)| Call::Bind(source, target, read_only)),
+        (source(), target(), any::<bool>())
+            .prop_map(|(source, target, read_only)| Call::Bind(source, target, read_only)),
+        (source(), target(), any::<bool>())
+            .prop_map(|(source, target, read_only)| Call::Bind(source, target, read_only)),
         target().prop_map(Call::Tmpfs),
         "/proc/(kcore|keys|timer_list)".prop_map(|path| Call::Mask(path.into())),
         (0..16_u8, 0..100_u64).prop_map(|(resource, value)| Call::Limit(Resource(resource), Limit::both(value))),
@@ -458,9 +481,20 @@ proptest! {
 /// Lines of a `.nspawn` file, most of them right.
 fn settings_line() -> impl Strategy<Value = String> {
     let right = prop::sample::select(vec![
-        "[Exec]\n", "[Files]\n", "[Network]\n", "# a comment\n", "\n", "[X-Mine]\nAny=thing\n", "[Exec]\nParameters=/bin/sh -c 'a b'\n",
-        "[Exec]\nHostname=web\n", "[Exec]\nLimitNOFILE=1:2\n", "[Exec]\nCapability=CAP_CHOWN \\\n CAP_KILL\n",
-        "[Exec]\nNoNewPrivileges=yes\n", "[Exec]\nPrivateUsers=pick\n", "[Files]\nVolatile=overlay\n", "[Network]\nPrivate=yes\n",
+        "[Exec]\n",
+        "[Files]\n",
+        "[Network]\n",
+        "# a comment\n",
+        "\n",
+        "[X-Mine]\nAny=thing\n",
+        "[Exec]\nParameters=/bin/sh -c 'a b'\n",
+        "[Exec]\nHostname=web\n",
+        "[Exec]\nLimitNOFILE=1:2\n",
+        "[Exec]\nCapability=CAP_CHOWN \\\n CAP_KILL\n",
+        "[Exec]\nNoNewPrivileges=yes\n",
+        "[Exec]\nPrivateUsers=pick\n",
+        "[Files]\nVolatile=overlay\n",
+        "[Network]\nPrivate=yes\n",
     ]);
     prop_oneof![
         3 => right.prop_map(str::to_owned),

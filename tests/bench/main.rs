@@ -15,7 +15,7 @@ use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
 use floor::{Floor, Server, TRUE};
-use measure::{Entry, Group, Row, Subject, in_turns, microseconds};
+use measure::{Entry, Group, Pace, Row, Subject, in_turns, microseconds};
 use peers::Whole;
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
@@ -26,6 +26,7 @@ cargo bench -p skep-bench -- [OPTION...]
 
   --quick          few samples, for CI
   --samples NUMBER samples of each row of `start`; the others take a share
+  --alone          wait before each sample until nothing else runs here
   --only NAME      one group: start, memory, threads, process, compile
   --json           the result as JSON
   --help           this
@@ -36,6 +37,7 @@ The launcher is $SKEP, or is built from this workspace.
 #[derive(Default)]
 struct Options {
     json: bool,
+    alone: bool,
     only: Option<String>,
     samples: Option<usize>,
     /// This process is a helper that holds so many MiB.
@@ -57,6 +59,7 @@ fn options() -> Result<Options> {
             Long("samples") => options.samples = Some(parser.value()?.parse()?),
             Long("only") => options.only = Some(parser.value()?.string()?),
             Long("hold") => options.hold = Some(parser.value()?.parse()?),
+            Long("alone") => options.alone = true,
             Long("json") => options.json = true,
             Long("help") => options.help = true,
             _ => return Err(argument.unexpected().into()),
@@ -89,8 +92,8 @@ fn bench(options: &Options) -> Result<()> {
     std::fs::create_dir_all(&directory)?;
     let directory = Directory(directory);
     let floor = Floor::build(&directory.0)?;
-    let samples = options.samples.unwrap_or(400).max(1);
-    type Make = fn(&Floor, &Path, usize) -> Result<Group>;
+    let pace = Pace { rounds: options.samples.unwrap_or(400).max(1), alone: options.alone };
+    type Make = fn(&Floor, &Path, Pace) -> Result<Group>;
     let groups: [(&str, Make); 5] =
         [("start", start), ("memory", memory), ("threads", threads), ("process", process), ("compile", compile)];
     if let Some(only) = &options.only
@@ -103,7 +106,7 @@ fn bench(options: &Options) -> Result<()> {
         if options.only.as_deref().is_some_and(|only| only != name) {
             continue;
         }
-        let group = make(&floor, &directory.0, samples)?;
+        let group = make(&floor, &directory.0, pace)?;
         if options.json {
             json.push(group.json());
         } else {
@@ -146,7 +149,7 @@ fn skep() -> Result<Duration> {
     if status.success() { Ok(taken) } else { Err(format!("{TRUE} in a container: {status}").into()) }
 }
 
-fn start(floor: &Floor, _: &Path, samples: usize) -> Result<Group> {
+fn start(floor: &Floor, _: &Path, pace: Pace) -> Result<Group> {
     let mut plain = Command::new(TRUE);
     plain.stdin(Stdio::null()).stdout(Stdio::null());
     let rows = in_turns(
@@ -155,7 +158,7 @@ fn start(floor: &Floor, _: &Path, samples: usize) -> Result<Group> {
             Entry::new("skep", skep),
             Entry::new("std::process::Command, no container", Whole(plain)),
         ],
-        samples,
+        pace,
     )?;
     Ok(Group {
         name: "start",
@@ -180,7 +183,7 @@ fn serve(size: u64) -> Result<()> {
     Ok(())
 }
 
-fn memory(floor: &Floor, _: &Path, samples: usize) -> Result<Group> {
+fn memory(floor: &Floor, _: &Path, pace: Pace) -> Result<Group> {
     let mut entries = vec![Entry::of("floor", floor.server())];
     for size in [10, 1 << 10, 8 << 10] {
         // They all live at the same time.
@@ -196,7 +199,7 @@ fn memory(floor: &Floor, _: &Path, samples: usize) -> Result<Group> {
         // Until it holds its memory.
         entries.push(Entry::of(name, server.sample().map(|_| server)));
     }
-    let rows = in_turns(entries, samples.div_ceil(2))?;
+    let rows = in_turns(entries, pace.share(2))?;
     let mut remarks = Vec::new();
     if let [_, least, .., most] = rows.as_slice()
         && let (Some(small), Some(large)) = (least.median(), most.median())
@@ -233,17 +236,19 @@ fn at_once<S: Subject + Send>(subjects: &mut [S], each: usize) -> Result<(Vec<f6
     Ok((samples, rate))
 }
 
-fn threads(floor: &Floor, _: &Path, samples: usize) -> Result<Group> {
+fn threads(floor: &Floor, _: &Path, pace: Pace) -> Result<Group> {
     let mut floors = (0..THREADS).map(|_| floor.server()).collect::<Result<Vec<_>>>()?;
     let mut skeps = [skep as fn() -> Result<Duration>; THREADS];
-    let (rounds, each) = (samples.div_ceil(40), 5);
+    let (rounds, each) = (pace.share(40).rounds, 5);
     let (mut floor_row, mut skep_row) = ((Vec::new(), Vec::new()), (Vec::new(), Vec::new()));
     at_once(&mut floors, 1)?;
     at_once(&mut skeps, 1)?;
     for _ in 0..rounds {
+        pace.wait();
         let (taken, rate) = at_once(&mut floors, each)?;
         floor_row.0.extend(taken);
         floor_row.1.push(rate);
+        pace.wait();
         let (taken, rate) = at_once(&mut skeps, each)?;
         skep_row.0.extend(taken);
         skep_row.1.push(rate);
@@ -278,7 +283,9 @@ fn launcher() -> Result<Whole> {
                 .arg(target)
                 .output()?;
             if !built.status.success() {
-                return Err("it did not build: cargo build --release -p skep-launcher".into());
+                let text = String::from_utf8_lossy(&built.stderr);
+                let why = text.lines().find(|line| line.starts_with("error")).unwrap_or_default();
+                return Err(format!("cargo build --release -p skep-launcher: {why}").into());
             }
             release.join("skep")
         }
@@ -288,10 +295,10 @@ fn launcher() -> Result<Whole> {
     Ok(Whole(command))
 }
 
-fn process(floor: &Floor, directory: &Path, samples: usize) -> Result<Group> {
+fn process(floor: &Floor, directory: &Path, pace: Pace) -> Result<Group> {
     let mut entries = vec![Entry::new("floor", Whole(floor.whole())), Entry::of("skep run", launcher())];
     entries.extend(peers::entries(directory));
-    let rows = in_turns(entries, samples.div_ceil(10))?;
+    let rows = in_turns(entries, pace.share(10))?;
     Ok(Group {
         name: "process",
         title: format!("{TRUE} by a launcher, as a whole process; every peer makes the same seven namespaces"),
@@ -301,7 +308,7 @@ fn process(floor: &Floor, directory: &Path, samples: usize) -> Result<Group> {
     })
 }
 
-fn compile(_: &Floor, _: &Path, samples: usize) -> Result<Group> {
+fn compile(_: &Floor, _: &Path, pace: Pace) -> Result<Group> {
     let file = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/mdbook-host/mdbook-host.nspawn"));
     let bytes = std::fs::read(file)?;
     let read = || -> Result<skep::Spec> {
@@ -341,7 +348,7 @@ fn compile(_: &Floor, _: &Path, samples: usize) -> Result<Group> {
                 })
             }),
         ],
-        samples,
+        pace,
     )?;
     Ok(Group {
         name: "compile",

@@ -1,7 +1,7 @@
 //! Samples, taken in turns, and what is said of them.
 
 use std::fmt::Write as _;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::Result;
 
@@ -32,6 +32,37 @@ impl<'a> Entry<'a> {
         let subject = subject.map(|subject| Box::new(subject) as Box<dyn Subject + 'a>);
         Self { name: name.into(), subject }
     }
+}
+
+/// How many samples, and when.
+#[derive(Clone, Copy)]
+pub(crate) struct Pace {
+    pub(crate) rounds: usize,
+    /// Only while nothing else runs on this machine.
+    pub(crate) alone: bool,
+}
+
+impl Pace {
+    /// For what takes longer, or needs fewer samples.
+    pub(crate) fn share(self, part: usize) -> Self {
+        Self { rounds: self.rounds.div_ceil(part), ..self }
+    }
+
+    /// Waits for the machine, but for no more than five seconds.
+    pub(crate) fn wait(self) {
+        let end = Instant::now() + Duration::from_secs(5);
+        // This process is one of those that can run.
+        while self.alone && runnable() > 1 && Instant::now() < end {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+/// The first half of the fourth field of `/proc/loadavg`.
+fn runnable() -> u32 {
+    let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let field = text.split(' ').nth(3).and_then(|field| field.split('/').next());
+    field.and_then(|number| number.parse().ok()).unwrap_or(0)
 }
 
 /// A line of the table.
@@ -76,12 +107,12 @@ pub(crate) struct Group {
     pub(crate) ratios: bool,
 }
 
-/// Takes `rounds` samples of each, in a new order every round: what one leaves
+/// Takes the same number of samples of each, in a new order every round: what one leaves
 /// for the kernel to clear up (a network namespace is taken down after the
 /// process has been reaped) falls on all others alike.
 ///
 /// An entry that fails at its first try is skipped, with the reason.
-pub(crate) fn in_turns(entries: Vec<Entry<'_>>, rounds: usize) -> Result<Vec<Row>> {
+pub(crate) fn in_turns(entries: Vec<Entry<'_>>, pace: Pace) -> Result<Vec<Row>> {
     let mut rows = Vec::new();
     let mut ready = Vec::new();
     for (place, entry) in entries.into_iter().enumerate() {
@@ -92,16 +123,17 @@ pub(crate) fn in_turns(entries: Vec<Entry<'_>>, rounds: usize) -> Result<Vec<Row
             Ok(subject)
         });
         match warmed {
-            Ok(subject) => ready.push((place, entry.name, subject, Vec::with_capacity(rounds))),
+            Ok(subject) => ready.push((place, entry.name, subject, Vec::with_capacity(pace.rounds))),
             Err(error) => rows.push((place, Row::skip(entry.name, error))),
         }
     }
     let mut order: Vec<usize> = (0..ready.len()).collect();
     let mut dice = Dice(0x9e37_79b9_7f4a_7c15);
-    for _ in 0..rounds {
+    for _ in 0..pace.rounds {
         dice.shuffle(&mut order);
         for index in &order {
             if let Some((_, name, subject, samples)) = ready.get_mut(*index) {
+                pace.wait();
                 let taken = subject.sample().map_err(|error| format!("{name}: {error}"))?;
                 samples.push(microseconds(taken));
             }

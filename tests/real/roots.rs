@@ -259,6 +259,29 @@ fn the_networks() {
 }
 
 #[test]
+fn every_namespace_can_be_the_callers() {
+    let Some(_turn) = turn_to_start() else { return };
+    for kind in ["pid", "ipc", "uts", "cgroup"] {
+        let mut command = Command::new("readlink");
+        command.arg(format!("/proc/self/ns/{kind}")).init(skep::spec::Init::Payload);
+        let choice = &mut command.spec_mut().namespaces;
+        let shared = skep::spec::Namespace::Host;
+        match kind {
+            "pid" => choice.pid = shared,
+            "ipc" => choice.ipc = shared,
+            "uts" => choice.uts = shared,
+            _ => choice.cgroup = shared,
+        }
+        let own = std::fs::read_link(format!("/proc/self/ns/{kind}")).unwrap();
+        assert_eq!(run(&mut command).trim(), own.to_str().unwrap(), "{kind}");
+    }
+    let mut command = Command::new("readlink");
+    command.arg("/proc/self/ns/time").spec_mut().namespaces.time = skep::spec::Namespace::New;
+    let own = std::fs::read_link("/proc/self/ns/time").unwrap();
+    assert_ne!(run(&mut command).trim(), own.to_str().unwrap());
+}
+
+#[test]
 fn roots_leave_nothing() {
     let Some(_turn) = turn_to_start() else { return };
     let scratch = Scratch::new();

@@ -8,7 +8,7 @@ use skep::dialect::{Problem, nspawn};
 use skep::spec::Spec;
 use skep::{Facts, compile, verify};
 
-use crate::message::{Failure, print, printable, quoted};
+use crate::message::{Failure, halves, print, printable, quoted};
 use crate::typed::{Typed, Verb};
 
 /// One line of the answer, for people and for machines.
@@ -98,7 +98,8 @@ fn on_this_host(mut spec: Spec, place: Option<&str>) -> Vec<Finding> {
                 (Some(place), None) => format!("{place}: {error}"),
                 _ => error.to_string(),
             };
-            vec![Finding { json: json!({ "message": error.to_string() }), text }]
+            let (message, remedy) = halves(&error);
+            vec![Finding { json: json!({ "message": message, "remedy": remedy }), text }]
         }
     }
 }

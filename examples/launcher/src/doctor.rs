@@ -15,7 +15,7 @@ use skep::spec::{CpuLimit, Spec, UserNamespace, Volatile};
 use skep::sys::{Kernel, Linux, Op, OwnedSlots, Slot};
 use skep::{Command, Facts};
 
-use crate::message::{Failure, print, printable};
+use crate::message::{Failure, halves, print, printable};
 use crate::typed::Typed;
 
 /// How a check came out.
@@ -53,6 +53,12 @@ impl Check {
 
     fn warning(name: &'static str, detail: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self { name, state: State::Warning, detail: detail.into(), remedy: Some(remedy.into()) }
+    }
+
+    /// Something did not start: what the library advises, or else `remedy`.
+    fn refused(name: &'static str, state: State, why: Refusal, remedy: &str) -> Self {
+        let remedy = why.remedy.unwrap_or_else(|| remedy.to_owned());
+        Self { name, state, detail: why.what, remedy: Some(remedy) }
     }
 
     fn missing(name: &'static str, detail: impl Into<String>, remedy: impl Into<String>) -> Self {
@@ -122,16 +128,33 @@ const CANNOT: &[&str] = &[
     "set memory, cpu or pids limits in a cgroup that was not delegated to you",
 ];
 
+/// Why a container did not start, or failed.
+struct Refusal {
+    what: String,
+    remedy: Option<String>,
+}
+
+impl Refusal {
+    /// With what it is about, before it.
+    fn of(mut self, subject: &str) -> Self {
+        self.what = format!("{subject}: {}", self.what);
+        self
+    }
+}
+
 /// Starts `true` in a container, and tells how long that took.
-fn start(change: impl FnOnce(&mut Spec)) -> Result<Duration, String> {
+fn start(change: impl FnOnce(&mut Spec)) -> Result<Duration, Refusal> {
     let mut command = Command::new("true");
     command.deadline(Duration::from_secs(10));
     change(command.spec_mut());
     let begin = Instant::now();
     match command.status() {
         Ok(status) if status.success() => Ok(begin.elapsed()),
-        Ok(status) => Err(format!("`true` ended with {status}")),
-        Err(error) => Err(error.to_string()),
+        Ok(status) => Err(Refusal { what: format!("`true` ended with {status}"), remedy: None }),
+        Err(error) => {
+            let (what, remedy) = halves(&error);
+            Err(Refusal { what, remedy })
+        }
     }
 }
 
@@ -144,7 +167,8 @@ fn strict(facts: &Facts) -> Check {
             format!("uid {}, {who}: started and ended in {:.1} ms", facts.uid, took.as_secs_f64() * 1000.0),
         ),
         Err(error) => {
-            Check::missing(name, format!("uid {}, {who}: {error}", facts.uid), "the rows below name the cause")
+            let why = error.of(&format!("uid {}, {who}", facts.uid));
+            Check::refused(name, State::Missing, why, "the rows below name the cause")
         }
     }
 }
@@ -245,7 +269,8 @@ fn subordinate(facts: &Facts, can_start: bool) -> Check {
     match start(|spec| spec.user_namespace = UserNamespace::Subordinate) {
         Ok(_) => Check::ok(name, format!("{ranges}, by --private-users=subordinate")),
         Err(error) if can_start => {
-            Check::warning(name, format!("{ranges}: {error}"), "check the set-user-id bit of newuidmap, and both files")
+            let remedy = "check the set-user-id bit of newuidmap, and both files";
+            Check::refused(name, State::Warning, error.of(&ranges), remedy)
         }
         Err(_) => Check::warning(name, ranges, "not tried, as no container can be started"),
     }
@@ -262,8 +287,9 @@ fn overlay(can_start: bool) -> Check {
     };
     match start(changed) {
         Ok(_) => Check::ok(name, "the host's own root, with changes in memory"),
-        Err(error) => Check::warning(
+        Err(error) => Check::refused(
             name,
+            State::Warning,
             error,
             "the kernel needs overlayfs in user namespaces (5.11), and its module loaded; --volatile=yes needs neither",
         ),
@@ -300,7 +326,10 @@ fn limits(facts: &Facts, can_start: bool) -> Vec<Check> {
         }
         match start(change) {
             Ok(_) => Check::ok(name, "can be set"),
-            Err(error) => Check::warning(name, error, "containers start without it; a start that asks for it fails"),
+            Err(error) => {
+                let remedy = "containers start without it; a start that asks for it fails";
+                Check::refused(name, State::Warning, error, remedy)
+            }
         }
     });
     std::iter::once(layout).chain(rows).collect()

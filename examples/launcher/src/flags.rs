@@ -3,11 +3,12 @@
 
 use std::ffi::OsStr;
 
+use skep::dialect::nspawn::value;
 use skep::spec::{Init, Network, Readiness, UserNamespace, Volatile};
 use skep::sys::abi::CapabilitySet;
 
 use crate::typed::{Typed, Verb};
-use crate::values::{self, Parsed};
+use crate::values::{self, Parsed, text};
 
 /// One flag.
 pub(crate) struct Flag {
@@ -99,7 +100,7 @@ fn given(value: Option<&OsStr>) -> &OsStr {
 
 /// A switch: alone it means yes.
 fn switch(value: Option<&OsStr>) -> Parsed<bool> {
-    value.map_or(Ok(true), values::boolean)
+    value.map_or(Ok(true), |word| text(word, value::boolean))
 }
 
 fn on(place: &mut bool) -> Parsed<()> {
@@ -137,7 +138,7 @@ pub(crate) const FLAGS: &[Flag] = &[
         |t, v| put(&mut t.profile, values::profile(given(v)))),
     flag(General, "machine", Some('M'), Required("NAME"), RUN,
         "The container's name; made up otherwise.",
-        |t, v| put(&mut t.machine, values::name(given(v)))),
+        |t, v| put(&mut t.machine, text(given(v), values::name))),
     flag(General, "json", None, Alone, ALL,
         "Speak JSON: plan, problems and checks on standard output; for `run` one object a line on standard error.",
         |t, _| on(&mut t.json)),
@@ -154,45 +155,45 @@ pub(crate) const FLAGS: &[Flag] = &[
         |t, v| put(&mut t.read_only, switch(v))),
     flag(Root, "volatile", None, Optional("no|yes|state|overlay"), RUN,
         "Keep nothing: only /usr of the tree (`yes`), all but /var read-only (`state`), or changes in memory (`overlay`).",
-        |t, v| put(&mut t.volatile, v.map_or(Ok(Volatile::Yes), values::volatile))),
+        |t, v| put(&mut t.volatile, v.map_or(Ok(Volatile::Yes), |v| text(v, value::volatile)))),
 
     flag(Mounts, "bind", None, Required("SRC[:DST[:OPTS]]"), RUN,
         "Bind a file or directory of the host, writable. OPTS: rbind, norbind.",
-        |t, v| { t.mounts.push((values::bind(given(v), false)?, "--bind=")); Ok(()) }),
+        |t, v| { t.mounts.push((value::bind(given(v), false)?, "--bind=")); Ok(()) }),
     flag(Mounts, "bind-ro", None, Required("SRC[:DST[:OPTS]]"), RUN,
         "The same, read-only.",
-        |t, v| { t.mounts.push((values::bind(given(v), true)?, "--bind-ro=")); Ok(()) }),
+        |t, v| { t.mounts.push((value::bind(given(v), true)?, "--bind-ro=")); Ok(()) }),
     flag(Mounts, "tmpfs", None, Required("DST[:OPTS]"), RUN,
         "Mount an empty file system in memory. OPTS: mode=, size=, nr_inodes=, ro.",
-        |t, v| { t.mounts.push((values::tmpfs(given(v))?, "--tmpfs=")); Ok(()) }),
+        |t, v| { t.mounts.push((value::tmpfs(given(v))?, "--tmpfs=")); Ok(()) }),
     flag(Mounts, "inaccessible", None, Required("PATH"), RUN,
         "Cover a file or directory, so that it cannot be read.",
-        |t, v| { t.masked.push(values::inside(given(v))?); Ok(()) }),
+        |t, v| { t.masked.push(value::inside(given(v))?); Ok(()) }),
 
     flag(Execution, "as-pid2", Some('a'), Optional("BOOL"), RUN,
         "Run the command under a stub init that reaps (the default of `strict`). `no`: the command is process 1.",
         |t, v| put(&mut t.init, switch(v).map(|stub| if stub { Init::Stub } else { Init::Payload }))),
     flag(Execution, "uid", Some('u'), Required("USER"), RUN,
         "Run as this user: a name of the container's /etc/passwd, UID, or UID:GID.",
-        |t, v| put(&mut t.user, values::user(given(v)))),
+        |t, v| put(&mut t.user, text(given(v), values::user))),
     flag(Execution, "chdir", None, Required("DIR"), RUN,
         "The working directory, inside.",
-        |t, v| put(&mut t.working_directory, values::working_directory(given(v)))),
+        |t, v| put(&mut t.working_directory, value::working_directory(given(v)))),
     flag(Execution, "setenv", Some('E'), Required("NAME[=VALUE]"), RUN,
         "Set a variable; without VALUE, to the caller's.",
-        |t, v| { t.environment.push(values::variable(given(v))?); Ok(()) }),
+        |t, v| { t.environment.push(value::variable(given(v))?); Ok(()) }),
     flag(Execution, "umask", None, Required("MODE"), RUN,
         "The file mode creation mask, in octal.",
-        |t, v| put(&mut t.umask, values::octal(given(v), 0o777))),
+        |t, v| put(&mut t.umask, text(given(v), |mode| value::mode(mode, 0o777)))),
     flag(Execution, "hostname", None, Required("NAME"), RUN,
         "The hostname; otherwise the container's name.",
-        |t, v| put(&mut t.hostname, values::name(given(v)))),
+        |t, v| put(&mut t.hostname, text(given(v), values::name))),
     flag(Execution, "kill-signal", None, Required("SIGNAL"), RUN,
         "What stops the command in order; SIGTERM otherwise.",
-        |t, v| put(&mut t.kill_signal, values::signal(given(v)))),
+        |t, v| put(&mut t.kill_signal, text(given(v), value::signal))),
     flag(Execution, "notify-ready", None, Required("BOOL"), RUN,
         "Ready is when the command says READY=1 to $NOTIFY_SOCKET.",
-        |t, v| put(&mut t.readiness, values::boolean(given(v)).map(|on| if on { Readiness::Notify } else { Readiness::Exec }))),
+        |t, v| put(&mut t.readiness, text(given(v), value::boolean).map(|on| if on { Readiness::Notify } else { Readiness::Exec }))),
     flag(Execution, "start-timeout", None, Required("SECONDS"), RUN,
         "How long the start may take; 60 otherwise.",
         |t, v| put(&mut t.start_timeout, values::seconds(given(v)))),
@@ -205,27 +206,27 @@ pub(crate) const FLAGS: &[Flag] = &[
         |t, v| put(&mut t.network, match given(v).to_str() {
             Some("none") => Ok((Network::None, "--network=")),
             Some("host") => Ok((Network::Host, "--network=")),
-            _ => Err(values::Bad(format!("{} is not a network; write `none` or `host`", crate::message::quoted(given(v))))),
+            _ => values::bad(given(v), "is not a network", "write `none` or `host`"),
         })),
     flag(Isolation, "private-users", None, Optional("MODE"), RUN,
         "The user namespace: `own` (your id), `subordinate` (/etc/subuid), `pick`, `identity`, `no`, or BASE[:COUNT]. Alone: what suits the caller.",
-        |t, v| put(&mut t.user_namespace, v.map_or(Ok(UserNamespace::Auto), values::private_users))),
+        |t, v| put(&mut t.user_namespace, v.map_or(Ok(UserNamespace::Auto), |v| text(v, values::private_users)))),
     flag(Isolation, "capability", None, Required("CAP,…"), RUN,
         "Keep these capabilities, or `all`.",
-        |t, v| add(&mut t.capability, values::capabilities(given(v)))),
+        |t, v| add(&mut t.capability, text(given(v), values::capabilities))),
     flag(Isolation, "drop-capability", None, Required("CAP,…"), RUN,
         "Drop these; applied after --capability=.",
-        |t, v| add(&mut t.drop_capability, values::capabilities(given(v)))),
+        |t, v| add(&mut t.drop_capability, text(given(v), values::capabilities))),
     flag(Isolation, "ambient-capability", None, Required("CAP,…"), RUN,
         "Let a command that is not root hold these.",
-        |t, v| add(&mut t.ambient_capability, values::ambient(given(v)))),
+        |t, v| add(&mut t.ambient_capability, text(given(v), values::ambient))),
     flag(Isolation, "no-new-privileges", None, Required("BOOL"), RUN,
         "Whether no program can raise privileges; `strict` says yes.",
-        |t, v| put(&mut t.no_new_privileges, values::boolean(given(v)))),
+        |t, v| put(&mut t.no_new_privileges, text(given(v), value::boolean))),
 
     flag(Limits, "memory", None, Required("BYTES"), RUN,
         "Limit memory, such as 512M.",
-        |t, v| put(&mut t.memory, values::bytes(given(v)))),
+        |t, v| put(&mut t.memory, text(given(v), values::bytes))),
     flag(Limits, "cpus", None, Required("NUMBER"), RUN,
         "Limit processor time, such as 1.5.",
         |t, v| put(&mut t.cpus, values::cpus(given(v)))),
@@ -234,7 +235,7 @@ pub(crate) const FLAGS: &[Flag] = &[
         |t, v| put(&mut t.pids, values::count(given(v)))),
     flag(Limits, "rlimit", None, Required("NAME=SOFT[:HARD]"), RUN,
         "Set a resource limit of setrlimit(2), such as NOFILE=1024:4096.",
-        |t, v| { t.limits.push(values::rlimit(given(v))?); Ok(()) }),
+        |t, v| { t.limits.push(text(given(v), values::rlimit)?); Ok(()) }),
 
     flag(Streams, "pipe", Some('P'), Alone, RUN,
         "Give the command the caller's own standard streams. Quiet.",

@@ -107,13 +107,12 @@ macro_rules! set {
 fn options(spec: &mut Spec, typed: Typed, here: &Here) -> Result<(), Failure> {
     capabilities(spec, &typed);
     if let Some(directory) = &typed.directory {
-        spec.root.path = resolved(here.absolute(directory)?);
-        note(spec, "root", "--directory=");
         // The default is volatile; a tree that was named is not, unless said.
-        let said = spec.origins.of("root.volatile").is_some();
-        if !said {
+        if spec.origins.of("root.volatile").is_none() {
             spec.root.volatile = Volatile::No;
         }
+        spec.root.path = resolved(here.absolute(directory)?);
+        note(spec, "root", "--directory=");
     }
     set! { spec,
         typed.ephemeral => root.ephemeral, "--ephemeral";

@@ -37,6 +37,18 @@ impl From<skep::dialect::Problems> for Failure {
     }
 }
 
+/// An error of the library in two: what it says, and what to do about it.
+pub(crate) fn halves(error: &skep::Error) -> (String, Option<String>) {
+    let said = error.to_string();
+    match error.advice() {
+        Some(advice) => {
+            let what = said.strip_suffix(advice).and_then(|what| what.strip_suffix(". ")).unwrap_or(&said);
+            (what.to_owned(), Some(advice.to_owned()))
+        }
+        None => (said, None),
+    }
+}
+
 /// Writes one line to standard error. That nobody reads it is no reason to
 /// stop a container.
 pub(crate) fn say(line: impl fmt::Display) {
@@ -79,6 +91,14 @@ pub(crate) fn quoted(text: &std::ffi::OsStr) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_error_has_two_halves() {
+        let error = skep::Error::new(skep::ErrorKind::NotFound, "/a is missing");
+        assert_eq!(halves(&error), ("/a is missing".to_owned(), None));
+        let error = error.remedy("Create it");
+        assert_eq!(halves(&error), ("/a is missing".to_owned(), Some("Create it".to_owned())));
+    }
 
     #[test]
     fn strangers_text_is_one_printable_line() {

@@ -49,7 +49,7 @@ pub(crate) fn parse(verb: Verb, words: impl IntoIterator<Item = OsString>) -> Re
             }
         };
         (flag.update)(&mut typed, value.as_deref())
-            .map_err(|bad| Failure::new(format!("--{}: {}", shown(flag, value.as_deref()), bad.0)))?;
+            .map_err(|bad| Failure::new(format!("--{}: {bad}", shown(flag, value.as_deref()))))?;
     }
 }
 

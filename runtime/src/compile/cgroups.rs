@@ -61,7 +61,13 @@ fn wanted(context: &Context<'_>) -> Result<Vec<Wanted>> {
             item: "limit memory",
             shown: format!("{bytes} bytes"),
             unified: vec![("memory.max", bytes.to_string()), ("memory.swap.max", "0".into()), ("memory.oom.group", "1".into())],
-            legacy: vec![("memory.limit_in_bytes", bytes.to_string())],
+            legacy: if context.facts.cgroups.legacy_swap {
+                let bytes = bytes.to_string();
+                // Memory first: it may not be above both together.
+                vec![("memory.limit_in_bytes", bytes.clone()), ("memory.memsw.limit_in_bytes", bytes)]
+            } else {
+                vec![("memory.limit_in_bytes", bytes.to_string())]
+            },
         });
     }
     if let Some(CpuLimit { quota, period }) = resources.cpu {
@@ -141,7 +147,8 @@ pub(super) fn decide(context: &Context<'_>, report: &mut Report) -> Result<Resou
         if wanted.controller == "memory" {
             decided.memory_events = Some(path.join("memory.oom_control"));
         }
-        report.applied(wanted.item, format!("{} (cgroup v1)", wanted.shown));
+        let swap = if wanted.controller == "memory" && !cgroups.legacy_swap { ", swap not limited" } else { "" };
+        report.applied(wanted.item, format!("{}{swap} (cgroup v1)", wanted.shown));
         let origin = context.origin("resources");
         // Controllers that are mounted together share one group.
         match decided.groups.iter_mut().find(|group| group.path == path) {

@@ -20,7 +20,7 @@ use crate::facts::{EntryKind, PathFact, plain_components};
 use crate::plan::{Builder, Phase, role};
 use crate::profile;
 use crate::report::Report;
-use crate::spec::{Bind, Mount, MountKind, Origin, Tmpfs, Volatile};
+use crate::spec::{Bind, Mount, MountKind, Namespace, Origin, Readiness, Tmpfs, Volatile};
 
 const EMPTY: &std::ffi::CStr = c"";
 
@@ -47,6 +47,8 @@ pub(super) struct Sources {
     root: Source,
     /// What a borrowed `/usr` needs of its `/etc`.
     etc: Vec<Source>,
+    /// The host's procfs, where its process ids are shared.
+    proc: Option<Source>,
     /// In the order of mounting, with the mount that each belongs to.
     mounts: Vec<(Mount, Option<Source>)>,
 }
@@ -127,7 +129,16 @@ pub(super) fn sources(context: &Context<'_>, plan: &mut Builder) -> Result<Sourc
         };
         mounts.push((mount, source));
     }
-    let sources = Sources { root, etc, mounts };
+    let proc = (spec.namespaces.pid == Namespace::Host).then(|| Source {
+        path: PathBuf::from("/proc"),
+        fact: context.facts.path(Path::new("/proc")),
+        recursive: true,
+        read_only: true,
+        slot: plan.slot(),
+        mapped: false,
+        origin: context.origin("namespaces.pid"),
+    });
+    let sources = Sources { root, etc, proc, mounts };
     if context.host_clones {
         for source in sources.all() {
             clone(source, Phase::Prepare, plan)?;
@@ -140,7 +151,7 @@ pub(super) fn sources(context: &Context<'_>, plan: &mut Builder) -> Result<Sourc
 impl Sources {
     fn all(&self) -> impl Iterator<Item = &Source> {
         let binds = self.mounts.iter().filter_map(|(_, source)| source.as_ref());
-        std::iter::once(&self.root).chain(&self.etc).chain(binds)
+        std::iter::once(&self.root).chain(&self.etc).chain(&self.proc).chain(binds)
     }
 }
 
@@ -169,7 +180,10 @@ fn sorted(context: &Context<'_>) -> Result<Vec<Mount>> {
                 .invalid(&field, format!("a mount on {shown} would hide what the kernel says of the container"))
                 .remedy("Mount it elsewhere: nothing may be put on or below /proc and /sys."));
         }
-        if let Some(hidden) = hidden_by(&mount.target) {
+        if let MountKind::Tmpfs(Tmpfs { size: 0, .. } | Tmpfs { inodes: 0, .. }) = mount.kind {
+            return Err(context.invalid(&field, format!("the tmpfs on {shown} has no bound: the kernel takes 0 for unlimited")));
+        }
+        if let Some(hidden) = hidden_by(context, &mount.target) {
             return Err(context
                 .invalid(&field, format!("a mount on {shown} would hide {hidden}, which the container needs"))
                 .remedy("Mount it elsewhere, or below that directory."));
@@ -188,8 +202,11 @@ fn sorted(context: &Context<'_>) -> Result<Vec<Mount>> {
 }
 
 /// Places whose covering would take away a guarantee.
-fn hidden_by(target: &Path) -> Option<&'static str> {
-    ["/dev", "/dev/pts"].into_iter().find(|place| target == Path::new(place))
+fn hidden_by(context: &Context<'_>, target: &Path) -> Option<&'static str> {
+    let notified = context.spec.readiness == Readiness::Notify;
+    [("/dev", true), ("/dev/pts", true), ("/run", notified), ("/run/host", notified)]
+        .into_iter()
+        .find_map(|(place, needed)| (needed && target == Path::new(place)).then_some(place))
 }
 
 fn require_directory(context: &Context<'_>, root: &Source) -> Result<()> {
@@ -403,7 +420,7 @@ pub(super) fn assemble(context: &Context<'_>, sources: &Sources, plan: &mut Buil
     }
     scratch(context, plan)?;
     root(context, sources, plan, report)?;
-    super::kernel_files::mount(context, plan, report)?;
+    super::kernel_files::mount(context, sources.proc.as_ref().map(|source| source.slot), plan, report)?;
     devices(context, plan, report)?;
     for scratch in profile::SCRATCHES {
         plan.step(Phase::Enter, format!("mount tmpfs on {}", scratch.path), context.origin("profile"));
@@ -591,7 +608,8 @@ fn devices(context: &Context<'_>, plan: &mut Builder, report: &mut Report) -> Re
     let origin = || context.origin("profile");
     let attrs = MountAttrs::NOSUID.with(MountAttrs::NOEXEC);
     plan.step(Phase::Enter, "mount tmpfs on /dev", origin());
-    new_tmpfs(&(4_u64 << 20).to_string(), 1024, 0o755, attrs, role::DEV, plan)?;
+    // The nodes are mounts of their own, so what is made here need not work.
+    new_tmpfs(&(4_u64 << 20).to_string(), 1024, 0o755, attrs.with(MountAttrs::NODEV), role::DEV, plan)?;
     open_target(context, Path::new("/dev"), EntryKind::Directory, true, role::THREE, plan)?;
     attach(role::DEV, role::THREE, plan);
     let names: Vec<&str> = profile::NODES.iter().map(|node| node.name).collect();

@@ -13,7 +13,7 @@ use crate::facts::{EntryKind, behind, plain_components};
 use crate::plan::{Builder, Phase, role};
 use crate::profile::{COVERS, Cover};
 use crate::report::Report;
-use crate::spec::{Namespace, Origin};
+use crate::spec::Origin;
 
 const LOCKED_DOWN: MountAttrs = MountAttrs::NOSUID.with(MountAttrs::NODEV).with(MountAttrs::NOEXEC);
 
@@ -37,16 +37,17 @@ fn mount_kernel_fs(kind: &std::ffi::CStr, magic: u64, attrs: MountAttrs, into: S
         .op(Op::Prove { file: into, proof: Proof::FileSystem { magic } });
 }
 
-pub(super) fn mount(context: &Context<'_>, plan: &mut Builder, report: &mut Report) -> Result<()> {
-    let spec = context.spec;
-    plan.step(Phase::Enter, "mount proc on /proc", context.origin("profile"))
-        .remedy("A new procfs needs a caller whose own /proc is not covered by other mounts (EPERM), and no link at `proc` in the root.");
-    mount_kernel_fs(c"proc", fs_magic::PROC, LOCKED_DOWN, role::PROC, plan);
-    place(c"proc", plan);
-    plan.op(Op::MoveMount { from: role::PROC, dir: At::Slot(role::THREE), path: c"" });
-    if spec.namespaces.pid == Namespace::Host {
+/// `shared`: a clone of the host's procfs, where its process ids are shared.
+pub(super) fn mount(context: &Context<'_>, shared: Option<Slot>, plan: &mut Builder, report: &mut Report) -> Result<()> {
+    if let Some(clone) = shared {
+        host_proc(context, clone, plan);
         report.off("process view", "the host's processes are visible: the pid namespace is shared");
     } else {
+        plan.step(Phase::Enter, "mount proc on /proc", context.origin("profile"))
+            .remedy("A new procfs needs a caller whose own /proc is not covered by other mounts (EPERM), and no link at `proc` in the root.");
+        mount_kernel_fs(c"proc", fs_magic::PROC, LOCKED_DOWN, role::PROC, plan);
+        place(c"proc", plan);
+        plan.op(Op::MoveMount { from: role::PROC, dir: At::Slot(role::THREE), path: c"" });
         report.applied("process view", "only the container's");
     }
     if context.new_network() {
@@ -72,6 +73,22 @@ pub(super) fn mount(context: &Context<'_>, plan: &mut Builder, report: &mut Repo
         report.unsupported("nested user namespaces", "the count is the host's; only the filter refuses them");
     }
     Ok(())
+}
+
+/// With the host's process ids only the host's procfs can be shown: a new one
+/// needs a pid namespace of one's own.
+fn host_proc(context: &Context<'_>, clone: Slot, plan: &mut Builder) {
+    plan.step(Phase::Enter, "show the host's /proc read-only", context.origin("namespaces.pid")).op(Op::OpenAt2 {
+        dir: At::Cwd,
+        path: c"/proc",
+        flags: OpenFlags::PATH.with(OpenFlags::DIRECTORY),
+        mode: 0,
+        resolve: Resolve::NO_MAGICLINKS.with(Resolve::NO_SYMLINKS),
+        into: role::PROC,
+    });
+    plan.op(Op::Prove { file: role::PROC, proof: Proof::FileSystem { magic: fs_magic::PROC } });
+    place(c"proc", plan);
+    plan.op(Op::MoveMount { from: clone, dir: At::Slot(role::THREE), path: c"" });
 }
 
 /// A clone of one of the two blanks on the scratch mount, in slot two.

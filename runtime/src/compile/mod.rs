@@ -20,7 +20,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::facts::{Facts, plain_components};
 use crate::plan::{Builder, Ending, Plan};
 use crate::report::Report;
-use crate::spec::{Init, MachineName, Namespace, Network, Origin, Profile, Spec, User, UserNamespace};
+use crate::spec::{Init, MachineName, Namespace, Network, Origin, Profile, Spec, User};
 
 pub(crate) use ids::Mapping;
 
@@ -81,7 +81,9 @@ pub fn compile(spec: &Spec, facts: &Facts) -> Result<Plan> {
         None => MachineName::new(facts.fresh_name.clone())
             .map_err(|error| Error::new(ErrorKind::InvalidSpec, error.to_string()))?,
     };
-    let (uid, gid, groups, home) = payload(spec, facts)?;
+    let (uid, gid, mut groups, home) = payload(spec, facts)?;
+    groups.sort_unstable();
+    groups.dedup();
     let mapping = ids::mapping(spec, facts, uid, gid)?;
     let (bounding, ambient) = process::capabilities(spec, facts, &mapping)?;
     let context = Context {
@@ -190,8 +192,8 @@ fn check(spec: &Spec) -> Result<()> {
             return invalid(&field, format!("the value of {name} holds a NUL byte or is longer than 131000 bytes"));
         }
     }
-    if spec.environment.len() > 4096 || spec.mounts.len() > 4096 || spec.masked.len() + spec.read_only.len() > 4096 {
-        return invalid("mounts", "more than 4096 mounts, variables or masked paths in one spec".to_owned());
+    if spec.environment.len() > 4096 || spec.mounts.len() > 1000 || spec.masked.len() + spec.read_only.len() > 1000 {
+        return invalid("mounts", "more than 1000 mounts, 1000 masked paths or 4096 variables in one spec".to_owned());
     }
     if spec.groups.len() > 65_536 {
         return invalid("groups", "more than 65536 supplementary groups".to_owned());
@@ -211,7 +213,10 @@ fn check(spec: &Spec) -> Result<()> {
             .from(spec.origins.of("namespaces.pid"))
             .remedy("Let the command be the first process, or keep the namespace new."));
     }
-    if spec.user_namespace != UserNamespace::Host && spec.namespaces.uts == Namespace::Host && spec.hostname.is_some() {
+    for (resource, limit) in spec.limits.iter().filter(|(_, limit)| limit.raw().0 > limit.raw().1) {
+        return invalid(&format!("limits.{resource}"), format!("the soft limit of {resource}={limit} is above its hard limit"));
+    }
+    if spec.namespaces.uts == Namespace::Host && spec.hostname.is_some() {
         return invalid("hostname", "a hostname needs a UTS namespace of its own".to_owned());
     }
     Ok(())

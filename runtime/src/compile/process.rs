@@ -167,6 +167,11 @@ fn confine(context: &Context<'_>, phase: Phase, filter: Option<&[u8]>, plan: &mu
         plan.op(Op::SetGroups { groups });
     }
     plan.op(Op::SetResGid { gid: context.gid }).op(Op::SetResUid { uid: context.uid });
+    if phase == Phase::Init {
+        // A change of ids sets this as fs.suid_dumpable says, and the payload
+        // may be running already.
+        plan.op(Op::Dumpable { on: false });
+    }
     let no_new_privs = context.spec.no_new_privileges || phase == Phase::Init;
     let early = filter.filter(|_| !no_new_privs);
     if let Some(program) = early {
@@ -340,7 +345,6 @@ pub(super) fn stub(context: &Context<'_>, plan: &mut Builder, report: &mut Repor
     plan.op(Op::Adopt {});
     let program = filters::stub()?;
     confine(context, Phase::Init, Some(program), plan);
-    plan.step(Phase::Init, "hide memory from the payload", Origin::Always).op(Op::Dumpable { on: false });
     install(context, Phase::Init, program, plan);
     // Until here this process reports a failure too: a start is not over before
     // its process 1 is confined.

@@ -34,6 +34,8 @@ pub struct Cgroups {
     /// v1: the caller's own directory by controller, where it may make
     /// groups below it.
     pub legacy: BTreeMap<String, PathBuf>,
+    /// v1: whether the kernel accounts for swap.
+    pub legacy_swap: bool,
     /// v2: the caller's group and its ancestors, nearest first.
     pub unified: Vec<UnifiedGroup>,
 }
@@ -94,6 +96,8 @@ impl Cgroups {
                 }
             }
         }
+        let memory = found.legacy.get("memory");
+        found.legacy_swap = memory.is_some_and(|group| group.join("memory.memsw.limit_in_bytes").exists());
         let legacy_mount = mountinfo.lines().filter_map(Mount::parse).any(|mount| mount.kind == "cgroup");
         found.layout = match (legacy_mount, unified_mount) {
             (false, false) => CgroupLayout::None,

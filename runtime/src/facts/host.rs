@@ -13,7 +13,7 @@ use super::files::{EntryKind, PathFact, TargetFact, behind, usr_links};
 use super::{Cgroups, Facts, NamedUser, UnifiedGroup};
 use crate::error::{Error, ErrorKind, Result};
 use crate::profile;
-use crate::spec::{Bind, IdRange, MountKind, Resources, Spec, User, UserNamespace};
+use crate::spec::{Bind, IdRange, MountKind, Namespace, Resources, Spec, User, UserNamespace};
 
 /// What cannot change while this process lives, looked at once.
 #[derive(Clone)]
@@ -143,7 +143,8 @@ fn host_paths(spec: &Spec) -> impl Iterator<Item = PathBuf> {
     });
     let etc = profile::ETC.iter().map(|path| spec.root.path.join(path));
     let covered = spec.masked.iter().chain(&spec.read_only).filter_map(|path| behind(spec, path));
-    [spec.root.path.clone(), spec.root.path.join("usr")].into_iter().chain(etc).chain(binds).chain(covered)
+    let proc = (spec.namespaces.pid == Namespace::Host).then(|| PathBuf::from("/proc"));
+    [spec.root.path.clone(), spec.root.path.join("usr")].into_iter().chain(etc).chain(binds).chain(covered).chain(proc)
 }
 
 /// Paths inside the root that a plan for `spec` mounts on.
@@ -372,6 +373,7 @@ pub(super) fn example(spec: &Spec) -> Facts {
         cgroups: Cgroups {
             layout: super::CgroupLayout::Unified,
             legacy: BTreeMap::new(),
+            legacy_swap: false,
             unified: vec![UnifiedGroup { path: "/sys/fs/cgroup/user.slice".into(), ..UnifiedGroup::default() }],
         },
         subuid: Some(IdRange { base: 100_000, count: 65_536 }),

@@ -49,14 +49,13 @@ impl Default for Root {
 pub struct Mount {
     /// Where, inside; absolute. A missing mount point is made.
     pub target: PathBuf,
-    /// What.
-    #[serde(flatten)]
+    /// What, such as `{"bind": {"source": "/srv"}}`.
     pub kind: MountKind,
 }
 
 /// What is mounted.
 #[derive(Clone, PartialEq, Eq, Debug, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", tag = "kind")]
+#[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum MountKind {
     /// A file or directory of the host.
@@ -102,5 +101,26 @@ pub struct Tmpfs {
 impl Default for Tmpfs {
     fn default() -> Self {
         Self { size: 256 << 20, inodes: 100_000, mode: 0o755, read_only: false }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mounts_as_json() {
+        let text = r#"{"target":"/x","kind":{"bind":{"source":"/srv","read_only":false}}}"#;
+        let mount: Mount = serde_json::from_str(text).unwrap();
+        assert!(matches!(&mount.kind, MountKind::Bind(bind) if !bind.read_only && bind.recursive));
+        let again = serde_json::to_string(&mount).unwrap();
+        assert_eq!(serde_json::from_str::<Mount>(&again).unwrap(), mount);
+        for bad in [
+            r#"{"target":"/x"}"#,
+            r#"{"target":"/x","kind":{"bind":{"sourse":"/srv"}}}"#,
+            r#"{"target":"/x","kind":{"tmpfs":{}},"more":1}"#,
+        ] {
+            assert!(serde_json::from_str::<Mount>(bad).is_err(), "{bad}");
+        }
     }
 }

@@ -35,6 +35,7 @@
 //! ```
 
 mod apply;
+mod assignment;
 #[cfg(test)]
 mod cases;
 mod found;
@@ -47,8 +48,7 @@ mod settings;
 mod table;
 #[cfg(test)]
 mod tests;
-mod value;
-mod values;
+pub mod value;
 
 use std::path::Path;
 
@@ -58,11 +58,11 @@ pub use table::{KEYS, Key, Section, Trust};
 use super::Problems;
 use super::problem::quoted;
 use crate::spec::Origin;
+use assignment::Value;
 use found::Found;
 use lines::{BLANK, Lines, Place};
 use settings::{Harmless, Privileged, origin};
 use table::{Read, Shape};
-use value::Value;
 
 /// Bytes of a file, at most.
 pub const MAX_FILE: usize = 1 << 20;

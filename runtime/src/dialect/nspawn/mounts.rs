@@ -1,133 +1,139 @@
 //! Paths, binds and tmpfs.
 
-use std::path::{Path, PathBuf};
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Component, Path, PathBuf};
 
-use super::value::{Fault, Parsed};
-use crate::dialect::problem::quoted;
+use super::value::{self, Parsed, ValueError};
+use crate::dialect::problem::{excerpt, quoted};
 use crate::spec::{Bind, Mount, MountKind, Tmpfs, parse_bytes};
 
+/// Bytes of a path as a message shows them.
+fn shown(text: &OsStr) -> String {
+    quoted(&text.to_string_lossy())
+}
+
 /// A path of the container: absolute, without `..`, as short as it can be said.
-pub(super) fn inside(text: &str) -> Parsed<PathBuf> {
-    if !text.starts_with('/') {
-        return Err(
-            Fault::new(format!("{} is not an absolute path", quoted(text)))
-                .remedy("write the path from `/` on, as the container sees it"),
-        );
+///
+/// # Errors
+///
+/// Any other path, and one that is longer than the kernel takes.
+pub fn inside(text: impl AsRef<OsStr>) -> Parsed<PathBuf> {
+    let text = text.as_ref();
+    let path = Path::new(text);
+    if !path.is_absolute() {
+        return Err(ValueError::new(format!("{} is not an absolute path", shown(text)))
+            .with_remedy("write the path from `/` on, as the container sees it"));
     }
-    if text.split('/').any(|part| part == "..") {
-        return Err(Fault::new(format!("{} holds `..`", quoted(text)))
-            .remedy("write the path without `..`"));
+    if path.components().any(|part| part == Component::ParentDir) {
+        return Err(ValueError::new(format!("{} holds `..`", shown(text))).with_remedy("write the path without `..`"));
     }
-    simplified(text)
+    simplified(path)
 }
 
 /// The path without `//`, `/./` and a `/` at its end, if the kernel takes it.
-fn simplified(text: &str) -> Parsed<PathBuf> {
-    let parts: Vec<&str> = text
-        .split('/')
-        .filter(|part| !matches!(*part, "" | "."))
-        .collect();
-    let path = format!("/{}", parts.join("/"));
-    if path.len() >= 4096 || parts.iter().any(|part| part.len() > 255) {
-        return Err(Fault::new(format!("{} is too long", quoted(text)))
-            .remedy("a path has at most 4095 bytes, each part of it 255"));
+fn simplified(path: &Path) -> Parsed<PathBuf> {
+    let simple: PathBuf = path.components().collect();
+    if simple.as_os_str().len() >= 4096 || simple.iter().any(|part| part.len() > 255) {
+        return Err(ValueError::new(format!("{} is too long", shown(path.as_os_str())))
+            .with_remedy("a path has at most 4095 bytes, each part of it 255"));
     }
-    Ok(PathBuf::from(path))
+    Ok(simple)
 }
 
-/// `SRC[:DST[:OPTIONS]]`.
-pub(super) fn bind(text: &str, read_only: bool, file: &Path) -> Parsed<Mount> {
+/// `SOURCE[:TARGET[:OPTIONS]]`. A relative source stays as it is: from which
+/// directory it is taken is for the caller to say.
+///
+/// # Errors
+///
+/// A path that cannot be, a relative source without a target, an unknown option,
+/// and what is not supported yet.
+pub fn bind(text: impl AsRef<OsStr>, read_only: bool) -> Parsed<Mount> {
+    let text = text.as_ref();
     let (from, after) = field(text, 0)?;
     if from.is_empty() {
-        return Err(
-            Fault::not_yet("a bind without a source (a fresh directory)")
-                .remedy("use TemporaryFileSystem="),
-        );
+        return Err(ValueError::not_yet("a bind without a source (a fresh directory)")
+            .with_remedy("name a source, or mount a tmpfs there"));
     }
-    if text.starts_with('+') {
-        return Err(Fault::not_yet("a source below the container's root (`+`)")
-            .remedy("write the path on the host, or `./+…` if the name really starts with `+`"));
+    if text.as_bytes().starts_with(b"+") {
+        return Err(ValueError::not_yet("a source below the container's root (`+`)")
+            .with_remedy("write the path on the host, or `./+…` if the name really starts with `+`"));
     }
-    let relative = !from.starts_with('/');
-    let source = if relative {
-        below(&from, file)?
-    } else {
-        simplified(&from)?
-    };
+    let from = PathBuf::from(from);
+    let short = simplified(&from)?;
+    let mut bind = Bind { source: if from.is_absolute() { short } else { from }, read_only, recursive: true };
     let Some(at) = after else {
-        if relative {
-            return Err(
-                Fault::new("a relative source needs a target").remedy("write SOURCE:TARGET")
-            );
+        if bind.source.is_relative() {
+            return Err(ValueError::new("a relative source needs a target").with_remedy("write SOURCE:TARGET"));
         }
-        return Ok(Mount {
-            target: inside(&from)?,
-            kind: MountKind::Bind(Bind {
-                source,
-                read_only,
-                recursive: true,
-            }),
-        });
+        return Ok(Mount { target: inside(&bind.source)?, kind: MountKind::Bind(bind) });
     };
     let (to, options) = field(text, at)?;
     if to.is_empty() {
-        return Err(Fault::new("the target is empty")
-            .remedy("write SOURCE:TARGET, or SOURCE alone for the same path inside")
+        return Err(ValueError::new("the target is empty")
+            .with_remedy("write SOURCE:TARGET, or SOURCE alone for the same path inside")
             .at(at));
     }
     let target = inside(&to).map_err(|fault| fault.at(at))?;
     let mut recursive = None;
     for (at, option) in self::options(text, options) {
-        match option {
-            "rbind" | "norbind" if recursive.is_none() => recursive = Some(option == "rbind"),
-            "rbind" | "norbind" => {
-                return Err(Fault::new("`rbind` and `norbind`: one of them, once").at(at));
+        match option.as_bytes() {
+            b"rbind" | b"norbind" if recursive.is_none() => recursive = Some(option == "rbind"),
+            b"rbind" | b"norbind" => {
+                return Err(ValueError::new("`rbind` and `norbind`: one of them, once")
+                    .with_remedy("keep the one that you mean")
+                    .at(at));
             }
-            "noidmap" => {}
-            "idmap" | "rootidmap" | "owneridmap" => {
-                return Err(Fault::not_yet(&format!("the bind option `{option}`")).at(at));
+            b"noidmap" => {}
+            b"idmap" | b"rootidmap" | b"owneridmap" => {
+                let what = format!("the bind option `{}`", option.to_string_lossy());
+                return Err(ValueError::not_yet(&what).with_remedy("leave it out").at(at));
             }
             _ => {
-                return Err(
-                    Fault::new(format!("{} is not a bind option", quoted(option)))
-                        .remedy("options are rbind, norbind and noidmap; write `\\:` for a colon of a path")
-                        .at(at),
-                );
+                return Err(ValueError::new(format!("{} is not a bind option", shown(option)))
+                    .with_remedy("options are rbind, norbind and noidmap; write `\\:` for a colon of a path")
+                    .at(at));
             }
         }
     }
-    let recursive = recursive.unwrap_or(true);
-    Ok(Mount {
-        target,
-        kind: MountKind::Bind(Bind {
-            source,
-            read_only,
-            recursive,
-        }),
-    })
+    bind.recursive = recursive.unwrap_or(true);
+    Ok(Mount { target, kind: MountKind::Bind(bind) })
+}
+
+/// The same in a file: a relative source is taken from its directory.
+pub(super) fn bind_of(text: &str, read_only: bool, file: &Path) -> Parsed<Mount> {
+    let mut mount = bind(text, read_only)?;
+    if let MountKind::Bind(bind) = &mut mount.kind
+        && bind.source.is_relative()
+    {
+        bind.source = below(&bind.source, file)?;
+    }
+    Ok(mount)
 }
 
 /// A relative source, taken from the directory of the file that names it.
-fn below(from: &str, file: &Path) -> Parsed<PathBuf> {
-    let fault = |message: &str| Fault::new(message).remedy("write the absolute path of the source");
+fn below(from: &Path, file: &Path) -> Parsed<PathBuf> {
+    let fault = |message: &str| ValueError::new(message).with_remedy("write the absolute path of the source");
     let directory = file
         .parent()
         .filter(|_| file.is_absolute())
-        .ok_or_else(|| {
-            fault("the source is relative to the directory of this file, whose own path is not absolute")
-        })?;
+        .ok_or_else(|| fault("the source is relative to the directory of this file, whose own path is not absolute"))?;
     // What cannot stand in a file of this format cannot be printed as one.
-    let directory = directory
+    directory
         .to_str()
         .filter(|text| !text.contains(['\n', '\r', '\0']))
-        .ok_or_else(|| {
-            fault("the source is relative to the directory of this file, whose name is not plain text")
-        })?;
-    simplified(&format!("{directory}/{from}"))
+        .ok_or_else(|| fault("the source is relative to the directory of this file, whose name is not plain text"))?;
+    simplified(&directory.join(from))
 }
 
 /// `PATH[:OPTIONS]`.
-pub(super) fn tmpfs(text: &str) -> Parsed<Mount> {
+///
+/// # Errors
+///
+/// A path that cannot be, an unknown option or one given twice, and what is not
+/// supported yet.
+pub fn tmpfs(text: impl AsRef<OsStr>) -> Parsed<Mount> {
+    let text = text.as_ref();
     let (path, options) = field(text, 0)?;
     let target = inside(&path)?;
     let mut tmpfs = Tmpfs::default();
@@ -137,111 +143,95 @@ pub(super) fn tmpfs(text: &str) -> Parsed<Mount> {
     }
     let mut seen = Vec::new();
     for (at, option) in self::options(text, options) {
+        let option = &*option.to_string_lossy();
         let (name, value) = match option.split_once('=') {
             Some((name, value)) => (name, Some(value)),
             None => (option, None),
         };
         let word = if name == "ro" { "rw" } else { name };
-        if seen.contains(&word) {
-            return Err(Fault::new(format!("{} is given twice", quoted(name))).at(at));
+        if seen.iter().any(|earlier| earlier == word) {
+            return Err(ValueError::new(format!("{} is given twice", quoted(name)))
+                .with_remedy("keep the one that you mean")
+                .at(at));
         }
-        seen.push(word);
+        seen.push(word.to_owned());
         tmpfs_option(&mut tmpfs, name, value).map_err(|fault| fault.at(at))?;
     }
-    Ok(Mount {
-        target,
-        kind: MountKind::Tmpfs(tmpfs),
-    })
+    Ok(Mount { target, kind: MountKind::Tmpfs(tmpfs) })
 }
 
 fn tmpfs_option(tmpfs: &mut Tmpfs, name: &str, value: Option<&str>) -> Parsed<()> {
     match (name, value) {
-        ("mode", Some(value)) => {
-            let octal = !value.is_empty() && value.bytes().all(|byte| matches!(byte, b'0'..=b'7'));
-            tmpfs.mode = Some(value)
-                .filter(|_| octal)
-                .and_then(|value| u32::from_str_radix(value, 8).ok())
-                .filter(|mode| *mode <= 0o7777)
-                .ok_or_else(|| {
-                    Fault::new(format!("{} is not a mode", quoted(value)))
-                        .remedy("a mode is octal, such as 0755, and at most 7777")
-                })?;
-        }
+        ("mode", Some(value)) => tmpfs.mode = value::mode(value, 0o7777)?,
         ("size", Some(value)) if value.ends_with('%') => {
-            return Err(Fault::not_yet("a size in percent").remedy("write a size such as 512M"));
+            return Err(ValueError::not_yet("a size in percent").with_remedy("write a size such as 512M"));
         }
-        ("size", Some(value)) => tmpfs.size = count(value)?,
-        ("nr_inodes", Some(value)) => tmpfs.inodes = count(value)?,
+        ("size", Some(value)) => tmpfs.size = count(name, value)?,
+        ("nr_inodes", Some(value)) => tmpfs.inodes = count(name, value)?,
         ("ro", None) => tmpfs.read_only = true,
         ("rw", None) => tmpfs.read_only = false,
         (
-            "uid" | "gid" | "nr_blocks" | "huge" | "mpol" | "suid" | "nosuid" | "dev" | "nodev"
-            | "exec" | "noexec" | "atime" | "noatime" | "diratime" | "nodiratime" | "relatime"
-            | "norelatime" | "strictatime" | "nostrictatime" | "lazytime" | "nolazytime" | "sync"
-            | "dirsync" | "inode32" | "inode64" | "noswap",
+            "uid" | "gid" | "nr_blocks" | "huge" | "mpol" | "suid" | "nosuid" | "dev" | "nodev" | "exec" | "noexec"
+            | "atime" | "noatime" | "diratime" | "nodiratime" | "relatime" | "norelatime" | "strictatime"
+            | "nostrictatime" | "lazytime" | "nolazytime" | "sync" | "dirsync" | "inode32" | "inode64" | "noswap",
             _,
-        ) => return Err(Fault::not_yet(&format!("the tmpfs option `{name}`"))),
+        ) => return Err(ValueError::not_yet(&format!("the tmpfs option `{name}`")).with_remedy("leave it out")),
         _ => {
-            return Err(
-                Fault::new(format!("{} is not a tmpfs option", quoted(name)))
-                    .remedy("options are mode=, size=, nr_inodes=, ro and rw; write `\\:` for a colon of the path"),
-            );
+            return Err(ValueError::new(format!("{} is not a tmpfs option", quoted(name)))
+                .with_remedy("options are mode=, size=, nr_inodes=, ro and rw; write `\\:` for a colon of the path"));
         }
     }
     Ok(())
 }
 
 /// A size. The kernel takes 0 for "no limit", and `010` for 8.
-fn count(text: &str) -> Parsed<u64> {
-    let fault = |message: String| Fault::new(message).remedy("write a number such as 4096 or 512M");
+fn count(name: &str, text: &str) -> Parsed<u64> {
+    let fault = |message: String| ValueError::new(message).with_remedy("write a number such as 4096 or 512M");
     if text.starts_with('0') {
         return Err(fault(format!(
-            "{} starts with 0, which the kernel takes for no limit or an octal number",
-            quoted(text)
+            "{} starts with 0 in `{name}={}`, which the kernel takes for no limit or an octal number",
+            quoted(text),
+            excerpt(text)
         )));
     }
-    parse_bytes(&text.to_ascii_uppercase())
-        .map_err(|_| fault(format!("{} is not a size, or too large", quoted(text))))
+    parse_bytes(&text.to_ascii_uppercase()).map_err(|_| fault(format!("{} is not a size, or too large", quoted(text))))
 }
 
 /// The comma-separated options from the byte `at` on, each with its place.
-fn options(text: &str, at: Option<usize>) -> impl Iterator<Item = (usize, &str)> {
+fn options(text: &OsStr, at: Option<usize>) -> impl Iterator<Item = (usize, &OsStr)> {
     let mut next = at.unwrap_or_default();
-    at.and_then(|at| text.get(at..))
-        .into_iter()
-        .flat_map(|text| text.split(','))
-        .map(move |option| {
+    at.and_then(|at| text.as_bytes().get(at..)).into_iter().flat_map(|bytes| bytes.split(|byte| *byte == b',')).map(
+        move |option| {
             let start = next;
             next += option.len() + 1;
-            (start, option)
-        })
+            (start, OsStr::from_bytes(option))
+        },
+    )
 }
 
 /// The field that begins at the byte `from`, and where the next one begins.
 /// `\:` is a colon, `\\` a backslash.
-fn field(text: &str, from: usize) -> Parsed<(String, Option<usize>)> {
-    let mut field = String::new();
-    let mut chars = text.get(from..).unwrap_or_default().char_indices();
-    while let Some((at, char)) = chars.next() {
-        match char {
-            ':' => return Ok((field, Some(from + at + 1))),
-            '\\' => match chars.next() {
-                Some((_, escaped @ (':' | '\\'))) => field.push(escaped),
+fn field(text: &OsStr, from: usize) -> Parsed<(OsString, Option<usize>)> {
+    let mut field = Vec::new();
+    let mut bytes = text.as_bytes().iter().enumerate().skip(from);
+    while let Some((at, byte)) = bytes.next() {
+        match byte {
+            b':' => return Ok((OsString::from_vec(field), Some(at + 1))),
+            b'\\' => match bytes.next() {
+                Some((_, escaped @ (b':' | b'\\'))) => field.push(*escaped),
                 _ => {
-                    return Err(Fault::new("a backslash stands before neither `:` nor `\\`")
-                        .remedy("write `\\\\` for a backslash, and anything else as it is")
-                        .at(from + at));
+                    return Err(ValueError::new("a backslash stands before neither `:` nor `\\`")
+                        .with_remedy("write `\\\\` for a backslash, and anything else as it is")
+                        .at(at));
                 }
             },
-            _ => field.push(char),
+            _ => field.push(*byte),
         }
     }
-    Ok((field, None))
+    Ok((OsString::from_vec(field), None))
 }
 
 /// A path as [`field`] reads it.
 pub(super) fn escaped(path: &Path) -> String {
-    path.to_string_lossy()
-        .replace('\\', "\\\\")
-        .replace(':', "\\:")
+    path.to_string_lossy().replace('\\', "\\\\").replace(':', "\\:")
 }

@@ -3,11 +3,11 @@
 use std::fmt;
 use std::path::Path;
 
+use super::assignment::quote;
 use super::mounts::escaped;
 use super::settings::{Setting, Settings};
 use super::table::Section;
-use super::value::quote;
-use super::values::signal_name;
+use super::value::signal_name;
 use crate::spec::{
     CapabilityList, Init, Mount, MountKind, Network, Readiness, User, UserNamespace, Volatile,
 };

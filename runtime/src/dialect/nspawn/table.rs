@@ -1,9 +1,9 @@
 //! Every key of a `.nspawn` file, in one table.
 
+use super::assignment::Value;
 use super::mounts;
 use super::settings::{Harmless, Privileged};
-use super::value::Value;
-use super::values;
+use super::value::{self, Separator};
 use crate::spec::{Init, Network, Readiness};
 
 /// A section of a `.nspawn` file.
@@ -107,7 +107,7 @@ const fn limit(name: &'static str) -> Key {
         Shape::Once,
         Read::Privileged(|s, v| {
             let name = v.key.name;
-            v.push(&mut s.limits, |text| values::limit(name, text));
+            v.push(&mut s.limits, |text| value::limit(name, text));
         }),
     )
 }
@@ -124,25 +124,25 @@ use Trust::{AcceptedFromUntrusted as Accepted, RestrictionsFromUntrusted, Truste
 #[rustfmt::skip]
 pub const KEYS: &[Key] = &[
     row(Exec, "Boot", Accepted, Once, NotYet),
-    row(Exec, "Ephemeral", Trusted, Once, Own(|s, v| v.once(&mut s.ephemeral, values::boolean))),
+    row(Exec, "Ephemeral", Trusted, Once, Own(|s, v| v.once(&mut s.ephemeral, value::boolean))),
     row(Exec, "ProcessTwo", Accepted, Once, Any(|s, v| v.once(&mut s.init, |text| {
-        Ok(if values::boolean(text)? { Init::Stub } else { Init::Payload })
+        Ok(if value::boolean(text)? { Init::Stub } else { Init::Payload })
     }))),
     row(Exec, "Parameters", Accepted, Resettable, Any(|s, v| v.words(&mut s.parameters, |word| Ok(word.to_owned())))),
-    row(Exec, "Environment", Accepted, Resettable, Any(|s, v| v.words(&mut s.environment, values::variable))),
-    row(Exec, "User", Accepted, Once, Any(|s, v| v.once(&mut s.user, values::user))),
-    row(Exec, "Capability", Trusted, List, Own(|s, v| v.push(&mut s.capability, values::capabilities))),
-    row(Exec, "AmbientCapability", Trusted, List, Own(|s, v| v.push(&mut s.ambient_capability, values::ambient))),
-    row(Exec, "DropCapability", Accepted, List, Any(|s, v| v.push(&mut s.drop_capability, values::capabilities))),
-    row(Exec, "KillSignal", Accepted, Once, Any(|s, v| v.once(&mut s.kill_signal, values::signal))),
+    row(Exec, "Environment", Accepted, Resettable, Any(|s, v| v.words(&mut s.environment, value::assigned))),
+    row(Exec, "User", Accepted, Once, Any(|s, v| v.once(&mut s.user, value::user))),
+    row(Exec, "Capability", Trusted, List, Own(|s, v| v.push(&mut s.capability, |text| value::capabilities(text, Separator::Blanks)))),
+    row(Exec, "AmbientCapability", Trusted, List, Own(|s, v| v.push(&mut s.ambient_capability, |text| value::ambient_capabilities(text, Separator::Blanks)))),
+    row(Exec, "DropCapability", Accepted, List, Any(|s, v| v.push(&mut s.drop_capability, |text| value::capabilities(text, Separator::Blanks)))),
+    row(Exec, "KillSignal", Accepted, Once, Any(|s, v| v.once(&mut s.kill_signal, value::signal))),
     row(Exec, "Personality", Accepted, Once, NotYet),
     row(Exec, "MachineID", Trusted, Once, NotYet),
-    row(Exec, "WorkingDirectory", Accepted, Once, Any(|s, v| v.once(&mut s.working_directory, values::working_directory))),
+    row(Exec, "WorkingDirectory", Accepted, Once, Any(|s, v| v.once(&mut s.working_directory, |text| value::working_directory(text)))),
     row(Exec, "PivotRoot", Trusted, Once, NotYet),
-    row(Exec, "PrivateUsers", Trusted, Once, Own(|s, v| v.once(&mut s.private_users, values::private_users))),
+    row(Exec, "PrivateUsers", Trusted, Once, Own(|s, v| v.once(&mut s.private_users, value::private_users))),
     row(Exec, "PrivateUsersDelegate", Trusted, Once, NotYet),
     row(Exec, "NotifyReady", Accepted, Once, Any(|s, v| v.once(&mut s.readiness, |text| {
-        Ok(if values::boolean(text)? { Readiness::Notify } else { Readiness::Exec })
+        Ok(if value::boolean(text)? { Readiness::Notify } else { Readiness::Exec })
     }))),
     row(Exec, "SystemCallFilter", RestrictionsFromUntrusted, List, NotYet),
     limit("LimitCPU"),
@@ -161,8 +161,8 @@ pub const KEYS: &[Key] = &[
     limit("LimitNICE"),
     limit("LimitRTPRIO"),
     limit("LimitRTTIME"),
-    row(Exec, "Hostname", Accepted, Once, Any(|s, v| v.once(&mut s.hostname, values::host_name))),
-    row(Exec, "NoNewPrivileges", Accepted, Once, Any(|s, v| v.once(&mut s.no_new_privileges, values::boolean))),
+    row(Exec, "Hostname", Accepted, Once, Any(|s, v| v.once(&mut s.hostname, value::host_name))),
+    row(Exec, "NoNewPrivileges", Accepted, Once, Any(|s, v| v.once(&mut s.no_new_privileges, value::boolean))),
     row(Exec, "OOMScoreAdjust", Trusted, Resettable, NotYet),
     row(Exec, "CPUAffinity", Trusted, List, NotYet),
     row(Exec, "ResolvConf", Accepted, Once, NotYet),
@@ -170,18 +170,18 @@ pub const KEYS: &[Key] = &[
     row(Exec, "Timezone", Accepted, Once, NotYet),
     row(Exec, "SuppressSync", Accepted, Once, NotYet),
     row(Exec, "RestrictAddressFamilies", Accepted, List, NotYet),
-    row(Files, "ReadOnly", Accepted, Once, Any(|s, v| v.once(&mut s.read_only, values::boolean))),
-    row(Files, "Volatile", Accepted, Once, Any(|s, v| v.once(&mut s.volatile, values::volatile))),
+    row(Files, "ReadOnly", Accepted, Once, Any(|s, v| v.once(&mut s.read_only, value::boolean))),
+    row(Files, "Volatile", Accepted, Once, Any(|s, v| v.once(&mut s.volatile, value::volatile))),
     row(Files, "Bind", Trusted, List, Own(|s, v| {
         let file = v.file();
-        v.push(&mut s.mounts, |text| mounts::bind(text, false, file));
+        v.push(&mut s.mounts, |text| mounts::bind_of(text, false, file));
     })),
     row(Files, "BindReadOnly", Trusted, List, Own(|s, v| {
         let file = v.file();
-        v.push(&mut s.mounts, |text| mounts::bind(text, true, file));
+        v.push(&mut s.mounts, |text| mounts::bind_of(text, true, file));
     })),
-    row(Files, "TemporaryFileSystem", Trusted, List, Own(|s, v| v.push(&mut s.mounts, mounts::tmpfs))),
-    row(Files, "Inaccessible", Trusted, List, Own(|s, v| v.push(&mut s.masked, mounts::inside))),
+    row(Files, "TemporaryFileSystem", Trusted, List, Own(|s, v| v.push(&mut s.mounts, |text| value::tmpfs(text)))),
+    row(Files, "Inaccessible", Trusted, List, Own(|s, v| v.push(&mut s.masked, |text| value::inside(text)))),
     row(Files, "Overlay", Trusted, List, NotYet),
     row(Files, "OverlayReadOnly", Trusted, List, NotYet),
     row(Files, "PrivateUsersChown", Trusted, Once, NotYet),
@@ -189,7 +189,7 @@ pub const KEYS: &[Key] = &[
     row(Files, "BindUser", Trusted, Resettable, NotYet),
     row(Files, "BindUserShell", Trusted, Resettable, NotYet),
     row(Net, "Private", Trusted, Once, Own(|s, v| v.once(&mut s.network, |text| {
-        Ok(if values::boolean(text)? { Network::None } else { Network::Host })
+        Ok(if value::boolean(text)? { Network::None } else { Network::Host })
     }))),
     row(Net, "NamespacePath", Trusted, Once, NotYet),
     row(Net, "Interface", Trusted, List, NotYet),

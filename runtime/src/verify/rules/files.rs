@@ -1,0 +1,158 @@
+//! Files that are opened, made and written.
+
+use std::ffi::CStr;
+
+use skep_sys::abi::{OpenFlags, Resolve, fs_magic};
+use skep_sys::{At, Op, OpKind, Proof};
+
+use super::Findings;
+use super::mounts::is_name;
+use crate::plan::Phase;
+use crate::verify::view::{Id, View, What};
+
+pub(super) fn one_component_creation(view: &View<'_>, found: &mut Findings) {
+    let switch = view.switch();
+    for kind in [OpKind::Mkdir, OpKind::Create, OpKind::Symlink, OpKind::Mknod] {
+        for seen in view.of(kind).filter(|seen| seen.at < switch) {
+            let (Op::Mkdir { dir, name, .. }
+            | Op::Create { dir, name, .. }
+            | Op::Symlink { dir, name, .. }
+            | Op::Mknod { dir, name, .. }) = seen.op
+            else {
+                continue;
+            };
+            let below = match view.thing(seen.on).what {
+                What::Host(_) => seen.phase == Phase::Prepare && kind == OpKind::Mkdir,
+                What::Inside { .. } | What::Mount(_) => seen.phase == Phase::Enter,
+                _ => false,
+            };
+            if dir == At::Cwd || !is_name(name) || !below {
+                found.at(seen, "makes an entry that is not one component below a descriptor");
+            }
+            // A link in the caller's tree would decide where later ops go.
+            if matches!(seen.op, Op::Symlink { .. }) && !view.thing(seen.on).is_mount(c"tmpfs") {
+                found.at(seen, "makes a link in a tree that is not the plan's own");
+            }
+        }
+    }
+}
+
+pub(super) fn made_then_opened(view: &View<'_>, found: &mut Findings) {
+    for kind in [OpKind::Mkdir, OpKind::Create] {
+        for seen in view.of_in(kind, Phase::Enter) {
+            let (Op::Mkdir { name, exist_ok: true, .. } | Op::Create { name, exist_ok: true, .. }) = seen.op else { continue };
+            if !matches!(view.thing(seen.on).what, What::Inside { .. }) {
+                continue;
+            }
+            let opened = view.after(seen).is_some_and(|next| {
+                next.on == seen.on
+                    && matches!(next.op, Op::OpenAt2 { path, resolve, .. } if path == name && resolve.has(Resolve::NO_SYMLINKS))
+            });
+            if !opened {
+                found.at(seen, "is not opened by the next op");
+            }
+        }
+    }
+}
+
+pub(super) fn paths_confined(view: &View<'_>, found: &mut Findings) {
+    for seen in view.of(OpKind::OpenAt2) {
+        let Op::OpenAt2 { dir, path, flags, mode, resolve, .. } = seen.op else { continue };
+        let no_magic = resolve.has(Resolve::NO_MAGICLINKS) || resolve.has(Resolve::NO_SYMLINKS);
+        let confined = resolve.has(Resolve::BENEATH) || resolve.has(Resolve::IN_ROOT);
+        let fits = match (dir, view.thing(seen.on).what) {
+            (At::Cwd, _) => no_magic && path.to_bytes().first() == Some(&b'/'),
+            // The only magic link: of a directory proved to be the child's.
+            (At::Slot(_), What::Process) => path == c"ns/user" && seen.phase == Phase::Attend && flags == OpenFlags::NONE,
+            (At::Slot(_), _) => no_magic && confined && seen.phase == Phase::Enter && flags.has(OpenFlags::PATH),
+        };
+        if !fits {
+            found.at(seen, "may lead elsewhere");
+        }
+        if flags.has(OpenFlags::CREATE) || mode != 0 {
+            found.at(seen, "may make what it opens");
+        }
+        if seen.phase == Phase::Enter && !flags.has(OpenFlags::PATH) {
+            found.at(seen, "opens the content of a file of the tree");
+        }
+    }
+}
+
+pub(super) fn source_proved(view: &View<'_>, found: &mut Findings) {
+    for seen in view.of(OpKind::OpenAt2) {
+        let Op::OpenAt2 { dir: At::Cwd, path, flags, .. } = seen.op else { continue };
+        let next = view.after(seen).filter(|next| next.on == seen.made);
+        let proved = match next.map(|next| next.op) {
+            Some(Op::Prove { proof: Proof::Inode { inode, .. }, .. }) => inode != 0,
+            Some(Op::Prove { proof: Proof::OwnedByRoot, .. }) => seen.phase == Phase::Prepare,
+            // A directory of the host must be the inode that was seen, unless
+            // it belongs to a file system of the kernel.
+            Some(Op::Prove { .. }) => !flags.has(OpenFlags::PATH) || path == c"/proc",
+            Some(Op::Lock { .. }) => flags.has(OpenFlags::READ_WRITE) && seen.phase == Phase::Prepare,
+            _ => false,
+        };
+        if !proved {
+            found.at(seen, "is not proved by the next op");
+        }
+    }
+    for kind in [OpKind::Prove, OpKind::Lock] {
+        for seen in view.of(kind) {
+            if view.before(seen).is_none_or(|before| before.made != seen.on || before.made == Id::NONE) {
+                found.at(seen, "proves what was made some time before");
+            }
+        }
+    }
+}
+
+/// A directory of the host proved to be a cgroup.
+pub(super) fn is_cgroup(view: &View<'_>, id: Id, before: usize) -> bool {
+    let thing = view.thing(id);
+    matches!(thing.what, What::Host(_))
+        && matches!(
+            thing.proved(before),
+            Some(Proof::FileSystem { magic: fs_magic::CGROUP | fs_magic::CGROUP2 })
+        )
+}
+
+/// A new procfs, or the host's own where its process ids are shared; proved.
+pub(super) fn is_procfs(view: &View<'_>, id: Id, before: usize) -> bool {
+    let thing = view.thing(id);
+    let source = thing.is_mount(c"proc") || matches!(thing.what, What::Host(path) if path == c"/proc");
+    source && matches!(thing.proved(before), Some(Proof::FileSystem { magic: fs_magic::PROC }))
+}
+
+pub(super) fn writes_through_proved_handles(view: &View<'_>, found: &mut Findings) {
+    let plain = |path: &CStr| {
+        let bytes = path.to_bytes();
+        !bytes.is_empty() && bytes.split(|byte| *byte == b'/').all(|part| !part.is_empty() && part != b"..")
+    };
+    for kind in [OpKind::Write, OpKind::WritePid] {
+        for seen in view.of(kind) {
+            let (path, filled) = match seen.op {
+                Op::Write { path, content, .. } => (path, !content.0.is_empty()),
+                Op::WritePid { path, pid, .. } => (path, view.spawn.is_some_and(|spawn| spawn.pid == pid)),
+                _ => continue,
+            };
+            let thing = view.thing(seen.on);
+            let fits = match (seen.phase, seen.kind()) {
+                (Phase::Prepare, OpKind::Write) => is_cgroup(view, seen.on, seen.at) && is_name(path),
+                (Phase::Attend, OpKind::WritePid) => is_cgroup(view, seen.on, seen.at) && path == c"cgroup.procs",
+                (Phase::Attend, OpKind::Write) => {
+                    matches!(thing.what, What::Process) && [c"setgroups", c"gid_map", c"uid_map"].contains(&path)
+                }
+                (Phase::Enter, OpKind::Write) => {
+                    is_procfs(view, seen.on, seen.at) && path.to_bytes().starts_with(b"sys/")
+                }
+                _ => false,
+            };
+            if !fits || !plain(path) || !filled {
+                found.at(seen, "writes through a handle that is not proved");
+            }
+        }
+    }
+    for seen in view.of_in(OpKind::Mkdir, Phase::Prepare) {
+        if !is_cgroup(view, seen.on, seen.at) {
+            found.at(seen, "makes a directory of the host that is no cgroup");
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! The frame of a start: who is made when, what it holds, who waits for whom.
+
+use std::ffi::CStr;
+
+use skep_sys::abi::Namespaces;
+use skep_sys::{Op, OpKind, Proof, Slot};
+
+use super::{Findings, the_one};
+use crate::plan::{Phase, role};
+use crate::verify::view::{View, What};
+
+pub(super) fn adopt_first(view: &View<'_>, found: &mut Findings) {
+    match view.phase(Phase::Enter).first() {
+        Some(first) if first.kind() == OpKind::Adopt => {}
+        Some(first) => found.at(first, "comes before the foreign descriptors are closed"),
+        None => found.plan("the child does nothing"),
+    }
+}
+
+pub(super) fn await_before_work(view: &View<'_>, found: &mut Findings) {
+    let Some(wait) = the_one(view, OpKind::Await, Phase::Enter, found) else { return };
+    for seen in view.phase(Phase::Enter).iter().take_while(|seen| seen.at < wait.at) {
+        if !matches!(seen.kind(), OpKind::Adopt | OpKind::Dup) {
+            found.at(seen, "comes before the wait");
+        }
+    }
+}
+
+pub(super) fn release_last(view: &View<'_>, found: &mut Findings) {
+    let Some(release) = the_one(view, OpKind::Release, Phase::Attend, found) else { return };
+    if let Some(after) = view.after(release) {
+        found.at(after, "comes after the child was let go");
+    }
+}
+
+pub(super) fn exec_last(view: &View<'_>, found: &mut Findings) {
+    let exec = the_one(view, OpKind::Exec, Phase::Payload, found);
+    for seen in view.of(OpKind::Exec).chain(view.of(OpKind::ExecAt)) {
+        if exec.is_none_or(|exec| exec.at != seen.at) {
+            found.at(seen, "is an exec that is not the payload's");
+        }
+    }
+    let Some(exec) = exec else { return };
+    if let Some(after) = view.after(exec) {
+        found.at(after, "comes after the exec");
+    }
+    let announce = the_one(view, OpKind::Announce, Phase::Payload, found);
+    if announce.is_none_or(|announce| announce.at + 1 != exec.at) {
+        found.at(exec, "is not announced directly before");
+    }
+    if let Op::Exec { programs, arguments, .. } = exec.op
+        && (arguments.is_empty() || programs.iter().any(CStr::is_empty) || programs.is_empty())
+    {
+        found.at(exec, "has no program or no arguments");
+    }
+}
+
+pub(super) fn spawn_last(view: &View<'_>, found: &mut Findings) {
+    let Some(spawn) = the_one(view, OpKind::Spawn, Phase::Prepare, found) else { return };
+    if let Some(after) = view.after(spawn) {
+        found.at(after, "comes after the clone, while the child runs");
+    }
+    if let Op::Spawn { image, plan, pidfd, pid, namespaces, ambient, .. } = spawn.op {
+        // The runner fills and reads these.
+        if [image, plan, pidfd, pid] != [role::IMAGE, role::PLAN, role::PIDFD, role::PID] {
+            found.at(spawn, "uses other slots than the runner");
+        }
+        if ambient && !namespaces.has(Namespaces::USER) {
+            found.at(spawn, "raises ambient capabilities without a user namespace of their own");
+        }
+    }
+}
+
+pub(super) fn namespaces_complete(view: &View<'_>, found: &mut Findings) {
+    let asked = view.namespaces();
+    let late = Namespaces::CGROUP.with(Namespaces::TIME);
+    found.unless(asked.has(Namespaces::MOUNT), "the clone makes no mount namespace");
+    let mut entered = Namespaces::NONE;
+    for seen in view.of(OpKind::Unshare) {
+        if let Op::Unshare { namespaces } = seen.op {
+            if !late.has(namespaces) {
+                found.at(seen, "unshares what the clone makes");
+            }
+            entered = entered.with(namespaces);
+        }
+    }
+    let missing = Namespaces(asked.0 & late.0).without(entered);
+    found.unless(missing.is_empty(), "a namespace was asked for and is not entered");
+    found.unless(entered.without(asked).is_empty(), "a namespace is entered that nobody asked for");
+}
+
+pub(super) fn own_namespace_only(view: &View<'_>, found: &mut Findings) {
+    let own = view.namespaces();
+    for (kind, needed) in [
+        (OpKind::LinkUp, Namespaces::NETWORK),
+        (OpKind::HostName, Namespaces::UTS),
+        (OpKind::DomainName, Namespaces::UTS),
+    ] {
+        for seen in view.of(kind).filter(|_| !own.has(needed)) {
+            found.at(seen, format!("changes the caller's {needed} namespace"));
+        }
+    }
+    for seen in view.of(OpKind::FsOpen) {
+        let needed = match seen.op {
+            Op::FsOpen { kind, .. } if kind == c"sysfs" => Namespaces::NETWORK,
+            Op::FsOpen { kind, .. } if kind == c"mqueue" => Namespaces::IPC,
+            _ => continue,
+        };
+        if !own.has(needed) {
+            found.at(seen, format!("shows the caller's {needed} namespace"));
+        }
+    }
+}
+
+pub(super) fn descriptors_passed(view: &View<'_>, found: &mut Findings) {
+    let mut passed = [false; 3];
+    for seen in view.of(OpKind::Dup) {
+        let Op::Dup { file, number } = seen.op else { continue };
+        let stream = role::STDIO.iter().position(|slot| *slot == file);
+        match passed.get_mut(number as usize) {
+            Some(done) if stream == Some(number as usize) && seen.phase == Phase::Enter && !*done => *done = true,
+            _ => found.at(seen, "passes a descriptor that is not that stream"),
+        }
+    }
+    found.unless(passed == [true; 3], "a standard stream is missing");
+    let adopt = view.first(OpKind::Adopt, Phase::Enter).map_or(usize::MAX, |seen| seen.at);
+    for seen in view.of(OpKind::Dup).filter(|seen| seen.at < adopt) {
+        found.at(seen, "is closed again by what follows");
+    }
+    for seen in view.of(OpKind::Adopt).skip_while(|seen| seen.at <= adopt).filter(|seen| seen.phase != Phase::Init) {
+        found.at(seen, "closes the payload's streams");
+    }
+}
+
+pub(super) fn keep_is_the_childs(view: &View<'_>, found: &mut Findings) {
+    for (slot, id) in &view.kept {
+        let thing = view.thing(*id);
+        let stream = role::STDIO.contains(slot);
+        let fits = match thing.what {
+            What::Given | What::Pipe => stream,
+            What::Host(_) => stream && matches!(thing.proof, Some((_, Proof::CharDevice { major: 1, minor: 3 }))),
+            What::HostClone { .. } | What::ChildEnd(_) | What::Socket => !stream,
+            // Rule 27 names it.
+            What::Nothing => true,
+            _ => false,
+        };
+        if !fits {
+            found.plan(format!("the child is given slot {slot}, which is not its own"));
+        }
+    }
+    let mut slots: Vec<Slot> = view.kept.iter().map(|(slot, _)| *slot).collect();
+    slots.sort_unstable();
+    found.unless(slots.windows(2).all(|pair| pair[0] != pair[1]), "the child is given a slot twice");
+}
+
+pub(super) fn one_conversation(view: &View<'_>, found: &mut Findings) {
+    let mut control = None;
+    for seen in view.of(OpKind::SocketPair) {
+        if let Op::SocketPair { one, other } = seen.op {
+            if [one, other] == [role::CONTROL_HOST, role::CONTROL] && control.is_none() {
+                control = Some(seen.at);
+            } else if [one, other] != [role::LIFELINE_HOST, role::LIFELINE] {
+                found.at(seen, "is a conversation that nobody listens to");
+            }
+        }
+    }
+    let Some(control) = control else { return found.plan("the two sides have no socket pair") };
+    for kind in [OpKind::Release, OpKind::Await, OpKind::Announce] {
+        for seen in view.of(kind) {
+            let fits = match view.thing(seen.on).what {
+                What::HostEnd(pair) => pair == control && kind == OpKind::Release,
+                What::ChildEnd(pair) => pair == control && kind != OpKind::Release,
+                _ => false,
+            };
+            if !fits {
+                found.at(seen, "speaks to nobody");
+            }
+        }
+    }
+    for seen in view.of(OpKind::Reap) {
+        if !matches!(view.thing(seen.on).what, What::ChildEnd(pair) if pair != control) {
+            found.at(seen, "has no lifeline of its own");
+        }
+    }
+    // An abstract name would be seen by everybody in the network namespace.
+    for seen in view.of(OpKind::Bind) {
+        if !matches!(seen.op, Op::Bind { path, .. } if path.to_bytes().first() == Some(&b'/')) {
+            found.at(seen, "binds an abstract name");
+        }
+    }
+}

@@ -1,0 +1,223 @@
+//! Masks and covers, the kernel's own file systems, the switch of the root,
+//! and what may no longer happen after it.
+
+use skep_sys::abi::{MountAttrs, Namespaces, OpenFlags, Resolve, TreeFlags, fs_magic};
+use skep_sys::{At, Op, OpKind, Proof};
+
+use super::mounts::is_mount;
+use super::{Findings, the_one};
+use crate::plan::Phase;
+use crate::verify::view::{Id, Seen, View, What};
+
+/// Whether a thing is the top of the finished tree.
+fn is_root(view: &View<'_>, id: Id) -> bool {
+    let Some(rooted) = view.rooted else { return false };
+    let thing = view.thing(id);
+    match thing.what {
+        // Opened anew, across the mount; before, it is an empty directory.
+        What::Inside { below, path } => below == view.building && path == c"root" && rooted < thing.made,
+        // A root of our own making is its own descriptor.
+        What::Mount(_) => thing.attached == Some(rooted),
+        _ => false,
+    }
+}
+
+pub(super) fn pivot_then_detach(view: &View<'_>, found: &mut Findings) {
+    const AROUND: [OpKind; 6] =
+        [OpKind::Fchdir, OpKind::PivotRoot, OpKind::UmountOld, OpKind::UmountOld, OpKind::Chdir, OpKind::ProveRoot];
+    for seen in view.of(OpKind::PivotRoot).filter(|seen| seen.phase != Phase::Enter) {
+        found.at(seen, "switches the root of another phase");
+    }
+    let Some(pivot) = the_one(view, OpKind::PivotRoot, Phase::Enter, found) else { return };
+    let block: Vec<&Seen<'_>> = view.ops().iter().skip(pivot.at.saturating_sub(1)).take(AROUND.len()).collect();
+    if !block.iter().map(|seen| seen.kind()).eq(AROUND) || block.iter().any(|seen| seen.phase != Phase::Enter) {
+        return found.at(pivot, "is not one step with fchdir, two umounts, chdir and proof");
+    }
+    if !is_root(view, block[0].on) {
+        found.at(block[0], "does not go to the finished root");
+    }
+    if !matches!(block[4].op, Op::Chdir { path } if path == c"/") {
+        found.at(block[4], "does not go to the new root");
+    }
+    for seen in view.of(OpKind::UmountOld).filter(|seen| seen.at != block[2].at && seen.at != block[3].at) {
+        found.at(seen, "detaches something else");
+    }
+    found.unless(view.building != Id::NONE, "nothing covers the old root for the first of the two umounts");
+}
+
+pub(super) fn no_mount_after_switch(view: &View<'_>, found: &mut Findings) {
+    let switch = view.switch();
+    found.unless(switch != usize::MAX, "the root is never switched");
+    // The two umounts belong to the switch, and rule 7 counts them.
+    for seen in view.ops().iter().skip(switch.saturating_add(1)) {
+        if is_mount(seen.kind()) && seen.kind() != OpKind::UmountOld {
+            found.at(seen, "comes after the switch");
+        }
+    }
+}
+
+/// The first op that clones a blank.
+fn first_mask(view: &View<'_>) -> Option<usize> {
+    view.of(OpKind::OpenTree).find(|seen| matches!(view.thing(seen.made).what, What::Blank)).map(|seen| seen.at)
+}
+
+pub(super) fn mask_after_caller_mounts(view: &View<'_>, found: &mut Findings) {
+    let Some(first) = first_mask(view) else { return };
+    for seen in view.of(OpKind::MoveMount).filter(|seen| seen.at > first) {
+        let thing = view.thing(seen.on);
+        match thing.what {
+            What::Blank => {}
+            // Without what lies below, a cover would take masks away.
+            What::TreeClone { of, recursive } => {
+                if !recursive || of != seen.onto || !thing.attrs.has(MountAttrs::RDONLY) {
+                    found.at(seen, "covers a tree by something else than itself, whole and read-only");
+                }
+            }
+            _ => found.at(seen, "attaches something after the first mask"),
+        }
+    }
+    for seen in view.of(OpKind::FsMount).filter(|seen| seen.at > first) {
+        found.at(seen, "makes a file system after the first mask");
+    }
+    for seen in view.of(OpKind::MountSetAttr).filter(|seen| seen.at > first) {
+        if !matches!(view.thing(seen.on).what, What::TreeClone { .. }) {
+            found.at(seen, "changes a mount after the first mask");
+        }
+    }
+}
+
+pub(super) fn masks_are_ours(view: &View<'_>, found: &mut Findings) {
+    let Some(first) = first_mask(view) else { return };
+    let closed = MountAttrs::RDONLY.with(MountAttrs::NOSUID).with(MountAttrs::NODEV).with(MountAttrs::NOEXEC);
+    let made_closed = view.of(OpKind::MountSetAttr).any(|seen| {
+        seen.at < first && seen.on == view.building && matches!(seen.op, Op::MountSetAttr { path, set, .. } if path.is_empty() && set.has(closed))
+    });
+    found.unless(made_closed, "the masks can be written");
+    // The few blanks, each looked for once.
+    let mut blanks = Vec::new();
+    for kind in [OpKind::Mkdir, OpKind::Create] {
+        for seen in view.of_in(kind, Phase::Enter).filter(|seen| seen.on == view.building && seen.at < first) {
+            match seen.op {
+                Op::Mkdir { name, mode: 0, .. } => blanks.push(name),
+                Op::Create { name, mode: 0, content, exist_ok: false, .. } if content.0.is_empty() => blanks.push(name),
+                _ => {}
+            }
+        }
+    }
+    for seen in view.of(OpKind::OpenTree) {
+        let Op::OpenTree { path, flags, .. } = seen.op else { continue };
+        if matches!(view.thing(seen.made).what, What::Blank) && (!blanks.contains(&path) || flags != TreeFlags::CLONE) {
+            found.at(seen, "is no empty entry without permissions");
+        }
+    }
+    for seen in view.of(OpKind::MoveMount) {
+        if !matches!(view.thing(seen.on).what, What::Blank | What::TreeClone { .. }) {
+            continue;
+        }
+        let plain = view.maker(seen.onto).is_some_and(|maker| {
+            matches!(maker.op, Op::OpenAt2 { resolve, .. } if resolve.has(Resolve::NO_SYMLINKS) && resolve.has(Resolve::BENEATH))
+                && is_root(view, maker.on)
+        });
+        if !plain {
+            found.at(seen, "covers what a link may have led to");
+        }
+    }
+}
+
+pub(super) fn kernel_fs_proved(view: &View<'_>, found: &mut Findings) {
+    for seen in view.of(OpKind::FsMount) {
+        let (wanted, place) = match view.thing(seen.on).what {
+            What::Context(kind) if kind == c"proc" => (fs_magic::PROC, c"proc"),
+            What::Context(kind) if kind == c"sysfs" => (fs_magic::SYSFS, c"sys"),
+            _ => continue,
+        };
+        let proved = view.after(seen).is_some_and(|next| {
+            next.on == seen.made && matches!(next.op, Op::Prove { proof: Proof::FileSystem { magic }, .. } if magic == wanted)
+        });
+        if !proved {
+            found.at(seen, "is not proved by the next op");
+        }
+        let Some(attach) = view.thing(seen.made).attached.and_then(|at| view.ops().get(at)) else { continue };
+        let real = view.maker(attach.onto).is_some_and(|maker| {
+            is_root(view, maker.on)
+                && matches!(
+                    maker.op,
+                    Op::OpenAt2 { path, flags, resolve, .. }
+                        if path == place
+                            && flags.has(OpenFlags::DIRECTORY)
+                            && resolve.has(Resolve::NO_SYMLINKS)
+                            && resolve.has(Resolve::BENEATH)
+                )
+        });
+        if !real {
+            found.at(attach, "goes elsewhere than onto a real directory directly below the root");
+        }
+    }
+}
+
+pub(super) fn nested_userns_forbidden(view: &View<'_>, found: &mut Findings) {
+    if !view.namespaces().has(Namespaces::USER) {
+        return;
+    }
+    let forbids = |seen: &Seen<'_>| {
+        super::files::is_procfs(view, seen.on, seen.at)
+            && matches!(seen.op, Op::Write { path, content, .. } if path == c"sys/user/max_user_namespaces" && content.0 == b"0")
+    };
+    found.unless(view.of_in(OpKind::Write, Phase::Enter).any(forbids), "the container may make user namespaces");
+    for seen in view.of_in(OpKind::Write, Phase::Enter) {
+        if matches!(seen.op, Op::Write { path, content, .. } if path == c"sys/user/max_user_namespaces" && content.0 != b"0") {
+            found.at(seen, "allows user namespaces");
+        }
+    }
+}
+
+pub(super) fn proc_sys_read_only(view: &View<'_>, found: &mut Findings) {
+    if !view.things().any(|(_, thing)| thing.is_mount(c"proc") && thing.attached.is_some()) {
+        return;
+    }
+    let covered = view.of(OpKind::MoveMount).any(|seen| {
+        let thing = view.thing(seen.on);
+        matches!(thing.what, What::TreeClone { of, recursive: true } if of == seen.onto)
+            && thing.attrs.has(MountAttrs::RDONLY)
+            && matches!(view.thing(seen.onto).what, What::Inside { below, path } if path == c"proc/sys" && is_root(view, below))
+    });
+    found.unless(covered, "/proc/sys can be written");
+}
+
+pub(super) fn nothing_of_the_tree_after_switch(view: &View<'_>, found: &mut Findings) {
+    let switch = view.switch();
+    for seen in view.ops().iter().skip(switch.saturating_add(1)) {
+        let proc_handle = seen.kind() == OpKind::Write && view.thing(seen.on).is_mount(c"proc");
+        let fits = match seen.op {
+            Op::OpenAt2 { .. } | Op::OpenTree { .. } | Op::Create { .. } | Op::Symlink { .. } | Op::Mknod { .. } | Op::Fchdir { .. } => false,
+            Op::Write { .. } => proc_handle,
+            Op::Mkdir { dir, name, .. } => dir == At::Cwd && name == c"/run/host",
+            Op::Bind { path, .. } => path == c"/run/host/notify",
+            Op::Chdir { path } if seen.phase == Phase::Enter => path == c"/",
+            _ => true,
+        };
+        let uses_tree = seen.kind() != OpKind::Close && !proc_handle && [seen.on, seen.onto].iter().any(|id| view.thing(*id).is_tree());
+        if !fits || uses_tree {
+            found.at(seen, "touches the tree after the switch");
+        }
+    }
+}
+
+pub(super) fn notify_in_own_tmpfs(view: &View<'_>, found: &mut Findings) {
+    if !view.has(OpKind::Bind, Phase::Enter) {
+        return;
+    }
+    // A place at /run or at /run/host.
+    let on_the_way = |id: Id| match view.thing(id).what {
+        What::Inside { below, path } if path == c"host" => {
+            matches!(view.thing(below).what, What::Inside { below, path } if path == c"run" && is_root(view, below))
+        }
+        What::Inside { below, path } => (path == c"run" || path == c"run/host") && is_root(view, below),
+        _ => false,
+    };
+    for seen in view.of(OpKind::MoveMount) {
+        if matches!(view.thing(seen.on).what, What::HostClone { .. }) && on_the_way(seen.onto) {
+            found.at(seen, "puts a tree of the host where the socket will be");
+        }
+    }
+}

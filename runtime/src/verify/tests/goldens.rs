@@ -1,0 +1,220 @@
+//! Specs that between them make a plan do everything that it can.
+
+use std::path::PathBuf;
+
+use skep_sys::abi::{CapabilitySet, cap};
+
+use crate::facts::{EntryKind, Facts};
+use crate::plan::Plan;
+use crate::spec::{
+    Bind, Capabilities, CapabilityList, CpuLimit, IdRange, Init, Mount, MountKind, Namespace, NamespaceChoice, Network,
+    Profile, Readiness, Resources, Root, Spec, Stream, Tmpfs, User, UserNamespace, Volatile, Want,
+};
+use crate::{ErrorKind, compile};
+
+/// Who starts the container.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Caller {
+    User,
+    Root,
+}
+
+type Change = fn(&mut Spec, &mut Facts);
+
+fn plain() -> Root {
+    Root { path: "/srv/web".into(), volatile: Volatile::No, ..Root::default() }
+}
+
+fn bind(source: &str, target: &str, read_only: bool, recursive: bool) -> Mount {
+    Mount { target: target.into(), kind: MountKind::Bind(Bind { source: source.into(), read_only, recursive }) }
+}
+
+fn tmpfs(target: &str) -> Mount {
+    Mount { target: target.into(), kind: MountKind::Tmpfs(Tmpfs::default()) }
+}
+
+fn granted(bounding: u64, ambient: u64) -> Capabilities {
+    Capabilities { bounding: CapabilityList(CapabilitySet(bounding)), ambient: CapabilityList(CapabilitySet(ambient)) }
+}
+
+fn limits() -> Resources {
+    Resources { memory: Some(64 << 20), cpu: Some(CpuLimit { quota: 50_000, period: 100_000 }), pids: Some(100) }
+}
+
+fn delegated(facts: &mut Facts) {
+    for group in &mut facts.cgroups.unified {
+        group.writable = true;
+        group.enabled = ["memory", "cpu", "pids"].map(str::to_owned).into();
+    }
+}
+
+/// Name and what differs from the default: of the Spec, and of the host.
+const TABLE: &[(&str, Change)] = &[
+    ("default", |_, _| {}),
+    ("root", |spec, _| spec.root = plain()),
+    ("root read-only", |spec, _| spec.root = Root { read_only: true, ..plain() }),
+    ("root through usr", |spec, facts| {
+        spec.root = plain();
+        facts.usr_links.clear();
+    }),
+    ("volatile yes", |spec, _| spec.root = Root { volatile: Volatile::Yes, ..plain() }),
+    ("volatile state", |spec, _| spec.root = Root { volatile: Volatile::State, ..plain() }),
+    ("volatile overlay", |spec, _| spec.root = Root { volatile: Volatile::Overlay, ..plain() }),
+    ("ephemeral", |spec, _| spec.root = Root { ephemeral: true, ..plain() }),
+    ("binds", |spec, _| {
+        spec.root = plain();
+        spec.mounts = vec![
+            bind("/srv/data", "/data", false, true),
+            bind("/srv/conf", "/etc/conf.d", true, false),
+            bind("/srv/deep", "/data/a/b/c", true, true),
+        ];
+    }),
+    ("binds over tmpfs", |spec, facts| {
+        spec.mounts = vec![bind("/srv/data", "/tmp/data", false, true), tmpfs("/opt/cache"), bind("/etc/motd", "/opt/cache/motd", true, false)];
+        if let Some(fact) = facts.paths.get_mut(&PathBuf::from("/etc/motd")) {
+            fact.kind = EntryKind::File;
+        }
+    }),
+    ("bind through a link", |spec, facts| {
+        spec.root = plain();
+        spec.mounts = vec![bind("/srv/data", "/var/run/data", false, true)];
+        for target in facts.targets.values_mut() {
+            target.through_link = true;
+        }
+    }),
+    ("bind onto what is missing", |spec, facts| {
+        spec.root = plain();
+        spec.mounts = vec![bind("/srv/data", "/a/b/c", false, true)];
+        for target in facts.targets.values_mut() {
+            (target.kind, target.existing) = (EntryKind::Missing, 1);
+        }
+    }),
+    ("tmpfs", |spec, _| {
+        let kind = MountKind::Tmpfs(Tmpfs { read_only: true, mode: 0o700, ..Tmpfs::default() });
+        spec.mounts = vec![tmpfs("/var/cache"), Mount { target: "/srv".into(), kind }];
+    }),
+    ("covers", |spec, _| {
+        spec.root = plain();
+        spec.mounts = vec![bind("/srv/data", "/data", false, true)];
+        spec.masked = vec!["/etc/ssh".into(), "/data/secret".into()];
+        spec.read_only = vec!["/etc".into(), "/data".into()];
+    }),
+    ("network host", |spec, _| spec.network = Network::Host),
+    ("user ids", |spec, _| spec.user = User::Ids { uid: 33, gid: 44 }),
+    ("user name", |spec, _| spec.user = User::Name("www".into())),
+    ("groups", |spec, _| {
+        (spec.user, spec.groups) = (User::Ids { uid: 33, gid: 33 }, vec![5, 6]);
+        spec.user_namespace = UserNamespace::Subordinate;
+    }),
+    ("nspawn", |spec, _| {
+        *spec = Spec { root: plain(), ..Spec::of(Profile::Nspawn) };
+    }),
+    ("nspawn in a user namespace", |spec, _| {
+        *spec = Spec { root: plain(), user_namespace: UserNamespace::Auto, network: Network::None, ..Spec::of(Profile::Nspawn) };
+    }),
+    ("payload is process 1", |spec, _| spec.init = Init::Payload),
+    ("notify", |spec, _| spec.readiness = Readiness::Notify),
+    ("capabilities of root", |spec, _| spec.capabilities = granted(1 << cap::NET_BIND_SERVICE | 1 << cap::SETUID, 0)),
+    ("capabilities of a user", |spec, _| {
+        spec.user = User::Ids { uid: 33, gid: 33 };
+        spec.capabilities = granted(1 << cap::NET_BIND_SERVICE, 1 << cap::NET_BIND_SERVICE);
+    }),
+    ("all capabilities", |spec, _| spec.capabilities = granted(u64::MAX, 0)),
+    ("new privileges", |spec, _| spec.no_new_privileges = false),
+    ("no filter", |spec, _| (spec.seccomp, spec.no_new_privileges) = (Want::Off, false)),
+    ("no keyrings", |_, facts| facts.keyrings = false),
+    ("keyring off", |spec, _| spec.keyring = Want::Off),
+    ("subordinate", |spec, _| spec.user_namespace = UserNamespace::Subordinate),
+    ("range", |spec, _| spec.user_namespace = UserNamespace::Range(IdRange { base: 500_000, count: 1000 })),
+    ("range of one", |spec, _| spec.user_namespace = UserNamespace::Range(IdRange { base: 500_000, count: 1 })),
+    ("range without a lock", |_, facts| facts.range_lock = None),
+    ("identity", |spec, _| spec.user_namespace = UserNamespace::Identity),
+    ("no user namespace", |spec, _| spec.user_namespace = UserNamespace::Host),
+    ("own id", |spec, _| spec.user_namespace = UserNamespace::Own),
+    ("limits v2", |spec, facts| {
+        spec.resources = limits();
+        delegated(facts);
+    }),
+    ("limits v1", |spec, facts| {
+        spec.resources = limits();
+        facts.cgroups.unified.clear();
+        let group = |name: &&str| ((*name).to_owned(), PathBuf::from(format!("/sys/fs/cgroup/{name}/user")));
+        facts.cgroups.legacy = ["memory", "cpu", "pids"].iter().map(group).collect();
+    }),
+    ("limits v1 in one hierarchy", |spec, facts| {
+        spec.resources = limits();
+        facts.cgroups.unified.clear();
+        facts.cgroups.legacy = ["memory", "cpu", "pids"].map(|name| (name.to_owned(), "/sys/fs/cgroup/all".into())).into();
+    }),
+    ("pids by default", |_, facts| delegated(facts)),
+    ("limits and payload is process 1", |spec, facts| {
+        (spec.init, spec.resources) = (Init::Payload, limits());
+        delegated(facts);
+    }),
+    ("host namespaces", |spec, _| {
+        let shared = Namespace::Host;
+        spec.namespaces = NamespaceChoice { pid: shared, ipc: shared, uts: shared, cgroup: shared, time: shared };
+        spec.init = Init::Payload;
+    }),
+    ("time namespace", |spec, _| spec.namespaces.time = Namespace::New),
+    ("streams", |spec, _| spec.stdio = [Stream::Piped, Stream::Given, Stream::Piped]),
+    ("environment", |spec, _| {
+        spec.environment.insert("TOKEN".into(), "x".into());
+        (spec.umask, spec.working_directory) = (0o077, "/var/empty".into());
+    }),
+    ("few kernel paths", |_, facts| facts.kernel_paths.retain(|path| *path == "/proc/sys")),
+];
+
+fn facts(spec: &Spec, caller: Caller) -> Facts {
+    let mut facts = Facts::example(spec);
+    if caller == Caller::Root {
+        (facts.uid, facts.gid) = (0, 0);
+        facts.capabilities = CapabilitySet::up_to(40);
+    }
+    facts
+}
+
+/// The plan of a row; `None` where this caller may not have it.
+fn row(change: Change, caller: Caller) -> Option<Plan> {
+    // Facts are about a Spec, and some rows change both.
+    let mut spec = Spec::default();
+    change(&mut spec, &mut Facts::example(&Spec::default()));
+    spec.command = vec!["/usr/bin/true".into()];
+    let mut facts = facts(&spec, caller);
+    change(&mut spec.clone(), &mut facts);
+    match compile(&spec, &facts) {
+        Ok(plan) => Some(plan),
+        Err(error) if matches!(error.kind(), ErrorKind::NotPermitted | ErrorKind::InvalidSpec) => None,
+        Err(error) => panic!("{error}"),
+    }
+}
+
+/// The plan of several rows at once, later ones over earlier ones; `None`
+/// where they contradict each other or the caller may not have it.
+pub(super) fn combined(rows: &[usize], caller: Caller) -> Option<Plan> {
+    let changes: Vec<Change> = rows.iter().map(|row| TABLE[row % TABLE.len()].1).collect();
+    let mut spec = Spec::default();
+    let mut any = Facts::example(&spec);
+    changes.iter().for_each(|change| change(&mut spec, &mut any));
+    spec.command = vec!["sh".into()];
+    let mut facts = facts(&spec, caller);
+    changes.iter().for_each(|change| change(&mut spec.clone(), &mut facts));
+    compile(&spec, &facts).ok()
+}
+
+/// Every row that compiles.
+pub(super) fn goldens() -> impl Iterator<Item = (&'static str, Caller, Plan)> {
+    TABLE.iter().flat_map(|(name, change)| {
+        let both = [Caller::User, Caller::Root].map(|caller| row(*change, caller).map(|plan| (*name, caller, plan)));
+        assert!(both.iter().any(Option::is_some), "{name} compiles for nobody");
+        both.into_iter().flatten()
+    })
+}
+
+pub(super) fn compiled(name: &str, caller: Caller) -> Plan {
+    TABLE
+        .iter()
+        .find(|(row, _)| *row == name)
+        .and_then(|(_, change)| row(*change, caller))
+        .unwrap_or_else(|| panic!("no plan {name} for {caller:?}"))
+}

@@ -1,0 +1,76 @@
+//! Mutants for the rules in `rules/frame.rs`.
+
+use skep_sys::abi::Namespaces;
+use skep_sys::wire::Strings;
+use skep_sys::{Op, OpKind};
+
+use super::{Mutant, append, drop, each, earlier, insert, keeping, mutant, place, spawn_into};
+use crate::plan::Phase::{Attend, Enter, Init, Payload, Prepare};
+use crate::plan::role;
+
+pub(super) const ALL: &[Mutant] = &[
+    mutant(1, "default", "no adopt", |plan| drop(plan, Enter, OpKind::Adopt)),
+    mutant(1, "default", "adopt after the wait", |plan| {
+        earlier(plan, Enter, OpKind::Await, OpKind::Adopt)
+    }),
+    mutant(2, "default", "no wait", |plan| drop(plan, Enter, OpKind::Await)),
+    mutant(2, "default", "work before the wait", |plan| earlier(plan, Enter, OpKind::SetSid, OpKind::Await)),
+    mutant(2, "time namespace", "namespaces before the wait", |plan| earlier(plan, Enter, OpKind::Unshare, OpKind::Await)),
+    mutant(6, "default", "no release", |plan| drop(plan, Attend, OpKind::Release)),
+    mutant(6, "default", "release before the maps", |plan| earlier(plan, Attend, OpKind::Release, OpKind::Write)),
+    mutant(6, "default", "two releases", |plan| append(plan, Attend, Op::Release { to: role::CONTROL_HOST })),
+    mutant(22, "default", "no exec", |plan| drop(plan, Payload, OpKind::Exec)),
+    mutant(22, "default", "no announcement", |plan| drop(plan, Payload, OpKind::Announce)),
+    mutant(22, "default", "announced too early", |plan| earlier(plan, Payload, OpKind::Announce, OpKind::Seccomp)),
+    mutant(22, "default", "something after the exec", |plan| append(plan, Payload, Op::SetSid {})),
+    mutant(22, "default", "no program", |plan| {
+        each(plan, Payload, OpKind::Exec, |op| match op {
+            Op::Exec { arguments, environment, .. } => Op::Exec { programs: Strings::new(b"").unwrap(), arguments, environment },
+            other => other,
+        })
+    }),
+    mutant(25, "default", "no clone", |plan| drop(plan, Prepare, OpKind::Spawn)),
+    mutant(25, "default", "something after the clone", |plan| append(plan, Prepare, Op::Close { file: role::STDIO_HOST[0] })),
+    mutant(25, "default/root", "ambient without a user namespace", |plan| spawn_into(plan, |kinds| kinds.without(Namespaces::USER))),
+    mutant(34, "default", "no mount namespace", |plan| spawn_into(plan, |kinds| kinds.without(Namespaces::MOUNT))),
+    mutant(34, "default", "cgroup namespace forgotten", |plan| drop(plan, Enter, OpKind::Unshare)),
+    mutant(34, "default", "cgroup namespace nobody asked for", |plan| spawn_into(plan, |kinds| kinds.without(Namespaces::CGROUP))),
+    mutant(34, "default", "a second mount namespace", |plan| {
+        each(plan, Enter, OpKind::Unshare, |_| Op::Unshare { namespaces: Namespaces::CGROUP.with(Namespaces::MOUNT) })
+    }),
+    mutant(35, "default", "the host's name", |plan| spawn_into(plan, |kinds| kinds.without(Namespaces::UTS))),
+    mutant(35, "default", "the host's interfaces", |plan| spawn_into(plan, |kinds| kinds.without(Namespaces::NETWORK))),
+    mutant(35, "default", "the host's queues", |plan| spawn_into(plan, |kinds| kinds.without(Namespaces::IPC))),
+    mutant(37, "default", "a stream is missing", |plan| drop(plan, Enter, OpKind::Dup)),
+    mutant(37, "default", "a fourth descriptor", |plan| {
+        insert(plan, Enter, place(plan, Enter, OpKind::Await), Op::Dup { file: role::CONTROL, number: 3 })
+    }),
+    mutant(37, "default", "the control socket for standard input", |plan| {
+        each(plan, Enter, OpKind::Dup, |op| match op {
+            Op::Dup { number: 0, .. } => Op::Dup { file: role::CONTROL, number: 0 },
+            other => other,
+        })
+    }),
+    mutant(37, "default", "a root descriptor for the payload", |plan| {
+        insert(plan, Payload, 0, Op::Dup { file: role::ROOT, number: 0 })
+    }),
+    mutant(38, "default", "the embedder's end", |plan| keeping(plan, role::CONTROL_HOST)),
+    mutant(38, "default", "stage B", |plan| keeping(plan, role::IMAGE)),
+    mutant(38, "limits v2", "an open cgroup", |plan| keeping(plan, role::CGROUP)),
+    mutant(38, "subordinate", "an open program of the host", |plan| keeping(plan, role::ONE)),
+    mutant(38, "default/root", "the lock on ids", |plan| keeping(plan, role::RANGE)),
+    mutant(38, "default", "a slot twice", |plan| keeping(plan, role::CONTROL)),
+    mutant(46, "default", "release into the lifeline", |plan| {
+        each(plan, Attend, OpKind::Release, |_| Op::Release { to: role::LIFELINE_HOST })
+    }),
+    mutant(46, "default", "wait on a stream", |plan| each(plan, Enter, OpKind::Await, |_| Op::Await { from: role::STDIO[0] })),
+    mutant(46, "default", "the control socket for a lifeline", |plan| {
+        each(plan, Init, OpKind::Reap, |op| match op {
+            Op::Reap { payload, signals, .. } => Op::Reap { payload, signals, lifeline: role::CONTROL },
+            other => other,
+        })
+    }),
+    mutant(46, "notify", "an abstract name", |plan| {
+        each(plan, Enter, OpKind::Bind, |_| Op::Bind { socket: role::NOTIFY, path: c"notify" })
+    }),
+];

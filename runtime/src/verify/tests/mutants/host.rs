@@ -1,0 +1,136 @@
+//! Mutants for the rules in `rules/host.rs`.
+
+use skep_sys::abi::{Namespaces, SeccompFlags, signal};
+use skep_sys::wire::Blob;
+use skep_sys::{At, Errno, Op, OpKind, Slot};
+
+use super::{Mutant, keeping, append, append_before_fork, cut, drop, each, insert, last, mutant, place, places, run, spawn_into};
+use crate::plan::Phase::{Attend, Enter, Init, Payload, Prepare};
+use crate::plan::{Plan, Undo, role};
+
+pub(super) const ALL: &[Mutant] = &[
+    mutant(27, "default", "a stream that nobody opened", |plan| {
+        each(plan, Enter, OpKind::Await, |_| Op::Await { from: role::CONTROL_HOST })
+    }),
+    mutant(27, "default", "a slot beyond the table", |plan| {
+        each(plan, Init, OpKind::SignalFd, |_| Op::SignalFd { into: Slot(9999) })
+    }),
+    mutant(27, "default", "a slot that was closed", |plan| insert(plan, Enter, 4, Op::Close { file: role::CONTROL })),
+    mutant(27, "default", "a process id for a descriptor", |plan| append(plan, Init, Op::Close { file: role::PAYLOAD })),
+    mutant(27, "default", "the clone is given what is not there", |plan| keeping(plan, role::NOTIFY)),
+    mutant(27, "default", "no root", |plan| {
+        let at = places(plan, Enter, |op| matches!(op, Op::FsMount { into: role::ROOT, .. }))[0];
+        cut(plan, Enter, at)
+    }),
+    mutant(28, "default", "the embedder changes its umask", |plan| insert(plan, Prepare, 0, Op::Umask { mode: 0 })),
+    mutant(28, "default", "the embedder changes its ids", |plan| insert(plan, Attend, 0, Op::SetResUid { uid: 0 })),
+    mutant(28, "default", "the embedder enters a namespace", |plan| {
+        insert(plan, Attend, 0, Op::SetNs { namespace: role::PIDFD, kind: Namespaces::MOUNT })
+    }),
+    mutant(28, "default", "the child speaks to the watcher", |plan| {
+        append_before_fork(plan, Op::Dismiss { watcher: role::CONTROL, id: 0 })
+    }),
+    mutant(28, "default", "the child makes a device node", |plan| {
+        insert(plan, Enter, place(plan, Enter, OpKind::Fchdir), Op::Mknod { dir: At::Slot(role::DEV), name: c"mem", mode: 0o20666, major: 1, minor: 1 })
+    }),
+    mutant(28, "limits v2", "the undo kills another way", |plan| {
+        undo(plan, |all| all.iter_mut().for_each(|undo| undo.op = flat(Op::CloseFrom { first: 0 })))
+    }),
+    mutant(29, "default", "a stand-in", |plan| plan.with_fault(plan.section(Enter).first + 3, Errno::EPERM)),
+    mutant(29, "default", "the child becomes a watcher", |plan| append_before_fork(plan, Op::Watch { socket: role::CONTROL })),
+    mutant(29, "default", "an undo that does nothing", |plan| {
+        undo(plan, |all| all.iter_mut().for_each(|undo| undo.op = flat(Op::Exit { status: 0 })))
+    }),
+    mutant(32, "limits v2", "a cgroup stays", |plan| undo(plan, |all| all.retain(|undo| undo.op[0] != OpKind::Unlink as u8))),
+    mutant(32, "default", "the child lives on", |plan| undo(plan, |all| all.retain(|undo| undo.op[0] != OpKind::PidfdSignal as u8))),
+    mutant(32, "default", "waits before it kills", |plan| undo(plan, |all| all.reverse())),
+    mutant(32, "default", "another signal", |plan| {
+        undo(plan, |all| {
+            for undo in all.iter_mut().filter(|undo| undo.op[0] == OpKind::PidfdSignal as u8) {
+                undo.op = flat(Op::PidfdSignal { process: role::PIDFD, signal: signal::TERM });
+            }
+        })
+    }),
+    mutant(32, "limits v2", "removes what is not its own", |plan| {
+        undo(plan, |all| {
+            for undo in all.iter_mut().filter(|undo| undo.op[0] == OpKind::Unlink as u8) {
+                undo.op = flat(Op::Unlink { dir: At::Cwd, path: c"/sys/fs/cgroup/user.slice", directory: true });
+            }
+        })
+    }),
+    mutant(32, "limits v2", "nobody clears up after the embedder", |plan| drop(plan, Prepare, OpKind::Entrust)),
+    mutant(32, "payload is process 1", "nobody kills after the embedder", |plan| {
+        let mut changed = drop(plan, Prepare, OpKind::Entrust);
+        changed.watch.clear();
+        changed
+    }),
+    mutant(32, "limits v2", "entrusted after the fact", |plan| {
+        let entrust = plan.section(Prepare).iter().next().unwrap().1.unwrap();
+        insert(&cut(plan, Prepare, 0), Prepare, last(plan, Prepare, OpKind::Spawn) - 1, entrust)
+    }),
+    mutant(32, "limits v2", "the watcher has no pidfd", |plan| drop(plan, Attend, OpKind::EntrustFile)),
+    mutant(32, "limits v2", "the watcher runs something else", |plan| {
+        let mut changed = plan.clone();
+        changed.watch = flat(Op::PidfdSignal { process: Slot(0), signal: signal::KILL });
+        changed
+    }),
+    mutant(36, "default", "bytes that are no op", |plan| {
+        let mut changed = plan.clone();
+        changed.sections[Init as usize].push(255);
+        changed
+    }),
+    mutant(36, "default", "another number of ops", |plan| {
+        let mut changed = plan.clone();
+        changed.counts[Payload as usize] += 1;
+        changed
+    }),
+    mutant(36, "default", "an undo that is no op", |plan| undo(plan, |all| all.iter_mut().for_each(|undo| undo.op.truncate(1)))),
+    mutant(36, "limits v2", "watcher's ops that are none", |plan| {
+        let mut changed = plan.clone();
+        changed.watch.push(255);
+        changed
+    }),
+    mutant(45, "limits v2", "the child is born elsewhere", |plan| {
+        each(plan, Prepare, OpKind::Spawn, |op| match op {
+            Op::Spawn { namespaces, image, plan, keep, ambient, pidfd, pid, .. } => {
+                Op::Spawn { namespaces, cgroup: None, image, plan, keep, ambient, pidfd, pid }
+            }
+            other => other,
+        })
+    }),
+    mutant(45, "limits v2", "the child is born in what may be no cgroup", |plan| {
+        cut(plan, Prepare, run(plan, Prepare, &[OpKind::OpenAt2, OpKind::Prove, OpKind::Write]) + 1)
+    }),
+    mutant(45, "limits v1", "the child is not moved", |plan| drop(plan, Attend, OpKind::WritePid)),
+    mutant(45, "pids by default", "a group without a limit", |plan| drop(plan, Prepare, OpKind::Write)),
+    mutant(45, "limits v2", "the parent is limited", |plan| {
+        cut(plan, Prepare, run(plan, Prepare, &[OpKind::Mkdir, OpKind::OpenAt2]) + 1)
+    }),
+    mutant(51, "default", "no filter, and the report says there is", |plan| drop(plan, Payload, OpKind::Seccomp)),
+    mutant(51, "default", "no keyring, and the report says there is", |plan| drop(plan, Enter, OpKind::SessionKeyring)),
+    mutant(51, "limits v2", "no limit of swap, and the report says there is", |plan| {
+        cut(plan, Prepare, places(plan, Prepare, |op| matches!(op, Op::Write { path, .. } if *path == c"memory.swap.max"))[0])
+    }),
+    mutant(51, "default", "the namespace that the report says", |plan| spawn_into(plan, |kinds| kinds.without(Namespaces::IPC))),
+    mutant(51, "no filter", "a filter that the report denies", |plan| {
+        let filter = Op::Seccomp { program: Blob(b"12345678"), flags: SeccompFlags::NONE, listener: None };
+        insert(plan, Payload, place(plan, Payload, OpKind::CapSet), filter)
+    }),
+    mutant(51, "default", "a report that says nothing", |plan| {
+        let mut changed = plan.clone();
+        changed.report = crate::Report::default();
+        changed
+    }),
+];
+
+fn undo(plan: &Plan, change: fn(&mut Vec<Undo>)) -> Plan {
+    let mut changed = plan.clone();
+    change(&mut changed.undo);
+    changed
+}
+
+fn flat(op: Op<'_>) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    op.write(&mut bytes);
+    bytes
+}
