@@ -94,34 +94,84 @@ pub fn plausible(kind: OpKind) -> &'static [Errno] {
     match kind {
         // openat2(2), open(2)
         OpKind::OpenAt2 => &[
-            E::EACCES, E::ELOOP, E::EMFILE, E::ENFILE, E::ENOENT, E::ENOMEM, E::ENOTDIR, E::EINVAL, E::EXDEV, E::EPERM,
+            E::EACCES,
+            E::ELOOP,
+            E::EMFILE,
+            E::ENFILE,
+            E::ENOENT,
+            E::ENOMEM,
+            E::ENOTDIR,
+            E::EINVAL,
+            E::EXDEV,
+            E::EPERM,
         ],
         // mkdir(2)
         OpKind::Mkdir => &[
-            E::EACCES, E::EDQUOT, E::EEXIST, E::EINVAL, E::ENOENT, E::ENOMEM, E::ENOSPC, E::ENOTDIR, E::EPERM, E::EROFS,
+            E::EACCES,
+            E::EDQUOT,
+            E::EEXIST,
+            E::EINVAL,
+            E::ENOENT,
+            E::ENOMEM,
+            E::ENOSPC,
+            E::ENOTDIR,
+            E::EPERM,
+            E::EROFS,
             E::EOVERFLOW,
         ],
         // symlink(2)
         OpKind::Symlink => &[
-            E::EACCES, E::EDQUOT, E::EEXIST, E::ENOENT, E::ENOMEM, E::ENOSPC, E::ENOTDIR, E::EPERM, E::EROFS, E::EOVERFLOW,
+            E::EACCES,
+            E::EDQUOT,
+            E::EEXIST,
+            E::ENOENT,
+            E::ENOMEM,
+            E::ENOSPC,
+            E::ENOTDIR,
+            E::EPERM,
+            E::EROFS,
+            E::EOVERFLOW,
         ],
         // open(2), write(2)
         OpKind::Create => &[
-            E::EACCES, E::EDQUOT, E::EEXIST, E::EMFILE, E::ENOENT, E::ENOMEM, E::ENOSPC, E::ENOTDIR, E::EPERM, E::EROFS,
-            E::EIO, E::EOVERFLOW,
+            E::EACCES,
+            E::EDQUOT,
+            E::EEXIST,
+            E::EMFILE,
+            E::ENOENT,
+            E::ENOMEM,
+            E::ENOSPC,
+            E::ENOTDIR,
+            E::EPERM,
+            E::EROFS,
+            E::EIO,
+            E::EOVERFLOW,
         ],
         // mknod(2)
-        OpKind::Mknod => &[
-            E::EACCES, E::EEXIST, E::EINVAL, E::ENOENT, E::ENOMEM, E::ENOSPC, E::ENOTDIR, E::EPERM, E::EROFS,
-        ],
+        OpKind::Mknod => {
+            &[E::EACCES, E::EEXIST, E::EINVAL, E::ENOENT, E::ENOMEM, E::ENOSPC, E::ENOTDIR, E::EPERM, E::EROFS]
+        }
         // unlink(2), rmdir(2)
-        OpKind::Unlink => &[
-            E::EACCES, E::EBUSY, E::EIO, E::EISDIR, E::ENOMEM, E::ENOTDIR, E::ENOTEMPTY, E::EPERM, E::EROFS,
-        ],
+        OpKind::Unlink => {
+            &[E::EACCES, E::EBUSY, E::EIO, E::EISDIR, E::ENOMEM, E::ENOTDIR, E::ENOTEMPTY, E::EPERM, E::EROFS]
+        }
         // open(2), write(2); user_namespaces(7) and cgroups(7) for the files written
         OpKind::Write | OpKind::WritePid => &[
-            E::EACCES, E::EBUSY, E::EINVAL, E::EIO, E::ELOOP, E::EMFILE, E::ENODEV, E::ENOENT, E::ENOMEM, E::ENOSPC,
-            E::EPERM, E::EROFS, E::ESRCH, E::EOPNOTSUPP, E::EXDEV,
+            E::EACCES,
+            E::EBUSY,
+            E::EINVAL,
+            E::EIO,
+            E::ELOOP,
+            E::EMFILE,
+            E::ENODEV,
+            E::ENOENT,
+            E::ENOMEM,
+            E::ENOSPC,
+            E::EPERM,
+            E::EROFS,
+            E::ESRCH,
+            E::EOPNOTSUPP,
+            E::EXDEV,
         ],
         // chown(2)
         OpKind::Chown => &[E::EBADF, E::EINVAL, E::EIO, E::ENOMEM, E::EPERM, E::EROFS],
@@ -137,21 +187,30 @@ pub fn plausible(kind: OpKind) -> &'static [Errno] {
         OpKind::Lock => &[E::EAGAIN, E::EACCES, E::EBADF, E::EINVAL, E::ENOLCK, E::EINTR],
         // open_tree(2)
         OpKind::OpenTree => &[
-            E::EACCES, E::EINVAL, E::ELOOP, E::EMFILE, E::ENFILE, E::ENOENT, E::ENOMEM, E::ENOSPC, E::ENOTDIR, E::EPERM,
+            E::EACCES,
+            E::EINVAL,
+            E::ELOOP,
+            E::EMFILE,
+            E::ENFILE,
+            E::ENOENT,
+            E::ENOMEM,
+            E::ENOSPC,
+            E::ENOTDIR,
+            E::EPERM,
         ],
         // fsopen(2)
         OpKind::FsOpen => &[E::EINVAL, E::EMFILE, E::ENFILE, E::ENODEV, E::ENOMEM, E::EPERM],
         // fsconfig(2)
         OpKind::FsString | OpKind::FsFlag => &[E::EACCES, E::EBUSY, E::EINVAL, E::ENOENT, E::ENOMEM, E::EPERM],
-        OpKind::FsCreate => &[
-            E::EACCES, E::EBUSY, E::EINVAL, E::ENOENT, E::ENOMEM, E::ENOSPC, E::EPERM, E::ESTALE, E::ELOOP,
-        ],
+        OpKind::FsCreate => {
+            &[E::EACCES, E::EBUSY, E::EINVAL, E::ENOENT, E::ENOMEM, E::ENOSPC, E::EPERM, E::ESTALE, E::ELOOP]
+        }
         // fsmount(2)
         OpKind::FsMount => &[E::EBUSY, E::EINVAL, E::EMFILE, E::ENFILE, E::ENOMEM, E::EPERM],
         // move_mount(2)
-        OpKind::MoveMount => &[
-            E::EACCES, E::EBUSY, E::EINVAL, E::ELOOP, E::ENOENT, E::ENOMEM, E::ENOSPC, E::ENOTDIR, E::EPERM,
-        ],
+        OpKind::MoveMount => {
+            &[E::EACCES, E::EBUSY, E::EINVAL, E::ELOOP, E::ENOENT, E::ENOMEM, E::ENOSPC, E::ENOTDIR, E::EPERM]
+        }
         // mount_setattr(2)
         OpKind::MountSetAttr => &[E::EBADF, E::EBUSY, E::EINVAL, E::ENOENT, E::ENOMEM, E::ENOSPC, E::EPERM],
         // pivot_root(2)
@@ -165,7 +224,16 @@ pub fn plausible(kind: OpKind) -> &'static [Errno] {
         OpKind::Fchdir => &[E::EACCES, E::EBADF, E::ENOTDIR],
         // clone(2), execve(2)
         OpKind::Spawn => &[
-            E::EACCES, E::EAGAIN, E::EBUSY, E::EINVAL, E::ENOMEM, E::ENOSPC, E::EPERM, E::EUSERS, E::ENOSYS, E::ENOENT,
+            E::EACCES,
+            E::EAGAIN,
+            E::EBUSY,
+            E::EINVAL,
+            E::ENOMEM,
+            E::ENOSPC,
+            E::EPERM,
+            E::EUSERS,
+            E::ENOSYS,
+            E::ENOENT,
             E::EBADF,
         ],
         // fork(2)
@@ -226,13 +294,29 @@ pub fn plausible(kind: OpKind) -> &'static [Errno] {
         OpKind::Pipe => &[E::EMFILE, E::ENFILE, E::ENOMEM],
         // socket(2)
         OpKind::Socket => &[
-            E::EACCES, E::EAFNOSUPPORT, E::EINVAL, E::EMFILE, E::ENFILE, E::ENOBUFS, E::ENOMEM, E::EPROTONOSUPPORT, E::EPERM,
+            E::EACCES,
+            E::EAFNOSUPPORT,
+            E::EINVAL,
+            E::EMFILE,
+            E::ENFILE,
+            E::ENOBUFS,
+            E::ENOMEM,
+            E::EPROTONOSUPPORT,
+            E::EPERM,
         ],
         // setsockopt(2)
         OpKind::SocketOption => &[E::EBADF, E::EINVAL, E::ENOPROTOOPT, E::EPERM, E::ENOMEM],
         // bind(2), unix(7)
         OpKind::Bind => &[
-            E::EACCES, E::EADDRINUSE, E::EINVAL, E::ELOOP, E::ENAMETOOLONG, E::ENOENT, E::ENOMEM, E::ENOTDIR, E::EROFS,
+            E::EACCES,
+            E::EADDRINUSE,
+            E::EINVAL,
+            E::ELOOP,
+            E::ENAMETOOLONG,
+            E::ENOENT,
+            E::ENOMEM,
+            E::ENOTDIR,
+            E::EROFS,
         ],
         // netdevice(7)
         OpKind::LinkUp => &[E::EPERM, E::ENODEV, E::EINVAL, E::ENOMEM],
@@ -247,8 +331,18 @@ pub fn plausible(kind: OpKind) -> &'static [Errno] {
         }
         // execve(2)
         OpKind::Exec | OpKind::ExecAt => &[
-            E::E2BIG, E::EACCES, E::EAGAIN, E::EIO, E::ELOOP, E::ENOENT, E::ENOEXEC, E::ENOMEM, E::ENOTDIR, E::EPERM,
-            E::ETXTBSY, E::EINVAL,
+            E::E2BIG,
+            E::EACCES,
+            E::EAGAIN,
+            E::EIO,
+            E::ELOOP,
+            E::ENOENT,
+            E::ENOEXEC,
+            E::ENOMEM,
+            E::ENOTDIR,
+            E::EPERM,
+            E::ETXTBSY,
+            E::EINVAL,
         ],
         OpKind::Reap => &[E::EBADF, E::EINVAL],
         // mmap(2)

@@ -29,7 +29,7 @@ pub use faulty::{Faulty, plausible};
 pub use kernel::{Cell, Kernel, Report, Slots, WaitStatus};
 pub use linux::Linux;
 pub use model::{Credentials, Descriptor, Executed, Ids, Model, Process};
-pub use owned::OwnedSlots;
 pub use op::{At, Op, OpKind, Proof, Slot};
+pub use owned::OwnedSlots;
 pub use program::{Actor, Child, Failure, Section, Stage};
 pub use recorder::{Record, Recorder, Yes};

@@ -7,9 +7,7 @@
 use core::ffi::CStr;
 use core::marker::PhantomData;
 
-use crate::abi::{
-    self, CapData, CapHeader, CapabilitySet, MountAttr, OpenHow, SecureBits, TreeFlags,
-};
+use crate::abi::{self, CapData, CapHeader, CapabilitySet, MountAttr, OpenHow, SecureBits, TreeFlags};
 use crate::errno::Errno;
 use crate::kernel::{Cell, Kernel, Report, Slots, WaitStatus};
 use crate::op::{At, Op, Proof, Slot};
@@ -164,11 +162,7 @@ impl Kernel for Linux<'_> {
             }
             Op::Create { dir, name, mode, content, exist_ok } => {
                 // O_WRONLY|O_CREAT|O_EXCL; O_EXCL follows no link.
-                let how = OpenHow {
-                    flags: 0o301 | O_CLOEXEC | O_NOCTTY,
-                    mode: u64::from(mode),
-                    resolve: PROVED,
-                };
+                let how = OpenHow { flags: 0o301 | O_CLOEXEC | O_NOCTTY, mode: u64::from(mode), resolve: PROVED };
                 match openat2(at(dir, slots)?, name, &how) {
                     Ok(file) => write_and_close(file, content.0),
                     Err(Errno::EEXIST) if exist_ok => Ok(()),
@@ -218,9 +212,7 @@ impl Kernel for Linux<'_> {
                     Errno::EINVAL => memfd(name, 0x1 | 0x2),
                     other => Err(other),
                 })?;
-                write_all(file, content.0)
-                    .and_then(|()| add_seals(file, seals.0))
-                    .inspect_err(|_| close(file))?;
+                write_all(file, content.0).and_then(|()| add_seals(file, seals.0)).inspect_err(|_| close(file))?;
                 fill(slots, into, file)
             }
             Op::Peek { file, offset, into } => {
@@ -254,9 +246,7 @@ impl Kernel for Linux<'_> {
                 let context = ask(nr::FSOPEN, [Word::text(kind), Word::number(1)])?;
                 fill(slots, into, context as i32)
             }
-            Op::FsString { fs, key, value } => {
-                fsconfig(slot(fs, slots)?, 1, Word::text(key), Word::text(value))
-            }
+            Op::FsString { fs, key, value } => fsconfig(slot(fs, slots)?, 1, Word::text(key), Word::text(value)),
             Op::FsFlag { fs, key } => fsconfig(slot(fs, slots)?, 0, Word::text(key), Word::NULL),
             Op::FsCreate { fs } => fsconfig(slot(fs, slots)?, 6, Word::NULL, Word::NULL),
             Op::FsMount { fs, attrs, into } => {
@@ -295,7 +285,8 @@ impl Kernel for Linux<'_> {
                 // STATX_MNT_ID, since Linux 5.8; stx_mnt_id follows the devices.
                 let mount = |path| {
                     let mut stat = Statx { words: [0; 64] };
-                    let words = [Word::CWD, Word::text(path), Word::NULL, Word::number(0x1000), Word::of_mut(&mut stat)];
+                    let words =
+                        [Word::CWD, Word::text(path), Word::NULL, Word::number(0x1000), Word::of_mut(&mut stat)];
                     ask(nr::STATX, words).map(|_| [stat.words[36], stat.words[37], stat.words[0] & 0x1000])
                 };
                 let (root, parent) = (mount(c"/")?, mount(c"/..")?);
@@ -333,15 +324,16 @@ impl Kernel for Linux<'_> {
             #[cfg(skep_stage)]
             Op::Fork { pid } => {
                 // A copy of a few pages; one thread, so nothing is left half-way.
-                let child = ask(nr::CLONE, [Word::number(u64::from(abi::signal::CHLD)), Word::NULL, Word::NULL, Word::NULL, Word::NULL])?;
+                let child = ask(
+                    nr::CLONE,
+                    [Word::number(u64::from(abi::signal::CHLD)), Word::NULL, Word::NULL, Word::NULL, Word::NULL],
+                )?;
                 slots.put(pid, Cell::Value(child as u64)).map(drop)
             }
             // Never in the embedder: it may have other threads.
             #[cfg(not(skep_stage))]
             Op::Fork { .. } => Err(Errno::ENOSYS),
-            Op::SetNs { namespace, kind } => {
-                done(ask(nr::SETNS, [slot(namespace, slots)?, Word::number(kind.0)]))
-            }
+            Op::SetNs { namespace, kind } => done(ask(nr::SETNS, [slot(namespace, slots)?, Word::number(kind.0)])),
             // Changes the calling thread, so only where that is the process.
             #[cfg(skep_stage)]
             Op::Unshare { namespaces } => done(ask(nr::UNSHARE, [Word::number(namespaces.0)])),
@@ -356,12 +348,10 @@ impl Kernel for Linux<'_> {
                 checked.inspect_err(|_| close(dir))?;
                 fill(slots, into, dir)
             }
-            Op::PidfdSignal { process, signal: number } => {
-                match signal(slots.descriptor(process)?, number) {
-                    Err(Errno::ESRCH) => Ok(()),
-                    other => other,
-                }
-            }
+            Op::PidfdSignal { process, signal: number } => match signal(slots.descriptor(process)?, number) {
+                Err(Errno::ESRCH) => Ok(()),
+                other => other,
+            },
             Op::PidfdWait { process, timeout_ms, into } => {
                 let status = wait(slots.descriptor(process)?, timeout_ms)?;
                 slots.put(into, Cell::Value(status.to_value())).map(drop)
@@ -428,7 +418,13 @@ impl Kernel for Linux<'_> {
             Op::LandlockRuleset { file_access, net_access, scoped, into } => {
                 let attr = [file_access, net_access, scoped];
                 // Older kernels take a shorter structure, if the rest is 0.
-                let size = if scoped != 0 { 24 } else if net_access != 0 { 16 } else { 8 };
+                let size = if scoped != 0 {
+                    24
+                } else if net_access != 0 {
+                    16
+                } else {
+                    8
+                };
                 let ruleset = ask(nr::LANDLOCK_CREATE_RULESET, [Word::of(&attr), Word::number(size), Word::NULL])?;
                 fill(slots, into, ruleset as i32)
             }
@@ -463,7 +459,9 @@ impl Kernel for Linux<'_> {
                 done(ask(nr::SETDOMAINNAME, [Word::text(name), Word::number(name.count_bytes() as u64)]))
             }
             // KEYCTL_JOIN_SESSION_KEYRING, anonymous
-            Op::SessionKeyring {} => done(ask(nr::KEYCTL, [Word::number(1), Word::NULL, Word::NULL, Word::NULL, Word::NULL])),
+            Op::SessionKeyring {} => {
+                done(ask(nr::KEYCTL, [Word::number(1), Word::NULL, Word::NULL, Word::NULL, Word::NULL]))
+            }
             Op::Umask { mode } => done(ask(nr::UMASK, [Word::number(u64::from(mode))])),
             Op::SetSid {} => done(ask(nr::SETSID, [])),
             Op::ResetSignals {} => reset_signals(),
@@ -479,13 +477,17 @@ impl Kernel for Linux<'_> {
                 }
                 done(ask(nr::DUP3, [Word::descriptor(from), Word::number(u64::from(number)), Word::NULL]))
             }
-            Op::CloseFrom { first } => {
-                done(ask(nr::CLOSE_RANGE, [Word::number(u64::from(first)), Word::number(u64::from(u32::MAX)), Word::NULL]))
-            }
+            Op::CloseFrom { first } => done(ask(
+                nr::CLOSE_RANGE,
+                [Word::number(u64::from(first)), Word::number(u64::from(u32::MAX)), Word::NULL],
+            )),
             Op::SocketPair { one, other } => {
                 let mut pair = [0_i32; 2];
                 // AF_UNIX, SOCK_SEQPACKET
-                ask(nr::SOCKETPAIR, [Word::number(1), Word::number(5 | SOCK_CLOEXEC), Word::NULL, Word::of_mut(&mut pair)])?;
+                ask(
+                    nr::SOCKETPAIR,
+                    [Word::number(1), Word::number(5 | SOCK_CLOEXEC), Word::NULL, Word::of_mut(&mut pair)],
+                )?;
                 fill_pair(slots, [one, other], pair)
             }
             Op::Pipe { read, write } => {
@@ -565,9 +567,7 @@ impl Kernel for Linux<'_> {
                 slots.put(into, Cell::Value(report)).map(drop)
             }
             #[cfg(not(skep_stage))]
-            Op::Entrust { watcher, id, ops } => {
-                crate::spawn::entrust(slots.descriptor(watcher)?, id, ops.0)
-            }
+            Op::Entrust { watcher, id, ops } => crate::spawn::entrust(slots.descriptor(watcher)?, id, ops.0),
             #[cfg(not(skep_stage))]
             Op::EntrustFile { watcher, id, place, file } => {
                 let (watcher, file) = (slots.descriptor(watcher)?, slots.descriptor(file)?);
@@ -1001,10 +1001,7 @@ fn adopt(slots: &mut Slots<'_>) -> Result<(), Errno> {
 }
 
 pub(crate) fn signal(pidfd: i32, number: u8) -> Result<(), Errno> {
-    done(ask(
-        nr::PIDFD_SEND_SIGNAL,
-        [Word::descriptor(pidfd), Word::number(u64::from(number)), Word::NULL, Word::NULL],
-    ))
+    done(ask(nr::PIDFD_SEND_SIGNAL, [Word::descriptor(pidfd), Word::number(u64::from(number)), Word::NULL, Word::NULL]))
 }
 
 pub(crate) fn send(socket: i32, message: &[u8]) -> Result<(), Errno> {
@@ -1075,13 +1072,7 @@ fn wait(pidfd: i32, timeout_ms: u32) -> Result<WaitStatus, Errno> {
     // siginfo_t: si_signo, si_errno, si_code, pad, si_pid, si_uid, si_status
     let mut info = [0_u32; 32];
     // P_PIDFD, WEXITED|WNOHANG
-    let words = [
-        Word::number(3),
-        Word::descriptor(pidfd),
-        Word::of_mut(&mut info),
-        Word::number(4 | 1),
-        Word::NULL,
-    ];
+    let words = [Word::number(3), Word::descriptor(pidfd), Word::of_mut(&mut info), Word::number(4 | 1), Word::NULL];
     match ask(nr::WAITID, words) {
         // si_pid 0: not waitable yet, which the poll above excluded.
         Ok(_) if info[4] == 0 => Err(Errno::EAGAIN),

@@ -4,8 +4,8 @@ use core::ffi::CStr;
 use core::fmt;
 
 use crate::abi::{
-    CapabilitySet, MountAttrs, Namespaces, OpenFlags, Propagation, Resolve, Resource, Seals,
-    SeccompFlags, SecureBits, TreeFlags,
+    CapabilitySet, MountAttrs, Namespaces, OpenFlags, Propagation, Resolve, Resource, Seals, SeccompFlags, SecureBits,
+    TreeFlags,
 };
 use crate::errno::Errno;
 use crate::wire::{Argument, Blob, Numbers, Reader, Secret, Strings, Writer};

@@ -185,9 +185,7 @@ mod tests {
     #[test]
     fn a_call_succeeds_and_one_fails() {
         // SAFETY: getpid takes no argument; closing descriptor -1 closes nothing.
-        let (pid, closed) = unsafe {
-            (syscall(nr::GETPID, [0; 6]), syscall(nr::CLOSE, [usize::MAX, 0, 0, 0, 0, 0]))
-        };
+        let (pid, closed) = unsafe { (syscall(nr::GETPID, [0; 6]), syscall(nr::CLOSE, [usize::MAX, 0, 0, 0, 0, 0])) };
         assert_eq!(pid, Ok(std::process::id() as usize));
         assert_eq!(closed, Err(Errno::EBADF));
     }

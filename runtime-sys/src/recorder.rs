@@ -210,9 +210,7 @@ impl Kernel for Yes {
             | Op::LandlockRuleset { into, .. }
             | Op::Socket { into, .. }
             | Op::SignalFd { into } => self.hand_out(into, slots),
-            Op::Seccomp { listener, .. } => {
-                listener.map_or(Ok(()), |into| self.hand_out(into, slots))
-            }
+            Op::Seccomp { listener, .. } => listener.map_or(Ok(()), |into| self.hand_out(into, slots)),
             Op::SocketPair { one: first, other: second } | Op::Pipe { read: first, write: second } => {
                 self.hand_out(first, slots)?;
                 self.hand_out(second, slots)
@@ -227,9 +225,7 @@ impl Kernel for Yes {
                 self.forked = Some(pid);
                 slots.put(pid, Cell::Value(2)).map(drop)
             }
-            Op::PidfdWait { into, .. } => {
-                slots.put(into, Cell::Value(WaitStatus::Exited(0).to_value())).map(drop)
-            }
+            Op::PidfdWait { into, .. } => slots.put(into, Cell::Value(WaitStatus::Exited(0).to_value())).map(drop),
             Op::Receive { from, into, .. } => {
                 let report = self.reports.insert(from, Report::Closed).unwrap_or(Report::Marker);
                 slots.put(into, Cell::Value(report.to_value())).map(drop)

@@ -181,8 +181,7 @@ pub static STAGE_B: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/stage-b"))
 
 pub(crate) fn spawn(request: &Request<'_>, slots: &Slots<'_>) -> Result<Child, Errno> {
     let plan = slots.descriptor(request.plan)?;
-    let kept: Vec<Slot> =
-        request.keep.iter().filter_map(|slot| u16::try_from(slot).ok().map(Slot)).collect();
+    let kept: Vec<Slot> = request.keep.iter().filter_map(|slot| u16::try_from(slot).ok().map(Slot)).collect();
     hand_over(plan, &kept, slots)?;
 
     // Everything below lives until this function returns, which is after the
@@ -216,7 +215,8 @@ pub(crate) fn spawn(request: &Request<'_>, slots: &Slots<'_>) -> Result<Child, E
         table.push(Call::new(nr::CAPSET, [Word::of(&header), Word::of(&capabilities)]));
         for capability in 0..=last {
             // PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE
-            let words = [Word::number(47), Word::number(2), Word::number(u64::from(capability)), Word::NULL, Word::NULL];
+            let words =
+                [Word::number(47), Word::number(2), Word::number(u64::from(capability)), Word::NULL, Word::NULL];
             table.push(Call::new(nr::PRCTL, words));
         }
     }
@@ -256,9 +256,8 @@ fn clone_and_run(namespaces: u64, cgroup: Option<i32>, table: &[Call]) -> Result
     // outlive the call, and the call returns only when the child no longer
     // uses this memory (CLONE_VFORK). The child touches nothing but the table
     // (reading) and the verdict (writing).
-    let result = unsafe {
-        skep_stage_a(&raw const args, size_of::<CloneArgs>(), table.as_ptr(), table.len(), &raw mut verdict)
-    };
+    let result =
+        unsafe { skep_stage_a(&raw const args, size_of::<CloneArgs>(), table.as_ptr(), table.len(), &raw mut verdict) };
     let pid = outcome(result as usize)? as u64;
     match outcome(verdict.result) {
         // The exec took place, and the verdict was never written.

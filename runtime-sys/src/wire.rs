@@ -8,8 +8,8 @@ use core::ffi::CStr;
 use core::fmt;
 
 use crate::abi::{
-    CapabilitySet, MountAttrs, Namespaces, OpenFlags, Propagation, Resolve, Resource, Seals,
-    SeccompFlags, SecureBits, TreeFlags,
+    CapabilitySet, MountAttrs, Namespaces, OpenFlags, Propagation, Resolve, Resource, Seals, SeccompFlags, SecureBits,
+    TreeFlags,
 };
 use crate::errno::Errno;
 use crate::op::{At, Proof, Slot};
@@ -115,8 +115,18 @@ macro_rules! newtypes {
     )*};
 }
 newtypes!(
-    Namespaces(u64), OpenFlags(u32), Resolve(u64), MountAttrs(u64), Propagation(u64), TreeFlags(u32),
-    SecureBits(u32), SeccompFlags(u32), Seals(u32), CapabilitySet(u64), Resource(u8), Slot(u16)
+    Namespaces(u64),
+    OpenFlags(u32),
+    Resolve(u64),
+    MountAttrs(u64),
+    Propagation(u64),
+    TreeFlags(u32),
+    SecureBits(u32),
+    SeccompFlags(u32),
+    Seals(u32),
+    CapabilitySet(u64),
+    Resource(u8),
+    Slot(u16)
 );
 
 impl Argument<'_> for bool {

@@ -415,7 +415,9 @@ impl Command {
                     _ => std::io::stderr().as_fd().try_clone_to_owned(),
                 },
             };
-            *place = Some(file.map_err(|error| Error::system("duplicate a stream for the payload", watcher::errno_of(&error)))?);
+            *place = Some(
+                file.map_err(|error| Error::system("duplicate a stream for the payload", watcher::errno_of(&error)))?,
+            );
         }
         Ok(given)
     }

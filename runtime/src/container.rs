@@ -362,10 +362,7 @@ fn last_word(lifeline: &OwnedFd) -> Option<WaitStatus> {
 }
 
 /// Reads two pipes to their ends without a thread.
-fn read_both(
-    one: (Option<File>, &mut Vec<u8>),
-    other: (Option<File>, &mut Vec<u8>),
-) -> std::io::Result<()> {
+fn read_both(one: (Option<File>, &mut Vec<u8>), other: (Option<File>, &mut Vec<u8>)) -> std::io::Result<()> {
     use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
     let mut pipes = [one, other];
     loop {

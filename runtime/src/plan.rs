@@ -275,7 +275,9 @@ impl Plan {
 
     fn ops_of<'a>(&'a self, step: &Step) -> impl Iterator<Item = (u32, Op<'a>)> {
         let (first, count) = (step.first, step.count);
-        self.ops().filter(move |(index, _, _)| *index >= first && *index - first < count).map(|(index, _, op)| (index, op))
+        self.ops()
+            .filter(move |(index, _, _)| *index >= first && *index - first < count)
+            .map(|(index, _, op)| (index, op))
     }
 
     /// The plan with every op on a line of its own.

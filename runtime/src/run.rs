@@ -38,13 +38,8 @@ pub(crate) fn start<K: Kernel>(
 ) -> Result<Started> {
     let plan = verified.into_plan();
     let end = deadline.map(|deadline| Instant::now() + deadline);
-    let mut attempt = Attempt {
-        slots: OwnedSlots::new(usize::from(plan.slots())),
-        watch: None,
-        done: 0,
-        kernel,
-        plan: &plan,
-    };
+    let mut attempt =
+        Attempt { slots: OwnedSlots::new(usize::from(plan.slots())), watch: None, done: 0, kernel, plan: &plan };
     for (slot, file) in role::STDIO.into_iter().zip(given) {
         if let Some(file) = file {
             attempt.slots.give(slot, file);
@@ -125,8 +120,10 @@ impl<K: Kernel> Attempt<'_, K> {
             };
             let receive = Op::Receive { from: role::CONTROL_HOST, timeout_ms, into: role::RESULT };
             self.kernel.call(&receive, &mut self.slots.slots()).map_err(|errno| match errno {
-                Errno::ETIMEDOUT => Error::new(ErrorKind::TimedOut, format!("the start did not end in time, at: {}", self.position()))
-                    .remedy("A slow or hanging file system can be the cause; or give it more time."),
+                Errno::ETIMEDOUT => {
+                    Error::new(ErrorKind::TimedOut, format!("the start did not end in time, at: {}", self.position()))
+                        .remedy("A slow or hanging file system can be the cause; or give it more time.")
+                }
                 other => Error::system("hear from the child: recv", other),
             })?;
             let report = self.slots.slots().value(role::RESULT).map(skep_sys::Report::from_value);
@@ -158,7 +155,8 @@ impl<K: Kernel> Attempt<'_, K> {
     /// What the child was doing last.
     fn position(&mut self) -> String {
         let peek = Op::Peek { file: role::PLAN, offset: PROGRESS_OFFSET, into: role::RESULT };
-        let word = self.kernel.call(&peek, &mut self.slots.slots()).and_then(|()| self.slots.slots().value(role::RESULT));
+        let word =
+            self.kernel.call(&peek, &mut self.slots.slots()).and_then(|()| self.slots.slots().value(role::RESULT));
         let index = word.ok().and_then(|word| u32::try_from(word.checked_sub(1)?).ok());
         match index.and_then(|index| self.plan.step_of(index)) {
             Some(step) => step.what.clone(),
@@ -224,12 +222,9 @@ pub(crate) fn failed(plan: &Plan, failure: Failure) -> Error {
         (Some(Op::Exec { .. }), Errno::ENOENT) => {
             Error::system(format!("{}: not found in container", step.what), errno)
         }
-        (Some(Op::Exec { .. }), Errno::EACCES) => {
-            Error::system(format!("{}: may not be executed", step.what), errno)
-        }
-        (_, Errno::ELOOP) => {
-            Error::system(format!("{}: {call}: a symbolic link stands in the way", step.what), errno).kind_is(ErrorKind::SafetyViolation)
-        }
+        (Some(Op::Exec { .. }), Errno::EACCES) => Error::system(format!("{}: may not be executed", step.what), errno),
+        (_, Errno::ELOOP) => Error::system(format!("{}: {call}: a symbolic link stands in the way", step.what), errno)
+            .kind_is(ErrorKind::SafetyViolation),
         _ => Error::system(format!("{}: {call}", step.what), errno),
     };
     let error = error.from(Some(&step.origin));
@@ -248,7 +243,9 @@ fn generic_remedy(errno: Errno) -> Option<&'static str> {
         Errno::ENOSPC => Some("A limit of the host is reached: see sysctl user.max_*_namespaces, and free space."),
         Errno::ENOMEM => Some("There is not enough memory, or the container's own limit is too small."),
         Errno::EPERM | Errno::EACCES => Some("`skep doctor` lists what this host allows to this user."),
-        Errno::ENOSYS => Some("The kernel is too old (5.15 is needed), or a filter around this program refuses the call."),
+        Errno::ENOSYS => {
+            Some("The kernel is too old (5.15 is needed), or a filter around this program refuses the call.")
+        }
         Errno::ESTALE => Some("It changed between looking and opening; somebody else is at work there."),
         _ => None,
     }

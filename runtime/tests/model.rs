@@ -54,23 +54,35 @@ fn specs() -> Vec<(&'static str, Spec)> {
     vec![
         ("default", spec(&|_| {})),
         ("process one", spec(&|spec| spec.init = Init::Payload)),
-        ("host network, notify", spec(&|spec| {
-            spec.network = Network::Host;
-            spec.readiness = Readiness::Notify;
-        })),
-        ("bind, user", spec(&|spec| {
-            spec.mounts.push(skep::spec::Mount { target: "/data".into(), kind: MountKind::Bind(bind.clone()) });
-            spec.user = User::Ids { uid: 7, gid: 7 };
-        })),
-        ("tree", spec(&|spec| {
-            spec.root.path = "/srv/tree".into();
-            spec.root.volatile = Volatile::No;
-        })),
-        ("ephemeral tree", spec(&|spec| {
-            spec.root.path = "/srv/tree".into();
-            spec.root.volatile = Volatile::No;
-            spec.root.ephemeral = true;
-        })),
+        (
+            "host network, notify",
+            spec(&|spec| {
+                spec.network = Network::Host;
+                spec.readiness = Readiness::Notify;
+            }),
+        ),
+        (
+            "bind, user",
+            spec(&|spec| {
+                spec.mounts.push(skep::spec::Mount { target: "/data".into(), kind: MountKind::Bind(bind.clone()) });
+                spec.user = User::Ids { uid: 7, gid: 7 };
+            }),
+        ),
+        (
+            "tree",
+            spec(&|spec| {
+                spec.root.path = "/srv/tree".into();
+                spec.root.volatile = Volatile::No;
+            }),
+        ),
+        (
+            "ephemeral tree",
+            spec(&|spec| {
+                spec.root.path = "/srv/tree".into();
+                spec.root.volatile = Volatile::No;
+                spec.root.ephemeral = true;
+            }),
+        ),
         ("own id", spec(&|spec| spec.user_namespace = UserNamespace::Own)),
     ]
 }
@@ -151,7 +163,10 @@ fn one_fault(name: &str, root: bool, spec: &Spec, verified: &Verified, index: us
     let executed = model.process(payload(spec)).is_some_and(|process| process.exec().is_some());
     // A stub init that fails after the payload's exec ends the container; here
     // the undo has killed it.
-    assert!(!executed || model.process(payload(spec)).is_some_and(|process| process.ended().is_some()), "{context}: executed");
+    assert!(
+        !executed || model.process(payload(spec)).is_some_and(|process| process.ended().is_some()),
+        "{context}: executed"
+    );
     model.act_as(Actor::Host);
     assert_eq!(model.host_changes(), Vec::<String>::new(), "{context}: left");
 }

@@ -25,7 +25,11 @@ impl Process {
     fn look() -> Self {
         let status = std::fs::read_to_string("/proc/self/status").unwrap();
         let lines = |prefixes: &[&str]| {
-            status.lines().filter(|line| prefixes.iter().any(|prefix| line.starts_with(prefix))).map(str::to_owned).collect()
+            status
+                .lines()
+                .filter(|line| prefixes.iter().any(|prefix| line.starts_with(prefix)))
+                .map(str::to_owned)
+                .collect()
         };
         let umask = nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));
         nix::sys::stat::umask(umask);
@@ -86,7 +90,12 @@ fn a_status_that_the_embedder_reaped_is_not_lost() {
         .args(["--exact", "reaper_process", "--ignored", "--nocapture"])
         .output()
         .unwrap();
-    assert!(output.status.success(), "{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
 }
 
 #[test]

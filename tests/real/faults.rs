@@ -2,9 +2,9 @@
 //! names it, nothing executes, and nothing is left.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
+use skep::Command;
 use skep::spec::Init;
 use skep::sys::{Errno, OpKind};
-use skep::Command;
 use skep_tests::{HostState, Scratch, turn_to_start};
 
 #[test]

@@ -92,7 +92,9 @@ fn a_prepared_set_id_program_and_device_do_not_work() {
 #[test]
 fn working_directories_that_lead_out() {
     let Some(_turn) = turn_to_start() else { return };
-    for directory in ["/proc/self/fd/3", "/proc/self/fd/7", "/proc/self/fd/8", "/proc/self/fd/20", "/proc/1/cwd", "/proc/1/root"] {
+    for directory in
+        ["/proc/self/fd/3", "/proc/self/fd/7", "/proc/self/fd/8", "/proc/self/fd/20", "/proc/1/cwd", "/proc/1/root"]
+    {
         let started = Command::new("sh").args(["-c", "cd ../../../..; ls"]).current_dir(directory).output();
         match started {
             Err(_) => {}
@@ -160,7 +162,10 @@ fn a_source_that_is_swapped_is_noticed() {
     std::thread::scope(|scope| {
         scope.spawn(|| {
             while swapping.load(std::sync::atomic::Ordering::Relaxed) {
-                let (a, b) = (std::ffi::CString::new(one.to_str().unwrap()).unwrap(), std::ffi::CString::new(other.to_str().unwrap()).unwrap());
+                let (a, b) = (
+                    std::ffi::CString::new(one.to_str().unwrap()).unwrap(),
+                    std::ffi::CString::new(other.to_str().unwrap()).unwrap(),
+                );
                 let flags = nix::fcntl::RenameFlags::RENAME_EXCHANGE;
                 let cwd = nix::fcntl::AT_FDCWD;
                 nix::fcntl::renameat2(cwd, a.as_c_str(), cwd, b.as_c_str(), flags).unwrap();

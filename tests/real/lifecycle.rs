@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use skep::spec::Init;
 use skep::{Command, ErrorKind, Stdio};
-use skep_tests::{HostState, turn_to_start, shell, skip};
+use skep_tests::{HostState, shell, skip, turn_to_start};
 
 #[test]
 fn exit_codes_and_signals_are_told_apart() {

@@ -5,7 +5,7 @@ use skep::facts::CgroupLayout;
 use skep::spec::Limit;
 use skep::sys::abi::Resource;
 use skep::{Command, ErrorKind, Facts, Outcome, Spec};
-use skep_tests::{HostState, turn_to_start, is_root, run, shell, skip};
+use skep_tests::{HostState, is_root, run, shell, skip, turn_to_start};
 
 /// Starts, or skips where this host or user has no cgroup for it.
 fn with_cgroup(command: &mut Command) -> Option<skep::Container> {
@@ -48,10 +48,7 @@ fn limits_of_the_caller_hold() {
 
 #[test]
 fn a_limit_above_the_callers_is_refused() {
-    let error = Command::new("true")
-        .limit(Resource::NOFILE, Limit::both(u64::MAX - 1))
-        .spawn()
-        .unwrap_err();
+    let error = Command::new("true").limit(Resource::NOFILE, Limit::both(u64::MAX - 1)).spawn().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotPermitted, "{error}");
     assert!(error.to_string().contains("NOFILE"), "{error}");
 }
@@ -63,7 +60,9 @@ fn a_fork_bomb_stops_at_the_default_limit() {
         return skip("four thousand processes take an emulated machine minutes");
     }
     // Builtins only at the end: no process can be made then.
-    let counted = shell("( i=0; while [ $i -lt 10000 ]; do sleep 60 & i=$((i+1)); done ) 2>/dev/null; set -- /proc/[0-9]*; echo $#");
+    let counted = shell(
+        "( i=0; while [ $i -lt 10000 ]; do sleep 60 & i=$((i+1)); done ) 2>/dev/null; set -- /proc/[0-9]*; echo $#",
+    );
     let count: u64 = counted.trim().parse().unwrap();
     assert!((3000..=4096).contains(&count), "{counted}");
 }
@@ -73,7 +72,11 @@ fn a_limit_on_processes_is_counted_by_the_kernel() {
     let Some(_turn) = turn_to_start() else { return };
     let before = HostState::look();
     let mut command = Command::new("sh");
-    command.args(["-c", "for i in 1 2 3 4 5 6 7 8 9; do sleep 5 & done 2>&1; wait"]).pids(5).stdout(skep::Stdio::piped()).stderr(skep::Stdio::piped());
+    command
+        .args(["-c", "for i in 1 2 3 4 5 6 7 8 9; do sleep 5 & done 2>&1; wait"])
+        .pids(5)
+        .stdout(skep::Stdio::piped())
+        .stderr(skep::Stdio::piped());
     let Some(container) = with_cgroup(&mut command) else { return };
     let groups = std::fs::read_to_string(format!("/proc/{}/cgroup", container.id())).unwrap();
     assert!(groups.contains(&format!("skep-{}", container.machine())), "{groups}");
@@ -152,7 +155,8 @@ fn a_range_of_bad_limits() {
         (serde_json::json!({"cpu": {"quota": 1, "period": 100_000}}), "quota"),
         (serde_json::json!({"cpu": {"quota": 5000, "period": 5}}), "quota"),
     ] {
-        let spec: Spec = serde_json::from_value(serde_json::json!({"command": ["true"], "resources": resources})).unwrap();
+        let spec: Spec =
+            serde_json::from_value(serde_json::json!({"command": ["true"], "resources": resources})).unwrap();
         let error = Command::from(spec).plan().unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidSpec, "{error}");
         assert!(error.to_string().contains(word), "{error}");

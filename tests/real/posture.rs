@@ -5,7 +5,7 @@ use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use skep::spec::{CapabilityList, Init, Network, Readiness, User};
 use skep::sys::abi::{CapabilitySet, cap};
 use skep::{Command, Outcome};
-use skep_tests::{turn_to_start, field, is_root, run, shell, skip};
+use skep_tests::{field, is_root, run, shell, skip, turn_to_start};
 
 #[test]
 fn a_payload_holds_no_capability_and_cannot_get_one() {
@@ -35,7 +35,13 @@ fn granted_capabilities_are_those_and_no_other() {
     let granted = CapabilitySet::EMPTY.with(cap::NET_BIND_SERVICE);
     let bit = format!("{:016x}", granted.0);
     let status = run(Command::new("cat").arg("/proc/self/status").capabilities(CapabilityList(granted)));
-    for (set, value) in [("CapInh", "0000000000000000"), ("CapPrm", &bit), ("CapEff", &bit), ("CapBnd", &bit), ("CapAmb", "0000000000000000")] {
+    for (set, value) in [
+        ("CapInh", "0000000000000000"),
+        ("CapPrm", &bit),
+        ("CapEff", &bit),
+        ("CapBnd", &bit),
+        ("CapAmb", "0000000000000000"),
+    ] {
         assert_eq!(field(&status, set), value, "{set} of root");
     }
     let status = run(Command::new("cat")
@@ -82,7 +88,9 @@ fn no_mount_of_the_host_is_left() {
         assert!(fields[5].split(',').any(|option| option == "nosuid"), "{line}");
         assert!(!line.contains("shared:") && !line.contains("master:"), "{line}");
         let known = ["/", "/usr", "/proc", "/sys", "/dev", "/run", "/tmp", "/etc/alternatives", "/etc/ld.so.cache"];
-        let below = known.iter().any(|place| fields[4] == *place || (*place != "/" && fields[4].starts_with(&format!("{place}/"))));
+        let below = known
+            .iter()
+            .any(|place| fields[4] == *place || (*place != "/" && fields[4].starts_with(&format!("{place}/"))));
         assert!(below, "{line}");
         if fields[4] == "/usr" {
             assert!(fields[5].starts_with("ro,"), "{line}");
@@ -96,7 +104,9 @@ fn no_mount_of_the_host_is_left() {
 #[test]
 fn parents_of_the_root_are_the_root() {
     let Some(_turn) = turn_to_start() else { return };
-    let numbers = shell("stat -c %d:%i / /.. /../../../.. /proc/1/root 2>/dev/null || true; cd /../../..; ls -d etc; ls /../../root /..");
+    let numbers = shell(
+        "stat -c %d:%i / /.. /../../../.. /proc/1/root 2>/dev/null || true; cd /../../..; ls -d etc; ls /../../root /..",
+    );
     let lines: Vec<&str> = numbers.lines().collect();
     assert_eq!(lines[0], lines[1]);
     assert_eq!(lines[0], lines[2]);
@@ -203,7 +213,8 @@ fn files_of_the_kernel_are_covered() {
     // find counts as writable what only the read-only mount protects.
     let really: Vec<&&str> = found.iter().filter(|line| !line.starts_with("/sys")).collect();
     assert!(really.is_empty(), "{found:?}");
-    let written = shell("for f in $(find /sys -type f 2>/dev/null | head -200); do (: > $f) 2>/dev/null && echo $f; done; true");
+    let written =
+        shell("for f in $(find /sys -type f 2>/dev/null | head -200); do (: > $f) 2>/dev/null && echo $f; done; true");
     assert_eq!(written, "");
 }
 
@@ -224,7 +235,10 @@ fn devices_are_the_documented_ones() {
     let names: Vec<&str> = listed.lines().take_while(|line| !line.contains(' ')).collect();
     assert_eq!(
         names,
-        ["fd", "full", "mqueue", "null", "ptmx", "pts", "random", "shm", "stderr", "stdin", "stdout", "tty", "urandom", "zero"]
+        [
+            "fd", "full", "mqueue", "null", "ptmx", "pts", "random", "shm", "stderr", "stdin", "stdout", "tty",
+            "urandom", "zero"
+        ]
     );
     let kinds: Vec<&str> = listed.lines().filter(|line| line.contains(' ')).collect();
     let expected = ["1:3", "1:5", "1:7", "1:8", "1:9", "5:0"].map(|number| format!("character special file {number}"));
@@ -272,7 +286,8 @@ fn attributes_of_the_embedder_are_not_inherited() {
 fn abstract_sockets_of_the_host_are_out_of_reach() {
     let Some(_turn) = turn_to_start() else { return };
     let name = format!("skep-test-{}", std::process::id());
-    let address = <std::os::unix::net::SocketAddr as std::os::linux::net::SocketAddrExt>::from_abstract_name(&name).unwrap();
+    let address =
+        <std::os::unix::net::SocketAddr as std::os::linux::net::SocketAddrExt>::from_abstract_name(&name).unwrap();
     let _listener = std::os::unix::net::UnixListener::bind_addr(&address).unwrap();
     let seen = shell("cat /proc/net/unix");
     assert!(!seen.contains(&name), "{seen}");

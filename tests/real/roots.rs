@@ -161,10 +161,9 @@ fn a_submount_of_a_read_only_bind_is_read_only() {
     let Some(_turn) = turn_to_start() else { return };
     // /dev has /dev/shm below it on every host; bind it recursively.
     let mut command = Command::new("sh");
-    command.args(["-c", "ls -d /host/shm; (: > /host/shm/skep-must-not-exist) 2>&1; true"]).mount(
-        "/host",
-        MountKind::Bind(bind("/dev")),
-    );
+    command
+        .args(["-c", "ls -d /host/shm; (: > /host/shm/skep-must-not-exist) 2>&1; true"])
+        .mount("/host", MountKind::Bind(bind("/dev")));
     let text = run(&mut command);
     assert!(text.contains("Read-only"), "{text}");
     assert!(!std::path::Path::new("/dev/shm/skep-must-not-exist").exists());
@@ -253,7 +252,9 @@ fn the_networks() {
     assert_eq!(own.lines().filter(|line| line.contains(':')).count(), 1, "{own}");
     let host = run(Command::new("cat").arg("/proc/net/dev").network(Network::Host));
     // The counters move; the names do not.
-    let names = |text: &str| text.lines().filter_map(|line| Some(line.split_once(':')?.0.trim().to_owned())).collect::<Vec<_>>();
+    let names = |text: &str| {
+        text.lines().filter_map(|line| Some(line.split_once(':')?.0.trim().to_owned())).collect::<Vec<_>>()
+    };
     assert_eq!(names(&host), names(&std::fs::read_to_string("/proc/net/dev").unwrap()));
     assert_eq!(run(Command::new("sh").args(["-c", "ls /sys 2>/dev/null | wc -l"]).network(Network::Host)), "0\n");
 }

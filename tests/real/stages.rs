@@ -277,7 +277,8 @@ impl<'a> Elf<'a> {
     /// The word at an address, as it is loaded.
     fn word(&self, address: u64) -> Option<u64> {
         let within = |segment: &&Segment| {
-            segment.kind == LOAD && (segment.address..(segment.address + segment.length).saturating_sub(7)).contains(&address)
+            segment.kind == LOAD
+                && (segment.address..(segment.address + segment.length).saturating_sub(7)).contains(&address)
         };
         let segments = self.segments();
         let segment = segments.iter().find(within)?;
@@ -514,8 +515,24 @@ fn stage_b_survives_every_damaged_header() {
     }
     // Two words at a time, with values at the edges: of the file, of its
     // pages, of the types.
-    let edges =
-        [0, 1, 9, 127, 128, 300, length - 1, length, length + 1, 4096, 8192, 1 << 20, u32::MAX.into(), 1 << 60, u64::MAX / 16, u64::MAX];
+    let edges = [
+        0,
+        1,
+        9,
+        127,
+        128,
+        300,
+        length - 1,
+        length,
+        length + 1,
+        4096,
+        8192,
+        1 << 20,
+        u32::MAX.into(),
+        1 << 60,
+        u64::MAX / 16,
+        u64::MAX,
+    ];
     for (one, word) in [(1, 3), (1, 5), (1, 7), (1, 8), (3, 5), (3, 7)] {
         for value in edges {
             for other in edges {
@@ -582,20 +599,22 @@ fn stage_b_survives_lengths_that_lie() {
 /// every argument is a number or a length with bytes.
 fn made_up(kind: OpKind) -> Option<Vec<u8>> {
     const SHAPES: u32 = 3;
-    (0..=10_u32).flat_map(|count| (0..SHAPES.pow(count)).map(move |shapes| (count, shapes))).find_map(|(count, shapes)| {
-        let mut bytes = vec![kind as u8];
-        for index in 0..count {
-            match shapes / SHAPES.pow(index) % SHAPES {
-                // A number of its own for every argument; one for what has few values.
-                0 => bytes.extend((u64::from(index) + 4).to_le_bytes()),
-                1 => bytes.extend(1_u64.to_le_bytes()),
-                _ => bytes.extend([4, 0, 0, 0, b'a' + index as u8, b'=', b'c', 0]),
+    (0..=10_u32).flat_map(|count| (0..SHAPES.pow(count)).map(move |shapes| (count, shapes))).find_map(
+        |(count, shapes)| {
+            let mut bytes = vec![kind as u8];
+            for index in 0..count {
+                match shapes / SHAPES.pow(index) % SHAPES {
+                    // A number of its own for every argument; one for what has few values.
+                    0 => bytes.extend((u64::from(index) + 4).to_le_bytes()),
+                    1 => bytes.extend(1_u64.to_le_bytes()),
+                    _ => bytes.extend([4, 0, 0, 0, b'a' + index as u8, b'=', b'c', 0]),
+                }
             }
-        }
-        let mut reader = Reader::new(&bytes);
-        let read = Op::read(&mut reader).is_some() && reader.is_empty();
-        read.then_some(bytes)
-    })
+            let mut reader = Reader::new(&bytes);
+            let read = Op::read(&mut reader).is_some() && reader.is_empty();
+            read.then_some(bytes)
+        },
+    )
 }
 
 #[test]

@@ -222,7 +222,8 @@ fn children() -> BTreeSet<String> {
         .flatten()
         .flatten()
         .filter_map(|entry| {
-            let pid = entry.file_name().into_string().ok().filter(|name| name.bytes().all(|byte| byte.is_ascii_digit()))?;
+            let pid =
+                entry.file_name().into_string().ok().filter(|name| name.bytes().all(|byte| byte.is_ascii_digit()))?;
             let line = std::fs::read(entry.path().join("cmdline")).ok()?;
             line.starts_with(b"skep-init").then_some(pid)
         })

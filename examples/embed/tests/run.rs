@@ -85,7 +85,8 @@ fn output() {
 }
 
 fn sandbox(input: &Path, output: &Path, seconds: &str, script: &str) -> Output {
-    let words = [input.as_os_str(), output.as_os_str(), seconds.as_ref(), "sh".as_ref(), "-c".as_ref(), script.as_ref()];
+    let words =
+        [input.as_os_str(), output.as_os_str(), seconds.as_ref(), "sh".as_ref(), "-c".as_ref(), script.as_ref()];
     let program = env!("CARGO_BIN_EXE_sandbox");
     Command::new(program).args(words).output().unwrap_or_else(|error| panic!("{program}: {error}"))
 }
@@ -161,7 +162,14 @@ fn many() {
 fn rehearse() {
     let text = succeeded(&run(env!("CARGO_BIN_EXE_rehearse"), &[]));
     assert!(text.starts_with("plan of skep-example\nprepare"), "{text}");
-    for word in ["/srv/www", "Command::mount", "system-call filter", "no new privileges", "executed: Some(Executed", " /srv ro,"] {
+    for word in [
+        "/srv/www",
+        "Command::mount",
+        "system-call filter",
+        "no new privileges",
+        "executed: Some(Executed",
+        " /srv ro,",
+    ] {
         assert!(text.contains(word), "{word}: {text}");
     }
 }

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use crate::abi::fs_magic;
 use crate::kernel::WaitStatus;
 
-use super::files::{InodeId, Node};
 use super::file_systems::FsId;
+use super::files::{InodeId, Node};
 use super::namespaces::Content;
 use super::processes::{Task, TaskId};
 use super::{FileId, Model, SpaceId};

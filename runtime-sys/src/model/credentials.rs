@@ -371,7 +371,12 @@ impl Model {
 
     /// seccomp(2), SECCOMP_SET_MODE_FILTER. The program is not interpreted.
     /// Answers whether a listener is handed out.
-    pub(super) fn install_filter(&mut self, program: &[u8], flags: SeccompFlags, listener: bool) -> Result<bool, Errno> {
+    pub(super) fn install_filter(
+        &mut self,
+        program: &[u8],
+        flags: SeccompFlags,
+        listener: bool,
+    ) -> Result<bool, Errno> {
         let known = SeccompFlags::LOG.with(SeccompFlags::SPEC_ALLOW).with(SeccompFlags::NEW_LISTENER);
         let wants = flags.has(SeccompFlags::NEW_LISTENER);
         // BPF_MAXINSNS instructions of eight bytes.
@@ -584,10 +589,7 @@ mod tests {
             (vec![Op::DropBounding { keep: bound }], bound),
             (vec![Op::SetSecureBits { bits: SecureBits::NOROOT }], NONE),
             // Nothing is gained again with no_new_privs.
-            (
-                vec![Op::CapSet { effective: bound, permitted: bound, inheritable: NONE }, Op::NoNewPrivs {}],
-                bound,
-            ),
+            (vec![Op::CapSet { effective: bound, permitted: bound, inheritable: NONE }, Op::NoNewPrivs {}], bound),
             (vec![Op::CapSet { effective: bound, permitted: bound, inheritable: NONE }], every),
         ] {
             let mut stand = Stand::root();
@@ -617,7 +619,8 @@ mod tests {
     #[test]
     fn a_set_user_id_program_gains_unless_no_new_privs_or_nosuid() {
         for (ops, uid) in [(vec![], 0), (vec![Op::NoNewPrivs {}], 1000)] {
-            let mut stand = Stand::on(Model::as_user(1000).file("/usr/bin/true", "x").owned("/usr/bin/true", 0, 0, 0o4755));
+            let mut stand =
+                Stand::on(Model::as_user(1000).file("/usr/bin/true", "x").owned("/usr/bin/true", 0, 0, 0o4755));
             ops.into_iter().for_each(|op| stand.ok(op));
             stand.ok(exec());
             let seen = stand.credentials(Actor::Host);
@@ -703,7 +706,8 @@ mod tests {
                     }
                 };
                 if done.is_ok() {
-                    let rest: Vec<_> = left.iter().enumerate().filter(|(at, _)| *at != index).map(|row| *row.1).collect();
+                    let rest: Vec<_> =
+                        left.iter().enumerate().filter(|(at, _)| *at != index).map(|row| *row.1).collect();
                     count += go(&next, &rest, end);
                 }
             }

@@ -36,9 +36,19 @@ pub(super) enum Object {
     Fs(FsContext),
     Pidfd(TaskId),
     /// One end of a socket pair or of a pipe.
-    Wire { wire: WireId, end: usize },
-    Socket { family: u32, network: SpaceId },
-    MemFd { content: Vec<u8>, seals: Seals, executable: bool },
+    Wire {
+        wire: WireId,
+        end: usize,
+    },
+    Socket {
+        family: u32,
+        network: SpaceId,
+    },
+    MemFd {
+        content: Vec<u8>,
+        seals: Seals,
+        executable: bool,
+    },
     User(UserId),
     Space(SpaceId),
     Ruleset(Ruleset),

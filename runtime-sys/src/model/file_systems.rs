@@ -42,12 +42,27 @@ static KINDS: &[FsKind] = &[
     FsKind { userns: false, idmap: true, ..kind("ext4", 0xef53) },
     FsKind {
         idmap: true,
-        parameters: &["size", "nr_blocks", "nr_inodes", "mode", "uid", "gid", "huge", "mpol", "inode64", "inode32", "noswap"],
+        parameters: &[
+            "size",
+            "nr_blocks",
+            "nr_inodes",
+            "mode",
+            "uid",
+            "gid",
+            "huge",
+            "mpol",
+            "inode64",
+            "inode32",
+            "noswap",
+        ],
         ..kind("tmpfs", fs_magic::TMPFS)
     },
     FsKind { visible: true, parameters: &["hidepid", "subset", "gid", "pidns"], ..kind("proc", fs_magic::PROC) },
     FsKind { visible: true, ..kind("sysfs", fs_magic::SYSFS) },
-    FsKind { parameters: &["newinstance", "ptmxmode", "mode", "uid", "gid", "max"], ..kind("devpts", fs_magic::DEVPTS) },
+    FsKind {
+        parameters: &["newinstance", "ptmxmode", "mode", "uid", "gid", "max"],
+        ..kind("devpts", fs_magic::DEVPTS)
+    },
     kind("mqueue", fs_magic::MQUEUE),
     FsKind {
         parameters: &["nsdelegate", "favordynmods", "memory_localevents", "memory_recursiveprot", "pids_localevents"],
@@ -56,8 +71,20 @@ static KINDS: &[FsKind] = &[
     FsKind {
         idmap: true,
         parameters: &[
-            "lowerdir", "lowerdir+", "datadir+", "upperdir", "workdir", "userxattr", "volatile", "metacopy",
-            "redirect_dir", "index", "xino", "nfs_export", "uuid", "verity",
+            "lowerdir",
+            "lowerdir+",
+            "datadir+",
+            "upperdir",
+            "workdir",
+            "userxattr",
+            "volatile",
+            "metacopy",
+            "redirect_dir",
+            "index",
+            "xino",
+            "nfs_export",
+            "uuid",
+            "verity",
         ],
         ..kind("overlay", fs_magic::OVERLAY)
     },
@@ -173,9 +200,7 @@ impl Model {
         if context.kind.magic == fs_magic::TMPFS {
             let cred = self.cred();
             let (mut uid, mut gid) = (cred.uid.fs, cred.gid.fs);
-            for (key, id, map) in
-                [("uid", &mut uid, &self[cred.user].uids), ("gid", &mut gid, &self[cred.user].gids)]
-            {
+            for (key, id, map) in [("uid", &mut uid, &self[cred.user].uids), ("gid", &mut gid, &self[cred.user].gids)] {
                 if let Some(text) = get(key) {
                     let inside = text.parse().map_err(|_| Errno::EINVAL)?;
                     *id = super::namespaces::to_kernel(map, inside).ok_or(Errno::EINVAL)?;
@@ -203,7 +228,8 @@ impl Model {
     /// The directories of an overlay, lowest first.
     fn layers(&mut self, parameters: &[(String, String)]) -> Result<Vec<InodeId>, Errno> {
         let of = |key: &'static str| parameters.iter().filter(move |row| row.0 == key).map(|row| row.1.clone());
-        let mut paths: Vec<String> = of("lowerdir").flat_map(|list| split_lower(&list)).chain(of("lowerdir+")).collect();
+        let mut paths: Vec<String> =
+            of("lowerdir").flat_map(|list| split_lower(&list)).chain(of("lowerdir+")).collect();
         // "At least one lower layer"; an upper one needs a work directory.
         if paths.is_empty() || of("upperdir").count() != of("workdir").count() {
             return Err(Errno::EINVAL);
@@ -305,9 +331,8 @@ impl Model {
         }
         let shows = |mount: MountId| {
             let here = &self[mount];
-            let hides = |child: MountId| {
-                self[child].locked && self[child].parent.is_some_and(|on| !self.is_empty(on.inode))
-            };
+            let hides =
+                |child: MountId| self[child].locked && self[child].parent.is_some_and(|on| !self.is_empty(on.inode));
             let permissive = !here.locked_attrs.has(MountAttrs::RDONLY) || attrs.has(MountAttrs::RDONLY);
             self[here.fs].kind.name == name
                 && here.root == self[here.fs].root

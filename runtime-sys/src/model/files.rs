@@ -51,7 +51,11 @@ pub(super) enum Node {
     Directory(BTreeMap<Vec<u8>, InodeId>),
     File(Vec<u8>),
     Symlink(Vec<u8>),
-    Device { block: bool, major: u32, minor: u32 },
+    Device {
+        block: bool,
+        major: u32,
+        minor: u32,
+    },
     Fifo,
     Socket,
     /// `/proc/PID`, a file in it, and its directories of magic links.
@@ -77,7 +81,8 @@ impl Model {
     /// Puts a new inode into a directory.
     pub(super) fn add(&mut self, dir: InodeId, name: &[u8], node: Node, [uid, gid, mode]: [u32; 3]) -> InodeId {
         let fs = self[dir].fs;
-        let inode = self.new_inode(Inode { fs, parent: Some(dir), name: name.to_vec(), node, uid, gid, mode, removed: false });
+        let inode =
+            self.new_inode(Inode { fs, parent: Some(dir), name: name.to_vec(), node, uid, gid, mode, removed: false });
         if let Node::Directory(entries) = &mut self[dir].node {
             entries.insert(name.to_vec(), inode);
         }
@@ -248,7 +253,14 @@ impl Model {
     }
 
     /// open(2) with O_CREAT|O_EXCL, beneath the directory and without links.
-    pub(super) fn create(&mut self, start: Place, path: &[u8], mode: u32, content: &[u8], exist_ok: bool) -> Result<(), Errno> {
+    pub(super) fn create(
+        &mut self,
+        start: Place,
+        path: &[u8],
+        mode: u32,
+        content: &[u8],
+        exist_ok: bool,
+    ) -> Result<(), Errno> {
         match self.make(start, path, PROVED, Node::File(content.to_vec()), mode) {
             // A mount lies over what exists.
             Err(Errno::EEXIST) if self.walk(start, path, PROVED, false) == Err(Errno::EXDEV) => Err(Errno::EXDEV),
@@ -258,7 +270,13 @@ impl Model {
     }
 
     /// mknod(2)
-    pub(super) fn mknod(&mut self, start: Place, path: &[u8], mode: u32, [major, minor]: [u32; 2]) -> Result<(), Errno> {
+    pub(super) fn mknod(
+        &mut self,
+        start: Place,
+        path: &[u8],
+        mode: u32,
+        [major, minor]: [u32; 2],
+    ) -> Result<(), Errno> {
         let node = match mode & 0o170_000 {
             0 | 0o100_000 => Node::File(Vec::new()),
             0o010_000 => Node::Fifo,
@@ -452,8 +470,9 @@ impl Model {
                 };
                 real == magic
             }
-            Proof::Inode { device, inode } => place
-                .is_some_and(|place| self.device_of(place.inode) == device && place.inode.number() == inode),
+            Proof::Inode { device, inode } => {
+                place.is_some_and(|place| self.device_of(place.inode) == device && place.inode.number() == inode)
+            }
             Proof::CharDevice { major, minor } => place.is_some_and(|place| {
                 let node = &self[place.inode].node;
                 matches!(node, Node::Device { block: false, major: a, minor: i } if (*a, *i) == (major, minor))
@@ -522,9 +541,8 @@ impl InodeId {
 
 /// As `Linux` resolves what it writes to: nothing but plain components of the
 /// same mount.
-pub(super) const PROVED: Resolve = Resolve(
-    Resolve::NO_XDEV.0 | Resolve::NO_MAGICLINKS.0 | Resolve::NO_SYMLINKS.0 | Resolve::BENEATH.0,
-);
+pub(super) const PROVED: Resolve =
+    Resolve(Resolve::NO_XDEV.0 | Resolve::NO_MAGICLINKS.0 | Resolve::NO_SYMLINKS.0 | Resolve::BENEATH.0);
 
 #[cfg(test)]
 mod tests {
@@ -718,7 +736,8 @@ mod tests {
     #[test]
     fn opening_is_checked() {
         let mut stand = Stand::user();
-        let open = |path, flags, mode| Op::OpenAt2 { dir: At::Cwd, path, flags, mode, resolve: Resolve::NONE, into: FILE };
+        let open =
+            |path, flags, mode| Op::OpenAt2 { dir: At::Cwd, path, flags, mode, resolve: Resolve::NONE, into: FILE };
         stand.no(open(c"/etc", OpenFlags::WRITE, 0), Errno::EISDIR);
         stand.no(open(c"/etc/hostname", OpenFlags::DIRECTORY, 0), Errno::ENOTDIR);
         stand.no(open(c"/etc/hostname", OpenFlags::WRITE, 0), Errno::EACCES);
@@ -735,7 +754,14 @@ mod tests {
     #[test]
     fn devices_do_not_open_on_nodev() {
         let mut stand = Stand::on(Model::new().device("/run/null", 1, 3));
-        let open = |flags| Op::OpenAt2 { dir: At::Cwd, path: c"/run/null", flags, mode: 0, resolve: Resolve::NONE, into: FILE };
+        let open = |flags| Op::OpenAt2 {
+            dir: At::Cwd,
+            path: c"/run/null",
+            flags,
+            mode: 0,
+            resolve: Resolve::NONE,
+            into: FILE,
+        };
         stand.no(open(OpenFlags::NONE), Errno::EACCES);
         stand.ok(open(OpenFlags::PATH));
     }

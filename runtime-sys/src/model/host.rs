@@ -7,8 +7,8 @@ use crate::program::Actor;
 
 use super::credentials::Cred;
 use super::descriptors::{Access, Entry, Handle, Object};
-use super::files::{Inode, InodeId, Node, Place};
 use super::file_systems::{FileSystem, FsId, FsKind, fs_kind};
+use super::files::{Inode, InodeId, Node, Place};
 use super::mounts::{Mount, MountId, Within};
 use super::namespaces::{Content, Membership, UserSpace};
 use super::processes::{State, Task, TaskId};
@@ -16,25 +16,83 @@ use super::{Model, SpaceId, UserId};
 
 /// What procfs holds beside processes.
 const PROC: &[&str] = &[
-    "acpi/", "asound/", "bus/", "fs/", "irq/", "scsi/", "cmdline", "cpuinfo", "interrupts", "kallsyms", "kcore", "key-users",
-    "keys", "kmsg", "latency_stats", "loadavg", "meminfo", "sched_debug", "stat", "sysrq-trigger", "timer_list",
-    "timer_stats", "uptime", "version", "sys/fs/mqueue/msg_max", "sys/kernel/cap_last_cap", "sys/kernel/core_pattern",
-    "sys/kernel/domainname", "sys/kernel/hostname", "sys/kernel/msgmax", "sys/kernel/msgmnb", "sys/kernel/msgmni",
-    "sys/kernel/random/boot_id", "sys/kernel/sem", "sys/kernel/shmall", "sys/kernel/shmmax", "sys/kernel/shmmni",
-    "sys/kernel/shm_rmid_forced", "sys/net/ipv4/ip_forward", "sys/net/ipv4/ip_unprivileged_port_start",
-    "sys/net/ipv4/ping_group_range", "sys/user/max_cgroup_namespaces", "sys/user/max_ipc_namespaces",
-    "sys/user/max_mnt_namespaces", "sys/user/max_net_namespaces", "sys/user/max_pid_namespaces",
-    "sys/user/max_time_namespaces", "sys/user/max_user_namespaces", "sys/user/max_uts_namespaces", "sys/vm/",
+    "acpi/",
+    "asound/",
+    "bus/",
+    "fs/",
+    "irq/",
+    "scsi/",
+    "cmdline",
+    "cpuinfo",
+    "interrupts",
+    "kallsyms",
+    "kcore",
+    "key-users",
+    "keys",
+    "kmsg",
+    "latency_stats",
+    "loadavg",
+    "meminfo",
+    "sched_debug",
+    "stat",
+    "sysrq-trigger",
+    "timer_list",
+    "timer_stats",
+    "uptime",
+    "version",
+    "sys/fs/mqueue/msg_max",
+    "sys/kernel/cap_last_cap",
+    "sys/kernel/core_pattern",
+    "sys/kernel/domainname",
+    "sys/kernel/hostname",
+    "sys/kernel/msgmax",
+    "sys/kernel/msgmnb",
+    "sys/kernel/msgmni",
+    "sys/kernel/random/boot_id",
+    "sys/kernel/sem",
+    "sys/kernel/shmall",
+    "sys/kernel/shmmax",
+    "sys/kernel/shmmni",
+    "sys/kernel/shm_rmid_forced",
+    "sys/net/ipv4/ip_forward",
+    "sys/net/ipv4/ip_unprivileged_port_start",
+    "sys/net/ipv4/ping_group_range",
+    "sys/user/max_cgroup_namespaces",
+    "sys/user/max_ipc_namespaces",
+    "sys/user/max_mnt_namespaces",
+    "sys/user/max_net_namespaces",
+    "sys/user/max_pid_namespaces",
+    "sys/user/max_time_namespaces",
+    "sys/user/max_user_namespaces",
+    "sys/user/max_uts_namespaces",
+    "sys/vm/",
 ];
 
 const SYS: &[&str] = &[
-    "block/", "bus/", "class/", "dev/block/", "dev/char/", "devices/virtual/powercap/", "firmware/", "fs/cgroup/",
-    "kernel/debug/", "kernel/mm/", "module/", "power/state",
+    "block/",
+    "bus/",
+    "class/",
+    "dev/block/",
+    "dev/char/",
+    "devices/virtual/powercap/",
+    "firmware/",
+    "fs/cgroup/",
+    "kernel/debug/",
+    "kernel/mm/",
+    "module/",
+    "power/state",
 ];
 
 const DEVICES: &[(&str, u32, u32)] = &[
-    ("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0), ("kmsg", 1, 11),
-    ("fuse", 10, 229), ("console", 5, 1),
+    ("null", 1, 3),
+    ("zero", 1, 5),
+    ("full", 1, 7),
+    ("random", 1, 8),
+    ("urandom", 1, 9),
+    ("tty", 5, 0),
+    ("kmsg", 1, 11),
+    ("fuse", 10, 229),
+    ("console", 5, 1),
 ];
 
 impl Model {
@@ -87,11 +145,8 @@ impl Model {
                 _ => None,
             };
             at = existing.unwrap_or_else(|| {
-                let (node, mode) = if directory {
-                    (Node::Directory(BTreeMap::new()), 0o755)
-                } else {
-                    (Node::File(Vec::new()), 0o644)
-                };
+                let (node, mode) =
+                    if directory { (Node::Directory(BTreeMap::new()), 0o755) } else { (Node::File(Vec::new()), 0o644) };
                 self.add(at, part.as_bytes(), node, [0, 0, mode])
             });
         }
@@ -146,9 +201,23 @@ impl Model {
         let time = model.new_space(Namespaces::TIME, user, Content::Plain);
 
         let root = top.inode;
-        for path in ["dev/", "etc/hostname", "etc/os-release", "proc/", "run/", "srv/", "sys/", "tmp/", "usr/bin/sh", "usr/bin/true",
-            "usr/bin/newgidmap", "usr/bin/newuidmap", "usr/lib/", "usr/sbin/init", "var/lib/machines/"]
-        {
+        for path in [
+            "dev/",
+            "etc/hostname",
+            "etc/os-release",
+            "proc/",
+            "run/",
+            "srv/",
+            "sys/",
+            "tmp/",
+            "usr/bin/sh",
+            "usr/bin/true",
+            "usr/bin/newgidmap",
+            "usr/bin/newuidmap",
+            "usr/lib/",
+            "usr/sbin/init",
+            "var/lib/machines/",
+        ] {
             model.plant(root, path);
         }
         for (name, target) in [("bin", "usr/bin"), ("sbin", "usr/sbin"), ("lib", "usr/lib")] {

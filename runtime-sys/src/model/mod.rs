@@ -47,8 +47,8 @@ pub use view::Process;
 
 use changes::Snapshot;
 use descriptors::{Access, Handle, Object, OpenFile, Wire};
-use files::{Inode, InodeId, Node};
 use file_systems::{FileSystem, FsId};
+use files::{Inode, InodeId, Node};
 use mounts::{Mount, MountId};
 use namespaces::{Space, UserSpace};
 use processes::{Task, TaskId, actor_index};

@@ -42,9 +42,10 @@ impl Model {
             return Err(Errno::EINVAL);
         }
         // mount_namespaces(7): a locked mount must not be uncovered.
-        let uncovers = self.children(place.mount).into_iter().any(|child| {
-            self[child].locked && self[child].parent.is_some_and(|on| self.within(on.inode, place.inode))
-        });
+        let uncovers = self
+            .children(place.mount)
+            .into_iter()
+            .any(|child| self[child].locked && self[child].parent.is_some_and(|on| self.within(on.inode, place.inode)));
         if !recursive && uncovers {
             return Err(Errno::EINVAL);
         }
@@ -337,7 +338,8 @@ mod tests {
 
     /// A mount namespace of its own, with nothing shared any more.
     fn private() -> Stand {
-        let mut stand = Stand::on(Model::new().directory("/srv/new").directory("/srv/data/deep").tmpfs("/srv/data/deep"));
+        let mut stand =
+            Stand::on(Model::new().directory("/srv/new").directory("/srv/data/deep").tmpfs("/srv/data/deep"));
         stand.ok(Op::Unshare { namespaces: Namespaces::MOUNT });
         stand.ok(propagation(c"/", TreeFlags::RECURSIVE, Propagation::PRIVATE));
         stand
@@ -446,7 +448,8 @@ mod tests {
         stand.ok(Op::OpenTree { dir: At::Cwd, path: c"/usr", flags: CLONE, into: OTHER });
         stand.spawn(ALL, true, None).unwrap();
         stand.play(Actor::Child);
-        let clone = |dir| Op::OpenTree { dir: At::Slot(dir), path: c"", flags: CLONE.with(TreeFlags::EMPTY_PATH), into: TREE };
+        let clone =
+            |dir| Op::OpenTree { dir: At::Slot(dir), path: c"", flags: CLONE.with(TreeFlags::EMPTY_PATH), into: TREE };
         stand.no(clone(Slot(30)), Errno::EINVAL);
         stand.ok(tree(c"/usr", CLONE.with(TreeFlags::RECURSIVE)));
     }
@@ -523,7 +526,8 @@ mod tests {
             userns: Some(userns),
         };
         let ns = Slot(12);
-        let open_ns = |dir, path| Op::OpenAt2 { dir, path, flags: OpenFlags::NONE, mode: 0, resolve: Resolve::NONE, into: ns };
+        let open_ns =
+            |dir, path| Op::OpenAt2 { dir, path, flags: OpenFlags::NONE, mode: 0, resolve: Resolve::NONE, into: ns };
         let mut stand = Stand::root();
         stand.spawn(ALL, true, None).unwrap();
         stand.ok(tree(c"/usr", CLONE));
@@ -557,7 +561,10 @@ mod tests {
         stand.fresh(c"tmpfs", TREE).unwrap();
         stand.ok(onto(c"/srv/new"));
         let changes = stand.model.host_changes();
-        assert!(changes.iter().any(|change| change.starts_with("+ mount") && change.contains(" /srv/new ")), "{changes:?}");
+        assert!(
+            changes.iter().any(|change| change.starts_with("+ mount") && change.contains(" /srv/new ")),
+            "{changes:?}"
+        );
         // As slaves they are not, but still hear from the host.
         let mut stand = Stand::on(Model::new().directory("/srv/new"));
         stand.spawn(Namespaces::MOUNT, false, None).unwrap();

@@ -56,7 +56,9 @@ pub(super) enum Copy {
     SlavesOfShared,
     /// Slaves; the copy of a shared mount that a shared slave receives is
     /// shared in its turn.
-    Slaves { shared: bool },
+    Slaves {
+        shared: bool,
+    },
 }
 
 impl Model {
@@ -167,7 +169,13 @@ impl Model {
 
     /// Copies a mount, shown from `root` on, and, when `recursive`, what is
     /// mounted below. The copies belong nowhere yet; parents come first.
-    pub(super) fn copy_tree(&mut self, mount: MountId, root: InodeId, recursive: bool, copy: Copy) -> Vec<(MountId, MountId)> {
+    pub(super) fn copy_tree(
+        &mut self,
+        mount: MountId,
+        root: InodeId,
+        recursive: bool,
+        copy: Copy,
+    ) -> Vec<(MountId, MountId)> {
         let top = self.copy_one(mount, copy);
         (self[top].root, self[top].parent, self[top].locked) = (root, None, false);
         let mut pairs = vec![(mount, top)];
@@ -193,10 +201,7 @@ impl Model {
     fn lock_tree(&mut self, tree: &[MountId]) {
         for (index, mount) in tree.iter().enumerate() {
             let mount = &mut self[*mount];
-            let lockable = MountAttrs::RDONLY.0
-                | MountAttrs::NODEV.0
-                | MountAttrs::NOSUID.0
-                | MountAttrs::NOEXEC.0;
+            let lockable = MountAttrs::RDONLY.0 | MountAttrs::NODEV.0 | MountAttrs::NOSUID.0 | MountAttrs::NOEXEC.0;
             mount.locked_attrs = MountAttrs(
                 mount.locked_attrs.0 | (mount.attrs.0 & lockable) | MountAttrs::NOATIME.0 | MountAttrs::STRICTATIME.0,
             );
@@ -306,9 +311,7 @@ impl Model {
             let at = |receiver| Place { mount: receiver, inode: on.inode };
             receivers
                 .iter()
-                .filter_map(|(receiver, _)| {
-                    self.every_mount().find(|child| self[*child].parent == Some(at(*receiver)))
-                })
+                .filter_map(|(receiver, _)| self.every_mount().find(|child| self[*child].parent == Some(at(*receiver))))
                 .collect()
         });
         for top in copies.into_iter().chain([mount]) {

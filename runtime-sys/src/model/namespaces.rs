@@ -93,11 +93,23 @@ pub(super) struct Space {
 /// What a namespace holds.
 #[derive(Clone, Debug)]
 pub(super) enum Content {
-    Mount { root: MountId },
-    Uts { host: Vec<u8>, domain: Vec<u8> },
-    Pid { next: u32, init: Option<TaskId> },
-    Network { up: BTreeSet<Vec<u8>> },
-    Cgroup { root: InodeId },
+    Mount {
+        root: MountId,
+    },
+    Uts {
+        host: Vec<u8>,
+        domain: Vec<u8>,
+    },
+    Pid {
+        next: u32,
+        init: Option<TaskId>,
+    },
+    Network {
+        up: BTreeSet<Vec<u8>>,
+    },
+    Cgroup {
+        root: InodeId,
+    },
     /// Ipc and time.
     Plain,
 }
@@ -501,7 +513,9 @@ mod tests {
     #[test]
     fn malformed_maps_are_refused() {
         let many = (0..341).map(|line| format!("{line} {line} 1\n")).collect::<String>();
-        for text in ["", "0 0", "0 0 0", "0 0 1 1", "a b c", "0 1 10\n5 100 1", "0 1 10\n20 5 1", "4294967295 0 1", &many] {
+        for text in
+            ["", "0 0", "0 0 0", "0 0 1 1", "a b c", "0 1 10\n5 100 1", "0 1 10\n20 5 1", "4294967295 0 1", &many]
+        {
             let mut stand = Stand::root();
             stand.spawn(ALL, true, None).unwrap();
             stand.no(map(c"uid_map", text), Errno::EINVAL);

@@ -3,8 +3,8 @@
 //! Sources: clone(2), fork(2), execve(2), credentials(7), signal(7),
 //! setsid(2), getrlimit(2), pidfd_send_signal(2), waitid(2), newuidmap(1).
 
-use std::collections::BTreeMap;
 use core::fmt;
+use std::collections::BTreeMap;
 
 use crate::abi::{MountAttrs, Namespaces, Resource, Seals, cap, fs_magic, signal};
 use crate::errno::Errno;
@@ -333,7 +333,12 @@ impl Model {
 
     /// execve(2) of the first that exists; one that may not be executed is
     /// passed over.
-    pub(super) fn exec(&mut self, programs: Strings<'_>, arguments: Strings<'_>, environment: Secret<'_>) -> Result<(), Errno> {
+    pub(super) fn exec(
+        &mut self,
+        programs: Strings<'_>,
+        arguments: Strings<'_>,
+        environment: Secret<'_>,
+    ) -> Result<(), Errno> {
         let mut verdict = Errno::ENOENT;
         for program in programs.iter() {
             let cwd = self[self.current].cwd;
@@ -379,7 +384,8 @@ impl Model {
         }
         self[task].state = State::Ended(status);
         self.dirty = true;
-        let init_of = |space: &SpaceId| matches!(self[*space].content, Content::Pid { init: Some(init), .. } if init == task);
+        let init_of =
+            |space: &SpaceId| matches!(self[*space].content, Content::Pid { init: Some(init), .. } if init == task);
         let orphaned: Vec<SpaceId> = (0..self.spaces.len()).map(SpaceId).filter(init_of).collect();
         for other in (0..self.tasks.len()).map(TaskId).filter(|other| *other != task).collect::<Vec<_>>() {
             if orphaned.iter().any(|space| self[other].number_in(*space).is_some()) {
@@ -445,7 +451,8 @@ impl Model {
         let signals = self[target].signals;
         let harmless = [0, signal::CHLD, 18, 19, 20, 21, 22, 23, 28].contains(&number);
         let held = (signals.blocked | signals.caught | signals.ignored) & bit != 0;
-        let init = matches!(self[self[target].spaces.pid].content, Content::Pid { init: Some(init), .. } if init == target);
+        let init =
+            matches!(self[self[target].spaces.pid].content, Content::Pid { init: Some(init), .. } if init == target);
         number == signal::KILL || !(harmless || held || init)
     }
 
@@ -473,12 +480,22 @@ impl Model {
             Node::Process(_) => return Err(Errno::ESRCH),
             _ => return Err(Errno::ESTALE),
         }
-        if self[pidfd].ended() { Err(Errno::ESRCH) } else { Ok(Object::Path(Handle { place, access: Access::Path, tree: false })) }
+        if self[pidfd].ended() {
+            Err(Errno::ESRCH)
+        } else {
+            Ok(Object::Path(Handle { place, access: Access::Path, tree: false }))
+        }
     }
 
     /// newuidmap(1), newgidmap(1): set-user-id programs that map what
     /// `/etc/subuid` and `/etc/subgid` grant, and one's own id.
-    pub(super) fn id_map_helper(&mut self, slots: &Slots<'_>, program: Slot, pid: u64, map: Numbers<'_>) -> Result<(), Errno> {
+    pub(super) fn id_map_helper(
+        &mut self,
+        slots: &Slots<'_>,
+        program: Slot,
+        pid: u64,
+        map: Numbers<'_>,
+    ) -> Result<(), Errno> {
         let object = self.object(slots, program)?.clone();
         let owner = self.may_execute(&object)?;
         let Object::Path(handle) = object else { return Err(Errno::EPERM) };
@@ -493,9 +510,10 @@ impl Model {
             let [_, first, count] = *line;
             let end = u64::from(first) + u64::from(count);
             (first == own && count == 1)
-                || self.subids.iter().any(|(start, length)| {
-                    first >= *start && end <= u64::from(*start) + u64::from(*length)
-                })
+                || self
+                    .subids
+                    .iter()
+                    .any(|(start, length)| first >= *start && end <= u64::from(*start) + u64::from(*length))
         };
         // Every failure of the program is its status 1: EPERM.
         let owns = self[target].cred.uid.real == caller.uid.real;
@@ -510,7 +528,8 @@ impl Model {
         if groups && lines.iter().all(|line| line[1] == own && line[2] == 1) {
             self.write_setgroups(user, b"deny", &writer).map_err(|_| Errno::EPERM)?;
         }
-        let text: String = lines.iter().map(|[inside, outside, count]| format!("{inside} {outside} {count}\n")).collect();
+        let text: String =
+            lines.iter().map(|[inside, outside, count]| format!("{inside} {outside} {count}\n")).collect();
         let file = if groups { MapFile::Gid } else { MapFile::Uid };
         self.write_map(user, file, text.as_bytes(), &writer).map_err(|_| Errno::EPERM)
     }
@@ -567,7 +586,12 @@ impl Model {
     }
 
     /// The stub init takes its place.
-    pub(super) fn reap(&mut self, slots: &Slots<'_>, payload: Slot, [signals, lifeline]: [Slot; 2]) -> Result<(), Errno> {
+    pub(super) fn reap(
+        &mut self,
+        slots: &Slots<'_>,
+        payload: Slot,
+        [signals, lifeline]: [Slot; 2],
+    ) -> Result<(), Errno> {
         slots.value(payload)?;
         if !matches!(self.object(slots, signals)?, Object::Signals) {
             return Err(Errno::EINVAL);
@@ -664,10 +688,20 @@ mod tests {
     fn stage_b_must_be_executable_and_its_plan_writable() {
         let mut stand = Stand::root();
         let seals = Seals::NONE;
-        let memfd = |content, executable, seals, into| Op::MemFd { name: c"", content: Blob(content), seals, executable, into };
+        let memfd =
+            |content, executable, seals, into| Op::MemFd { name: c"", content: Blob(content), seals, executable, into };
         let keep = Numbers::new(b"").unwrap();
         let namespaces = Namespaces::NONE;
-        let spawn = Op::Spawn { namespaces, cgroup: None, image: IMAGE, plan: PLAN, keep, ambient: false, pidfd: PIDFD, pid: PID };
+        let spawn = Op::Spawn {
+            namespaces,
+            cgroup: None,
+            image: IMAGE,
+            plan: PLAN,
+            keep,
+            ambient: false,
+            pidfd: PIDFD,
+            pid: PID,
+        };
         stand.no(spawn, Errno::EBADF);
         stand.ok(memfd(b"plan", false, seals, PLAN));
         stand.ok(memfd(b"B", false, seals, IMAGE));
@@ -680,7 +714,16 @@ mod tests {
         stand.no(spawn, Errno::EPERM);
         let missing = 20_u32.to_le_bytes();
         let keep = Numbers::new(&missing).unwrap();
-        let spawn = Op::Spawn { namespaces, cgroup: None, image: IMAGE, plan: PLAN, keep, ambient: false, pidfd: PIDFD, pid: PID };
+        let spawn = Op::Spawn {
+            namespaces,
+            cgroup: None,
+            image: IMAGE,
+            plan: PLAN,
+            keep,
+            ambient: false,
+            pidfd: PIDFD,
+            pid: PID,
+        };
         stand.ok(memfd(b"plan", false, seals, PLAN));
         stand.no(spawn, Errno::EBADF);
     }
@@ -765,7 +808,10 @@ mod tests {
         let mut stand = stand.contained();
         stand.ok(Op::HostName { name: c"box" });
         stand.ok(Op::DomainName { name: c"lan" });
-        stand.no(Op::HostName { name: c"11111111112222222222333333333344444444445555555555666666666677777" }, Errno::EINVAL);
+        stand.no(
+            Op::HostName { name: c"11111111112222222222333333333344444444445555555555666666666677777" },
+            Errno::EINVAL,
+        );
         assert_eq!(stand.model.process(Actor::Child).unwrap().hostname(), "box");
         assert_eq!(stand.model.process(Actor::Host).unwrap().hostname(), "host");
         let mut stand = Stand::user();
@@ -859,7 +905,8 @@ mod tests {
                 stand.ok(Op::Dismiss { watcher, id: 1 });
             }
             stand.model.kill_embedder();
-            let left: Vec<_> = stand.model.host_changes().into_iter().filter(|line| !line.contains("embedder")).collect();
+            let left: Vec<_> =
+                stand.model.host_changes().into_iter().filter(|line| !line.contains("embedder")).collect();
             assert_eq!(left.is_empty(), !dismissed, "{left:?}");
         }
     }

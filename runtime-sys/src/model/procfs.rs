@@ -8,8 +8,8 @@ use crate::errno::Errno;
 use crate::kernel::WaitStatus;
 
 use super::descriptors::Object;
-use super::files::{Inode, InodeId, Node, Place};
 use super::file_systems::FsId;
+use super::files::{Inode, InodeId, Node, Place};
 use super::namespaces::{CAP_DAC_OVERRIDE, MapFile};
 use super::processes::TaskId;
 use super::walk::{Found, Step};
@@ -18,8 +18,17 @@ use super::{Model, UserId};
 const CAP_SYS_PTRACE: u8 = 19;
 
 /// The files of `/proc/PID` that the model knows.
-const PROCESS_FILES: &[&str] =
-    &["uid_map", "gid_map", "setgroups", "oom_score_adj", "timens_offsets", "loginuid", "coredump_filter", "status", "mountinfo"];
+const PROCESS_FILES: &[&str] = &[
+    "uid_map",
+    "gid_map",
+    "setgroups",
+    "oom_score_adj",
+    "timens_offsets",
+    "loginuid",
+    "coredump_filter",
+    "status",
+    "mountinfo",
+];
 const PROCESS_LINKS: &[&str] = &["cwd", "root"];
 const PROCESS_DIRECTORIES: &[&str] = &["fd", "ns"];
 const NAMESPACE_LINKS: &[(&str, Namespaces)] = &[
@@ -35,10 +44,29 @@ const NAMESPACE_LINKS: &[(&str, Namespaces)] = &[
 
 /// What a directory of a cgroup holds from its birth.
 const CGROUP_FILES: &[&str] = &[
-    "cgroup.controllers", "cgroup.events", "cgroup.freeze", "cgroup.kill", "cgroup.max.depth",
-    "cgroup.max.descendants", "cgroup.procs", "cgroup.subtree_control", "cgroup.threads", "cgroup.type",
-    "cpu.max", "cpu.weight", "cpuset.cpus", "cpuset.mems", "io.max", "io.weight", "memory.high", "memory.low",
-    "memory.max", "memory.min", "memory.oom.group", "memory.swap.max", "pids.max",
+    "cgroup.controllers",
+    "cgroup.events",
+    "cgroup.freeze",
+    "cgroup.kill",
+    "cgroup.max.depth",
+    "cgroup.max.descendants",
+    "cgroup.procs",
+    "cgroup.subtree_control",
+    "cgroup.threads",
+    "cgroup.type",
+    "cpu.max",
+    "cpu.weight",
+    "cpuset.cpus",
+    "cpuset.mems",
+    "io.max",
+    "io.weight",
+    "memory.high",
+    "memory.low",
+    "memory.max",
+    "memory.min",
+    "memory.oom.group",
+    "memory.swap.max",
+    "pids.max",
 ];
 
 impl Model {
@@ -152,7 +180,12 @@ impl Model {
         if owns { Ok(()) } else { Err(Errno::EACCES) }
     }
 
-    pub(super) fn write_process_file(&mut self, target: TaskId, name: &'static str, content: &[u8]) -> Result<(), Errno> {
+    pub(super) fn write_process_file(
+        &mut self,
+        target: TaskId,
+        name: &'static str,
+        content: &[u8],
+    ) -> Result<(), Errno> {
         self.may_write_process(target)?;
         let (user, writer) = (self[target].cred.user, self.cred().clone());
         match name {
@@ -160,7 +193,8 @@ impl Model {
             "gid_map" => self.write_map(user, MapFile::Gid, content, &writer)?,
             "setgroups" => self.write_setgroups(user, content, &writer)?,
             "oom_score_adj" => {
-                let wanted: i32 = number(content).filter(|value| (-1000..=1000).contains(value)).ok_or(Errno::EINVAL)?;
+                let wanted: i32 =
+                    number(content).filter(|value| (-1000..=1000).contains(value)).ok_or(Errno::EINVAL)?;
                 // proc(5): lowering it needs CAP_SYS_RESOURCE (EACCES).
                 let old = self[target].notes.get(name).and_then(|old| number(old)).unwrap_or(0_i32);
                 if wanted < old && !self.capable(&writer, UserId::INITIAL, cap::SYS_RESOURCE) {
@@ -355,7 +389,10 @@ mod tests {
         stand.ok(write(c"cgroup.procs", b"1001"));
         stand.ok(write(c"box/cgroup.subtree_control", b"+memory"));
         stand.no(procs, Errno::EBUSY);
-        stand.no(Op::Create { dir: At::Slot(GROUP), name: c"x", mode: 0, content: Blob(b""), exist_ok: false }, Errno::EACCES);
+        stand.no(
+            Op::Create { dir: At::Slot(GROUP), name: c"x", mode: 0, content: Blob(b""), exist_ok: false },
+            Errno::EACCES,
+        );
         stand.no(Op::Symlink { target: c"x", dir: At::Slot(GROUP), name: c"x" }, Errno::EPERM);
     }
 
@@ -409,7 +446,14 @@ mod tests {
 
     #[test]
     fn the_links_of_a_process_are_for_who_may_trace_it() {
-        let open = |path| Op::OpenAt2 { dir: At::Slot(PROCESS), path, flags: OpenFlags::PATH, mode: 0, resolve: Resolve::NONE, into: DIR };
+        let open = |path| Op::OpenAt2 {
+            dir: At::Slot(PROCESS),
+            path,
+            flags: OpenFlags::PATH,
+            mode: 0,
+            resolve: Resolve::NONE,
+            into: DIR,
+        };
         let mut stand = Stand::user();
         stand.spawn(ALL, true, None).unwrap();
         stand.ok(open(c"root"));
@@ -419,7 +463,14 @@ mod tests {
         stand.play(Actor::Host);
         // The owner of the namespace has every capability in it.
         stand.ok(open(c"root"));
-        stand.ok(Op::OpenAt2 { dir: At::Cwd, path: c"/proc/1000", flags: OpenFlags::PATH, mode: 0, resolve: Resolve::NONE, into: Slot(31) });
+        stand.ok(Op::OpenAt2 {
+            dir: At::Cwd,
+            path: c"/proc/1000",
+            flags: OpenFlags::PATH,
+            mode: 0,
+            resolve: Resolve::NONE,
+            into: Slot(31),
+        });
         stand.no(open(c"nothing"), Errno::ENOENT);
     }
 
@@ -434,7 +485,8 @@ mod tests {
             stand.play(Actor::Payload);
             // The host's procfs shows the host's numbers.
             let path = c"/proc/1001/root";
-            let open = Op::OpenAt2 { dir: At::Cwd, path, flags: OpenFlags::PATH, mode: 0, resolve: Resolve::NONE, into: DIR };
+            let open =
+                Op::OpenAt2 { dir: At::Cwd, path, flags: OpenFlags::PATH, mode: 0, resolve: Resolve::NONE, into: DIR };
             assert_eq!(stand.ask(open), result, "dumpable: {dumpable}");
         }
     }

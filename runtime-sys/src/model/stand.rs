@@ -75,7 +75,13 @@ impl Stand {
     pub(super) fn spawn(&mut self, namespaces: Namespaces, ambient: bool, cgroup: Option<Slot>) -> Result<(), Errno> {
         let seals = Seals::WRITE;
         self.ok(Op::MemFd { name: c"stage", content: Blob(b"B"), seals, executable: true, into: IMAGE });
-        self.ok(Op::MemFd { name: c"plan", content: Blob(&[0; 64]), seals: Seals::NONE, executable: false, into: PLAN });
+        self.ok(Op::MemFd {
+            name: c"plan",
+            content: Blob(&[0; 64]),
+            seals: Seals::NONE,
+            executable: false,
+            into: PLAN,
+        });
         self.ok(Op::SocketPair { one: HOST_END, other: CHILD_END });
         let keep = [u32::from(CHILD_END.0), 30].map(u32::to_le_bytes).concat();
         let open = self.cells[30] != Cell::Empty;

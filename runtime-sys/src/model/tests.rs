@@ -38,11 +38,11 @@ fn flat(ops: &[Op<'_>]) -> Vec<u8> {
 }
 
 fn fresh<'a>(kind: &'a core::ffi::CStr, into: Slot) -> [Op<'a>; 3] {
-    [Op::FsOpen { kind, into: Slot(20) }, Op::FsCreate { fs: Slot(20) }, Op::FsMount {
-        fs: Slot(20),
-        attrs: MountAttrs::NOSUID,
-        into,
-    }]
+    [
+        Op::FsOpen { kind, into: Slot(20) },
+        Op::FsCreate { fs: Slot(20) },
+        Op::FsMount { fs: Slot(20), attrs: MountAttrs::NOSUID, into },
+    ]
 }
 
 /// A whole container, as small as one can be: what an embedder's plan
@@ -50,7 +50,8 @@ fn fresh<'a>(kind: &'a core::ffi::CStr, into: Slot) -> [Op<'a>; 3] {
 fn start() -> Start {
     let keep: Vec<u8> = [CHILD_END, USR].iter().flat_map(|slot| u32::from(slot.0).to_le_bytes()).collect();
     let path = OpenFlags::PATH.with(OpenFlags::DIRECTORY);
-    let open = |name, into| Op::OpenAt2 { dir: At::Cwd, path: name, flags: path, mode: 0, resolve: Resolve::NONE, into };
+    let open =
+        |name, into| Op::OpenAt2 { dir: At::Cwd, path: name, flags: path, mode: 0, resolve: Resolve::NONE, into };
     let mkdir = |name| Op::Mkdir { dir: At::Slot(ROOT), name, mode: 0o755, exist_ok: false };
     let recursive = TreeFlags::CLONE.with(TreeFlags::RECURSIVE);
     let none = MountAttrs::NONE;
@@ -152,7 +153,14 @@ fn start() -> Start {
     let undo = [
         Op::PidfdSignal { process: PIDFD, signal: 9 },
         Op::PidfdWait { process: PIDFD, timeout_ms: 1000, into: Slot(21) },
-        Op::OpenAt2 { dir: At::Cwd, path: c"/sys/fs/cgroup", flags: path, mode: 0, resolve: Resolve::NONE, into: GROUPS },
+        Op::OpenAt2 {
+            dir: At::Cwd,
+            path: c"/sys/fs/cgroup",
+            flags: path,
+            mode: 0,
+            resolve: Resolve::NONE,
+            into: GROUPS,
+        },
         Op::Write { dir: At::Slot(GROUPS), path: c"box/cgroup.kill", content: Blob(b"1") },
         Op::Unlink { dir: At::Slot(GROUPS), path: c"box", directory: true },
     ];
@@ -168,11 +176,7 @@ fn start() -> Start {
 
 fn rehearse_start<K: Stage>(start: &Start, kernel: &mut K, slots: &mut Slots<'_>) -> Result<(), Errno> {
     let section = |ops| Section { first: 0, ops };
-    let child = Child {
-        enter: section(&start.enter),
-        payload: section(&start.payload),
-        init: section(&start.init),
-    };
+    let child = Child { enter: section(&start.enter), payload: section(&start.payload), init: section(&start.init) };
     let done = rehearse(kernel, section(&start.prepare), section(&start.attend), &child, slots);
     done.map_err(|failure| failure.errno)
 }

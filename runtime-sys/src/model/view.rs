@@ -253,4 +253,3 @@ impl Model {
         self.mount_on_host(root, path, space);
     }
 }
-

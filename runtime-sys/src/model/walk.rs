@@ -45,7 +45,13 @@ impl Model {
 
     /// Walks `path` from `start`; `follow` tells what to do with a symbolic
     /// link at its end.
-    pub(super) fn walk_any(&mut self, start: Place, path: &[u8], resolve: Resolve, follow: bool) -> Result<Found, Errno> {
+    pub(super) fn walk_any(
+        &mut self,
+        start: Place,
+        path: &[u8],
+        resolve: Resolve,
+        follow: bool,
+    ) -> Result<Found, Errno> {
         let (beneath, in_root) = (resolve.has(Resolve::BENEATH), resolve.has(Resolve::IN_ROOT));
         // openat2(2): "EINVAL: … RESOLVE_IN_ROOT and RESOLVE_BENEATH".
         if beneath && in_root {
@@ -120,8 +126,12 @@ impl Model {
     }
 
     /// Everything but the last component; the last one must be a name.
-    pub(super) fn walk_parent(&mut self, start: Place, path: &[u8], resolve: Resolve) -> Result<(Place, Vec<u8>), Errno> {
-        
+    pub(super) fn walk_parent(
+        &mut self,
+        start: Place,
+        path: &[u8],
+        resolve: Resolve,
+    ) -> Result<(Place, Vec<u8>), Errno> {
         let trimmed = path.strip_suffix(b"/").unwrap_or(path);
         let cut = trimmed.iter().rposition(|byte| *byte == b'/').map_or(0, |at| at + 1);
         let (head, name) = trimmed.split_at(cut);
@@ -258,7 +268,8 @@ mod tests {
         stand.open(c"/usr/bin", DIR);
         let number = stand.model[stand.model.current].table.keys().next_back().copied().unwrap();
         let path = std::ffi::CString::new(format!("/proc/self/fd/{number}/true")).unwrap();
-        let open = |resolve| Op::OpenAt2 { dir: At::Cwd, path: &path, flags: OpenFlags::PATH, mode: 0, resolve, into: FILE };
+        let open =
+            |resolve| Op::OpenAt2 { dir: At::Cwd, path: &path, flags: OpenFlags::PATH, mode: 0, resolve, into: FILE };
         stand.ok(open(Resolve::NONE));
         stand.no(open(Resolve::NO_MAGICLINKS), Errno::ELOOP);
         stand.no(open(Resolve::NO_SYMLINKS), Errno::ELOOP);

@@ -54,13 +54,19 @@ fn wanted(context: &Context<'_>) -> Result<Vec<Wanted>> {
     let mut list = Vec::new();
     if let Some(bytes) = resources.memory {
         if bytes < 64 << 10 {
-            return Err(context.invalid("resources.memory", format!("a memory limit of {bytes} bytes holds no process")));
+            return Err(
+                context.invalid("resources.memory", format!("a memory limit of {bytes} bytes holds no process"))
+            );
         }
         list.push(Wanted {
             controller: "memory",
             item: "limit memory",
             shown: format!("{bytes} bytes"),
-            unified: vec![("memory.max", bytes.to_string()), ("memory.swap.max", "0".into()), ("memory.oom.group", "1".into())],
+            unified: vec![
+                ("memory.max", bytes.to_string()),
+                ("memory.swap.max", "0".into()),
+                ("memory.oom.group", "1".into()),
+            ],
             legacy: if context.facts.cgroups.legacy_swap {
                 let bytes = bytes.to_string();
                 // Memory first: it may not be above both together.
@@ -193,7 +199,10 @@ fn unavailable(context: &Context<'_>, wanted: &Wanted) -> Error {
     let field = format!("resources.{}", wanted.controller);
     Error::new(
         ErrorKind::Unsupported,
-        format!("{} cannot be set: no cgroup with the controller `{}` that this caller may use", wanted.item, wanted.controller),
+        format!(
+            "{} cannot be set: no cgroup with the controller `{}` that this caller may use",
+            wanted.item, wanted.controller
+        ),
     )
     .from(context.spec.origins.of(&field))
     .remedy(remedy)
@@ -225,8 +234,11 @@ pub(super) fn prepare(resources: &Resources, plan: &mut Builder) -> Result<()> {
             .op(Op::Prove { file: slot, proof: Proof::FileSystem { magic } });
         for (file, value) in &group.files {
             let file_name = c_text(file.as_bytes())?;
-            plan.step(Phase::Prepare, format!("set {file} to {value}"), group.origin.clone())
-                .op(Op::Write { dir: At::Slot(slot), path: &file_name, content: Blob(value.as_bytes()) });
+            plan.step(Phase::Prepare, format!("set {file} to {value}"), group.origin.clone()).op(Op::Write {
+                dir: At::Slot(slot),
+                path: &file_name,
+                content: Blob(value.as_bytes()),
+            });
         }
     }
     Ok(())

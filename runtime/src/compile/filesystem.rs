@@ -80,7 +80,9 @@ pub(super) fn sources(context: &Context<'_>, plan: &mut Builder) -> Result<Sourc
     if spec.root.path == Path::new("/") && whole && !context.host_clones {
         return Err(Error::new(ErrorKind::Unsupported, "an ordinary user cannot lay a tmpfs over the host's own root")
             .from(spec.origins.of("root"))
-            .remedy("The kernel does not show what mounts below it hide. Use --volatile=yes, name a tree, or run as root."));
+            .remedy(
+                "The kernel does not show what mounts below it hide. Use --volatile=yes, name a tree, or run as root.",
+            ));
     }
     let origin = context.origin("root");
     let root_path = if whole { spec.root.path.clone() } else { spec.root.path.join("usr") };
@@ -181,7 +183,9 @@ fn sorted(context: &Context<'_>) -> Result<Vec<Mount>> {
                 .remedy("Mount it elsewhere: nothing may be put on or below /proc and /sys."));
         }
         if let MountKind::Tmpfs(Tmpfs { size: 0, .. } | Tmpfs { inodes: 0, .. }) = mount.kind {
-            return Err(context.invalid(&field, format!("the tmpfs on {shown} has no bound: the kernel takes 0 for unlimited")));
+            return Err(
+                context.invalid(&field, format!("the tmpfs on {shown} has no bound: the kernel takes 0 for unlimited"))
+            );
         }
         if let Some(hidden) = hidden_by(context, &mount.target) {
             return Err(context
@@ -189,9 +193,7 @@ fn sorted(context: &Context<'_>) -> Result<Vec<Mount>> {
                 .remedy("Mount it elsewhere, or below that directory."));
         }
     }
-    mounts.sort_by(|one, other| {
-        plain_components(&one.target).cmp(&plain_components(&other.target))
-    });
+    mounts.sort_by(|one, other| plain_components(&one.target).cmp(&plain_components(&other.target)));
     if let Some(pair) = mounts.windows(2).find(|pair| pair[0].target == pair[1].target) {
         let field = format!("mounts.{}", pair[0].target.display());
         return Err(context
@@ -219,14 +221,19 @@ fn require_directory(context: &Context<'_>, root: &Source) -> Result<()> {
                 .from(origin)
                 .remedy("Every directory above it must let this user pass (mode x)."))
         }
-        EntryKind::Missing if context.spec.root.volatile == Volatile::Yes && context.facts.path(&context.spec.root.path).kind == EntryKind::Directory => {
+        EntryKind::Missing
+            if context.spec.root.volatile == Volatile::Yes
+                && context.facts.path(&context.spec.root.path).kind == EntryKind::Directory =>
+        {
             Err(Error::new(ErrorKind::NotFound, format!("the root directory {shown} has no usr/"))
                 .from(origin)
                 .remedy("A volatile root needs a tree whose programs are below usr/."))
         }
-        EntryKind::Missing => Err(Error::system(format!("open the root directory {shown}"), skep_sys::Errno::ENOENT)
-            .from(origin)
-            .remedy("Name a directory that holds a root file system (-D), or leave it out for the host's /usr on a tmpfs.")),
+        EntryKind::Missing => {
+            Err(Error::system(format!("open the root directory {shown}"), skep_sys::Errno::ENOENT).from(origin).remedy(
+                "Name a directory that holds a root file system (-D), or leave it out for the host's /usr on a tmpfs.",
+            ))
+        }
         EntryKind::File | EntryKind::Special => {
             Err(Error::system(format!("open the root directory {shown}"), skep_sys::Errno::ENOTDIR)
                 .from(origin)
@@ -237,9 +244,20 @@ fn require_directory(context: &Context<'_>, root: &Source) -> Result<()> {
 
 fn require_source(context: &Context<'_>, source: &Source) -> Result<()> {
     let shown = source.path.display();
-    if !source.path.is_absolute() || source.path.as_os_str().as_bytes().contains(&0) || source.path.as_os_str().len() > 4095 {
-        let field = context.spec.origins.iter().find(|(_, origin)| **origin == source.origin).map(|(field, _)| field.to_owned());
-        return Err(context.invalid(&field.unwrap_or_default(), format!("the bind source {:?} is not an absolute path of at most 4095 bytes", source.path)));
+    if !source.path.is_absolute()
+        || source.path.as_os_str().as_bytes().contains(&0)
+        || source.path.as_os_str().len() > 4095
+    {
+        let field = context
+            .spec
+            .origins
+            .iter()
+            .find(|(_, origin)| **origin == source.origin)
+            .map(|(field, _)| field.to_owned());
+        return Err(context.invalid(
+            &field.unwrap_or_default(),
+            format!("the bind source {:?} is not an absolute path of at most 4095 bytes", source.path),
+        ));
     }
     if is_magic(&source.path) {
         return Err(Error::new(ErrorKind::InvalidSpec, format!("the bind source {shown} is a magic link of procfs"))
@@ -247,12 +265,16 @@ fn require_source(context: &Context<'_>, source: &Source) -> Result<()> {
             .remedy("Name the real path."));
     }
     match (source.fact.kind, source.fact.denied) {
-        (EntryKind::Missing, true) => Err(Error::system(format!("open the bind source {shown}"), skep_sys::Errno::EACCES)
-            .from(Some(&source.origin))
-            .remedy("Every directory above it must let this user pass (mode x).")),
-        (EntryKind::Missing, false) => Err(Error::system(format!("open the bind source {shown}"), skep_sys::Errno::ENOENT)
-            .from(Some(&source.origin))
-            .remedy("Create it, or correct the path.")),
+        (EntryKind::Missing, true) => {
+            Err(Error::system(format!("open the bind source {shown}"), skep_sys::Errno::EACCES)
+                .from(Some(&source.origin))
+                .remedy("Every directory above it must let this user pass (mode x)."))
+        }
+        (EntryKind::Missing, false) => {
+            Err(Error::system(format!("open the bind source {shown}"), skep_sys::Errno::ENOENT)
+                .from(Some(&source.origin))
+                .remedy("Create it, or correct the path."))
+        }
         _ => Ok(()),
     }
 }
@@ -273,24 +295,24 @@ fn clone(source: &Source, phase: Phase, plan: &mut Builder) -> Result<()> {
         plan.remedy("An ordinary user can bind a directory that has mounts below it only with them: rbind.");
     }
     plan.op(Op::OpenAt2 {
-            dir: At::Cwd,
-            path: &path,
-            flags: OpenFlags::PATH,
-            mode: 0,
+        dir: At::Cwd,
+        path: &path,
+        flags: OpenFlags::PATH,
+        mode: 0,
         resolve: Resolve::NO_MAGICLINKS,
         into: slot,
     })
     .op(Op::Prove { file: slot, proof: Proof::Inode { device: source.fact.device, inode: source.fact.inode } })
-        .op(Op::OpenTree { dir: At::Slot(slot), path: EMPTY, flags: clone_flags(source.recursive), into: slot })
-        .op(Op::MountSetAttr {
-            dir: At::Slot(slot),
-            path: EMPTY,
-            flags: if source.recursive { flags.with(TreeFlags::RECURSIVE) } else { flags },
-            set: attrs,
-            clear: MountAttrs::NONE,
-            propagation: Propagation::PRIVATE,
-            userns: None,
-        });
+    .op(Op::OpenTree { dir: At::Slot(slot), path: EMPTY, flags: clone_flags(source.recursive), into: slot })
+    .op(Op::MountSetAttr {
+        dir: At::Slot(slot),
+        path: EMPTY,
+        flags: if source.recursive { flags.with(TreeFlags::RECURSIVE) } else { flags },
+        set: attrs,
+        clear: MountAttrs::NONE,
+        propagation: Propagation::PRIVATE,
+        userns: None,
+    });
     Ok(())
 }
 
@@ -402,7 +424,12 @@ fn attach(from: Slot, to: Slot, plan: &mut Builder) {
     plan.op(Op::MoveMount { from, dir: At::Slot(to), path: EMPTY });
 }
 
-pub(super) fn assemble(context: &Context<'_>, sources: &Sources, plan: &mut Builder, report: &mut Report) -> Result<()> {
+pub(super) fn assemble(
+    context: &Context<'_>,
+    sources: &Sources,
+    plan: &mut Builder,
+    report: &mut Report,
+) -> Result<()> {
     plan.step(Phase::Enter, "keep mounts from spreading to the host and back", Origin::Always).op(Op::MountSetAttr {
         dir: At::Cwd,
         path: c"/",
@@ -516,7 +543,11 @@ fn root(context: &Context<'_>, sources: &Sources, plan: &mut Builder, report: &m
             skeleton(context, plan)?;
             for source in &sources.etc {
                 let name = Path::new("etc").join(source.path.file_name().unwrap_or_default());
-                plan.step(Phase::Enter, format!("bind {} on /{} read-only", source.path.display(), name.display()), origin.clone());
+                plan.step(
+                    Phase::Enter,
+                    format!("bind {} on /{} read-only", source.path.display(), name.display()),
+                    origin.clone(),
+                );
                 open_target(context, &Path::new("/").join(&name), source.fact.kind, true, role::THREE, plan)?;
                 attach(source.slot, role::THREE, plan);
             }
@@ -536,7 +567,11 @@ fn root(context: &Context<'_>, sources: &Sources, plan: &mut Builder, report: &m
                 // trusted.* attributes need root outside.
                 plan.op(Op::FsFlag { fs: role::ONE, key: c"userxattr" });
             }
-            plan.op(Op::FsCreate { fs: role::ONE }).op(Op::FsMount { fs: role::ONE, attrs: CONFINED, into: role::ROOT });
+            plan.op(Op::FsCreate { fs: role::ONE }).op(Op::FsMount {
+                fs: role::ONE,
+                attrs: CONFINED,
+                into: role::ROOT,
+            });
             tree_slot = role::ROOT;
             report.applied("root", format!("{shown}, changes thrown away"));
         }
@@ -682,8 +717,16 @@ mod tests {
     #[test]
     fn magic_links_are_no_sources() {
         for magic in [
-            "/proc/1/root", "/proc/self/fd/3", "/proc/self/cwd", "/proc/thread-self/exe", "/proc/7/ns/net", "/dev/fd/3",
-            "/dev/stdin", "//proc/./self/fd/9", "/proc/self/task/1/root", "/proc/1/root/etc",
+            "/proc/1/root",
+            "/proc/self/fd/3",
+            "/proc/self/cwd",
+            "/proc/thread-self/exe",
+            "/proc/7/ns/net",
+            "/dev/fd/3",
+            "/dev/stdin",
+            "//proc/./self/fd/9",
+            "/proc/self/task/1/root",
+            "/proc/1/root/etc",
         ] {
             assert!(is_magic(Path::new(magic)), "{magic}");
         }

@@ -76,7 +76,9 @@ pub(super) fn mapping(spec: &Spec, facts: &Facts, uid: u32, gid: u32) -> Result<
             return refuse(
                 ErrorKind::NotPermitted,
                 &format!("user namespaces are refused to ordinary users by {sysctl}"),
-                &format!("Allow them (sysctl {sysctl}={value}), or give this program an AppArmor profile with `userns,`."),
+                &format!(
+                    "Allow them (sysctl {sysctl}={value}), or give this program an AppArmor profile with `userns,`."
+                ),
             );
         }
     }
@@ -120,7 +122,10 @@ pub(super) fn mapping(spec: &Spec, facts: &Facts, uid: u32, gid: u32) -> Result<
             if range.count == 0 || u64::from(range.base) + u64::from(range.count) > END {
                 return refuse(
                     ErrorKind::InvalidSpec,
-                    &format!("the range of {} ids from {} on is empty or ends beyond 4294967294", range.count, range.base),
+                    &format!(
+                        "the range of {} ids from {} on is empty or ends beyond 4294967294",
+                        range.count, range.base
+                    ),
                     "Give a base and a count that fit.",
                 );
             }
@@ -159,9 +164,12 @@ fn range_mapping(range: IdRange, facts: &Facts) -> Mapping {
 
 fn subordinate(facts: &Facts, privileged: bool, origin: Option<&Origin>) -> Result<Mapping> {
     let (Some(uids), Some(gids)) = (facts.subuid, facts.subgid) else {
-        return Err(Error::new(ErrorKind::NotFound, format!("user {} has no range in /etc/subuid and /etc/subgid", facts.uid))
-            .from(origin)
-            .remedy("Give it one: usermod --add-subuids 100000-165535 --add-subgids 100000-165535 NAME"));
+        return Err(Error::new(
+            ErrorKind::NotFound,
+            format!("user {} has no range in /etc/subuid and /etc/subgid", facts.uid),
+        )
+        .from(origin)
+        .remedy("Give it one: usermod --add-subuids 100000-165535 --add-subgids 100000-165535 NAME"));
     };
     if privileged {
         if uids != gids {
@@ -192,7 +200,10 @@ pub(super) fn prepare(context: &Context<'_>, plan: &mut Builder, report: &mut Re
     match &context.mapping {
         Mapping::None => report.off("id map", "ids are the caller's"),
         Mapping::Own { uid, gid } => {
-            report.applied("id map", format!("uid {} is {}, gid {} is {}; setgroups denied", uid[0], uid[1], gid[0], gid[1]));
+            report.applied(
+                "id map",
+                format!("uid {} is {}, gid {} is {}; setgroups denied", uid[0], uid[1], gid[0], gid[1]),
+            );
         }
         Mapping::Helpers { uid, gid } => {
             report.applied("id map", format!("{} and {} ids through newuidmap and newgidmap", total(uid), total(gid)));
@@ -227,7 +238,11 @@ pub(super) fn prepare(context: &Context<'_>, plan: &mut Builder, report: &mut Re
                             resolve: Resolve::NO_MAGICLINKS,
                             into: role::RANGE,
                         })
-                        .op(Op::Lock { file: role::RANGE, start: u64::from(range.base), length: u64::from(range.count) });
+                        .op(Op::Lock {
+                            file: role::RANGE,
+                            start: u64::from(range.base),
+                            length: u64::from(range.count),
+                        });
                     report.applied("id range", "held by a lock while the container lives");
                 }
                 _ => report.off("id range", "not held by a lock"),
@@ -251,8 +266,11 @@ pub(super) fn attend(context: &Context<'_>, plan: &mut Builder) {
     if !context.mapping.is_new() {
         return;
     }
-    plan.step(Phase::Attend, "open the child's /proc directory", Origin::Always)
-        .op(Op::OpenProcess { pid: role::PID, pidfd: role::PIDFD, into: role::PROCESS });
+    plan.step(Phase::Attend, "open the child's /proc directory", Origin::Always).op(Op::OpenProcess {
+        pid: role::PID,
+        pidfd: role::PIDFD,
+        into: role::PROCESS,
+    });
     let dir = At::Slot(role::PROCESS);
     match &context.mapping {
         Mapping::None => {}

@@ -38,7 +38,12 @@ fn mount_kernel_fs(kind: &std::ffi::CStr, magic: u64, attrs: MountAttrs, into: S
 }
 
 /// `shared`: a clone of the host's procfs, where its process ids are shared.
-pub(super) fn mount(context: &Context<'_>, shared: Option<Slot>, plan: &mut Builder, report: &mut Report) -> Result<()> {
+pub(super) fn mount(
+    context: &Context<'_>,
+    shared: Option<Slot>,
+    plan: &mut Builder,
+    report: &mut Report,
+) -> Result<()> {
     if let Some(clone) = shared {
         host_proc(context, clone, plan);
         report.off("process view", "the host's processes are visible: the pid namespace is shared");
@@ -91,6 +96,15 @@ fn host_proc(context: &Context<'_>, clone: Slot, plan: &mut Builder) {
     plan.op(Op::MoveMount { from: clone, dir: At::Slot(role::THREE), path: c"" });
 }
 
+/// Paths in the one order that works for all: what lies below another is
+/// covered before that hides it.
+fn innermost_first(paths: &[std::path::PathBuf]) -> Vec<&std::path::PathBuf> {
+    let mut sorted: Vec<_> = paths.iter().collect();
+    sorted.sort_by(|one, other| plain_components(other).cmp(&plain_components(one)));
+    sorted.dedup();
+    sorted
+}
+
 /// A clone of one of the two blanks on the scratch mount, in slot two.
 fn blank(directory: bool, plan: &mut Builder) {
     let path = if directory { c"blank" } else { c"void" };
@@ -132,14 +146,14 @@ pub(super) fn restrict(context: &Context<'_>, plan: &mut Builder, report: &mut R
     for path in &read_only {
         make_read_only(Path::new(path), plan)?;
     }
-    for path in &context.spec.read_only {
+    for path in innermost_first(&context.spec.read_only) {
         let field = format!("read_only.{}", path.display());
         absolute(context.spec, &field, path)?;
         plan.step(Phase::Enter, format!("make read-only {}", path.display()), context.origin(&field))
             .remedy("The path must exist inside, without a symbolic link on the way.");
         make_read_only(path, plan)?;
     }
-    for path in &context.spec.masked {
+    for path in innermost_first(&context.spec.masked) {
         let field = format!("masked.{}", path.display());
         absolute(context.spec, &field, path)?;
         if plain_components(path).is_empty() {
@@ -153,7 +167,10 @@ pub(super) fn restrict(context: &Context<'_>, plan: &mut Builder, report: &mut R
     if context.bounding.has(skep_sys::abi::cap::SYS_ADMIN) {
         report.unsupported("masks", "the payload has CAP_SYS_ADMIN and may remove them");
     } else {
-        report.applied("masks", format!("{} masked, {} read-only, {} absent", masked.len(), read_only.len(), absent.len()));
+        report.applied(
+            "masks",
+            format!("{} masked, {} read-only, {} absent", masked.len(), read_only.len(), absent.len()),
+        );
     }
     Ok(())
 }
@@ -163,7 +180,10 @@ pub(super) fn restrict(context: &Context<'_>, plan: &mut Builder, report: &mut R
 fn is_directory(context: &Context<'_>, path: &Path) -> bool {
     match behind(context.spec, path) {
         Some(host) => context.facts.path(&host).kind == EntryKind::Directory,
-        None => !path.starts_with("/dev/") || ["/dev/pts", "/dev/shm", "/dev/mqueue"].iter().any(|place| path == Path::new(place)),
+        None => {
+            !path.starts_with("/dev/")
+                || ["/dev/pts", "/dev/shm", "/dev/mqueue"].iter().any(|place| path == Path::new(place))
+        }
     }
 }
 
@@ -191,16 +211,21 @@ fn mask(path: &Path, directory: bool, plan: &mut Builder) -> Result<()> {
 fn make_read_only(path: &Path, plan: &mut Builder) -> Result<()> {
     open_covered(path, plan)?;
     let recursive = TreeFlags::EMPTY_PATH.with(TreeFlags::RECURSIVE);
-    plan.op(Op::OpenTree { dir: At::Slot(role::THREE), path: c"", flags: recursive.with(TreeFlags::CLONE), into: role::TWO })
-        .op(Op::MountSetAttr {
-            dir: At::Slot(role::TWO),
-            path: c"",
-            flags: recursive,
-            set: MountAttrs::RDONLY,
-            clear: MountAttrs::NONE,
-            propagation: Propagation::NONE,
-            userns: None,
-        })
-        .op(Op::MoveMount { from: role::TWO, dir: At::Slot(role::THREE), path: c"" });
+    plan.op(Op::OpenTree {
+        dir: At::Slot(role::THREE),
+        path: c"",
+        flags: recursive.with(TreeFlags::CLONE),
+        into: role::TWO,
+    })
+    .op(Op::MountSetAttr {
+        dir: At::Slot(role::TWO),
+        path: c"",
+        flags: recursive,
+        set: MountAttrs::RDONLY,
+        clear: MountAttrs::NONE,
+        propagation: Propagation::NONE,
+        userns: None,
+    })
+    .op(Op::MoveMount { from: role::TWO, dir: At::Slot(role::THREE), path: c"" });
     Ok(())
 }

@@ -146,9 +146,12 @@ fn payload(spec: &Spec, facts: &Facts) -> Result<(u32, u32, Vec<u32>, std::path:
         }
         User::Name(name) => {
             let found = facts.named_user.as_ref().ok_or_else(|| {
-                Error::new(ErrorKind::NotFound, format!("user {name:?} is not in etc/passwd of {}", spec.root.path.display()))
-                    .from(spec.origins.of("user"))
-                    .remedy("Give its number, or add it to the tree.")
+                Error::new(
+                    ErrorKind::NotFound,
+                    format!("user {name:?} is not in etc/passwd of {}", spec.root.path.display()),
+                )
+                .from(spec.origins.of("user"))
+                .remedy("Give its number, or add it to the tree.")
             })?;
             let mut groups = found.groups.clone();
             groups.extend(&spec.groups);
@@ -159,7 +162,8 @@ fn payload(spec: &Spec, facts: &Facts) -> Result<(u32, u32, Vec<u32>, std::path:
 
 /// What can be said about a Spec without looking at the host.
 fn check(spec: &Spec) -> Result<()> {
-    let invalid = |field: &str, what: String| Err(Error::new(ErrorKind::InvalidSpec, what).from(spec.origins.of(field)));
+    let invalid =
+        |field: &str, what: String| Err(Error::new(ErrorKind::InvalidSpec, what).from(spec.origins.of(field)));
     if spec.version != 1 {
         return invalid("version", format!("a spec of version {} is not known here", spec.version));
     }
@@ -213,8 +217,9 @@ fn check(spec: &Spec) -> Result<()> {
             .from(spec.origins.of("namespaces.pid"))
             .remedy("Let the command be the first process, or keep the namespace new."));
     }
-    for (resource, limit) in spec.limits.iter().filter(|(_, limit)| limit.raw().0 > limit.raw().1) {
-        return invalid(&format!("limits.{resource}"), format!("the soft limit of {resource}={limit} is above its hard limit"));
+    if let Some((resource, limit)) = spec.limits.iter().find(|(_, limit)| limit.raw().0 > limit.raw().1) {
+        let what = format!("the soft limit of {resource}={limit} is above its hard limit");
+        return invalid(&format!("limits.{resource}"), what);
     }
     if spec.namespaces.uts == Namespace::Host && spec.hostname.is_some() {
         return invalid("hostname", "a hostname needs a UTS namespace of its own".to_owned());
@@ -248,6 +253,7 @@ pub(crate) fn c_path(path: &Path) -> Result<std::ffi::CString> {
 }
 
 pub(crate) fn c_text(bytes: &[u8]) -> Result<std::ffi::CString> {
-    std::ffi::CString::new(bytes)
-        .map_err(|_| Error::new(ErrorKind::InvalidSpec, format!("{:?} holds a NUL byte", String::from_utf8_lossy(bytes))))
+    std::ffi::CString::new(bytes).map_err(|_| {
+        Error::new(ErrorKind::InvalidSpec, format!("{:?} holds a NUL byte", String::from_utf8_lossy(bytes)))
+    })
 }

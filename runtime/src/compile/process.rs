@@ -60,7 +60,11 @@ pub(super) fn capabilities(spec: &Spec, facts: &Facts, mapping: &Mapping) -> Res
             "Add it to both.",
         );
     }
-    if spec.network == Network::Host && !mapping.is_new() && spec.profile == Profile::Strict && bounding.has(skep_sys::abi::cap::NET_ADMIN) {
+    if spec.network == Network::Host
+        && !mapping.is_new()
+        && spec.profile == Profile::Strict
+        && bounding.has(skep_sys::abi::cap::NET_ADMIN)
+    {
         return refuse(
             ErrorKind::InvalidSpec,
             "CAP_NET_ADMIN with the host's network could edit the host's firewall".to_owned(),
@@ -72,12 +76,18 @@ pub(super) fn capabilities(spec: &Spec, facts: &Facts, mapping: &Mapping) -> Res
 
 /// Attributes that every process of the container inherits: set before the
 /// payload's process and the stub init part.
-pub(super) fn inherited(context: &Context<'_>, resources: &Resources, plan: &mut Builder, report: &mut Report) -> Result<()> {
+pub(super) fn inherited(
+    context: &Context<'_>,
+    resources: &Resources,
+    plan: &mut Builder,
+    report: &mut Report,
+) -> Result<()> {
     let spec = context.spec;
     if spec.namespaces.uts == Namespace::New {
         let name = spec.hostname.as_ref().map_or(context.machine.as_str(), |name| name.as_str());
         let text = super::c_text(name.as_bytes())?;
-        plan.step(Phase::Enter, format!("set the hostname to {name}"), context.origin("hostname")).op(Op::HostName { name: &text });
+        plan.step(Phase::Enter, format!("set the hostname to {name}"), context.origin("hostname"))
+            .op(Op::HostName { name: &text });
     }
     if context.new_network() {
         // AF_INET, SOCK_DGRAM
@@ -99,12 +109,16 @@ pub(super) fn inherited(context: &Context<'_>, resources: &Resources, plan: &mut
     match (spec.keyring, context.facts.keyrings) {
         (Want::Off, _) => report.off("keyring", "the caller's session keyring"),
         (Want::Require, false) => {
-            return Err(Error::new(ErrorKind::Unsupported, "this kernel has no keyrings").from(spec.origins.of("keyring")));
+            return Err(
+                Error::new(ErrorKind::Unsupported, "this kernel has no keyrings").from(spec.origins.of("keyring"))
+            );
         }
         (Want::IfSupported, false) => report.unsupported("keyring", "this kernel has no keyrings"),
         (_, true) => {
             plan.step(Phase::Enter, "join a new session keyring", context.origin("keyring"))
-                .remedy("EDQUOT: this user has too many keyrings; raise kernel.keys.maxkeys, or switch the keyring off.")
+                .remedy(
+                    "EDQUOT: this user has too many keyrings; raise kernel.keys.maxkeys, or switch the keyring off.",
+                )
                 .op(Op::SessionKeyring {});
             report.applied("keyring", "a new anonymous one");
         }
@@ -130,9 +144,12 @@ fn limits(context: &Context<'_>, resources: &Resources, plan: &mut Builder, repo
         };
         if asked.is_some() && hard > cap {
             let field = format!("limits.{resource}");
-            return Err(Error::new(ErrorKind::NotPermitted, format!("the limit {resource}={hard} is above the caller's own hard limit {cap}"))
-                .from(context.spec.origins.of(&field))
-                .remedy("Lower it, or raise the caller's."));
+            return Err(Error::new(
+                ErrorKind::NotPermitted,
+                format!("the limit {resource}={hard} is above the caller's own hard limit {cap}"),
+            )
+            .from(context.spec.origins.of(&field))
+            .remedy("Lower it, or raise the caller's."));
         }
         plan.op(Op::SetLimit { resource, soft: soft.min(cap), hard: hard.min(cap) });
     }
@@ -157,7 +174,8 @@ fn end_state(context: &Context<'_>) -> Final {
 fn confine(context: &Context<'_>, phase: Phase, filter: Option<&[u8]>, plan: &mut Builder) {
     let end = end_state(context);
     let origin = || context.origin("capabilities");
-    plan.step(phase, format!("bounding set: {}", context.bounding), origin()).op(Op::DropBounding { keep: context.bounding });
+    plan.step(phase, format!("bounding set: {}", context.bounding), origin())
+        .op(Op::DropBounding { keep: context.bounding });
     // With a grant, permitted capabilities must outlive the change of ids.
     let during = if context.bounding.0 == 0 { NO_GRANT } else { SecureBits::KEEP_CAPS };
     plan.step(phase, format!("securebits: {during}"), origin()).op(Op::SetSecureBits { bits: during });
@@ -200,8 +218,11 @@ fn confine(context: &Context<'_>, phase: Phase, filter: Option<&[u8]>, plan: &mu
 
 fn install(context: &Context<'_>, phase: Phase, program: &[u8], plan: &mut Builder) {
     let what = format!("filter system calls ({} instructions)", program.len() / 8);
-    plan.step(phase, what, context.origin("seccomp"))
-        .op(Op::Seccomp { program: Blob(program), flags: SeccompFlags::NONE, listener: None });
+    plan.step(phase, what, context.origin("seccomp")).op(Op::Seccomp {
+        program: Blob(program),
+        flags: SeccompFlags::NONE,
+        listener: None,
+    });
 }
 
 pub(super) fn payload(context: &Context<'_>, plan: &mut Builder, report: &mut Report) -> Result<()> {
@@ -223,9 +244,13 @@ pub(super) fn payload(context: &Context<'_>, plan: &mut Builder, report: &mut Re
     };
     confine(context, Phase::Payload, filter.as_deref(), plan);
     let directory = c_path(&spec.working_directory)?;
-    plan.step(Phase::Payload, format!("go to {}", spec.working_directory.display()), context.origin("working_directory"))
-        .remedy("The working directory must exist inside, and the payload's user must be allowed to enter it.")
-        .op(Op::Chdir { path: &directory });
+    plan.step(
+        Phase::Payload,
+        format!("go to {}", spec.working_directory.display()),
+        context.origin("working_directory"),
+    )
+    .remedy("The working directory must exist inside, and the payload's user must be allowed to enter it.")
+    .op(Op::Chdir { path: &directory });
     if let (Some(program), true) = (&filter, spec.no_new_privileges) {
         install(context, Phase::Payload, program, plan);
     }
@@ -250,7 +275,10 @@ pub(super) fn payload(context: &Context<'_>, plan: &mut Builder, report: &mut Re
     if context.mapping.has_groups() {
         report.applied("supplementary groups", context.groups.len());
     } else {
-        report.unsupported("supplementary groups", "an ordinary user with one id cannot drop its groups; inside they are nobody's");
+        report.unsupported(
+            "supplementary groups",
+            "an ordinary user with one id cannot drop its groups; inside they are nobody's",
+        );
     }
     exec(context, plan)
 }
@@ -299,10 +327,13 @@ fn candidates(program: &OsString, path: &OsString) -> Vec<Vec<u8>> {
 
 /// Strings, each ending in NUL. What was checked holds no NUL.
 fn joined(words: impl IntoIterator<Item = Vec<u8>>) -> Vec<u8> {
-    words.into_iter().flat_map(|mut word| {
-        word.push(0);
-        word
-    }).collect()
+    words
+        .into_iter()
+        .flat_map(|mut word| {
+            word.push(0);
+            word
+        })
+        .collect()
 }
 
 fn exec(context: &Context<'_>, plan: &mut Builder) -> Result<()> {

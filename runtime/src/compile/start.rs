@@ -72,8 +72,12 @@ pub(super) fn entrust(context: &Context<'_>, resources: &Resources, plan: &mut B
 /// The watcher gets the child's pidfd before the child may go on.
 pub(super) fn entrust_child(plan: &mut Builder) {
     if plan.has_watch() {
-        plan.step(Phase::Attend, "entrust the watcher with the child", Origin::Always)
-            .op(Op::EntrustFile { watcher: role::WATCHER, id: 0, place: Slot(0), file: role::PIDFD });
+        plan.step(Phase::Attend, "entrust the watcher with the child", Origin::Always).op(Op::EntrustFile {
+            watcher: role::WATCHER,
+            id: 0,
+            place: Slot(0),
+            file: role::PIDFD,
+        });
     }
 }
 
@@ -97,7 +101,8 @@ pub(super) fn streams(context: &Context<'_>, plan: &mut Builder) {
             }
             Stream::Piped => {
                 let (read, write) = if index == 0 { (slot, host) } else { (host, slot) };
-                plan.step(Phase::Prepare, format!("make a pipe for {}", NAMES[index]), origin).op(Op::Pipe { read, write });
+                plan.step(Phase::Prepare, format!("make a pipe for {}", NAMES[index]), origin)
+                    .op(Op::Pipe { read, write });
             }
             // The runner puts it into the slot.
             Stream::Given => {}
@@ -126,7 +131,8 @@ pub(super) fn enter(context: &Context<'_>, plan: &mut Builder) {
         plan.op(Op::Dup { file: slot, number: number as u32 });
     }
     plan.step(Phase::Enter, "wait until the other side is done", Origin::Always).op(Op::Await { from: role::CONTROL });
-    plan.step(Phase::Enter, "hide memory from processes of the same user", Origin::Always).op(Op::Dumpable { on: false });
+    plan.step(Phase::Enter, "hide memory from processes of the same user", Origin::Always)
+        .op(Op::Dumpable { on: false });
     plan.step(Phase::Enter, "leave the caller's session and terminal", Origin::Always)
         .op(Op::SetSid {})
         .op(Op::ResetSignals {})

@@ -105,10 +105,7 @@ mod tests {
             message: format!("{} is bad", quoted("a\r\n\"ü")),
             remedy: Some("don't".to_owned()),
         };
-        assert_eq!(
-            problem.to_string(),
-            r#"/etc/\xffa\nb.nspawn:3:7: K\u{1b}[31m\u{202e}: "a\r\n\"ü" is bad; don't"#
-        );
+        assert_eq!(problem.to_string(), r#"/etc/\xffa\nb.nspawn:3:7: K\u{1b}[31m\u{202e}: "a\r\n\"ü" is bad; don't"#);
         let two = Problems(vec![problem.clone(), problem]);
         assert_eq!(two.to_string().lines().count(), 2);
     }

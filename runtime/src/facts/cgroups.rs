@@ -117,10 +117,7 @@ fn ancestors(mount: &Mount<'_>, own: &str) -> Vec<UnifiedGroup> {
         .take_while(|directory| directory.starts_with(top))
         .map(|directory| UnifiedGroup {
             path: directory.to_path_buf(),
-            enabled: text(directory.join("cgroup.subtree_control"))
-                .split_whitespace()
-                .map(str::to_owned)
-                .collect(),
+            enabled: text(directory.join("cgroup.subtree_control")).split_whitespace().map(str::to_owned).collect(),
             // Moving a process needs to write the common ancestor's
             // cgroup.procs, which is this group's, for it holds the caller.
             writable: writable(directory) && writable(&directory.join("cgroup.procs")),

@@ -38,16 +38,10 @@ pub struct PathFact {
 impl PathFact {
     pub(super) fn look(path: &Path) -> Self {
         match fs::metadata(path) {
-            Ok(metadata) => Self {
-                kind: kind(metadata.file_type()),
-                device: metadata.dev(),
-                inode: metadata.ino(),
-                denied: false,
-            },
-            Err(error) => Self {
-                denied: error.kind() == std::io::ErrorKind::PermissionDenied,
-                ..Self::default()
-            },
+            Ok(metadata) => {
+                Self { kind: kind(metadata.file_type()), device: metadata.dev(), inode: metadata.ino(), denied: false }
+            }
+            Err(error) => Self { denied: error.kind() == std::io::ErrorKind::PermissionDenied, ..Self::default() },
         }
     }
 }

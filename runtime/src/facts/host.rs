@@ -149,7 +149,11 @@ fn host_paths(spec: &Spec) -> impl Iterator<Item = PathBuf> {
 
 /// Paths inside the root that a plan for `spec` mounts on.
 fn targets(spec: &Spec) -> impl Iterator<Item = PathBuf> {
-    spec.mounts.iter().map(|mount| mount.target.clone()).chain(spec.masked.iter().cloned()).chain(spec.read_only.iter().cloned())
+    spec.mounts
+        .iter()
+        .map(|mount| mount.target.clone())
+        .chain(spec.masked.iter().cloned())
+        .chain(spec.read_only.iter().cloned())
 }
 
 /// A file of the kernel or of the system, bounded; empty where it cannot be read.
@@ -325,7 +329,11 @@ fn named_user(root: &Path, name: &str) -> Option<NamedUser> {
 fn file_of_tree(root: &Path, path: &str) -> String {
     use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
     let open = || -> nix::Result<fs::File> {
-        let root = nix::fcntl::open(root, OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, nix::sys::stat::Mode::empty())?;
+        let root = nix::fcntl::open(
+            root,
+            OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC,
+            nix::sys::stat::Mode::empty(),
+        )?;
         let how = OpenHow::new()
             .flags(OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK | OFlag::O_NOCTTY)
             .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);

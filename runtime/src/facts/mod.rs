@@ -17,8 +17,8 @@ use crate::error::Result;
 use crate::spec::{IdRange, Spec};
 
 pub use cgroups::{CgroupLayout, Cgroups, UnifiedGroup};
-pub(crate) use files::{behind, plain_components};
 pub use files::{EntryKind, PathFact, TargetFact};
+pub(crate) use files::{behind, plain_components};
 
 /// Facts about the host, the caller, and the paths that a Spec names.
 #[derive(Clone, PartialEq, Debug)]

@@ -29,11 +29,7 @@ pub fn compile(policy: &Policy) -> Result<Program, CompileError> {
     judge(policy)?;
     let (ranges, used) = ranges(policy);
     // Only look for unknown names if there are any.
-    let ignored = if used == policy.rules.len() {
-        Vec::new()
-    } else {
-        unknown(policy)?
-    };
+    let ignored = if used == policy.rules.len() { Vec::new() } else { unknown(policy)? };
     let mut emitter = Emitter::default();
     let root = emitter.tree(&ranges);
     emitter.follow(root);
@@ -46,10 +42,7 @@ pub fn compile(policy: &Policy) -> Result<Program, CompileError> {
         return Err(CompileError::TooLong(emitter.reversed.len()));
     }
     emitter.reversed.reverse();
-    Ok(Program {
-        instructions: emitter.reversed,
-        ignored,
-    })
+    Ok(Program { instructions: emitter.reversed, ignored })
 }
 
 /// Refuses what cannot be meant.
@@ -66,10 +59,7 @@ fn judge(policy: &Policy) -> Result<(), CompileError> {
         for clause in &rule.clauses {
             errno(clause.then)?;
             if let Some(&condition) = clause.when.iter().find(|condition| !can_hold(condition)) {
-                return Err(CompileError::NeverHolds {
-                    name: name.clone(),
-                    condition,
-                });
+                return Err(CompileError::NeverHolds { name: name.clone(), condition });
             }
         }
     }
@@ -79,11 +69,7 @@ fn judge(policy: &Policy) -> Result<(), CompileError> {
 /// The permissions for calls that no ABI has; a refusal of such a call is an error.
 fn unknown(policy: &Policy) -> Result<Vec<String>, CompileError> {
     let mut ignored = Vec::new();
-    for (name, rule) in policy
-        .rules
-        .iter()
-        .filter(|(name, _)| !exists_somewhere(name))
-    {
+    for (name, rule) in policy.rules.iter().filter(|(name, _)| !exists_somewhere(name)) {
         if !rule.permits_all() {
             return Err(CompileError::UnknownName { name: name.clone() });
         }
@@ -148,13 +134,7 @@ fn ranges<'p>(policy: &'p Policy) -> (Vec<Range<'p>>, usize) {
 fn simplest(rule: &Rule) -> Outcome<'_> {
     match rule.clauses.first() {
         Some(clause) if clause.when.is_empty() => Outcome::Answer(clause.then),
-        _ if rule
-            .clauses
-            .iter()
-            .all(|clause| clause.then == rule.otherwise) =>
-        {
-            Outcome::Answer(rule.otherwise)
-        }
+        _ if rule.clauses.iter().all(|clause| clause.then == rule.otherwise) => Outcome::Answer(rule.otherwise),
         _ => Outcome::Ask(rule),
     }
 }
@@ -184,15 +164,9 @@ impl<'p> Emitter<'p> {
     /// A label for the same effect, directly behind what is written next.
     fn step_stone(&mut self, target: Label) -> Label {
         match self.reversed[target] {
-            Instruction {
-                code: op::RET, k, ..
-            } => {
+            Instruction { code: op::RET, k, .. } => {
                 let nearer = self.push(op::RET, 0, 0, k);
-                for (_, label) in self
-                    .answers
-                    .iter_mut()
-                    .filter(|(_, label)| *label == target)
-                {
+                for (_, label) in self.answers.iter_mut().filter(|(_, label)| *label == target) {
                     *label = nearer;
                 }
                 nearer
@@ -215,16 +189,8 @@ impl<'p> Emitter<'p> {
     fn branch(&mut self, code: u16, k: u32, yes: Label, no: Label) -> Label {
         const REACH: usize = u8::MAX as usize;
         // One less: the second target may put a stepping stone in between.
-        let yes = if self.distance(yes) >= REACH {
-            self.step_stone(yes)
-        } else {
-            yes
-        };
-        let no = if self.distance(no) > REACH {
-            self.step_stone(no)
-        } else {
-            no
-        };
+        let yes = if self.distance(yes) >= REACH { self.step_stone(yes) } else { yes };
+        let no = if self.distance(no) > REACH { self.step_stone(no) } else { no };
         let (jt, jf) = (self.distance(yes) as u8, self.distance(no) as u8); // both within REACH
         self.push(code, jt, jf, k)
     }
@@ -264,9 +230,7 @@ impl<'p> Emitter<'p> {
             [] => self.answer(Action::KillProcess), // there is always one range
             [only] => self.outcome(only.outcome),
             // One number that differs from both its neighbours.
-            [before, single, after]
-                if after.first - single.first == 1 && before.outcome == after.outcome =>
-            {
+            [before, single, after] if after.first - single.first == 1 && before.outcome == after.outcome => {
                 let yes = self.outcome(single.outcome);
                 let no = self.outcome(before.outcome);
                 self.branch(op::JEQ, single.first, yes, no)
@@ -315,20 +279,10 @@ impl<'p> Emitter<'p> {
     }
 
     /// `argument & mask == value`, the upper word first; words that the mask leaves out are not loaded.
-    fn equal(
-        &mut self,
-        low: u32,
-        high: Option<u32>,
-        mask: u64,
-        value: u64,
-        yes: Label,
-        no: Label,
-    ) -> Label {
+    fn equal(&mut self, low: u32, high: Option<u32>, mask: u64, value: u64, yes: Label, no: Label) -> Label {
         let mut next = yes;
         for (offset, shift) in [(Some(low), 0), (high, 32)] {
-            let (Some(offset), mask, value) =
-                (offset, (mask >> shift) as u32, (value >> shift) as u32)
-            else {
+            let (Some(offset), mask, value) = (offset, (mask >> shift) as u32, (value >> shift) as u32) else {
                 continue;
             };
             if mask == 0 {
@@ -344,15 +298,7 @@ impl<'p> Emitter<'p> {
     }
 
     /// `argument > value` or `argument >= value`, as `code` says for the lower word.
-    fn ordered(
-        &mut self,
-        code: u16,
-        low: u32,
-        high: Option<u32>,
-        value: (u32, u32),
-        yes: Label,
-        no: Label,
-    ) -> Label {
+    fn ordered(&mut self, code: u16, low: u32, high: Option<u32>, value: (u32, u32), yes: Label, no: Label) -> Label {
         let next = self.branch(code, value.0, yes, no);
         let next = self.load(low, next);
         let Some(high) = high else { return next };

@@ -43,11 +43,7 @@ pub fn group(name: &str) -> Option<&'static Group> {
 }
 
 const fn entry(name: &'static str, about: &'static str, members: &'static [&'static str]) -> Group {
-    Group {
-        name,
-        about,
-        members,
-    }
+    Group { name, about, members }
 }
 
 /// All groups, by name.
@@ -182,13 +178,7 @@ mod tests {
                 (name.contains("mount") && !matches!(*name, "statmount" | "listmount"))
                     || matches!(
                         *name,
-                        "chroot"
-                            | "pivot_root"
-                            | "open_tree"
-                            | "open_tree_attr"
-                            | "fsopen"
-                            | "fsconfig"
-                            | "fspick"
+                        "chroot" | "pivot_root" | "open_tree" | "open_tree_attr" | "fsopen" | "fsconfig" | "fspick"
                     )
             });
             let mut kernel: Vec<_> = kernel.collect();
@@ -199,17 +189,8 @@ mod tests {
 
     #[test]
     fn groups_inside_groups() {
-        let service = group("@system-service")
-            .expect("the group")
-            .calls(Arch::X86_64);
-        assert!(
-            service.contains(&"read") && service.contains(&"uname") && !service.contains(&"mount")
-        );
-        assert!(
-            !group("@file-system")
-                .expect("the group")
-                .calls(Arch::Aarch64)
-                .contains(&"open")
-        );
+        let service = group("@system-service").expect("the group").calls(Arch::X86_64);
+        assert!(service.contains(&"read") && service.contains(&"uname") && !service.contains(&"mount"));
+        assert!(!group("@file-system").expect("the group").calls(Arch::Aarch64).contains(&"open"));
     }
 }

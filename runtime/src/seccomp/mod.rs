@@ -33,8 +33,7 @@ mod tests;
 pub use emit::compile;
 pub use groups::{GROUPS, Group, group};
 pub use policy::{
-    Action, Clause, Condition, EAFNOSUPPORT, ENOSYS, EPERM, EPROTONOSUPPORT, Policy, Rule, Test,
-    Width, X32_BIT,
+    Action, Clause, Condition, EAFNOSUPPORT, ENOSYS, EPERM, EPROTONOSUPPORT, Policy, Rule, Test, Width, X32_BIT,
 };
 pub use profiles::{nspawn_default, strict_default, stub_init};
 pub use program::{CompileError, Instruction, MAX_INSTRUCTIONS, Program, SeccompData};

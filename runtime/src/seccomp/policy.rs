@@ -138,20 +138,12 @@ pub struct Condition {
 impl Condition {
     /// A comparison of the low 32 bits; the usual one.
     pub const fn low32(arg: u8, test: Test) -> Condition {
-        Condition {
-            arg,
-            width: Width::Low32,
-            test,
-        }
+        Condition { arg, width: Width::Low32, test }
     }
 
     /// A comparison of all 64 bits.
     pub const fn full(arg: u8, test: Test) -> Condition {
-        Condition {
-            arg,
-            width: Width::Full,
-            test,
-        }
+        Condition { arg, width: Width::Full, test }
     }
 
     /// Whether the arguments satisfy it; an argument that does not exist never does.
@@ -196,19 +188,13 @@ pub struct Rule {
 impl Rule {
     /// One answer whatever the arguments are.
     pub const fn always(action: Action) -> Rule {
-        Rule {
-            clauses: Vec::new(),
-            otherwise: action,
-        }
+        Rule { clauses: Vec::new(), otherwise: action }
     }
 
     /// The rule with one more clause after those it has.
     #[must_use]
     pub fn when(mut self, conditions: impl Into<Vec<Condition>>, then: Action) -> Rule {
-        self.clauses.push(Clause {
-            when: conditions.into(),
-            then,
-        });
+        self.clauses.push(Clause { when: conditions.into(), then });
         self
     }
 
@@ -220,10 +206,7 @@ impl Rule {
     /// The answer for these arguments.
     pub fn decide(&self, args: &[u64; 6]) -> Action {
         let fits = |clause: &&Clause| clause.when.iter().all(|condition| condition.holds(args));
-        self.clauses
-            .iter()
-            .find(fits)
-            .map_or(self.otherwise, |clause| clause.then)
+        self.clauses.iter().find(fits).map_or(self.otherwise, |clause| clause.then)
     }
 }
 
@@ -257,13 +240,7 @@ pub struct Policy {
 impl Policy {
     /// A policy without rules; another ABI kills the process.
     pub const fn new(arch: Arch, unlisted: Action, unknown: Action) -> Policy {
-        Policy {
-            arch,
-            unlisted,
-            unknown,
-            foreign_abi: Action::KillProcess,
-            rules: BTreeMap::new(),
-        }
+        Policy { arch, unlisted, unknown, foreign_abi: Action::KillProcess, rules: BTreeMap::new() }
     }
 
     /// Gives a call, or each call of an `@group` that `arch` has, this rule instead of any it had.
@@ -310,10 +287,7 @@ impl Policy {
         }
         match self.arch.name(call.nr) {
             None => self.unknown,
-            Some(name) => self
-                .rules
-                .get(name)
-                .map_or(self.unlisted, |rule| rule.decide(&call.args)),
+            Some(name) => self.rules.get(name).map_or(self.unlisted, |rule| rule.decide(&call.args)),
         }
     }
 }
@@ -337,11 +311,7 @@ mod tests {
         ] {
             assert_eq!(Action::decode(action.encode()), action);
         }
-        assert_eq!(
-            Action::decode(0x0005_ffff),
-            Action::Errno(4095),
-            "as the kernel does"
-        );
+        assert_eq!(Action::decode(0x0005_ffff), Action::Errno(4095), "as the kernel does");
         assert_eq!(Action::decode(0x1234_0000), Action::KillProcess);
     }
 
@@ -357,10 +327,7 @@ mod tests {
     #[test]
     fn the_first_clause_that_holds_answers() {
         let rule = Rule::always(Action::Errno(EPERM))
-            .when(
-                [Condition::low32(0, Test::Range { min: 1, max: 9 })],
-                Action::Allow,
-            )
+            .when([Condition::low32(0, Test::Range { min: 1, max: 9 })], Action::Allow)
             .when([Condition::low32(0, Test::Eq(5))], Action::Trap)
             .when([], Action::Log);
         assert_eq!(rule.decide(&[5, 0, 0, 0, 0, 0]), Action::Allow);
@@ -371,16 +338,8 @@ mod tests {
     #[test]
     fn groups_are_resolved_when_set() {
         let mut policy = Policy::new(Arch::X86_64, Action::Errno(EPERM), Action::Errno(ENOSYS));
-        policy
-            .set("@swap", Action::Allow)
-            .set("read", Action::Allow)
-            .set("@typo", Action::Allow);
-        assert!(
-            policy
-                .rules
-                .keys()
-                .eq(["@typo", "read", "swapoff", "swapon"])
-        );
+        policy.set("@swap", Action::Allow).set("read", Action::Allow).set("@typo", Action::Allow);
+        assert!(policy.rules.keys().eq(["@typo", "read", "swapoff", "swapon"]));
         policy.unset("@swap");
         assert_eq!(policy.rules.len(), 2);
     }
@@ -390,15 +349,10 @@ mod tests {
         let mut policy = Policy::new(Arch::Aarch64, Action::Errno(EPERM), Action::Errno(ENOSYS));
         policy.set(
             "ioctl",
-            Rule::always(Action::Allow).when(
-                [Condition::low32(1, Test::MaskedEq { mask: 7, value: 2 })],
-                Action::Notify,
-            ),
+            Rule::always(Action::Allow)
+                .when([Condition::low32(1, Test::MaskedEq { mask: 7, value: 2 })], Action::Notify),
         );
         let text = serde_json::to_string(&policy).expect("serialises");
-        assert_eq!(
-            serde_json::from_str::<Policy>(&text).expect("parses"),
-            policy
-        );
+        assert_eq!(serde_json::from_str::<Policy>(&text).expect("parses"), policy);
     }
 }

@@ -4,9 +4,7 @@
 //! stands for nothing gets `ENOSYS` (`attacks.md` rows 91 and 97). So a call that a later
 //! kernel adds stays closed, and programs fall back to what came before it.
 
-use super::policy::{
-    Action, Condition, EAFNOSUPPORT, ENOSYS, EPERM, EPROTONOSUPPORT, Policy, Rule, Test,
-};
+use super::policy::{Action, Condition, EAFNOSUPPORT, ENOSYS, EPERM, EPROTONOSUPPORT, Policy, Rule, Test};
 use super::table::Arch;
 
 /// Groups that `strict` allows, before [`STRICT_WITHOUT`] and the rules on arguments.
@@ -60,11 +58,9 @@ pub fn strict_default(arch: Arch) -> Policy {
     let no_flag = |mask| Rule::always(Action::Errno(EPERM)).when([has(0, mask, 0)], Action::Allow);
     let mknod = |mode| {
         // Plain files, FIFOs, sockets; 0 means plain too. Devices are refused. The kernel reads 16 bits.
-        [0, 0o100_000, 0o010_000, 0o140_000]
-            .into_iter()
-            .fold(Rule::always(Action::Errno(EPERM)), |rule, kind| {
-                rule.when([has(mode, 0o170_000, kind)], Action::Allow)
-            })
+        [0, 0o100_000, 0o010_000, 0o140_000].into_iter().fold(Rule::always(Action::Errno(EPERM)), |rule, kind| {
+            rule.when([has(mode, 0o170_000, kind)], Action::Allow)
+        })
     };
     for (call, rule) in [
         ("clone", no_flag(CLONE_NEW)),
@@ -82,10 +78,7 @@ pub fn strict_default(arch: Arch) -> Policy {
                 .when([is(0, 0xffff_ffff)], Action::Allow),
         ),
         ("socket", socket()),
-        (
-            "socketpair",
-            Rule::always(Action::Errno(EAFNOSUPPORT)).when([is(0, AF_UNIX)], Action::Allow),
-        ),
+        ("socketpair", Rule::always(Action::Errno(EAFNOSUPPORT)).when([is(0, AF_UNIX)], Action::Allow)),
     ] {
         if arch.number(call).is_some() {
             policy.set(call, rule);
@@ -101,9 +94,7 @@ fn ioctl() -> Rule {
     const TIOCSETD: u64 = 0x5423;
     [TIOCSTI, TIOCLINUX, TIOCSETD]
         .into_iter()
-        .fold(Rule::always(Action::Allow), |rule, command| {
-            rule.when([is(1, command)], Action::Errno(EPERM))
-        })
+        .fold(Rule::always(Action::Allow), |rule, command| rule.when([is(1, command)], Action::Errno(EPERM)))
 }
 
 const AF_UNIX: u64 = 1;
@@ -187,22 +178,12 @@ const NSPAWN_BY_CAPABILITY: &[(u32, &[&str])] = &[
 /// The original filters 32-bit programs by a list of their own; here they are killed.
 pub fn nspawn_default(arch: Arch, retained_capabilities: u64) -> Policy {
     const NETLINK_AUDIT: u64 = 9;
-    let granted = NSPAWN_BY_CAPABILITY
-        .iter()
-        .filter(|(capability, _)| retained_capabilities >> capability & 1 == 1);
-    let mut policy = allow_list(
-        arch,
-        NSPAWN_GROUPS
-            .iter()
-            .chain(NSPAWN_ALSO)
-            .chain(granted.flat_map(|(_, items)| *items)),
-    );
+    let granted = NSPAWN_BY_CAPABILITY.iter().filter(|(capability, _)| retained_capabilities >> capability & 1 == 1);
+    let mut policy =
+        allow_list(arch, NSPAWN_GROUPS.iter().chain(NSPAWN_ALSO).chain(granted.flat_map(|(_, items)| *items)));
     policy.set(
         "socket",
-        Rule::always(Action::Allow).when(
-            [is(0, AF_NETLINK), is(2, NETLINK_AUDIT)],
-            Action::Errno(EAFNOSUPPORT),
-        ),
+        Rule::always(Action::Allow).when([is(0, AF_NETLINK), is(2, NETLINK_AUDIT)], Action::Errno(EAFNOSUPPORT)),
     );
     policy
 }

@@ -24,12 +24,7 @@ pub struct SeccompData {
 impl SeccompData {
     /// A native call of `arch`.
     pub const fn new(arch: Arch, nr: u32, args: [u64; 6]) -> SeccompData {
-        SeccompData {
-            nr,
-            arch: arch.audit(),
-            instruction_pointer: 0,
-            args,
-        }
+        SeccompData { nr, arch: arch.audit(), instruction_pointer: 0, args }
     }
 
     /// The structure as little-endian words, as a filter loads them.
@@ -91,9 +86,7 @@ pub struct Program {
 #[non_exhaustive]
 pub enum CompileError {
     /// A rule that refuses names a call that Linux does not have: leaving it out would open what it closes.
-    #[error(
-        "seccomp rule for {name:?}: no such system call, and the rule is not a plain permission; correct the name"
-    )]
+    #[error("seccomp rule for {name:?}: no such system call, and the rule is not a plain permission; correct the name")]
     UnknownName {
         /// The name in the rule.
         name: String,
@@ -126,10 +119,7 @@ impl Program {
     /// `seccomp_check_filter`), for example to ask it with [`decide`](Program::decide).
     pub fn from_instructions(instructions: Vec<Instruction>) -> Result<Program, CompileError> {
         super::simulate::check(&instructions)?;
-        Ok(Program {
-            instructions,
-            ignored: Vec::new(),
-        })
+        Ok(Program { instructions, ignored: Vec::new() })
     }
 
     /// The instructions in order.
@@ -160,13 +150,9 @@ mod tests {
 
     #[test]
     fn bytes_are_eight_each() {
-        let program = Program::from_instructions(vec![Instruction {
-            code: op::RET,
-            jt: 0,
-            jf: 0,
-            k: Action::Allow.encode(),
-        }])
-        .expect("valid");
+        let program =
+            Program::from_instructions(vec![Instruction { code: op::RET, jt: 0, jf: 0, k: Action::Allow.encode() }])
+                .expect("valid");
         assert_eq!(program.bytes().len(), 8);
         assert_eq!(program.bytes()[..2], op::RET.to_ne_bytes());
         assert_eq!(program.bytes()[4..], Action::Allow.encode().to_ne_bytes());
@@ -180,9 +166,6 @@ mod tests {
             instruction_pointer: 0x4_0000_0003,
             args: [0x6_0000_0005, 0, 0, 0, 0, 0x8_0000_0007],
         };
-        assert_eq!(
-            data.words(),
-            [1, 2, 3, 4, 5, 6, 0, 0, 0, 0, 0, 0, 0, 0, 7, 8]
-        );
+        assert_eq!(data.words(), [1, 2, 3, 4, 5, 6, 0, 0, 0, 0, 0, 0, 0, 0, 7, 8]);
     }
 }

@@ -22,12 +22,7 @@ impl Program {
 
     /// The returned value and the number of instructions it took.
     pub(super) fn run(&self, call: &SeccompData) -> (u32, usize) {
-        let mut machine = Machine {
-            data: call.words(),
-            a: 0,
-            x: 0,
-            scratch: [0; SCRATCH as usize],
-        };
+        let mut machine = Machine { data: call.words(), a: 0, x: 0, scratch: [0; SCRATCH as usize] };
         let mut at = 0;
         // Jumps only go forward, so a program takes at most as many steps as it is long.
         for steps in 1..=self.instructions.len() {
@@ -120,8 +115,9 @@ pub(super) fn check(program: &[Instruction]) -> Result<(), CompileError> {
                 inside(instruction.jt.into()) && inside(instruction.jf.into())
             }
             0x00 | 0x01 | 0x80 | 0x81 | 0x07 | 0x87 | 0x84 | 0x06 | 0x16 => true,
-            0x04 | 0x0c | 0x14 | 0x1c | 0x24 | 0x2c | 0x3c | 0x44 | 0x4c | 0x54 | 0x5c | 0x6c
-            | 0x7c | 0xa4 | 0xac => true,
+            0x04 | 0x0c | 0x14 | 0x1c | 0x24 | 0x2c | 0x3c | 0x44 | 0x4c | 0x54 | 0x5c | 0x6c | 0x7c | 0xa4 | 0xac => {
+                true
+            }
             _ => false,
         };
         if !good {
@@ -130,9 +126,7 @@ pub(super) fn check(program: &[Instruction]) -> Result<(), CompileError> {
     }
     match program.last() {
         Some(last) if matches!(last.code, 0x06 | 0x16) => Ok(()),
-        _ => Err(CompileError::Refused {
-            at: program.len().saturating_sub(1),
-        }),
+        _ => Err(CompileError::Refused { at: program.len().saturating_sub(1) }),
     }
 }
 
@@ -142,10 +136,7 @@ mod tests {
     use crate::seccomp::Arch;
 
     fn asm(lines: &[(u16, u8, u8, u32)]) -> Vec<Instruction> {
-        lines
-            .iter()
-            .map(|&(code, jt, jf, k)| Instruction { code, jt, jf, k })
-            .collect()
+        lines.iter().map(|&(code, jt, jf, k)| Instruction { code, jt, jf, k }).collect()
     }
 
     const CALL: SeccompData = SeccompData::new(Arch::X86_64, 7, [0x1_0000_0002, 0, 0, 0, 0, 0]);
@@ -153,24 +144,8 @@ mod tests {
     #[test]
     fn arithmetic_as_the_kernel_does_it() {
         for (program, answer) in [
-            (
-                asm(&[
-                    (0x20, 0, 0, 20),
-                    (0x64, 0, 0, 16),
-                    (0x44, 0, 0, 0x7ffe_0000),
-                    (0x16, 0, 0, 0),
-                ]),
-                Action::Allow,
-            ),
-            (
-                asm(&[
-                    (0x00, 0, 0, 9),
-                    (0x01, 0, 0, 0),
-                    (0x3c, 0, 0, 0),
-                    (0x06, 0, 0, 0x7fff_0000),
-                ]),
-                Action::KillThread,
-            ),
+            (asm(&[(0x20, 0, 0, 20), (0x64, 0, 0, 16), (0x44, 0, 0, 0x7ffe_0000), (0x16, 0, 0, 0)]), Action::Allow),
+            (asm(&[(0x00, 0, 0, 9), (0x01, 0, 0, 0), (0x3c, 0, 0, 0), (0x06, 0, 0, 0x7fff_0000)]), Action::KillThread),
             (
                 asm(&[
                     (0x80, 0, 0, 0),
@@ -182,22 +157,9 @@ mod tests {
                 ]),
                 Action::Trap,
             ),
-            (
-                asm(&[
-                    (0x20, 0, 0, 0),
-                    (0x45, 0, 1, 4),
-                    (0x06, 0, 0, 0x0005_0001),
-                    (0x06, 0, 0, 0),
-                ]),
-                Action::Errno(1),
-            ),
+            (asm(&[(0x20, 0, 0, 0), (0x45, 0, 1, 4), (0x06, 0, 0, 0x0005_0001), (0x06, 0, 0, 0)]), Action::Errno(1)),
         ] {
-            assert_eq!(
-                Program::from_instructions(program)
-                    .expect("valid")
-                    .decide(&CALL),
-                answer
-            );
+            assert_eq!(Program::from_instructions(program).expect("valid").decide(&CALL), answer);
         }
     }
 
@@ -213,40 +175,18 @@ mod tests {
             (asm(&[(0x28, 0, 0, 0), (0x06, 0, 0, 0)]), 0),
             (asm(&[(0x94, 0, 0, 3), (0x06, 0, 0, 0)]), 0),
         ] {
-            assert_eq!(
-                Program::from_instructions(program),
-                Err(CompileError::Refused { at })
-            );
+            assert_eq!(Program::from_instructions(program), Err(CompileError::Refused { at }));
         }
-        let long = vec![
-            Instruction {
-                code: 0x06,
-                jt: 0,
-                jf: 0,
-                k: 0
-            };
-            MAX_INSTRUCTIONS + 1
-        ];
-        assert_eq!(
-            Program::from_instructions(long),
-            Err(CompileError::TooLong(4097))
-        );
+        let long = vec![Instruction { code: 0x06, jt: 0, jf: 0, k: 0 }; MAX_INSTRUCTIONS + 1];
+        assert_eq!(Program::from_instructions(long), Err(CompileError::TooLong(4097)));
     }
 
     /// A stored program may have been damaged; asking it must still end.
     #[test]
     fn a_bad_program_kills() {
-        for lines in [
-            &[][..],
-            &[(0x05, 0, 0, u32::MAX)],
-            &[(0x20, 0, 0, 900)],
-            &[(0xff, 0, 0, 0)],
-            &[(0x61, 0, 0, 99)],
-        ] {
-            let program = Program {
-                instructions: asm(lines),
-                ignored: Vec::new(),
-            };
+        for lines in [&[][..], &[(0x05, 0, 0, u32::MAX)], &[(0x20, 0, 0, 900)], &[(0xff, 0, 0, 0)], &[(0x61, 0, 0, 99)]]
+        {
+            let program = Program { instructions: asm(lines), ignored: Vec::new() };
             assert_eq!(program.decide(&CALL), Action::KillProcess);
         }
     }

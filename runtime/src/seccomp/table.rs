@@ -41,10 +41,7 @@ impl Arch {
     /// The number of a call, or `None` if this architecture has no call of that name.
     pub fn number(self, name: &str) -> Option<u32> {
         let index = self.by_name();
-        index
-            .binary_search_by_key(&name, |(known, _)| known)
-            .ok()
-            .map(|at| index[at].1)
+        index.binary_search_by_key(&name, |(known, _)| known).ok().map(|at| index[at].1)
     }
 
     /// The table sorted by name, made once: profiles look up some three hundred names.
@@ -59,14 +56,8 @@ impl Arch {
 
     /// The name of a number, or `None` if it stood for nothing in Linux 6.18.
     pub fn name(self, nr: u32) -> Option<&'static str> {
-        let (row, at) = if nr < COMMON_FIRST {
-            (self.own(), nr)
-        } else {
-            (&COMMON[..], nr - COMMON_FIRST)
-        };
-        row.get(usize::try_from(at).ok()?)
-            .copied()
-            .filter(|name| !name.is_empty())
+        let (row, at) = if nr < COMMON_FIRST { (self.own(), nr) } else { (&COMMON[..], nr - COMMON_FIRST) };
+        row.get(usize::try_from(at).ok()?).copied().filter(|name| !name.is_empty())
     }
 
     /// The highest number with a name.
@@ -293,11 +284,7 @@ mod tests {
             assert_eq!(Arch::X86_64.number(name), x86_64, "{name}");
             assert_eq!(Arch::Aarch64.number(name), aarch64, "{name}");
         }
-        assert_eq!(
-            Arch::Aarch64.name(244),
-            None,
-            "a hole kept for architectures"
-        );
+        assert_eq!(Arch::Aarch64.name(244), None, "a hole kept for architectures");
         assert_eq!(Arch::X86_64.name(400), None);
     }
 
@@ -305,10 +292,7 @@ mod tests {
     #[test]
     fn the_headers_agree() {
         for (arch, path) in [
-            (
-                Arch::X86_64,
-                "/usr/include/x86_64-linux-gnu/asm/unistd_64.h",
-            ),
+            (Arch::X86_64, "/usr/include/x86_64-linux-gnu/asm/unistd_64.h"),
             (Arch::X86_64, "/usr/include/asm/unistd_64.h"),
             (Arch::Aarch64, "/usr/include/asm-generic/unistd.h"),
         ] {
@@ -319,28 +303,17 @@ mod tests {
             let mut compared = 0;
             for line in header.lines() {
                 let mut words = line.split_whitespace();
-                let (Some("#define"), Some(name), Some(Ok(nr))) = (
-                    words.next(),
-                    words.next(),
-                    words.next().map(str::parse::<u32>),
-                ) else {
-                    continue;
-                };
-                // The generic header writes __NR3264_ where 32-bit machines have another name.
-                let Some(name) = name
-                    .strip_prefix("__NR_")
-                    .or_else(|| name.strip_prefix("__NR3264_"))
+                let (Some("#define"), Some(name), Some(Ok(nr))) =
+                    (words.next(), words.next(), words.next().map(str::parse::<u32>))
                 else {
                     continue;
                 };
-                let name = if name == "fstatat" {
-                    "newfstatat"
-                } else {
-                    name
+                // The generic header writes __NR3264_ where 32-bit machines have another name.
+                let Some(name) = name.strip_prefix("__NR_").or_else(|| name.strip_prefix("__NR3264_")) else {
+                    continue;
                 };
-                if OTHER_ABIS.contains(&name)
-                    || matches!(name, "syscalls" | "arch_specific_syscall")
-                {
+                let name = if name == "fstatat" { "newfstatat" } else { name };
+                if OTHER_ABIS.contains(&name) || matches!(name, "syscalls" | "arch_specific_syscall") {
                     continue;
                 }
                 assert_eq!(arch.number(name), Some(nr), "{name} in {path}");
@@ -353,13 +326,8 @@ mod tests {
     #[test]
     fn other_abis_are_other() {
         for name in OTHER_ABIS {
-            assert!(
-                Arch::ALL.iter().all(|arch| arch.number(name).is_none()),
-                "{name}"
-            );
+            assert!(Arch::ALL.iter().all(|arch| arch.number(name).is_none()), "{name}");
         }
-        assert!(
-            exists_somewhere("chown32") && exists_somewhere("open") && !exists_somewhere("chmood")
-        );
+        assert!(exists_somewhere("chown32") && exists_somewhere("open") && !exists_somewhere("chmood"));
     }
 }

@@ -16,39 +16,19 @@ const NO_PROTOCOL: Action = Action::Errno(EPROTONOSUPPORT);
 fn ask(policy: &Policy, program: &Program, name: &str, args: &[u64]) -> Action {
     let mut six = [0; 6];
     six[..args.len()].copy_from_slice(args);
-    let call = SeccompData::new(
-        policy.arch,
-        policy.arch.number(name).unwrap_or_else(|| panic!("{name}")),
-        six,
-    );
+    let call = SeccompData::new(policy.arch, policy.arch.number(name).unwrap_or_else(|| panic!("{name}")), six);
     let answer = program.decide(&call);
-    assert_eq!(
-        answer,
-        policy.decide(&call),
-        "{name} {args:x?}: program and policy differ"
-    );
+    assert_eq!(answer, policy.decide(&call), "{name} {args:x?}: program and policy differ");
     answer
 }
 
 /// Calls of the architecture that get `EPERM` whatever the arguments.
 fn refused(policy: &Policy) -> BTreeSet<&'static str> {
     let never = |name: &str| {
-        policy
-            .rules
-            .get(name)
-            .map_or(policy.unlisted, |rule| rule.otherwise)
-            == NO
-            && policy
-                .rules
-                .get(name)
-                .is_none_or(|rule| rule.clauses.is_empty())
+        policy.rules.get(name).map_or(policy.unlisted, |rule| rule.otherwise) == NO
+            && policy.rules.get(name).is_none_or(|rule| rule.clauses.is_empty())
     };
-    policy
-        .arch
-        .calls()
-        .map(|(_, name)| name)
-        .filter(|name| never(name))
-        .collect()
+    policy.arch.calls().map(|(_, name)| name).filter(|name| never(name)).collect()
 }
 
 fn names(text: &'static str) -> BTreeSet<&'static str> {
@@ -59,16 +39,10 @@ fn names(text: &'static str) -> BTreeSet<&'static str> {
 #[test]
 fn every_number_has_its_documented_answer() {
     for arch in Arch::ALL {
-        for policy in [
-            strict_default(arch),
-            stub_init(arch),
-            nspawn_default(arch, 0),
-            nspawn_default(arch, u64::MAX),
-        ] {
+        for policy in [strict_default(arch), stub_init(arch), nspawn_default(arch, 0), nspawn_default(arch, u64::MAX)] {
             let program = compile(&policy).expect("compiles");
             assert!(program.ignored().is_empty());
-            Program::from_instructions(program.instructions().to_vec())
-                .expect("the kernel takes it");
+            Program::from_instructions(program.instructions().to_vec()).expect("the kernel takes it");
             let refused = refused(&policy);
             for nr in (0..1024).chain([X32_BIT - 1, u32::MAX >> 1, u32::MAX]) {
                 let call = SeccompData::new(arch, nr, [0; 6]);
@@ -81,10 +55,9 @@ fn every_number_has_its_documented_answer() {
                     Some("clone3") if policy.rules["clone3"] == Rule::always(NONE) => {
                         assert_eq!(answer, NONE)
                     }
-                    Some(name) => assert!(
-                        answer.permits() || matches!(name, "socket" | "socketpair"),
-                        "{name} {answer:?}"
-                    ),
+                    Some(name) => {
+                        assert!(answer.permits() || matches!(name, "socket" | "socketpair"), "{name} {answer:?}")
+                    }
                 }
             }
         }
@@ -102,10 +75,7 @@ fn strict_refuses_exactly_these() {
     let x86_64 = "_sysctl afs_syscall create_module get_kernel_syms getpmsg ioperm iopl modify_ldt putpmsg query_module security sysfs
         tuxcall uselib ustat vserver";
     assert_eq!(refused(&strict_default(Arch::Aarch64)), names(both));
-    assert_eq!(
-        refused(&strict_default(Arch::X86_64)),
-        &names(both) | &names(x86_64)
-    );
+    assert_eq!(refused(&strict_default(Arch::X86_64)), &names(both) | &names(x86_64));
 }
 
 /// `reference/nspawn.md` section 5.2: the set seen under 262 with its default capabilities
@@ -120,31 +90,16 @@ fn nspawn_refuses_what_the_original_refuses() {
         pidfd_getfd pkey_alloc pkey_free pkey_mprotect process_mrelease quotactl quotactl_fd settimeofday swapoff swapon sysfs
         syslog uprobe ustat
         _sysctl afs_syscall create_module get_kernel_syms getpmsg nfsservctl putpmsg query_module security tuxcall uselib vserver";
-    assert_eq!(
-        refused(&nspawn_default(Arch::X86_64, default_capabilities)),
-        names(seen)
-    );
+    assert_eq!(refused(&nspawn_default(Arch::X86_64, default_capabilities)), names(seen));
     let all = nspawn_default(Arch::X86_64, u64::MAX);
-    for (call, answer) in [
-        ("bpf", ALLOW),
-        ("acct", ALLOW),
-        ("iopl", ALLOW),
-        ("mlock", ALLOW),
-        ("swapon", NO),
-        ("kexec_load", NO),
-    ] {
-        assert_eq!(
-            ask(&all, &compile(&all).expect("compiles"), call, &[]),
-            answer,
-            "{call}"
-        );
+    for (call, answer) in
+        [("bpf", ALLOW), ("acct", ALLOW), ("iopl", ALLOW), ("mlock", ALLOW), ("swapon", NO), ("kexec_load", NO)]
+    {
+        assert_eq!(ask(&all, &compile(&all).expect("compiles"), call, &[]), answer, "{call}");
     }
     let program = compile(&all).expect("compiles");
     assert_eq!(ask(&all, &program, "socket", &[16, 3, 9]), NO_FAMILY);
-    assert_eq!(
-        ask(&all, &program, "socket", &[16 | 1 << 32, 3, 9 | 1 << 40]),
-        NO_FAMILY
-    );
+    assert_eq!(ask(&all, &program, "socket", &[16 | 1 << 32, 3, 9 | 1 << 40]), NO_FAMILY);
     assert_eq!(ask(&all, &program, "socket", &[16, 3, 0]), ALLOW);
     assert_eq!(ask(&all, &program, "socket", &[40, 1, 0]), ALLOW);
 }
@@ -202,42 +157,23 @@ fn strict_on_arguments() {
             ("socketpair", &[1, 1, 0], ALLOW),
             ("socketpair", &[2, 1, 0], NO_FAMILY),
         ] {
-            assert_eq!(
-                ask(&policy, &program, name, args),
-                answer,
-                "{arch:?} {name} {args:x?}"
-            );
+            assert_eq!(ask(&policy, &program, name, args), answer, "{arch:?} {name} {args:x?}");
         }
         for family in (0..64).filter(|family| ![1, 2, 10, 16].contains(family)) {
-            assert_eq!(
-                ask(&policy, &program, "socket", &[family, 3, 0]),
-                NO_FAMILY,
-                "family {family}"
-            );
+            assert_eq!(ask(&policy, &program, "socket", &[family, 3, 0]), NO_FAMILY, "family {family}");
         }
     }
 }
 
 #[test]
 fn other_abis() {
-    for policy in [
-        strict_default(Arch::X86_64),
-        stub_init(Arch::X86_64),
-        nspawn_default(Arch::X86_64, 0),
-    ] {
+    for policy in [strict_default(Arch::X86_64), stub_init(Arch::X86_64), nspawn_default(Arch::X86_64, 0)] {
         let program = compile(&policy).expect("compiles");
         for nr in (0..1024).map(|nr| nr | X32_BIT) {
-            assert_eq!(
-                program.decide(&SeccompData::new(Arch::X86_64, nr, [0; 6])),
-                NONE,
-                "x32 {nr:#x}"
-            );
+            assert_eq!(program.decide(&SeccompData::new(Arch::X86_64, nr, [0; 6])), NONE, "x32 {nr:#x}");
         }
         for audit in [0x4000_0003, Arch::Aarch64.audit(), 0] {
-            let call = SeccompData {
-                arch: audit,
-                ..SeccompData::new(Arch::X86_64, 0, [0; 6])
-            };
+            let call = SeccompData { arch: audit, ..SeccompData::new(Arch::X86_64, 0, [0; 6]) };
             assert_eq!(program.decide(&call), Action::KillProcess);
         }
     }
@@ -245,25 +181,17 @@ fn other_abis() {
     let mut open = Policy::new(Arch::X86_64, ALLOW, ALLOW);
     open.set("ptrace", NO);
     let program = compile(&open).expect("compiles");
-    assert_eq!(
-        program.decide(&SeccompData::new(Arch::X86_64, 521 | X32_BIT, [0; 6])),
-        NONE
-    );
-    assert_eq!(
-        program.decide(&SeccompData::new(Arch::X86_64, 101, [0; 6])),
-        NO
-    );
+    assert_eq!(program.decide(&SeccompData::new(Arch::X86_64, 521 | X32_BIT, [0; 6])), NONE);
+    assert_eq!(program.decide(&SeccompData::new(Arch::X86_64, 101, [0; 6])), NO);
 }
 
 /// `attacks.md` row 103: small, and few steps for each call.
 #[test]
 fn programs_are_small() {
     for arch in Arch::ALL {
-        for (policy, most, steps) in [
-            (strict_default(arch), 220, 60),
-            (stub_init(arch), 40, 10),
-            (nspawn_default(arch, 0), 140, 16),
-        ] {
+        for (policy, most, steps) in
+            [(strict_default(arch), 220, 60), (stub_init(arch), 40, 10), (nspawn_default(arch, 0), 140, 16)]
+        {
             let program = compile(&policy).expect("compiles");
             let length = program.instructions().len();
             println!("{arch:?}: {length} instructions");
@@ -272,13 +200,7 @@ fn programs_are_small() {
                 let taken = program.run(&SeccompData::new(arch, nr, [u64::MAX; 6])).1;
                 assert!(taken <= steps, "{nr}: {taken} steps");
             }
-            let read = program
-                .run(&SeccompData::new(
-                    arch,
-                    arch.number("read").expect("a call"),
-                    [0; 6],
-                ))
-                .1;
+            let read = program.run(&SeccompData::new(arch, arch.number("read").expect("a call"), [0; 6])).1;
             assert!(read <= 12, "read: {read} steps");
         }
     }
@@ -288,31 +210,16 @@ fn programs_are_small() {
 #[test]
 fn names_that_do_not_exist() {
     let mut policy = Policy::new(Arch::X86_64, NO, NONE);
-    policy
-        .set("raed", ALLOW)
-        .set("@flie-system", Action::Log)
-        .set("chown32", NO)
-        .set("read", ALLOW);
-    assert_eq!(
-        compile(&policy).expect("compiles").ignored(),
-        ["@flie-system", "raed"]
-    );
+    policy.set("raed", ALLOW).set("@flie-system", Action::Log).set("chown32", NO).set("read", ALLOW);
+    assert_eq!(compile(&policy).expect("compiles").ignored(), ["@flie-system", "raed"]);
     for (name, rule) in [
         ("moutn", Rule::always(NO)),
         ("@moutn", Rule::always(Action::Notify)),
-        (
-            "moutn",
-            Rule::always(ALLOW).when([Condition::low32(0, Test::Eq(1))], NO),
-        ),
+        ("moutn", Rule::always(ALLOW).when([Condition::low32(0, Test::Eq(1))], NO)),
     ] {
         let mut policy = policy.clone();
         policy.set(name, rule);
-        assert_eq!(
-            compile(&policy),
-            Err(CompileError::UnknownName {
-                name: name.to_owned()
-            })
-        );
+        assert_eq!(compile(&policy), Err(CompileError::UnknownName { name: name.to_owned() }));
     }
 }
 
@@ -322,32 +229,14 @@ fn conditions_that_cannot_hold() {
         Condition::low32(6, Test::Eq(0)),
         Condition::low32(0, Test::Eq(1 << 32)),
         Condition::low32(0, Test::Ne(1 << 32)),
-        Condition::low32(
-            0,
-            Test::MaskedEq {
-                mask: 1 << 40,
-                value: 0,
-            },
-        ),
+        Condition::low32(0, Test::MaskedEq { mask: 1 << 40, value: 0 }),
         Condition::full(0, Test::MaskedEq { mask: 6, value: 1 }),
         Condition::full(0, Test::Range { min: 2, max: 1 }),
-        Condition::low32(
-            0,
-            Test::Range {
-                min: 0,
-                max: u64::MAX,
-            },
-        ),
+        Condition::low32(0, Test::Range { min: 0, max: u64::MAX }),
     ] {
         let mut policy = Policy::new(Arch::X86_64, ALLOW, NONE);
         policy.set("read", Rule::always(ALLOW).when([condition], NO));
-        assert_eq!(
-            compile(&policy),
-            Err(CompileError::NeverHolds {
-                name: "read".to_owned(),
-                condition
-            })
-        );
+        assert_eq!(compile(&policy), Err(CompileError::NeverHolds { name: "read".to_owned(), condition }));
     }
     let mut policy = Policy::new(Arch::X86_64, ALLOW, NONE);
     policy.set("read", Action::Errno(4096));
@@ -362,10 +251,7 @@ fn long_programs() {
         for (salt, call) in (1u64..).zip(["read", "ioctl", "openat", "prctl", "mseal"]) {
             let rule = (0..clauses).fold(Rule::always(Action::Trap), |rule, value| {
                 rule.when(
-                    [
-                        Condition::full(1, Test::Eq(value << 32 | salt)),
-                        Condition::low32(2, Test::Ne(value)),
-                    ],
+                    [Condition::full(1, Test::Eq(value << 32 | salt)), Condition::low32(2, Test::Ne(value))],
                     Action::Errno((value % 7) as u16),
                 )
             });
@@ -381,13 +267,8 @@ fn long_programs() {
         for salt in 0..7 {
             for value in 0..72 {
                 for third in [value, 1 << 32 | value, 99] {
-                    let call =
-                        SeccompData::new(policy.arch, nr, [0, value << 32 | salt, third, 0, 0, 0]);
-                    assert_eq!(
-                        program.decide(&call),
-                        policy.decide(&call),
-                        "{nr} {salt} {value}"
-                    );
+                    let call = SeccompData::new(policy.arch, nr, [0, value << 32 | salt, third, 0, 0, 0]);
+                    assert_eq!(program.decide(&call), policy.decide(&call), "{nr} {salt} {value}");
                 }
             }
         }
@@ -397,15 +278,7 @@ fn long_programs() {
 
 /// Few values, so that random conditions and random arguments meet.
 fn value() -> impl Strategy<Value = u64> {
-    let half = prop_oneof![
-        Just(0u64),
-        Just(1),
-        Just(2),
-        Just(6),
-        Just(0x5412),
-        Just(0x8000_0000),
-        Just(0xffff_ffff)
-    ];
+    let half = prop_oneof![Just(0u64), Just(1), Just(2), Just(6), Just(0x5412), Just(0x8000_0000), Just(0xffff_ffff)];
     (half.clone(), half).prop_map(|(high, low)| high << 32 | low)
 }
 
@@ -413,14 +286,8 @@ fn condition() -> impl Strategy<Value = Condition> {
     let test = (0..4, value(), value()).prop_map(|(kind, a, b)| match kind {
         0 => Test::Eq(a),
         1 => Test::Ne(a),
-        2 => Test::MaskedEq {
-            mask: a,
-            value: a & b,
-        },
-        _ => Test::Range {
-            min: a.min(b),
-            max: a.max(b),
-        },
+        2 => Test::MaskedEq { mask: a, value: a & b },
+        _ => Test::Range { min: a.min(b), max: a.max(b) },
     });
     (0u8..6, any::<bool>(), test).prop_map(|(arg, full, test)| {
         let low = u64::from(u32::MAX);
@@ -428,20 +295,12 @@ fn condition() -> impl Strategy<Value = Condition> {
             _ if full => Condition::full(arg, test),
             Test::Eq(value) => Condition::low32(arg, Test::Eq(value & low)),
             Test::Ne(value) => Condition::low32(arg, Test::Ne(value & low)),
-            Test::MaskedEq { mask, value } => Condition::low32(
-                arg,
-                Test::MaskedEq {
-                    mask: mask & low,
-                    value: value & low,
-                },
-            ),
-            Test::Range { min, max } => Condition::low32(
-                arg,
-                Test::Range {
-                    min: (min & low).min(max & low),
-                    max: (min & low).max(max & low),
-                },
-            ),
+            Test::MaskedEq { mask, value } => {
+                Condition::low32(arg, Test::MaskedEq { mask: mask & low, value: value & low })
+            }
+            Test::Range { min, max } => {
+                Condition::low32(arg, Test::Range { min: (min & low).min(max & low), max: (min & low).max(max & low) })
+            }
         }
     })
 }
@@ -460,22 +319,14 @@ fn action() -> impl Strategy<Value = Action> {
 }
 
 fn rule() -> impl Strategy<Value = Rule> {
-    let clause = (prop::collection::vec(condition(), 0..4), action())
-        .prop_map(|(when, then)| Clause { when, then });
-    (prop::collection::vec(clause, 0..4), action())
-        .prop_map(|(clauses, otherwise)| Rule { clauses, otherwise })
+    let clause = (prop::collection::vec(condition(), 0..4), action()).prop_map(|(when, then)| Clause { when, then });
+    (prop::collection::vec(clause, 0..4), action()).prop_map(|(clauses, otherwise)| Rule { clauses, otherwise })
 }
 
 fn policy() -> impl Strategy<Value = Policy> {
     let arch = prop::sample::select(&Arch::ALL[..]);
-    (
-        arch,
-        action(),
-        action(),
-        action(),
-        prop::collection::vec((0u32..470, rule()), 0..60),
-    )
-        .prop_map(|(arch, unlisted, unknown, foreign, rules)| {
+    (arch, action(), action(), action(), prop::collection::vec((0u32..470, rule()), 0..60)).prop_map(
+        |(arch, unlisted, unknown, foreign, rules)| {
             let mut policy = Policy::new(arch, unlisted, unknown);
             policy.foreign_abi = foreign;
             for (nr, rule) in rules {
@@ -484,7 +335,8 @@ fn policy() -> impl Strategy<Value = Policy> {
                 }
             }
             policy
-        })
+        },
+    )
 }
 
 proptest! {
@@ -542,10 +394,7 @@ fn oracle_rule(when: &[Condition]) -> seccompiler::SeccompRule {
             Width::Full => SeccompCmpArgLen::Qword,
         };
         let mut add = |operator, value| {
-            conditions.push(
-                SeccompCondition::new(condition.arg, length.clone(), operator, value)
-                    .expect("valid"),
-            )
+            conditions.push(SeccompCondition::new(condition.arg, length.clone(), operator, value).expect("valid"))
         };
         match condition.test {
             Test::Eq(value) => add(SeccompCmpOp::Eq, value),
@@ -566,14 +415,8 @@ fn oracle(rules: BTreeMap<i64, Vec<seccompiler::SeccompRule>>, arch: Arch) -> Pr
         Arch::X86_64 => TargetArch::x86_64,
         Arch::Aarch64 => TargetArch::aarch64,
     };
-    let filter = SeccompFilter::new(rules, SeccompAction::Errno(1), SeccompAction::Allow, target)
-        .expect("valid");
+    let filter = SeccompFilter::new(rules, SeccompAction::Errno(1), SeccompAction::Allow, target).expect("valid");
     let program: BpfProgram = filter.try_into().expect("compiles");
-    let instructions = program.iter().map(|i| Instruction {
-        code: i.code,
-        jt: i.jt,
-        jf: i.jf,
-        k: i.k,
-    });
+    let instructions = program.iter().map(|i| Instruction { code: i.code, jt: i.jt, jf: i.jf, k: i.k });
     Program::from_instructions(instructions.collect()).expect("the kernel takes theirs too")
 }

@@ -110,7 +110,8 @@ mod tests {
     fn names_that_are_refused() {
         let long = "a".repeat(65);
         for bad in [
-            "", ".", "..", "a..b", ".a", "a.", "-a", "a-", "a.-b", "a/b", "../x", "a b", "a\n", "a\0", "ü", "a_b", &long,
+            "", ".", "..", "a..b", ".a", "a.", "-a", "a-", "a.-b", "a/b", "../x", "a b", "a\n", "a\0", "ü", "a_b",
+            &long,
         ] {
             assert!(MachineName::new(bad).is_err(), "{bad:?}");
             assert!(HostName::new(bad).is_err(), "{bad:?}");

@@ -64,7 +64,11 @@ impl Origins {
         let whole = || self.0.get(field.split_once('.')?.0);
         let part = || {
             let of_field = |name: &String| name.strip_prefix(field).is_some_and(|rest| rest.starts_with('.'));
-            self.0.range(field.to_owned()..).take_while(|(name, _)| name.starts_with(field)).find(|(name, _)| of_field(name)).map(|found| found.1)
+            self.0
+                .range(field.to_owned()..)
+                .take_while(|(name, _)| name.starts_with(field))
+                .find(|(name, _)| of_field(name))
+                .map(|found| found.1)
         };
         self.0.get(field).or_else(whole).or_else(part)
     }

@@ -181,7 +181,9 @@ mod tests {
         assert_eq!(Limit::parse("infinity").unwrap(), Limit { soft: None, hard: None });
         let largest = (u64::MAX - 1).to_string();
         assert_eq!(Limit::parse(&largest).unwrap(), Limit::both(u64::MAX - 1));
-        for bad in ["", ":", "-1", "1e9", "max", "unlimited", " 1", "10:", "infinity:5", "7:6", "18446744073709551615", "1K"] {
+        for bad in
+            ["", ":", "-1", "1e9", "max", "unlimited", " 1", "10:", "infinity:5", "7:6", "18446744073709551615", "1K"]
+        {
             assert!(Limit::parse(bad).is_err(), "{bad:?}");
         }
         for text in ["10", "10:infinity", "infinity", "1:2"] {

@@ -32,7 +32,10 @@ pub(super) enum What<'a> {
     /// A file of the host, found by its path.
     Host(&'a CStr),
     /// A file of the tree being built, found below another thing.
-    Inside { below: Id, path: &'a CStr },
+    Inside {
+        below: Id,
+        path: &'a CStr,
+    },
     /// `/proc/PID` of the child, proved by its pidfd.
     Process,
     /// What `fsopen` gave.
@@ -40,11 +43,16 @@ pub(super) enum What<'a> {
     /// What `fsmount` gave: a file system that is the container's own.
     Mount(&'a CStr),
     /// A detached copy of a tree of the host.
-    HostClone { recursive: bool },
+    HostClone {
+        recursive: bool,
+    },
     /// A detached copy of a part of the building tmpfs.
     Blank,
     /// A detached copy of a part of the tree being built.
-    TreeClone { of: Id, recursive: bool },
+    TreeClone {
+        of: Id,
+        recursive: bool,
+    },
     /// The embedder's end of a socket pair, and the op that made the pair.
     HostEnd(usize),
     /// The child's end.

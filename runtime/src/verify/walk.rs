@@ -138,7 +138,9 @@ impl<'a> Walk<'a> {
             Op::Prove { proof, .. } if seen.on != Id::NONE => thing.proof = Some((seen.at, proof)),
             Op::MountSetAttr { path, flags, set, .. } if path.is_empty() && thing.attached.is_none() => {
                 let whole = match thing.what {
-                    What::HostClone { recursive } | What::TreeClone { recursive, .. } => !recursive || flags.has(TreeFlags::RECURSIVE),
+                    What::HostClone { recursive } | What::TreeClone { recursive, .. } => {
+                        !recursive || flags.has(TreeFlags::RECURSIVE)
+                    }
                     _ => true,
                 };
                 if whole && flags.has(TreeFlags::EMPTY_PATH) {
@@ -162,7 +164,8 @@ impl<'a> Walk<'a> {
             Op::Adopt {} if seen.phase == Phase::Init => self.view.init_holds[0] = self.held(),
             Op::Reap { .. } if seen.phase == Phase::Init => self.view.init_holds[1] = self.held(),
             Op::Spawn { namespaces, cgroup, keep, pidfd, pid, .. } => {
-                self.view.spawn = Some(Spawned { namespaces, pidfd, pid, cgroup: cgroup.map_or(Id::NONE, |slot| self.get(slot)) });
+                self.view.spawn =
+                    Some(Spawned { namespaces, pidfd, pid, cgroup: cgroup.map_or(Id::NONE, |slot| self.get(slot)) });
                 for slot in keep.iter().map(|number| Slot(u16::try_from(number).unwrap_or(u16::MAX))) {
                     let id = self.get(slot);
                     match self.child.get_mut(usize::from(slot.0)).filter(|_| id != Id::NONE) {

@@ -92,9 +92,7 @@ impl Request {
             if name.eq_ignore_ascii_case("host") {
                 hosts += 1;
             } else if name.eq_ignore_ascii_case("connection") {
-                keep_alive &= !value
-                    .split(',')
-                    .any(|word| word.trim().eq_ignore_ascii_case("close"));
+                keep_alive &= !value.split(',').any(|word| word.trim().eq_ignore_ascii_case("close"));
             } else if name.eq_ignore_ascii_case("transfer-encoding")
                 || (name.eq_ignore_ascii_case("content-length") && value != "0")
             {
@@ -110,11 +108,7 @@ impl Request {
             "HEAD" => true,
             _ => return Err(Status::METHOD_NOT_ALLOWED),
         };
-        Ok(Request {
-            head_only,
-            path: UrlPath::parse(target).ok_or(Status::BAD_REQUEST)?,
-            keep_alive,
-        })
+        Ok(Request { head_only, path: UrlPath::parse(target).ok_or(Status::BAD_REQUEST)?, keep_alive })
     }
 }
 
@@ -167,9 +161,7 @@ impl UrlPath {
 fn strip_scheme(target: &str) -> Option<&str> {
     const SCHEME: &str = "http://";
     let scheme = target.get(..SCHEME.len())?;
-    scheme
-        .eq_ignore_ascii_case(SCHEME)
-        .then(|| &target[SCHEME.len()..])
+    scheme.eq_ignore_ascii_case(SCHEME).then(|| &target[SCHEME.len()..])
 }
 
 fn percent_decode(text: &str) -> Option<Vec<u8>> {
@@ -218,14 +210,7 @@ pub struct ResponseHead {
 impl ResponseHead {
     /// The head for a body of `length` bytes, with nothing optional in it.
     pub fn new(status: Status, content_type: &'static str, length: u64) -> ResponseHead {
-        ResponseHead {
-            status,
-            content_type,
-            length,
-            modified: None,
-            location: None,
-            keep_alive: false,
-        }
+        ResponseHead { status, content_type, length, modified: None, location: None, keep_alive: false }
     }
 
     /// The head's bytes, with the empty line at its end. `now` is the `Date`.
@@ -242,10 +227,7 @@ impl ResponseHead {
             "Cache-Control: no-cache".to_string(),
             "X-Content-Type-Options: nosniff".to_string(),
         ];
-        lines.extend(
-            self.modified
-                .map(|at| format!("Last-Modified: {}", http_date(at))),
-        );
+        lines.extend(self.modified.map(|at| format!("Last-Modified: {}", http_date(at))));
         lines.extend(self.location.as_ref().map(|to| format!("Location: {to}")));
         if self.status == Status::METHOD_NOT_ALLOWED {
             lines.push("Allow: GET, HEAD".to_string());
@@ -266,21 +248,15 @@ impl ResponseHead {
 /// 1970 become 1970; times after 9999, which the format cannot hold, 9999.
 pub fn http_date(time: SystemTime) -> String {
     const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
-    const MONTHS: [&str; 12] = [
-        "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
-    ];
+    const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
     const LAST_SECOND_OF_9999: u64 = 253_402_300_799;
-    let seconds = time
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .unwrap_or(Duration::ZERO)
-        .as_secs()
-        .min(LAST_SECOND_OF_9999);
+    let seconds =
+        time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs().min(LAST_SECOND_OF_9999);
     let (days, second) = (seconds / 86_400, seconds % 86_400);
     // Years counted from 1 March 0000, so that the leap day is a year's last.
     let shifted = days + 719_468;
     let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
-    let year_of_era =
-        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let march_month = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * march_month + 2) / 5 + 1;
@@ -390,11 +366,9 @@ mod tests {
 
     #[test]
     fn a_redirection_stays_here_and_is_one_line() {
-        for (target, directory) in [
-            ("//example.org", "/example.org/"),
-            ("/a%0d%0aX:y", "/a%0D%0AX%3Ay/"),
-            ("/\\b", "/%5Cb/"),
-        ] {
+        for (target, directory) in
+            [("//example.org", "/example.org/"), ("/a%0d%0aX:y", "/a%0D%0AX%3Ay/"), ("/\\b", "/%5Cb/")]
+        {
             assert_eq!(UrlPath::parse(target).unwrap().as_directory(), directory);
         }
     }

@@ -24,17 +24,12 @@ const DEFAULT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCAL
 #[derive(Debug, PartialEq, Eq)]
 enum Command {
     Help,
-    Serve {
-        listen: SocketAddr,
-        directory: PathBuf,
-    },
+    Serve { listen: SocketAddr, directory: PathBuf },
 }
 
 fn main() -> ExitCode {
     let outcome = match parse(std::env::args_os().skip(1)) {
-        Ok(Command::Help) => io::stdout()
-            .write_all(USAGE.as_bytes())
-            .map_err(|e| e.to_string()),
+        Ok(Command::Help) => io::stdout().write_all(USAGE.as_bytes()).map_err(|e| e.to_string()),
         Ok(Command::Serve { listen, directory }) => serve(listen, directory),
         Err(problem) => Err(format!("{problem}\n\n{USAGE}")),
     };
@@ -59,19 +54,14 @@ fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Command, String> {
         } else if text == "--" {
             options = false;
         } else if text == "--listen" {
-            let value = arguments
-                .next()
-                .ok_or("--listen: ADDR:PORT must follow, such as 127.0.0.1:8085")?;
+            let value = arguments.next().ok_or("--listen: ADDR:PORT must follow, such as 127.0.0.1:8085")?;
             listen = parse_listen(&value.to_string_lossy())?;
         } else if let Some(value) = text.strip_prefix("--listen=") {
             listen = parse_listen(value)?;
         } else if text.starts_with('-') {
             return Err(format!("{text}: no such option"));
         } else if directory.replace(PathBuf::from(&argument)).is_some() {
-            return Err(format!(
-                "{}: only one directory can be served",
-                argument.to_string_lossy()
-            ));
+            return Err(format!("{}: only one directory can be served", argument.to_string_lossy()));
         }
     }
     let directory = directory.ok_or("DIRECTORY is missing")?;
@@ -79,17 +69,12 @@ fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Command, String> {
 }
 
 fn parse_listen(value: &str) -> Result<SocketAddr, String> {
-    value.parse().map_err(|_| {
-        format!("--listen {value}: not ADDR:PORT; write it as 127.0.0.1:8085 or [::1]:8085")
-    })
+    value.parse().map_err(|_| format!("--listen {value}: not ADDR:PORT; write it as 127.0.0.1:8085 or [::1]:8085"))
 }
 
 fn serve(listen: SocketAddr, directory: PathBuf) -> Result<(), String> {
     let site = Site::open(&directory).map_err(|e| {
-        format!(
-            "cannot serve {}: {e}. Name the directory that holds the book's index.html.",
-            directory.display()
-        )
+        format!("cannot serve {}: {e}. Name the directory that holds the book's index.html.", directory.display())
     })?;
     let server = Server::bind(listen, site).map_err(|e| cannot_listen(listen, &e))?;
     let address = server.address().map_err(|e| cannot_listen(listen, &e))?;
@@ -97,9 +82,7 @@ fn serve(listen: SocketAddr, directory: PathBuf) -> Result<(), String> {
     // The line is for people: a closed stdout must not end the service.
     let line = format!("Serving {} at http://{address}/\n", directory.display());
     let mut stdout = io::stdout().lock();
-    let _ = stdout
-        .write_all(line.as_bytes())
-        .and_then(|()| stdout.flush());
+    let _ = stdout.write_all(line.as_bytes()).and_then(|()| stdout.flush());
     drop(stdout);
 
     if let Err(e) = notify::ready() {
@@ -117,9 +100,7 @@ fn cannot_listen(address: SocketAddr, error: &io::Error) -> String {
             "Another program has this port: choose another one with --listen ADDR:PORT \
              (port 0 takes any free one)."
         }
-        ErrorKind::PermissionDenied => {
-            "Ports below 1024 are reserved: choose another one with --listen ADDR:PORT."
-        }
+        ErrorKind::PermissionDenied => "Ports below 1024 are reserved: choose another one with --listen ADDR:PORT.",
         ErrorKind::AddrNotAvailable => {
             "No network interface here has this address: choose another one with \
              --listen ADDR:PORT (127.0.0.1 is always there)."
@@ -143,23 +124,14 @@ mod tests {
     }
 
     fn serving(listen: &str, directory: &str) -> Result<Command, String> {
-        Ok(Command::Serve {
-            listen: listen.parse().unwrap(),
-            directory: directory.into(),
-        })
+        Ok(Command::Serve { listen: listen.parse().unwrap(), directory: directory.into() })
     }
 
     #[test]
     fn arguments() {
         assert_eq!(parsed(&["b"]), serving("127.0.0.1:8085", "b"));
-        assert_eq!(
-            parsed(&["--listen", "[::1]:0", "b"]),
-            serving("[::1]:0", "b")
-        );
-        assert_eq!(
-            parsed(&["b", "--listen=10.0.0.1:80"]),
-            serving("10.0.0.1:80", "b")
-        );
+        assert_eq!(parsed(&["--listen", "[::1]:0", "b"]), serving("[::1]:0", "b"));
+        assert_eq!(parsed(&["b", "--listen=10.0.0.1:80"]), serving("10.0.0.1:80", "b"));
         assert_eq!(parsed(&["--", "-b"]), serving("127.0.0.1:8085", "-b"));
         assert_eq!(parsed(&["-h"]), Ok(Command::Help));
         for wrong in [

@@ -60,8 +60,7 @@ mod tests {
     #[test]
     fn abstract_socket() {
         let name = format!("mdbook-notify-{}", std::process::id());
-        let socket =
-            UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(&name).unwrap()).unwrap();
+        let socket = UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(&name).unwrap()).unwrap();
         send_ready(OsStr::new(&format!("@{name}"))).unwrap();
         assert_eq!(received(&socket), READY);
     }

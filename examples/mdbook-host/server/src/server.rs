@@ -46,10 +46,7 @@ pub struct Server {
 impl Server {
     /// Listens: from here on clients can connect, and wait for [`Server::run`].
     pub fn bind(address: SocketAddr, site: Site) -> io::Result<Server> {
-        Ok(Server {
-            listener: TcpListener::bind(address)?,
-            site: Arc::new(site),
-        })
+        Ok(Server { listener: TcpListener::bind(address)?, site: Arc::new(site) })
     }
 
     /// The address with the real port, if port 0 was asked for.
@@ -64,9 +61,7 @@ impl Server {
         for number in 0..WORKERS {
             let receiver = Arc::clone(&receiver);
             let site = Arc::clone(&self.site);
-            thread::Builder::new()
-                .name(format!("worker-{number}"))
-                .spawn(move || work(&receiver, &site))?;
+            thread::Builder::new().name(format!("worker-{number}")).spawn(move || work(&receiver, &site))?;
         }
         loop {
             match self.listener.accept() {
@@ -88,10 +83,7 @@ impl Server {
 fn work(receiver: &Mutex<Receiver<TcpStream>>, site: &Site) {
     loop {
         // The lock ends with the statement: only the waiting is done in turns.
-        let next = receiver
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .recv();
+        let next = receiver.lock().unwrap_or_else(PoisonError::into_inner).recv();
         match next {
             // A connection that broke concerns its client only.
             Ok(stream) => drop(Connection::new(stream).converse(site)),
@@ -138,11 +130,7 @@ struct Connection {
 
 impl Connection {
     fn new(stream: TcpStream) -> Connection {
-        Connection {
-            stream,
-            buffer: Vec::new(),
-            until: Instant::now() + CONNECTION_LIMIT,
-        }
+        Connection { stream, buffer: Vec::new(), until: Instant::now() + CONNECTION_LIMIT }
     }
 
     /// Answers one request after the other until either side wants no more.

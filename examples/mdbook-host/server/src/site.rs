@@ -67,10 +67,7 @@ impl Site {
 
     /// The site's own page for what is missing, if it has one.
     pub fn not_found_page(&self) -> Option<Page> {
-        let path = UrlPath {
-            segments: vec![b"404.html".to_vec()],
-            slash: false,
-        };
+        let path = UrlPath { segments: vec![b"404.html".to_vec()], slash: false };
         match self.find(&path) {
             Ok(Found::Page(page)) => Some(page),
             _ => None,

@@ -61,10 +61,7 @@ impl Client {
             }
         }
         let mut response = Response {
-            status: head
-                .get(9..12)
-                .and_then(|code| code.parse().ok())
-                .unwrap_or(0),
+            status: head.get(9..12).and_then(|code| code.parse().ok()).unwrap_or(0),
             head,
             body: Vec::new(),
         };
@@ -90,20 +87,14 @@ impl Client {
 impl Response {
     fn field(&self, name: &str) -> &str {
         let mut fields = self.head.lines().filter_map(|line| line.split_once(": "));
-        fields
-            .find(|(n, _)| *n == name)
-            .map_or("", |(_, value)| value)
+        fields.find(|(n, _)| *n == name).map_or("", |(_, value)| value)
     }
 }
 
 #[test]
 fn pages_are_served_and_an_edit_shows_at_once() {
-    let files = [
-        ("index.html", "<p>start"),
-        ("404.html", "<p>lost"),
-        ("book.css", "p {}"),
-        ("hives/index.html", "<p>hives"),
-    ];
+    let files =
+        [("index.html", "<p>start"), ("404.html", "<p>lost"), ("book.css", "p {}"), ("hives/index.html", "<p>hives")];
     let book = directory("pages", &files).unwrap();
     let address = serve(&book).unwrap();
 
@@ -123,15 +114,9 @@ fn pages_are_served_and_an_edit_shows_at_once() {
         assert!(response.field("Last-Modified").ends_with(" GMT"), "{path}");
     }
     let response = client.ask("GET", "/hives").unwrap();
-    assert_eq!(
-        (response.status, response.field("Location")),
-        (301, "/hives/")
-    );
+    assert_eq!((response.status, response.field("Location")), (301, "/hives/"));
     let response = client.ask("HEAD", "/").unwrap();
-    assert_eq!(
-        (response.status, response.field("Content-Length")),
-        (200, "8")
-    );
+    assert_eq!((response.status, response.field("Content-Length")), (200, "8"));
 
     // Edits: in place and by renaming, shorter and longer, within one second.
     for text in ["<p>edited", "<p>", "<p>edited a second time"] {
@@ -147,8 +132,7 @@ fn pages_are_served_and_an_edit_shows_at_once() {
 fn requests_may_follow_each_other_without_waiting() {
     let address = serve(&directory("pipeline", &[("a", "A"), ("b", "B")]).unwrap()).unwrap();
     let mut client = Client::connect(address).unwrap();
-    let both =
-        "GET /a HTTP/1.1\r\nHost: x\r\n\r\nGET /b HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    let both = "GET /a HTTP/1.1\r\nHost: x\r\n\r\nGET /b HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
     let (first, second) = both.split_at(50); // in the middle of the second head
     client.send(first).unwrap();
     assert_eq!(client.receive(true).unwrap().body, b"A");
@@ -164,14 +148,8 @@ fn a_refusal_is_answered_and_ends_the_connection() {
     let address = serve(&directory("refusals", &[("index.html", "")]).unwrap()).unwrap();
     let long = format!("GET /{} HTTP/1.1\r\n", "x".repeat(2 * MAX_HEAD));
     for (request, status) in [
-        (
-            "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc",
-            405,
-        ),
-        (
-            "GET /%2e%2e/%2e%2e/etc/passwd HTTP/1.1\r\nHost: x\r\n\r\n",
-            400,
-        ),
+        ("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc", 405),
+        ("GET /%2e%2e/%2e%2e/etc/passwd HTTP/1.1\r\nHost: x\r\n\r\n", 400),
         ("GET / HTTP/3.0\r\n\r\n", 505),
         ("\0\u{1}\u{7f}\r\n\r\n", 400),
         (long.as_str(), 431),
@@ -192,9 +170,7 @@ fn a_refusal_is_answered_and_ends_the_connection() {
 fn a_body_is_never_taken_for_a_request() {
     let address = serve(&directory("body", &[("a", "A"), ("b", "B")]).unwrap()).unwrap();
     let mut client = Client::connect(address).unwrap();
-    client
-        .send("GET /a HTTP/1.1\r\nHost: x\r\nContent-Length: 30\r\n\r\nGET /b HTTP/1.1\r\nHost: x\r\n\r\n")
-        .unwrap();
+    client.send("GET /a HTTP/1.1\r\nHost: x\r\nContent-Length: 30\r\n\r\nGET /b HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
     assert_eq!(client.receive(true).unwrap().body, b"A");
     assert!(client.is_at_end());
 }
@@ -211,12 +187,8 @@ fn too_many_at_once_are_turned_away_and_the_rest_served_later() {
     }
     // ... so these fill the queue, and there is no place for the next one. More
     // than one is tried: on a slow machine the first workers may be free again.
-    let queued: Vec<Client> = (0..QUEUE)
-        .map(|_| Client::connect(address).unwrap())
-        .collect();
-    let mut late: Vec<Client> = (0..2 * WORKERS)
-        .map(|_| Client::connect(address).unwrap())
-        .collect();
+    let queued: Vec<Client> = (0..QUEUE).map(|_| Client::connect(address).unwrap()).collect();
+    let mut late: Vec<Client> = (0..2 * WORKERS).map(|_| Client::connect(address).unwrap()).collect();
     let mut answers = late.iter_mut().map(|client| client.receive(true));
     assert!(answers.any(|answer| answer.is_ok_and(|r| r.status == 503)));
     drop((served, queued, late));

@@ -79,8 +79,7 @@ impl UntrustedSettings {
         for list in &self.harmless.drop_capability {
             spec.capabilities.bounding.0.0 &= !list.value.0.0;
             spec.capabilities.ambient.0.0 &= !list.value.0.0;
-            spec.origins
-                .note("capabilities.bounding", list.origin(&self.file));
+            spec.origins.note("capabilities.bounding", list.origin(&self.file));
         }
         self.harmless.apply(spec, &self.file);
     }
@@ -108,11 +107,7 @@ impl Harmless {
         set!(spec, file, self.read_only, root.read_only);
         set!(spec, file, self.volatile, root.volatile);
         if let Some(first) = self.parameters.first() {
-            spec.command = self
-                .parameters
-                .iter()
-                .map(|word| word.value.clone().into())
-                .collect();
+            spec.command = self.parameters.iter().map(|word| word.value.clone().into()).collect();
             spec.origins.note("command", first.origin(file));
         }
         for variable in &self.environment {
@@ -128,12 +123,7 @@ impl Privileged {
         set!(spec, file, self.ephemeral, root.ephemeral);
         set!(spec, file, self.private_users, user_namespace);
         set!(spec, file, self.network, network);
-        for Setting {
-            value: (resource, limit),
-            place,
-            key,
-        } in &self.limits
-        {
+        for Setting { value: (resource, limit), place, key } in &self.limits {
             let origin = super::settings::origin(file, *place, key);
             note(spec, "limits", &resource.to_string(), origin);
             spec.limits.set(*resource, *limit);

@@ -34,10 +34,8 @@ const ACCEPTED: &str = "Boot ProcessTwo Parameters Environment User WorkingDirec
 
 #[test]
 fn the_table_holds_every_key_of_the_contract_once() {
-    let contract: Vec<(Section, &str)> = CONTRACT
-        .iter()
-        .flat_map(|(section, names)| names.split_whitespace().map(|name| (*section, name)))
-        .collect();
+    let contract: Vec<(Section, &str)> =
+        CONTRACT.iter().flat_map(|(section, names)| names.split_whitespace().map(|name| (*section, name))).collect();
     let table: Vec<(Section, &str)> = KEYS.iter().map(|key| (key.section, key.name)).collect();
     assert_eq!(table, contract);
 }
@@ -275,14 +273,11 @@ fn the_tables_above_hold_every_key() {
         let start = format!("{}=", key.name);
         let good = GOOD.iter().map(|(section, text, _)| (section, text));
         let bad = BAD.iter().map(|(section, text, _)| (section, text));
-        let (list, cases): (_, Vec<_>) = if key.is_supported() {
-            ("GOOD", good.collect())
-        } else {
-            ("BAD", bad.collect())
-        };
-        let found = cases.iter().any(|(section, text)| {
-            **section == key.section && text.lines().any(|line| line.starts_with(&start))
-        });
+        let (list, cases): (_, Vec<_>) =
+            if key.is_supported() { ("GOOD", good.collect()) } else { ("BAD", bad.collect()) };
+        let found = cases
+            .iter()
+            .any(|(section, text)| **section == key.section && text.lines().any(|line| line.starts_with(&start)));
         assert!(found, "{start} is missing in {list}");
     }
 }

@@ -17,20 +17,10 @@ impl<'a> Found<'a> {
     const MOST: usize = 1000;
 
     pub(super) const fn new(file: &'a Path) -> Self {
-        Self {
-            file,
-            list: Vec::new(),
-            stopped: false,
-        }
+        Self { file, list: Vec::new(), stopped: false }
     }
 
-    pub(super) fn add(
-        &mut self,
-        place: Place,
-        key: Option<&str>,
-        message: impl Into<String>,
-        remedy: Option<String>,
-    ) {
+    pub(super) fn add(&mut self, place: Place, key: Option<&str>, message: impl Into<String>, remedy: Option<String>) {
         if self.stopped {
             return;
         }
@@ -53,12 +43,7 @@ impl<'a> Found<'a> {
     /// The last problem: the file holds more than is read.
     pub(super) fn stop(&mut self, place: Place, key: Option<&str>) {
         let message = format!("the file sets more than {} values", super::MAX_VALUES);
-        self.add(
-            place,
-            key,
-            message,
-            Some("what follows was not read".to_owned()),
-        );
+        self.add(place, key, message, Some("what follows was not read".to_owned()));
         self.stopped = true;
     }
 
@@ -74,10 +59,6 @@ impl<'a> Found<'a> {
 
     /// `value`, if nothing was found.
     pub(super) fn or<T>(self, value: T) -> Result<T, Problems> {
-        if self.list.is_empty() {
-            Ok(value)
-        } else {
-            Err(Problems(self.list))
-        }
+        if self.list.is_empty() { Ok(value) } else { Err(Problems(self.list)) }
     }
 }

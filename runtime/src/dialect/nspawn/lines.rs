@@ -40,11 +40,8 @@ impl Line {
         let Some(piece) = self.pieces.get(after.saturating_sub(1)) else {
             return Place::START;
         };
-        let (from, mut place) = self
-            .last
-            .get()
-            .filter(|(last, _)| (piece.at..=at).contains(last))
-            .unwrap_or((piece.at, piece.place));
+        let (from, mut place) =
+            self.last.get().filter(|(last, _)| (piece.at..=at).contains(last)).unwrap_or((piece.at, piece.place));
         let passed = self.text.get(from..at).unwrap_or_default();
         place.column = place.column.saturating_add(number(passed.chars().count()));
         self.last.set(Some((at, place)));
@@ -77,18 +74,11 @@ impl<'a> Lines<'a> {
             }
             broken |= !readable;
             let column = number(text.len() - trimmed.len()).saturating_add(1);
-            let place = Place {
-                line: self.number,
-                column,
-            };
-            line.pieces.push(Piece {
-                at: line.text.len(),
-                place,
-            });
+            let place = Place { line: self.number, column };
+            line.pieces.push(Piece { at: line.text.len(), place });
             let kept = trimmed.trim_end_matches('\\').len();
             if (trimmed.len() - kept) % 2 == 1 {
-                line.text
-                    .push_str(trimmed.strip_suffix('\\').unwrap_or(trimmed));
+                line.text.push_str(trimmed.strip_suffix('\\').unwrap_or(trimmed));
                 line.text.push(' ');
                 continue;
             }
@@ -123,29 +113,16 @@ fn check(raw: &[u8], line: u32, found: &mut Found<'_>) -> bool {
     let mut add = |before: &[u8], message: &str, remedy: &str| {
         let before = String::from_utf8_lossy(before).chars().count();
         let column = number(before).saturating_add(1);
-        found.add(
-            Place { line, column },
-            None,
-            message,
-            Some(remedy.to_owned()),
-        );
+        found.add(Place { line, column }, None, message, Some(remedy.to_owned()));
     };
     if let Err(error) = std::str::from_utf8(raw) {
-        add(
-            &raw[..error.valid_up_to()],
-            "the line is not UTF-8",
-            "save the file as UTF-8",
-        );
+        add(&raw[..error.valid_up_to()], "the line is not UTF-8", "save the file as UTF-8");
         return false;
     }
     let Some(at) = raw.iter().position(|byte| matches!(byte, b'\0' | b'\r')) else {
         return true;
     };
-    add(
-        &raw[..at],
-        "the line holds a NUL or a carriage return",
-        "remove the character",
-    );
+    add(&raw[..at], "the line holds a NUL or a carriage return", "remove the character");
     false
 }
 

@@ -80,11 +80,7 @@ pub const MAX_VALUES: usize = 10_000;
 /// Everything that is wrong with the file, in its order.
 pub fn parse(file: &Path, bytes: &[u8]) -> Result<Settings, Problems> {
     let reading = read(file, bytes, true)?;
-    Ok(Settings {
-        file: file.to_owned(),
-        harmless: reading.harmless,
-        privileged: reading.privileged,
-    })
+    Ok(Settings { file: file.to_owned(), harmless: reading.harmless, privileged: reading.privileged })
 }
 
 /// Reads a file that is not trusted, such as one beside an image.
@@ -98,18 +94,9 @@ pub fn parse(file: &Path, bytes: &[u8]) -> Result<Settings, Problems> {
 /// Everything else that is wrong with the file, in its order.
 pub fn parse_untrusted(file: &Path, bytes: &[u8]) -> Result<UntrustedSettings, Problems> {
     let mut reading = read(file, bytes, false)?;
-    let weaker = reading
-        .harmless
-        .no_new_privileges
-        .take_if(|setting| !setting.value);
-    reading
-        .ignored
-        .extend(weaker.map(|setting| setting.origin(file)));
-    Ok(UntrustedSettings {
-        file: file.to_owned(),
-        harmless: reading.harmless,
-        ignored: reading.ignored,
-    })
+    let weaker = reading.harmless.no_new_privileges.take_if(|setting| !setting.value);
+    reading.ignored.extend(weaker.map(|setting| setting.origin(file)));
+    Ok(UntrustedSettings { file: file.to_owned(), harmless: reading.harmless, ignored: reading.ignored })
 }
 
 #[derive(Default)]
@@ -134,10 +121,7 @@ fn read(file: &Path, bytes: &[u8], trusted: bool) -> Result<Reading, Problems> {
     let mut reading = Reading::default();
     let mut found = Found::new(file);
     if bytes.len() > MAX_FILE {
-        let message = format!(
-            "the file has {} bytes; {MAX_FILE} are the most",
-            bytes.len()
-        );
+        let message = format!("the file has {} bytes; {MAX_FILE} are the most", bytes.len());
         found.add(Place::START, None, message, None);
         return found.or(reading);
     }
@@ -173,16 +157,19 @@ fn read(file: &Path, bytes: &[u8], trusted: bool) -> Result<Reading, Problems> {
         left -= 1;
         let Some((name, value)) = text.split_once('=') else {
             // The text is not shown: it may be half of a variable's value.
-            found.add(place, None, "the line has no `=`", Some(
-                "write KEY=VALUE, `#` before a comment, or `\\` at the end of the line before to continue it".to_owned(),
-            ));
+            found.add(
+                place,
+                None,
+                "the line has no `=`",
+                Some(
+                    "write KEY=VALUE, `#` before a comment, or `\\` at the end of the line before to continue it"
+                        .to_owned(),
+                ),
+            );
             continue;
         };
         let at = start + name.len() + 1 + (value.len() - value.trim_start_matches(BLANK).len());
-        let (name, value) = (
-            name.trim_end_matches(BLANK),
-            value.trim_start_matches(BLANK),
-        );
+        let (name, value) = (name.trim_end_matches(BLANK), value.trim_start_matches(BLANK));
         let Some((index, key)) = known(name, section, place, &mut found) else {
             continue;
         };
@@ -195,15 +182,7 @@ fn read(file: &Path, bytes: &[u8], trusted: bool) -> Result<Reading, Problems> {
             continue;
         }
         first[index].get_or_insert(place);
-        let mut value = Value {
-            key,
-            text: value,
-            at,
-            line: &line,
-            found: &mut found,
-            file,
-            left: &mut left,
-        };
+        let mut value = Value { key, text: value, at, line: &line, found: &mut found, file, left: &mut left };
         match key.read {
             Read::Harmless(read) => read(&mut reading.harmless, &mut value),
             Read::Privileged(read) => read(&mut reading.privileged, &mut value),
@@ -232,10 +211,7 @@ fn refusal(key: &Key, value: &str, first: Option<Place>) -> Option<(String, Stri
         return None;
     }
     match key.shape {
-        Shape::Once => Some((
-            format!("`{name}=` has no value"),
-            "remove the line for the default".to_owned(),
-        )),
+        Shape::Once => Some((format!("`{name}=` has no value"), "remove the line for the default".to_owned())),
         Shape::List => Some((
             format!("`{name}=` has no value; an empty one does not reset the list"),
             "remove the line, and those before it that it should undo".to_owned(),
@@ -266,30 +242,18 @@ fn header(text: &str, place: Place, found: &mut Found<'_>) -> Within {
         return Within::Known(section);
     }
     if text.ends_with(']') {
-        let near = Section::ALL
-            .into_iter()
-            .find(|known| distance(known.name(), name.trim_matches(BLANK)) <= 2);
+        let near = Section::ALL.into_iter().find(|known| distance(known.name(), name.trim_matches(BLANK)) <= 2);
         let remedy = match near {
             Some(near) => format!("did you mean [{}]?", near.name()),
             None => "sections are [Exec], [Files] and [Network]".to_owned(),
         };
-        found.add(
-            place,
-            None,
-            format!("unknown section {}", quoted(name)),
-            Some(remedy),
-        );
+        found.add(place, None, format!("unknown section {}", quoted(name)), Some(remedy));
     }
     Within::Foreign
 }
 
 /// The key of an assignment, with its index in the table, if there is one to act on.
-fn known(
-    name: &str,
-    section: Option<Section>,
-    place: Place,
-    found: &mut Found<'_>,
-) -> Option<(usize, &'static Key)> {
+fn known(name: &str, section: Option<Section>, place: Place, found: &mut Found<'_>) -> Option<(usize, &'static Key)> {
     let Some(section) = section else {
         let remedy = match KEYS.iter().find(|key| key.name == name) {
             Some(key) => format!("write [{}] before it", key.section.name()),
@@ -306,12 +270,7 @@ fn known(
         return None;
     }
     if name.is_empty() {
-        found.add(
-            place,
-            None,
-            "the line has no key before `=`",
-            Some("write KEY=VALUE".to_owned()),
-        );
+        found.add(place, None, "the line has no key before `=`", Some("write KEY=VALUE".to_owned()));
         return None;
     }
     let message = format!("unknown key in [{}]", section.name());
@@ -331,10 +290,7 @@ fn suggestion(name: &str, section: Section) -> String {
         .map(|key| (distance(key.name, name), key))
         .filter(|(distance, key)| *distance <= 2 && *distance < key.name.len() / 2)
         .collect();
-    let least = near
-        .iter()
-        .map(|(distance, key)| (*distance, key.section != section))
-        .min();
+    let least = near.iter().map(|(distance, key)| (*distance, key.section != section)).min();
     let names: Vec<String> = near
         .iter()
         .filter(|(distance, key)| Some((*distance, key.section != section)) == least)
@@ -347,8 +303,7 @@ fn suggestion(name: &str, section: Section) -> String {
         })
         .collect();
     if names.is_empty() {
-        return "remove the line; only names that start with `X-` are free for other uses"
-            .to_owned();
+        return "remove the line; only names that start with `X-` are free for other uses".to_owned();
     }
     format!("did you mean {}?", names.join(" or "))
 }

@@ -8,9 +8,7 @@ use super::mounts::escaped;
 use super::settings::{Setting, Settings};
 use super::table::Section;
 use super::value::signal_name;
-use crate::spec::{
-    CapabilityList, Init, Mount, MountKind, Network, Readiness, User, UserNamespace, Volatile,
-};
+use crate::spec::{CapabilityList, Init, Mount, MountKind, Network, Readiness, User, UserNamespace, Volatile};
 
 /// The lines of one section; its header is printed before the first.
 struct Lines<'a, 'b> {
@@ -21,11 +19,7 @@ struct Lines<'a, 'b> {
 
 impl<'a, 'b> Lines<'a, 'b> {
     const fn of(section: Section, f: &'a mut fmt::Formatter<'b>) -> Self {
-        Self {
-            f,
-            section,
-            open: false,
-        }
+        Self { f, section, open: false }
     }
 
     fn line(&mut self, key: &str, value: impl fmt::Display) -> fmt::Result {
@@ -49,8 +43,7 @@ impl fmt::Display for Settings {
         self.exec(&mut Lines::of(Section::Exec, f))?;
         self.files(&mut Lines::of(Section::Files, f))?;
         let network = self.privileged.network.as_ref();
-        Lines::of(Section::Network, f)
-            .boolean("Private", network.map(|it| it.value == Network::None))
+        Lines::of(Section::Network, f).boolean("Private", network.map(|it| it.value == Network::None))
     }
 }
 
@@ -62,11 +55,7 @@ impl Settings {
         let init = any.init.as_ref();
         to.boolean("ProcessTwo", init.map(|it| it.value == Init::Stub))?;
         if !any.parameters.is_empty() {
-            let words: Vec<String> = any
-                .parameters
-                .iter()
-                .map(|word| quote(&word.value))
-                .collect();
+            let words: Vec<String> = any.parameters.iter().map(|word| quote(&word.value)).collect();
             to.line("Parameters", words.join(" "))?;
         }
         for variable in &any.environment {
@@ -100,10 +89,7 @@ impl Settings {
             to.line("PrivateUsers", private_users(users.value))?;
         }
         let readiness = any.readiness.as_ref();
-        to.boolean(
-            "NotifyReady",
-            readiness.map(|it| it.value == Readiness::Notify),
-        )?;
+        to.boolean("NotifyReady", readiness.map(|it| it.value == Readiness::Notify))?;
         for limit in &own.limits {
             let (resource, limit) = limit.value;
             to.line(&format!("Limit{resource}"), limit)?;
@@ -132,11 +118,7 @@ impl Settings {
             let target = escaped(target);
             match kind {
                 MountKind::Bind(bind) => to.line(
-                    if bind.read_only {
-                        "BindReadOnly"
-                    } else {
-                        "Bind"
-                    },
+                    if bind.read_only { "BindReadOnly" } else { "Bind" },
                     format_args!(
                         "{}:{target}:{}",
                         escaped(&bind.source),
@@ -166,11 +148,7 @@ impl Settings {
 /// as something else, so a `/` follows, which is taken away again.
 fn bare(path: &Path) -> String {
     let text = path.to_string_lossy();
-    let end = if text.ends_with([' ', '\t', '\\']) {
-        "/"
-    } else {
-        ""
-    };
+    let end = if text.ends_with([' ', '\t', '\\']) { "/" } else { "" };
     format!("{text}{end}")
 }
 

@@ -11,8 +11,8 @@ use super::lines::Place;
 use super::settings::{Harmless, Privileged, Setting};
 use super::*;
 use crate::spec::{
-    Bind, CapabilityList, IdRange, Init, Limit, Mount, MountKind, Network, Readiness, Secret,
-    Tmpfs, User, UserNamespace, Volatile,
+    Bind, CapabilityList, IdRange, Init, Limit, Mount, MountKind, Network, Readiness, Secret, Tmpfs, User,
+    UserNamespace, Volatile,
 };
 
 const FILE: &str = "/etc/systemd/nspawn/web.nspawn";
@@ -21,25 +21,18 @@ fn at<T>(value: T) -> Setting<T> {
     Setting::new(value, Place::START, "")
 }
 
-fn maybe<T: std::fmt::Debug>(
-    value: impl Strategy<Value = T>,
-) -> impl Strategy<Value = Option<Setting<T>>> {
+fn maybe<T: std::fmt::Debug>(value: impl Strategy<Value = T>) -> impl Strategy<Value = Option<Setting<T>>> {
     option::of(value.prop_map(at))
 }
 
-fn some<T: std::fmt::Debug>(
-    value: impl Strategy<Value = T>,
-) -> impl Strategy<Value = Vec<Setting<T>>> {
+fn some<T: std::fmt::Debug>(value: impl Strategy<Value = T>) -> impl Strategy<Value = Vec<Setting<T>>> {
     vec(value.prop_map(at), 0..4)
 }
 
 /// Any path that a line can hold.
 fn path() -> impl Strategy<Value = PathBuf> {
     vec(r##"[a-c.:\\ '"#=,+\t]{1,6}|[^/\r\n\x00]{1,4}"##, 0..4).prop_map(|parts| {
-        let parts: Vec<String> = parts
-            .into_iter()
-            .filter(|part| !matches!(part.as_str(), "." | ".."))
-            .collect();
+        let parts: Vec<String> = parts.into_iter().filter(|part| !matches!(part.as_str(), "." | "..")).collect();
         PathBuf::from(format!("/{}", parts.join("/")))
     })
 }
@@ -49,20 +42,14 @@ fn word() -> impl Strategy<Value = String> {
 }
 
 fn capabilities() -> impl Strategy<Value = CapabilityList> {
-    prop_oneof![
-        Just(u64::MAX),
-        1..u64::MAX,
-        (0..64u8).prop_map(|bit| 1 << bit)
-    ]
-    .prop_map(|bits| CapabilityList(CapabilitySet(bits)))
+    prop_oneof![Just(u64::MAX), 1..u64::MAX, (0..64u8).prop_map(|bit| 1 << bit)]
+        .prop_map(|bits| CapabilityList(CapabilitySet(bits)))
 }
 
 fn user() -> impl Strategy<Value = User> {
     prop_oneof![
         (0..65_535_u32).prop_map(|id| User::Ids { uid: id, gid: id }),
-        "[a-zA-Z_][a-zA-Z0-9_-]{0,31}"
-            .prop_filter("a name of its own", |name| name != "root")
-            .prop_map(User::Name),
+        "[a-zA-Z_][a-zA-Z0-9_-]{0,31}".prop_filter("a name of its own", |name| name != "root").prop_map(User::Name),
     ]
 }
 
@@ -80,18 +67,8 @@ fn user_namespace() -> impl Strategy<Value = UserNamespace> {
 fn limit() -> impl Strategy<Value = Limit> {
     let value = || option::of(0..u64::MAX);
     (value(), value()).prop_map(|(one, other)| {
-        let limit = Limit {
-            soft: one,
-            hard: other,
-        };
-        if limit.raw().0 <= limit.raw().1 {
-            limit
-        } else {
-            Limit {
-                soft: other,
-                hard: one,
-            }
-        }
+        let limit = Limit { soft: one, hard: other };
+        if limit.raw().0 <= limit.raw().1 { limit } else { Limit { soft: other, hard: one } }
     })
 }
 
@@ -103,27 +80,10 @@ fn limits() -> impl Strategy<Value = Vec<Setting<(Resource, Limit)>>> {
 }
 
 fn mount() -> impl Strategy<Value = Mount> {
-    let bind = (path(), any::<(bool, bool)>()).prop_map(|(source, (read_only, recursive))| {
-        MountKind::Bind(Bind {
-            source,
-            read_only,
-            recursive,
-        })
-    });
-    let tmpfs = (
-        1..u64::MAX / 4,
-        1..u64::MAX / 4,
-        0..=0o7777_u32,
-        any::<bool>(),
-    )
-        .prop_map(|(size, inodes, mode, read_only)| {
-            MountKind::Tmpfs(Tmpfs {
-                size,
-                inodes,
-                mode,
-                read_only,
-            })
-        });
+    let bind = (path(), any::<(bool, bool)>())
+        .prop_map(|(source, (read_only, recursive))| MountKind::Bind(Bind { source, read_only, recursive }));
+    let tmpfs = (1..u64::MAX / 4, 1..u64::MAX / 4, 0..=0o7777_u32, any::<bool>())
+        .prop_map(|(size, inodes, mode, read_only)| MountKind::Tmpfs(Tmpfs { size, inodes, mode, read_only }));
     (path(), prop_oneof![bind, tmpfs]).prop_map(|(target, kind)| Mount { target, kind })
 }
 
@@ -138,20 +98,13 @@ fn harmless() -> impl Strategy<Value = Harmless> {
     );
     let what = (
         maybe(path().prop_filter("not the kernel's", |path| {
-            !["/proc", "/sys", "/dev"]
-                .iter()
-                .any(|top| path.starts_with(top))
+            !["/proc", "/sys", "/dev"].iter().any(|top| path.starts_with(top))
         })),
         maybe(prop_oneof![Just(Readiness::Exec), Just(Readiness::Notify)]),
         maybe("[a-z0-9]{1,9}(\\.[A-Z]{1,9})?".prop_map(|name| name.parse().unwrap())),
         maybe(any::<bool>()),
         maybe(any::<bool>()),
-        maybe(prop_oneof![
-            Just(Volatile::No),
-            Just(Volatile::Yes),
-            Just(Volatile::State),
-            Just(Volatile::Overlay)
-        ]),
+        maybe(prop_oneof![Just(Volatile::No), Just(Volatile::Yes), Just(Volatile::State), Just(Volatile::Overlay)]),
     );
     (who, what).prop_map(|(who, what)| Harmless {
         init: who.0,
@@ -197,8 +150,8 @@ fn text() -> impl Strategy<Value = String> {
     let key = proptest::sample::select(KEYS.iter().map(|key| key.name).collect::<Vec<_>>());
     let value = prop_oneof![
         proptest::sample::select(vec![
-            "yes", "no", "", "0", "1", "all", "CAP_KILL", "pick", "1:2", "/a:/b", "/a", "A=1",
-            "root", "SIGTERM", "state", "a 'b c'", "/t:ro", "infinity", "\\", "a\\\n b",
+            "yes", "no", "", "0", "1", "all", "CAP_KILL", "pick", "1:2", "/a:/b", "/a", "A=1", "root", "SIGTERM",
+            "state", "a 'b c'", "/t:ro", "infinity", "\\", "a\\\n b",
         ])
         .prop_map(str::to_owned),
         word(),
@@ -210,9 +163,8 @@ fn text() -> impl Strategy<Value = String> {
             .prop_map(str::to_owned),
         1 => "\\PC{0,9}",
     ];
-    (0..3_usize, vec(line, 0..12)).prop_map(|(section, lines)| {
-        format!("[{}]\n{}", Section::ALL[section].name(), lines.join("\n"))
-    })
+    (0..3_usize, vec(line, 0..12))
+        .prop_map(|(section, lines)| format!("[{}]\n{}", Section::ALL[section].name(), lines.join("\n")))
 }
 
 fn printed_is_read_again(settings: &Settings) -> Result<(), TestCaseError> {

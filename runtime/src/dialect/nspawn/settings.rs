@@ -4,8 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::lines::Place;
 use crate::spec::{
-    CapabilityList, HostName, Init, Limit, Mount, Network, Origin, Readiness, Secret, User,
-    UserNamespace, Volatile,
+    CapabilityList, HostName, Init, Limit, Mount, Network, Origin, Readiness, Secret, User, UserNamespace, Volatile,
 };
 use skep_sys::abi::Resource;
 
@@ -34,11 +33,7 @@ impl<T: PartialEq> PartialEq for Setting<T> {
 }
 
 pub(super) fn origin(file: &Path, place: Place, key: &str) -> Origin {
-    Origin::File {
-        path: file.to_owned(),
-        line: place.line,
-        key: format!("{key}="),
-    }
+    Origin::File { path: file.to_owned(), line: place.line, key: format!("{key}=") }
 }
 
 /// What a `.nspawn` file says.

@@ -90,13 +90,7 @@ pub(super) enum Read {
 }
 
 const fn row(section: Section, name: &'static str, trust: Trust, shape: Shape, read: Read) -> Key {
-    Key {
-        section,
-        name,
-        trust,
-        shape,
-        read,
-    }
+    Key { section, name, trust, shape, read }
 }
 
 const fn limit(name: &'static str) -> Key {

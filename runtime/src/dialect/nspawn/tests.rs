@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use super::*;
 use crate::spec::{
-    Bind, Capability, CapabilityList, IdRange, Init, Limit, Mount, MountKind, Network, Profile,
-    Readiness, Spec, Tmpfs, User, UserNamespace, Volatile,
+    Bind, Capability, CapabilityList, IdRange, Init, Limit, Mount, MountKind, Network, Profile, Readiness, Spec, Tmpfs,
+    User, UserNamespace, Volatile,
 };
 use skep_sys::abi::{CapabilitySet, Resource};
 
@@ -35,31 +35,13 @@ pub(super) fn whole(section: Section, text: &str) -> String {
 #[test]
 fn lines_and_sections_that_are_refused() {
     for (bytes, expected) in [
-        (
-            &b"User=a"[..],
-            &["1:1: User: a key before any section; write [Exec] before it"][..],
-        ),
-        (
-            b"x=a",
-            &["1:1: x: a key before any section; write [Exec], [Files] or [Network] before it"],
-        ),
+        (&b"User=a"[..], &["1:1: User: a key before any section; write [Exec] before it"][..]),
+        (b"x=a", &["1:1: x: a key before any section; write [Exec], [Files] or [Network] before it"]),
         (b"\xef\xbb\xbf x=a", &["1:2: x: a key before any section"]),
         (b"nothing", &["1:1: the line has no `=`"]),
-        (
-            b"[Exec\nUser=a:b",
-            &[
-                "1:1: the section header does not end with `]`",
-                "2:6: User: \"a:b\" is not",
-            ],
-        ),
-        (
-            b"[Exec] # c\nUser=a",
-            &["1:1: the section header does not end with `]`"],
-        ),
-        (
-            b"[exec]\nFoo=1\nbar",
-            &["1:1: unknown section \"exec\"; did you mean [Exec]?"],
-        ),
+        (b"[Exec\nUser=a:b", &["1:1: the section header does not end with `]`", "2:6: User: \"a:b\" is not"]),
+        (b"[Exec] # c\nUser=a", &["1:1: the section header does not end with `]`"]),
+        (b"[exec]\nFoo=1\nbar", &["1:1: unknown section \"exec\"; did you mean [Exec]?"]),
         (b"[]", &["1:1: unknown section \"\"; sections are"]),
         (
             b"[Service]\n[Exec]\nUsr=a",
@@ -68,44 +50,17 @@ fn lines_and_sections_that_are_refused() {
                 "3:1: Usr: unknown key in [Exec]; did you mean `User=`?",
             ],
         ),
-        (
-            b"[Exec]\n\xff=a\nUser=:",
-            &[
-                "2:1: the line is not UTF-8; save",
-                "3:6: User: \":\" is not the name",
-            ],
-        ),
-        (
-            b"[Exec]\nUser=\xc3\xa4\xff",
-            &["2:7: the line is not UTF-8"],
-        ),
-        (
-            b"[Exec]\nUser=a\0b",
-            &["2:7: the line holds a NUL or a carriage return"],
-        ),
-        (
-            b"[Exec]\n# a\rBoot=yes",
-            &["2:4: the line holds a NUL or a carriage return"],
-        ),
-        (
-            b"[Exec]\nParameters=a\\\n\xff\\\nb",
-            &["3:1: the line is not UTF-8"],
-        ),
+        (b"[Exec]\n\xff=a\nUser=:", &["2:1: the line is not UTF-8; save", "3:6: User: \":\" is not the name"]),
+        (b"[Exec]\nUser=\xc3\xa4\xff", &["2:7: the line is not UTF-8"]),
+        (b"[Exec]\nUser=a\0b", &["2:7: the line holds a NUL or a carriage return"]),
+        (b"[Exec]\n# a\rBoot=yes", &["2:4: the line holds a NUL or a carriage return"]),
+        (b"[Exec]\nParameters=a\\\n\xff\\\nb", &["3:1: the line is not UTF-8"]),
     ] {
         let found = bad(bytes);
         let lines: Vec<&str> = found.lines().collect();
-        assert_eq!(
-            lines.len(),
-            expected.len(),
-            "{}:\n{found}",
-            bytes.escape_ascii()
-        );
+        assert_eq!(lines.len(), expected.len(), "{}:\n{found}", bytes.escape_ascii());
         for (line, expected) in lines.iter().zip(expected) {
-            assert!(
-                line.starts_with(expected),
-                "{}:\n{found}",
-                bytes.escape_ascii()
-            );
+            assert!(line.starts_with(expected), "{}:\n{found}", bytes.escape_ascii());
         }
     }
 }
@@ -137,10 +92,7 @@ fn a_relative_source_needs_a_file_that_can_be_named() {
     let text = b"[Files]\nBind=a:/b";
     for file in ["web.nspawn", "", "/srv\n/web.nspawn"] {
         let problems = parse(Path::new(file), text).unwrap_err().to_string();
-        assert!(
-            problems.contains(":2:6: Bind: the source is relative"),
-            "{problems}"
-        );
+        assert!(problems.contains(":2:6: Bind: the source is relative"), "{problems}");
         assert_eq!(problems.lines().count(), 1);
     }
     let settings = parse(Path::new("/web.nspawn"), text).unwrap();
@@ -163,10 +115,7 @@ fn the_limits_hold() {
     let mut text = "#".repeat(MAX_FILE);
     assert_eq!(good(&text), Settings::default());
     text.push('#');
-    assert_eq!(
-        bad(text),
-        "1:1: the file has 1048577 bytes; 1048576 are the most"
-    );
+    assert_eq!(bad(text), "1:1: the file has 1048577 bytes; 1048576 are the most");
 
     let path = format!("/{}", "a".repeat(255));
     good(&format!("[Files]\nInaccessible={path}"));
@@ -193,33 +142,20 @@ fn noise_is_refused_quickly() {
         let start = Instant::now();
         let problems = read(bytes).unwrap_err();
         // Far above what it takes, far below what something quadratic takes.
-        assert!(
-            start.elapsed() < Duration::from_secs(5),
-            "{:?}",
-            start.elapsed()
-        );
+        assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
         assert!(problems.0.len() <= 1001, "{}", problems.0.len());
         assert!(problems.to_string().len() < MAX_FILE);
     };
     within(&noise(3_000_000));
     within(&noise(MAX_FILE));
-    for line in [
-        "\n=", "a\n", "\\\n", "[x]\n", "'", "[", "=", "\0\n", "\u{feff}",
-    ] {
+    for line in ["\n=", "a\n", "\\\n", "[x]\n", "'", "[", "=", "\0\n", "\u{feff}"] {
         let mut text = "[Exec]\nUser=a:\n".to_owned();
         while text.len() + line.len() <= MAX_FILE {
             text.push_str(line);
         }
         within(text.as_bytes());
     }
-    for key in [
-        "Environment=",
-        "Parameters='",
-        "Capability=",
-        "Hostname=",
-        "Hostnam",
-        "User=9",
-    ] {
+    for key in ["Environment=", "Parameters='", "Capability=", "Hostname=", "Hostnam", "User=9"] {
         for filler in ["x ", "ä", "' ", "\\", "=", "\\\n"] {
             let text = format!("[Exec]\nUser=:\n{key}");
             let count = (MAX_FILE - text.len()) / filler.len();
@@ -286,27 +222,17 @@ fn a_value_of_a_variable_is_in_the_printed_file_only() {
 }
 
 fn set(numbers: &[u8]) -> CapabilityList {
-    let set = numbers
-        .iter()
-        .fold(CapabilitySet::EMPTY, |set, number| set.with(*number));
+    let set = numbers.iter().fold(CapabilitySet::EMPTY, |set, number| set.with(*number));
     CapabilityList(set)
 }
 
 #[test]
 fn settings_fill_in_a_spec() {
-    let mut spec = Spec {
-        masked: vec!["/before".into()],
-        ..Spec::default()
-    };
+    let mut spec = Spec { masked: vec!["/before".into()], ..Spec::default() };
     good(FULL).apply(&mut spec).unwrap();
 
-    let mut expected = Spec {
-        init: Init::Stub,
-        ..Spec::default()
-    };
-    expected.command = ["/bin/sh", "-c", "exec \"$0\"", "ä b"]
-        .map(Into::into)
-        .to_vec();
+    let mut expected = Spec { init: Init::Stub, ..Spec::default() };
+    expected.command = ["/bin/sh", "-c", "exec \"$0\"", "ä b"].map(Into::into).to_vec();
     for (name, value) in [("PASSWORD", "hunter2"), ("MOTD", "a b"), ("LANG", "C")] {
         expected.environment.insert(name.to_owned(), value.into());
     }
@@ -315,18 +241,9 @@ fn settings_fill_in_a_spec() {
     expected.capabilities.ambient = set(&[12]);
     expected.kill_signal = 37;
     expected.working_directory = "/srv".into();
-    expected.user_namespace = UserNamespace::Range(IdRange {
-        base: 524_288,
-        count: 65_536,
-    });
+    expected.user_namespace = UserNamespace::Range(IdRange { base: 524_288, count: 65_536 });
     expected.readiness = Readiness::Notify;
-    expected.limits.set(
-        Resource::NOFILE,
-        Limit {
-            soft: Some(1024),
-            hard: Some(4096),
-        },
-    );
+    expected.limits.set(Resource::NOFILE, Limit { soft: Some(1024), hard: Some(4096) });
     expected.hostname = Some("web.example".parse().unwrap());
     expected.no_new_privileges = true;
     expected.root.read_only = true;
@@ -334,24 +251,13 @@ fn settings_fill_in_a_spec() {
     expected.mounts = vec![
         bind("/srv/a:b", "/data", false, false),
         bind("/etc/systemd/nspawn/../c", "/c", true, true),
-        tmpfs(
-            "/t",
-            Tmpfs {
-                size: 1 << 20,
-                mode: 0o1777,
-                ..Tmpfs::default()
-            },
-        ),
+        tmpfs("/t", Tmpfs { size: 1 << 20, mode: 0o1777, ..Tmpfs::default() }),
     ];
     expected.masked = vec!["/before".into(), "/secret".into()];
     expected.network = Network::None;
     assert_eq!(spec, expected);
 
-    let origins: Vec<String> = spec
-        .origins
-        .iter()
-        .map(|(field, origin)| format!("{field} {origin}"))
-        .collect();
+    let origins: Vec<String> = spec.origins.iter().map(|(field, origin)| format!("{field} {origin}")).collect();
     let expected: Vec<String> = [
         "capabilities.ambient 15 AmbientCapability=",
         "capabilities.bounding 14 DropCapability=",
@@ -387,31 +293,19 @@ fn settings_fill_in_a_spec() {
 }
 
 fn bind(source: &str, target: &str, read_only: bool, recursive: bool) -> Mount {
-    let bind = Bind {
-        source: source.into(),
-        read_only,
-        recursive,
-    };
-    Mount {
-        target: target.into(),
-        kind: MountKind::Bind(bind),
-    }
+    let bind = Bind { source: source.into(), read_only, recursive };
+    Mount { target: target.into(), kind: MountKind::Bind(bind) }
 }
 
 fn tmpfs(target: &str, tmpfs: Tmpfs) -> Mount {
-    Mount {
-        target: target.into(),
-        kind: MountKind::Tmpfs(tmpfs),
-    }
+    Mount { target: target.into(), kind: MountKind::Tmpfs(tmpfs) }
 }
 
 #[test]
 fn a_file_that_sets_nothing_changes_nothing() {
     for profile in [Profile::Strict, Profile::Nspawn] {
         let mut spec = Spec::of(profile);
-        good("[Exec]\nParameters=a\nParameters=\n[X-a]\nb=c")
-            .apply(&mut spec)
-            .unwrap();
+        good("[Exec]\nParameters=a\nParameters=\n[X-a]\nb=c").apply(&mut spec).unwrap();
         assert_eq!(spec, Spec::of(profile));
         assert_eq!(spec.origins.iter().count(), 0);
     }
@@ -428,29 +322,13 @@ fn drops_come_after_additions_and_ambient_ones_are_within() {
     let kill = 1 << 5;
     let net_admin = 1 << 12;
     for (profile, text, expected) in [
-        (
-            Profile::Strict,
-            "[Exec]\nDropCapability=CAP_KILL\nCapability=CAP_KILL",
-            0,
-        ),
-        (
-            Profile::Strict,
-            "[Exec]\nCapability=all\nDropCapability=CAP_KILL",
-            !kill,
-        ),
-        (
-            Profile::Nspawn,
-            "[Exec]\nDropCapability=CAP_KILL",
-            usual & !kill,
-        ),
+        (Profile::Strict, "[Exec]\nDropCapability=CAP_KILL\nCapability=CAP_KILL", 0),
+        (Profile::Strict, "[Exec]\nCapability=all\nDropCapability=CAP_KILL", !kill),
+        (Profile::Nspawn, "[Exec]\nDropCapability=CAP_KILL", usual & !kill),
         (Profile::Nspawn, "[Exec]\nDropCapability=all", 0),
         (Profile::Nspawn, "[Network]\nPrivate=yes", usual | net_admin),
         (Profile::Nspawn, "[Network]\nPrivate=no", usual),
-        (
-            Profile::Nspawn,
-            "[Network]\nPrivate=yes\n[Exec]\nDropCapability=CAP_NET_ADMIN",
-            usual,
-        ),
+        (Profile::Nspawn, "[Network]\nPrivate=yes\n[Exec]\nDropCapability=CAP_NET_ADMIN", usual),
         (Profile::Strict, "[Network]\nPrivate=yes", 0),
     ] {
         assert_eq!(bounding(profile, text), expected, "{text}");
@@ -468,9 +346,7 @@ fn drops_come_after_additions_and_ambient_ones_are_within() {
     );
     assert_eq!(spec, Spec::default());
     let mut spec = Spec::of(Profile::Nspawn);
-    good(&format!("{ambient}\n[Network]\nPrivate=yes"))
-        .apply(&mut spec)
-        .unwrap();
+    good(&format!("{ambient}\n[Network]\nPrivate=yes")).apply(&mut spec).unwrap();
     assert_eq!(spec.capabilities.ambient, set(&[5, 12]));
     assert_eq!(Capability::new(12).unwrap().to_string(), "CAP_NET_ADMIN");
 }
@@ -503,11 +379,7 @@ fn an_untrusted_file_sets_only_what_it_may() {
     assert_eq!(ignored[10], "/var/lib/machines/web.nspawn:32 Private=");
 
     let weaker = parse_untrusted(file, b"[Exec]\nNoNewPrivileges=no\nBind=/a\n").unwrap_err();
-    assert_eq!(
-        weaker.0.len(),
-        1,
-        "a key of another section is still an error"
-    );
+    assert_eq!(weaker.0.len(), 1, "a key of another section is still an error");
     let weaker = parse_untrusted(file, b"[Exec]\nNoNewPrivileges=no\nPivotRoot=/a\n").unwrap();
     assert_eq!(weaker.ignored.len(), 2);
     let mut spec = Spec::default();

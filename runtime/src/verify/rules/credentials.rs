@@ -87,7 +87,9 @@ pub(super) fn credentials_proved(view: &View<'_>, found: &mut Findings) {
     for phase in view.confining() {
         let Some(proof) = the_one(view, OpKind::ProveCredentials, phase, found) else { continue };
         let set = set_by(view, phase);
-        if let Op::ProveCredentials { uid, gid, effective, permitted, bounding, ambient, securebits, no_new_privs } = proof.op {
+        if let Op::ProveCredentials { uid, gid, effective, permitted, bounding, ambient, securebits, no_new_privs } =
+            proof.op
+        {
             let equal = set.uid == Some(uid)
                 && set.gid == Some(gid)
                 // The proof takes the inheritable set for the ambient one.
@@ -103,7 +105,13 @@ pub(super) fn credentials_proved(view: &View<'_>, found: &mut Findings) {
         for seen in view.phase(phase).iter().filter(|seen| seen.at > proof.at) {
             if !matches!(
                 seen.kind(),
-                OpKind::Close | OpKind::Chdir | OpKind::Dumpable | OpKind::Seccomp | OpKind::Announce | OpKind::Exec | OpKind::Reap
+                OpKind::Close
+                    | OpKind::Chdir
+                    | OpKind::Dumpable
+                    | OpKind::Seccomp
+                    | OpKind::Announce
+                    | OpKind::Exec
+                    | OpKind::Reap
             ) {
                 found.at(seen, "comes after the proof");
             }
@@ -155,7 +163,8 @@ pub(super) fn filter_before_admin_goes(view: &View<'_>, found: &mut Findings) {
 pub(super) fn inheritable_is_ambient(view: &View<'_>, found: &mut Findings) {
     for phase in view.confining() {
         let set = set_by(view, phase);
-        let (Some([effective, permitted, inheritable]), Some(ambient), Some(bounding)) = (set.caps, set.ambient, set.bounding)
+        let (Some([effective, permitted, inheritable]), Some(ambient), Some(bounding)) =
+            (set.caps, set.ambient, set.bounding)
         else {
             found.plan("a capability set is never set");
             continue;

@@ -40,7 +40,9 @@ pub(super) fn one_component_creation(view: &View<'_>, found: &mut Findings) {
 pub(super) fn made_then_opened(view: &View<'_>, found: &mut Findings) {
     for kind in [OpKind::Mkdir, OpKind::Create] {
         for seen in view.of_in(kind, Phase::Enter) {
-            let (Op::Mkdir { name, exist_ok: true, .. } | Op::Create { name, exist_ok: true, .. }) = seen.op else { continue };
+            let (Op::Mkdir { name, exist_ok: true, .. } | Op::Create { name, exist_ok: true, .. }) = seen.op else {
+                continue;
+            };
             if !matches!(view.thing(seen.on).what, What::Inside { .. }) {
                 continue;
             }
@@ -63,7 +65,9 @@ pub(super) fn paths_confined(view: &View<'_>, found: &mut Findings) {
         let fits = match (dir, view.thing(seen.on).what) {
             (At::Cwd, _) => no_magic && path.to_bytes().first() == Some(&b'/'),
             // The only magic link: of a directory proved to be the child's.
-            (At::Slot(_), What::Process) => path == c"ns/user" && seen.phase == Phase::Attend && flags == OpenFlags::NONE,
+            (At::Slot(_), What::Process) => {
+                path == c"ns/user" && seen.phase == Phase::Attend && flags == OpenFlags::NONE
+            }
             (At::Slot(_), _) => no_magic && confined && seen.phase == Phase::Enter && flags.has(OpenFlags::PATH),
         };
         if !fits {
@@ -108,10 +112,7 @@ pub(super) fn source_proved(view: &View<'_>, found: &mut Findings) {
 pub(super) fn is_cgroup(view: &View<'_>, id: Id, before: usize) -> bool {
     let thing = view.thing(id);
     matches!(thing.what, What::Host(_))
-        && matches!(
-            thing.proved(before),
-            Some(Proof::FileSystem { magic: fs_magic::CGROUP | fs_magic::CGROUP2 })
-        )
+        && matches!(thing.proved(before), Some(Proof::FileSystem { magic: fs_magic::CGROUP | fs_magic::CGROUP2 }))
 }
 
 /// A new procfs, or the host's own where its process ids are shared; proved.

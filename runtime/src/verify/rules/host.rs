@@ -32,15 +32,38 @@ const OWN: [u128; 5] = {
     use OpKind::*;
     const BUILD: &[OpKind] = &[OpenAt2, OpenTree, MountSetAttr, Prove, Close, Socket, Mkdir, Write];
     const CONFINE: &[OpKind] = &[
-        DropBounding, SetSecureBits, SetGroups, SetResGid, SetResUid, CapSet, AmbientSet, NoNewPrivs, ProveCredentials, Seccomp,
+        DropBounding,
+        SetSecureBits,
+        SetGroups,
+        SetResGid,
+        SetResUid,
+        CapSet,
+        AmbientSet,
+        NoNewPrivs,
+        ProveCredentials,
+        Seccomp,
     ];
     [
         bits(&[BUILD, &[Lock, SocketPair, Pipe, Entrust, Spawn]]),
-        bits(&[&[OpenProcess, Write, WritePid, IdMapHelper, OpenAt2, MountSetAttr, EntrustFile, Release, Prove, Close]]),
+        bits(&[&[
+            OpenProcess,
+            Write,
+            WritePid,
+            IdMapHelper,
+            OpenAt2,
+            MountSetAttr,
+            EntrustFile,
+            Release,
+            Prove,
+            Close,
+        ]]),
         bits(&[
             BUILD,
             &[Adopt, Dup, Await, Dumpable, SetSid, ResetSignals, Umask, Unshare, SetGroups, SetResGid, SetResUid],
-            &[FsOpen, FsString, FsFlag, FsCreate, FsMount, MoveMount, Create, Symlink, Fchdir, PivotRoot, UmountOld, Chdir, ProveRoot],
+            &[
+                FsOpen, FsString, FsFlag, FsCreate, FsMount, MoveMount, Create, Symlink, Fchdir, PivotRoot, UmountOld,
+                Chdir, ProveRoot,
+            ],
             &[HostName, DomainName, LinkUp, Bind, SessionKeyring, Personality, SetLimit, BlockSignals, Fork],
         ]),
         bits(&[CONFINE, &[SetSid, ResetSignals, Chdir, Close, Announce, Exec]]),
@@ -110,10 +133,8 @@ fn unlinks(op: Option<&Op<'_>>, path: &[u8]) -> bool {
 }
 
 pub(super) fn undo_of_everything_made(view: &View<'_>, found: &mut Findings) {
-    let groups: Vec<(&Seen<'_>, Vec<u8>)> = view
-        .of_in(OpKind::Mkdir, Phase::Prepare)
-        .filter_map(|seen| Some((seen, made_path(view, seen)?)))
-        .collect();
+    let groups: Vec<(&Seen<'_>, Vec<u8>)> =
+        view.of_in(OpKind::Mkdir, Phase::Prepare).filter_map(|seen| Some((seen, made_path(view, seen)?))).collect();
     let undo = |of: &Seen<'_>, is: &dyn Fn(&Op<'_>) -> bool| {
         view.undo.iter().rposition(|(index, op)| *index == of.index && op.as_ref().is_some_and(is))
     };
@@ -123,9 +144,8 @@ pub(super) fn undo_of_everything_made(view: &View<'_>, found: &mut Findings) {
     let killed = spawn.and_then(|spawn| {
         undo(spawn, &|op| matches!(op, Op::PidfdSignal { process, signal: signal::KILL } if Some(*process) == child))
     });
-    let waited = spawn.and_then(|spawn| {
-        undo(spawn, &|op| matches!(op, Op::PidfdWait { process, .. } if Some(*process) == child))
-    });
+    let waited = spawn
+        .and_then(|spawn| undo(spawn, &|op| matches!(op, Op::PidfdWait { process, .. } if Some(*process) == child)));
     found.unless(waited.is_some() && killed > waited, "the child is not killed and then waited for");
     for (mkdir, path) in &groups {
         match undo(mkdir, &|op| unlinks(Some(op), path)) {
@@ -160,7 +180,8 @@ fn entrusted(view: &View<'_>, groups: &[(&Seen<'_>, Vec<u8>)], found: &mut Findi
             found.at(seen, "makes something that the watcher does not know of");
         }
     }
-    let dismissed = view.undo.iter().position(|(of, op)| *of == entrust.index && matches!(op, Some(Op::Dismiss { .. })));
+    let dismissed =
+        view.undo.iter().position(|(of, op)| *of == entrust.index && matches!(op, Some(Op::Dismiss { .. })));
     found.unless(dismissed == Some(0), "the watcher is not dismissed last");
 
     let mut ops = view.watch.iter().flatten();
@@ -172,9 +193,7 @@ fn entrusted(view: &View<'_>, groups: &[(&Seen<'_>, Vec<u8>)], found: &mut Findi
     found.unless(removed, "the watcher does not remove exactly what the plan makes");
 
     let child = view.spawn.map(|spawn| spawn.pidfd);
-    let handed = |seen: &Seen<'_>| {
-        matches!(seen.op, Op::EntrustFile { place: Slot(0), file, watcher, .. } if Some(file) == child && watcher == role::WATCHER)
-    };
+    let handed = |seen: &Seen<'_>| matches!(seen.op, Op::EntrustFile { place: Slot(0), file, watcher, .. } if Some(file) == child && watcher == role::WATCHER);
     let handed = view.of_in(OpKind::EntrustFile, Phase::Attend).any(handed);
     found.unless(handed, "the watcher does not get the child's pidfd");
 }
@@ -236,7 +255,9 @@ pub(super) fn report_is_true(view: &View<'_>, found: &mut Findings) {
     for (name, done, needed) in items {
         match report.of(name) {
             Some(Outcome::Applied(_)) if !done => found.plan(format!("{name:?} is reported and not in the plan")),
-            Some(Outcome::Off(_) | Outcome::Unsupported(_)) if done => found.plan(format!("{name:?} is in the plan and reported as absent")),
+            Some(Outcome::Off(_) | Outcome::Unsupported(_)) if done => {
+                found.plan(format!("{name:?} is in the plan and reported as absent"))
+            }
             None if done || needed => found.plan(format!("the report does not speak of {name:?}")),
             _ => {}
         }
@@ -245,7 +266,8 @@ pub(super) fn report_is_true(view: &View<'_>, found: &mut Findings) {
     for item in report.items() {
         let applied = matches!(item.outcome, Outcome::Applied(_));
         if let Some(name) = item.name.strip_prefix("namespace ") {
-            let kind = Namespaces::NAMES.iter().find(|(_, known)| *known == name).map_or(Namespaces::NONE, |(kind, _)| *kind);
+            let kind =
+                Namespaces::NAMES.iter().find(|(_, known)| *known == name).map_or(Namespaces::NONE, |(kind, _)| *kind);
             found.unless(own.has(kind) == applied, "a namespace is reported as it is not");
         }
         if let (Some(limit), Outcome::Applied(how)) = (item.name.strip_prefix("limit "), &item.outcome)
@@ -255,7 +277,9 @@ pub(super) fn report_is_true(view: &View<'_>, found: &mut Findings) {
                 view.of_in(OpKind::Write, Prepare).any(|seen| matches!(seen.op, Op::Write { path, .. } if path == name))
             };
             let set = match limit {
-                "memory" => written(c"memory.limit_in_bytes") || (written(c"memory.max") && written(c"memory.swap.max")),
+                "memory" => {
+                    written(c"memory.limit_in_bytes") || (written(c"memory.max") && written(c"memory.swap.max"))
+                }
                 "cpu" => written(c"cpu.max") || (written(c"cpu.cfs_quota_us") && written(c"cpu.cfs_period_us")),
                 _ => written(c"pids.max"),
             };

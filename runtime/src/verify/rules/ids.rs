@@ -29,7 +29,9 @@ pub(super) fn dumpable_before_ids(view: &View<'_>, found: &mut Findings) {
 /// What is written into the child's `/proc` directory.
 fn process_write<'v, 'a>(view: &'v View<'a>, name: &'static [u8]) -> impl Iterator<Item = (&'v Seen<'a>, &'a [u8])> {
     view.of_in(OpKind::Write, Phase::Attend).filter_map(move |seen| match seen.op {
-        Op::Write { path, content, .. } if path.to_bytes() == name && matches!(view.thing(seen.on).what, What::Process) => {
+        Op::Write { path, content, .. }
+            if path.to_bytes() == name && matches!(view.thing(seen.on).what, What::Process) =>
+        {
             Some((seen, content.0))
         }
         _ => None,
@@ -140,7 +142,10 @@ pub(super) fn groups_dropped(view: &View<'_>, found: &mut Findings) {
         found.unless(first.is_some_and(empty), "the child keeps the caller's groups while it builds");
         for kind in [OpKind::SetResGid, OpKind::SetResUid] {
             let root = |seen: &&Seen<'_>| matches!(seen.op, Op::SetResGid { gid: 0 } | Op::SetResUid { uid: 0 });
-            found.unless(view.of_in(kind, Phase::Enter).any(|seen| root(&seen)), "the child builds with an id that is not mapped");
+            found.unless(
+                view.of_in(kind, Phase::Enter).any(|seen| root(&seen)),
+                "the child builds with an id that is not mapped",
+            );
         }
     }
 }

@@ -77,9 +77,7 @@ pub(super) fn attach_to_descriptors(view: &View<'_>, found: &mut Findings) {
             // What the tree grows on, once, and before anything else.
             At::Cwd => first && path == c"/" && view.thing(seen.on).is_mount(c"tmpfs"),
             At::Slot(_) if path.is_empty() => matches!(target.what, What::Inside { .. }),
-            At::Slot(_) => {
-                target.is_mount(c"tmpfs") && is_name(path) && made_by_plan(view, seen.onto, path, seen)
-            }
+            At::Slot(_) => target.is_mount(c"tmpfs") && is_name(path) && made_by_plan(view, seen.onto, path, seen),
         };
         if !fits {
             found.at(seen, "attaches to a path that the plan does not hold");
@@ -241,7 +239,8 @@ pub(super) fn options_known(view: &View<'_>, found: &mut Findings) {
         if !fits {
             found.at(seen, format!("is an option that no plan gives to {}", kind.to_string_lossy()));
         }
-    }    let mut mounted = view.table(false);
+    }
+    let mut mounted = view.table(false);
     for seen in view.of(OpKind::FsMount) {
         let created = view.before(seen).is_some_and(|before| before.kind() == OpKind::FsCreate && before.on == seen.on);
         if !created || mounted[seen.on.place()] {
@@ -298,7 +297,9 @@ pub(super) fn devpts_own(view: &View<'_>, found: &mut Findings) {
             continue;
         }
         let new = |flag: &&Seen<'_>| {
-            flag.on == seen.on && flag.at < seen.at && matches!(flag.op, Op::FsFlag { key, .. } if key == c"newinstance")
+            flag.on == seen.on
+                && flag.at < seen.at
+                && matches!(flag.op, Op::FsFlag { key, .. } if key == c"newinstance")
         };
         if !view.of(OpKind::FsFlag).any(|flag| new(&flag)) {
             found.at(seen, "shares the host's instance");

@@ -24,7 +24,10 @@ pub(super) fn attributes_reset(view: &View<'_>, found: &mut Findings) {
         found.unless(view.has(OpKind::SetSid, Phase::Payload), "the payload is in the stub init's session");
         found.unless(view.has(OpKind::ResetSignals, Phase::Payload), "the payload starts with signals blocked");
     }
-    for seen in view.of(OpKind::BlockSignals).filter(|seen| seen.phase == Phase::Payload || !view.has(OpKind::Fork, Phase::Enter)) {
+    for seen in view
+        .of(OpKind::BlockSignals)
+        .filter(|seen| seen.phase == Phase::Payload || !view.has(OpKind::Fork, Phase::Enter))
+    {
         found.at(seen, "blocks the payload's signals");
     }
     match view.of_in(OpKind::Umask, Phase::Enter).next_back() {
@@ -84,9 +87,13 @@ pub(super) fn stub_init_confined(view: &View<'_>, found: &mut Findings) {
     if view.before(fork).is_none_or(|before| before.kind() != OpKind::BlockSignals) {
         found.at(fork, "loses signals that come before the stub init waits for them");
     }
-    found.unless(view.namespaces().has(Namespaces::PID), "a stub init in the caller's process-id namespace is not process 1");
+    found.unless(
+        view.namespaces().has(Namespaces::PID),
+        "a stub init in the caller's process-id namespace is not process 1",
+    );
 
-    if let (Some(adopt), Some(drop)) = (the_one(view, OpKind::Adopt, Phase::Init, found), view.first(OpKind::DropBounding, Phase::Init))
+    if let (Some(adopt), Some(drop)) =
+        (the_one(view, OpKind::Adopt, Phase::Init, found), view.first(OpKind::DropBounding, Phase::Init))
         && drop.at < adopt.at
     {
         found.at(adopt, "comes after the first step that ends in a confined process");
@@ -102,7 +109,9 @@ pub(super) fn stub_init_confined(view: &View<'_>, found: &mut Findings) {
     the_one(view, OpKind::NoNewPrivs, Phase::Init, found);
     let ids = view.first(OpKind::SetResUid, Phase::Init).map_or(usize::MAX, |seen| seen.at);
     let hidden = view.of_in(OpKind::Dumpable, Phase::Init).any(|seen| {
-        seen.at > ids && filter.is_none_or(|filter| seen.at < filter.at) && matches!(seen.op, Op::Dumpable { on: false })
+        seen.at > ids
+            && filter.is_none_or(|filter| seen.at < filter.at)
+            && matches!(seen.op, Op::Dumpable { on: false })
     });
     found.unless(hidden, "the stub init's memory is open once its ids have changed");
     match init.last() {
@@ -126,7 +135,8 @@ fn no_more_than_payload(view: &View<'_>, found: &mut Findings) {
         })
     };
     if let (Some(payload), Some(init)) = (proved(Phase::Payload), proved(Phase::Init)) {
-        let less = payload.0 == init.0 && payload.1 == init.1 && payload.2.contains(init.2) && payload.3.contains(init.3);
+        let less =
+            payload.0 == init.0 && payload.1 == init.1 && payload.2.contains(init.2) && payload.3.contains(init.3);
         found.unless(less, "the stub init is somebody else, or has more rights, than the payload");
     }
 }

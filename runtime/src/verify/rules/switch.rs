@@ -90,7 +90,9 @@ pub(super) fn masks_are_ours(view: &View<'_>, found: &mut Findings) {
     let Some(first) = first_mask(view) else { return };
     let closed = MountAttrs::RDONLY.with(MountAttrs::NOSUID).with(MountAttrs::NODEV).with(MountAttrs::NOEXEC);
     let made_closed = view.of(OpKind::MountSetAttr).any(|seen| {
-        seen.at < first && seen.on == view.building && matches!(seen.op, Op::MountSetAttr { path, set, .. } if path.is_empty() && set.has(closed))
+        seen.at < first
+            && seen.on == view.building
+            && matches!(seen.op, Op::MountSetAttr { path, set, .. } if path.is_empty() && set.has(closed))
     });
     found.unless(made_closed, "the masks can be written");
     // The few blanks, each looked for once.
@@ -132,7 +134,8 @@ pub(super) fn kernel_fs_proved(view: &View<'_>, found: &mut Findings) {
             _ => continue,
         };
         let proved = view.after(seen).is_some_and(|next| {
-            next.on == seen.made && matches!(next.op, Op::Prove { proof: Proof::FileSystem { magic }, .. } if magic == wanted)
+            next.on == seen.made
+                && matches!(next.op, Op::Prove { proof: Proof::FileSystem { magic }, .. } if magic == wanted)
         });
         if !proved {
             found.at(seen, "is not proved by the next op");
@@ -165,7 +168,8 @@ pub(super) fn nested_userns_forbidden(view: &View<'_>, found: &mut Findings) {
     };
     found.unless(view.of_in(OpKind::Write, Phase::Enter).any(forbids), "the container may make user namespaces");
     for seen in view.of_in(OpKind::Write, Phase::Enter) {
-        if matches!(seen.op, Op::Write { path, content, .. } if path == c"sys/user/max_user_namespaces" && content.0 != b"0") {
+        if matches!(seen.op, Op::Write { path, content, .. } if path == c"sys/user/max_user_namespaces" && content.0 != b"0")
+        {
             found.at(seen, "allows user namespaces");
         }
     }
@@ -189,14 +193,21 @@ pub(super) fn nothing_of_the_tree_after_switch(view: &View<'_>, found: &mut Find
     for seen in view.ops().iter().skip(switch.saturating_add(1)) {
         let proc_handle = seen.kind() == OpKind::Write && view.thing(seen.on).is_mount(c"proc");
         let fits = match seen.op {
-            Op::OpenAt2 { .. } | Op::OpenTree { .. } | Op::Create { .. } | Op::Symlink { .. } | Op::Mknod { .. } | Op::Fchdir { .. } => false,
+            Op::OpenAt2 { .. }
+            | Op::OpenTree { .. }
+            | Op::Create { .. }
+            | Op::Symlink { .. }
+            | Op::Mknod { .. }
+            | Op::Fchdir { .. } => false,
             Op::Write { .. } => proc_handle,
             Op::Mkdir { dir, name, .. } => dir == At::Cwd && name == c"/run/host",
             Op::Bind { path, .. } => path == c"/run/host/notify",
             Op::Chdir { path } if seen.phase == Phase::Enter => path == c"/",
             _ => true,
         };
-        let uses_tree = seen.kind() != OpKind::Close && !proc_handle && [seen.on, seen.onto].iter().any(|id| view.thing(*id).is_tree());
+        let uses_tree = seen.kind() != OpKind::Close
+            && !proc_handle
+            && [seen.on, seen.onto].iter().any(|id| view.thing(*id).is_tree());
         if !fits || uses_tree {
             found.at(seen, "touches the tree after the switch");
         }

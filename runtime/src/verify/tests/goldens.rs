@@ -70,7 +70,11 @@ const TABLE: &[(&str, Change)] = &[
         ];
     }),
     ("binds over tmpfs", |spec, facts| {
-        spec.mounts = vec![bind("/srv/data", "/tmp/data", false, true), tmpfs("/opt/cache"), bind("/etc/motd", "/opt/cache/motd", true, false)];
+        spec.mounts = vec![
+            bind("/srv/data", "/tmp/data", false, true),
+            tmpfs("/opt/cache"),
+            bind("/etc/motd", "/opt/cache/motd", true, false),
+        ];
         if let Some(fact) = facts.paths.get_mut(&PathBuf::from("/etc/motd")) {
             fact.kind = EntryKind::File;
         }
@@ -110,7 +114,12 @@ const TABLE: &[(&str, Change)] = &[
         *spec = Spec { root: plain(), ..Spec::of(Profile::Nspawn) };
     }),
     ("nspawn in a user namespace", |spec, _| {
-        *spec = Spec { root: plain(), user_namespace: UserNamespace::Auto, network: Network::None, ..Spec::of(Profile::Nspawn) };
+        *spec = Spec {
+            root: plain(),
+            user_namespace: UserNamespace::Auto,
+            network: Network::None,
+            ..Spec::of(Profile::Nspawn)
+        };
     }),
     ("payload is process 1", |spec, _| spec.init = Init::Payload),
     ("notify", |spec, _| spec.readiness = Readiness::Notify),
@@ -144,7 +153,8 @@ const TABLE: &[(&str, Change)] = &[
     ("limits v1 in one hierarchy", |spec, facts| {
         spec.resources = limits();
         facts.cgroups.unified.clear();
-        facts.cgroups.legacy = ["memory", "cpu", "pids"].map(|name| (name.to_owned(), "/sys/fs/cgroup/all".into())).into();
+        facts.cgroups.legacy =
+            ["memory", "cpu", "pids"].map(|name| (name.to_owned(), "/sys/fs/cgroup/all".into())).into();
     }),
     ("pids by default", |_, facts| delegated(facts)),
     ("limits and payload is process 1", |spec, facts| {

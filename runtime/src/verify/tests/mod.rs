@@ -7,7 +7,6 @@ mod mutants;
 
 use std::collections::BTreeSet;
 
-
 use super::*;
 use crate::plan::Phase;
 use goldens::{Caller, compiled, goldens};
@@ -82,7 +81,8 @@ fn is_expendable(phase: Phase, op: &Op<'_>) -> bool {
     match (phase, op) {
         // What is missing fails the start: the runner's slot is empty, a place
         // does not exist, a file system lacks an option.
-        (Phase::Prepare, Op::Pipe { .. }) | (Phase::Enter, Op::Mkdir { .. } | Op::FsString { .. } | Op::FsFlag { .. }) => true,
+        (Phase::Prepare, Op::Pipe { .. })
+        | (Phase::Enter, Op::Mkdir { .. } | Op::FsString { .. } | Op::FsFlag { .. }) => true,
         // The tree's files then belong to nobody.
         (Phase::Attend, Op::MountSetAttr { set, .. }) => *set == MountAttrs::IDMAP,
         // Files of the container's own, its name, and modes from the caller's umask.

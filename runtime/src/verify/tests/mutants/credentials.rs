@@ -9,42 +9,62 @@ use crate::plan::Phase::{Enter, Init, Payload};
 use crate::plan::Plan;
 
 pub(super) const ALL: &[Mutant] = &[
-    mutant(17, "default/root", "user before groups", |plan| earlier(plan, Payload, OpKind::SetResUid, OpKind::SetGroups)),
+    mutant(17, "default/root", "user before groups", |plan| {
+        earlier(plan, Payload, OpKind::SetResUid, OpKind::SetGroups)
+    }),
     mutant(17, "default", "user before group", |plan| earlier(plan, Payload, OpKind::SetResUid, OpKind::SetResGid)),
-    mutant(17, "subordinate", "user before group while building", |plan| earlier(plan, Enter, OpKind::SetResUid, OpKind::SetResGid)),
+    mutant(17, "subordinate", "user before group while building", |plan| {
+        earlier(plan, Enter, OpKind::SetResUid, OpKind::SetResGid)
+    }),
     mutant(17, "default", "no group", |plan| drop(plan, Payload, OpKind::SetResGid)),
     mutant(18, "default", "bounding set stays full", |plan| drop(plan, Payload, OpKind::DropBounding)),
     mutant(18, "default", "the stub init's bounding set stays full", |plan| drop(plan, Init, OpKind::DropBounding)),
     mutant(18, "default", "capset before ids", |plan| earlier(plan, Payload, OpKind::CapSet, OpKind::SetResGid)),
-    mutant(18, "capabilities of root", "ids before securebits", |plan| earlier(plan, Payload, OpKind::SetResUid, OpKind::SetSecureBits)),
+    mutant(18, "capabilities of root", "ids before securebits", |plan| {
+        earlier(plan, Payload, OpKind::SetResUid, OpKind::SetSecureBits)
+    }),
     mutant(18, "default", "ambient stays", |plan| drop(plan, Payload, OpKind::AmbientSet)),
-    mutant(18, "default", "proof before no_new_privs", |plan| earlier(plan, Payload, OpKind::ProveCredentials, OpKind::NoNewPrivs)),
+    mutant(18, "default", "proof before no_new_privs", |plan| {
+        earlier(plan, Payload, OpKind::ProveCredentials, OpKind::NoNewPrivs)
+    }),
     mutant(18, "default", "ids set again", |plan| {
         insert(plan, Payload, place(plan, Payload, OpKind::ProveCredentials), Op::SetResUid { uid: 5 })
     }),
     mutant(19, "default", "no proof", |plan| drop(plan, Payload, OpKind::ProveCredentials)),
     mutant(19, "default", "no proof of the stub init", |plan| drop(plan, Init, OpKind::ProveCredentials)),
     mutant(19, "default", "no_new_privs is not set", |plan| drop(plan, Payload, OpKind::NoNewPrivs)),
-    mutant(19, "user ids", "another user is proved", |plan| each(plan, Payload, OpKind::SetResUid, |_| Op::SetResUid { uid: 0 })),
+    mutant(19, "user ids", "another user is proved", |plan| {
+        each(plan, Payload, OpKind::SetResUid, |_| Op::SetResUid { uid: 0 })
+    }),
     mutant(19, "default", "more stays than is proved", |plan| {
         each(plan, Payload, OpKind::DropBounding, |_| Op::DropBounding { keep: CapabilitySet(1) })
     }),
     mutant(19, "default", "capabilities after the proof", |plan| {
         insert(plan, Payload, place(plan, Payload, OpKind::Chdir), Op::AmbientSet { capabilities: CapabilitySet(1) })
     }),
-    mutant(20, "default", "filter before no_new_privs", |plan| earlier(plan, Payload, OpKind::Seccomp, OpKind::NoNewPrivs)),
+    mutant(20, "default", "filter before no_new_privs", |plan| {
+        earlier(plan, Payload, OpKind::Seccomp, OpKind::NoNewPrivs)
+    }),
     mutant(20, "default", "something after the filter", |plan| {
         insert(plan, Payload, place(plan, Payload, OpKind::Announce), Op::Chdir { path: c"/" })
     }),
-    mutant(20, "new privileges", "ids after the filter", |plan| earlier(plan, Payload, OpKind::Seccomp, OpKind::SetResUid)),
+    mutant(20, "new privileges", "ids after the filter", |plan| {
+        earlier(plan, Payload, OpKind::Seccomp, OpKind::SetResUid)
+    }),
     mutant(20, "default", "an empty filter", |plan| filter(plan, Blob(b""), SeccompFlags::NONE)),
     mutant(20, "default", "half an instruction", |plan| filter(plan, Blob(b"12345"), SeccompFlags::NONE)),
     mutant(20, "default", "a supervised filter", |plan| filter(plan, Blob(b"12345678"), SeccompFlags::NEW_LISTENER)),
     mutant(20, "default", "two filters", |plan| {
-        insert(plan, Payload, place(plan, Payload, OpKind::Seccomp), Op::Seccomp { program: Blob(b"12345678"), flags: SeccompFlags::NONE, listener: None })
+        insert(
+            plan,
+            Payload,
+            place(plan, Payload, OpKind::Seccomp),
+            Op::Seccomp { program: Blob(b"12345678"), flags: SeccompFlags::NONE, listener: None },
+        )
     }),
     mutant(21, "new privileges", "filter after the rights are gone", |plan| {
-        let filter = plan.section(Payload).iter().find_map(|(_, op)| op.filter(|op| op.kind() == OpKind::Seccomp)).unwrap();
+        let filter =
+            plan.section(Payload).iter().find_map(|(_, op)| op.filter(|op| op.kind() == OpKind::Seccomp)).unwrap();
         let without = drop(plan, Payload, OpKind::Seccomp);
         insert(&without, Payload, place(&without, Payload, OpKind::Announce), filter)
     }),
@@ -56,7 +76,9 @@ pub(super) const ALL: &[Mutant] = &[
     }),
     mutant(23, "capabilities of a user", "more permitted than asked for", |plan| {
         each(plan, Payload, OpKind::CapSet, |op| match op {
-            Op::CapSet { effective, inheritable, .. } => Op::CapSet { effective, permitted: CapabilitySet::up_to(40), inheritable },
+            Op::CapSet { effective, inheritable, .. } => {
+                Op::CapSet { effective, permitted: CapabilitySet::up_to(40), inheritable }
+            }
             other => other,
         })
     }),

@@ -35,12 +35,22 @@ pub(super) const ALL: &[Mutant] = &[
     mutant(12, "root/root", "a namespace of another process", |plan| {
         let at = place(plan, Attend, OpKind::OpenAt2);
         let (dir, into) = (At::Slot(role::PROCESS), role::USERNS);
-        put(plan, Attend, at, Op::OpenAt2 { dir, path: c"root", flags: OpenFlags::NONE, mode: 0, resolve: Resolve::NONE, into })
+        put(
+            plan,
+            Attend,
+            at,
+            Op::OpenAt2 { dir, path: c"root", flags: OpenFlags::NONE, mode: 0, resolve: Resolve::NONE, into },
+        )
     }),
     mutant(12, "root", "a file of the tree is opened to be read", |plan| {
         let at = places(plan, Enter, |op| matches!(op, Op::OpenAt2 { path, .. } if *path == c"tmp"))[0];
         let (dir, resolve) = (At::Slot(role::ROOT), Resolve::BENEATH.with(Resolve::NO_SYMLINKS));
-        put(plan, Enter, at, Op::OpenAt2 { dir, path: c"tmp", flags: OpenFlags::NONE, mode: 0, resolve, into: role::THREE })
+        put(
+            plan,
+            Enter,
+            at,
+            Op::OpenAt2 { dir, path: c"tmp", flags: OpenFlags::NONE, mode: 0, resolve, into: role::THREE },
+        )
     }),
     mutant(13, "default", "a source that is not proved", |plan| drop(plan, Enter, OpKind::Prove)),
     mutant(13, "root/root", "a source of the embedder that is not proved", |plan| {
@@ -49,7 +59,12 @@ pub(super) const ALL: &[Mutant] = &[
     mutant(13, "default", "/dev/null is not proved", |plan| drop(plan, Prepare, OpKind::Prove)),
     mutant(13, "default", "a source proved to be any tmpfs", |plan| {
         let at = place(plan, Enter, OpKind::Prove);
-        put(plan, Enter, at, Op::Prove { file: role::ONE, proof: Proof::FileSystem { magic: skep_sys::abi::fs_magic::TMPFS } })
+        put(
+            plan,
+            Enter,
+            at,
+            Op::Prove { file: role::ONE, proof: Proof::FileSystem { magic: skep_sys::abi::fs_magic::TMPFS } },
+        )
     }),
     mutant(13, "default", "a proof of nothing", |plan| {
         insert(plan, Prepare, 2, Op::Prove { file: role::STDIO[0], proof: Proof::CharDevice { major: 1, minor: 3 } })
@@ -70,10 +85,20 @@ pub(super) const ALL: &[Mutant] = &[
     }),
     mutant(31, "default", "a sysctl by path", |plan| {
         let at = place(plan, Enter, OpKind::Write);
-        put(plan, Enter, at, Op::Write { dir: At::Cwd, path: c"/proc/sys/user/max_user_namespaces", content: Blob(b"0") })
+        put(
+            plan,
+            Enter,
+            at,
+            Op::Write { dir: At::Cwd, path: c"/proc/sys/user/max_user_namespaces", content: Blob(b"0") },
+        )
     }),
     mutant(31, "root", "a file of the caller's tree is written", |plan| {
-        insert(plan, Enter, place(plan, Enter, OpKind::Fchdir), Op::Write { dir: At::Slot(role::ROOT), path: c"etc/hosts", content: Blob(b"x") })
+        insert(
+            plan,
+            Enter,
+            place(plan, Enter, OpKind::Fchdir),
+            Op::Write { dir: At::Slot(role::ROOT), path: c"etc/hosts", content: Blob(b"x") },
+        )
     }),
     mutant(31, "limits v1", "another process is moved", |plan| {
         each(plan, Attend, OpKind::WritePid, |op| match op {

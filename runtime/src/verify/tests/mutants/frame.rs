@@ -10,12 +10,12 @@ use crate::plan::role;
 
 pub(super) const ALL: &[Mutant] = &[
     mutant(1, "default", "no adopt", |plan| drop(plan, Enter, OpKind::Adopt)),
-    mutant(1, "default", "adopt after the wait", |plan| {
-        earlier(plan, Enter, OpKind::Await, OpKind::Adopt)
-    }),
+    mutant(1, "default", "adopt after the wait", |plan| earlier(plan, Enter, OpKind::Await, OpKind::Adopt)),
     mutant(2, "default", "no wait", |plan| drop(plan, Enter, OpKind::Await)),
     mutant(2, "default", "work before the wait", |plan| earlier(plan, Enter, OpKind::SetSid, OpKind::Await)),
-    mutant(2, "time namespace", "namespaces before the wait", |plan| earlier(plan, Enter, OpKind::Unshare, OpKind::Await)),
+    mutant(2, "time namespace", "namespaces before the wait", |plan| {
+        earlier(plan, Enter, OpKind::Unshare, OpKind::Await)
+    }),
     mutant(6, "default", "no release", |plan| drop(plan, Attend, OpKind::Release)),
     mutant(6, "default", "release before the maps", |plan| earlier(plan, Attend, OpKind::Release, OpKind::Write)),
     mutant(6, "default", "two releases", |plan| append(plan, Attend, Op::Release { to: role::CONTROL_HOST })),
@@ -25,16 +25,24 @@ pub(super) const ALL: &[Mutant] = &[
     mutant(22, "default", "something after the exec", |plan| append(plan, Payload, Op::SetSid {})),
     mutant(22, "default", "no program", |plan| {
         each(plan, Payload, OpKind::Exec, |op| match op {
-            Op::Exec { arguments, environment, .. } => Op::Exec { programs: Strings::new(b"").unwrap(), arguments, environment },
+            Op::Exec { arguments, environment, .. } => {
+                Op::Exec { programs: Strings::new(b"").unwrap(), arguments, environment }
+            }
             other => other,
         })
     }),
     mutant(25, "default", "no clone", |plan| drop(plan, Prepare, OpKind::Spawn)),
-    mutant(25, "default", "something after the clone", |plan| append(plan, Prepare, Op::Close { file: role::STDIO_HOST[0] })),
-    mutant(25, "default/root", "ambient without a user namespace", |plan| spawn_into(plan, |kinds| kinds.without(Namespaces::USER))),
+    mutant(25, "default", "something after the clone", |plan| {
+        append(plan, Prepare, Op::Close { file: role::STDIO_HOST[0] })
+    }),
+    mutant(25, "default/root", "ambient without a user namespace", |plan| {
+        spawn_into(plan, |kinds| kinds.without(Namespaces::USER))
+    }),
     mutant(34, "default", "no mount namespace", |plan| spawn_into(plan, |kinds| kinds.without(Namespaces::MOUNT))),
     mutant(34, "default", "cgroup namespace forgotten", |plan| drop(plan, Enter, OpKind::Unshare)),
-    mutant(34, "default", "cgroup namespace nobody asked for", |plan| spawn_into(plan, |kinds| kinds.without(Namespaces::CGROUP))),
+    mutant(34, "default", "cgroup namespace nobody asked for", |plan| {
+        spawn_into(plan, |kinds| kinds.without(Namespaces::CGROUP))
+    }),
     mutant(34, "default", "a second mount namespace", |plan| {
         each(plan, Enter, OpKind::Unshare, |_| Op::Unshare { namespaces: Namespaces::CGROUP.with(Namespaces::MOUNT) })
     }),
@@ -63,7 +71,9 @@ pub(super) const ALL: &[Mutant] = &[
     mutant(46, "default", "release into the lifeline", |plan| {
         each(plan, Attend, OpKind::Release, |_| Op::Release { to: role::LIFELINE_HOST })
     }),
-    mutant(46, "default", "wait on a stream", |plan| each(plan, Enter, OpKind::Await, |_| Op::Await { from: role::STDIO[0] })),
+    mutant(46, "default", "wait on a stream", |plan| {
+        each(plan, Enter, OpKind::Await, |_| Op::Await { from: role::STDIO[0] })
+    }),
     mutant(46, "default", "the control socket for a lifeline", |plan| {
         each(plan, Init, OpKind::Reap, |op| match op {
             Op::Reap { payload, signals, .. } => Op::Reap { payload, signals, lifeline: role::CONTROL },

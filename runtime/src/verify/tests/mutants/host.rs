@@ -4,7 +4,9 @@ use skep_sys::abi::{Namespaces, SeccompFlags, signal};
 use skep_sys::wire::Blob;
 use skep_sys::{At, Errno, Op, OpKind, Slot};
 
-use super::{Mutant, keeping, append, append_before_fork, cut, drop, each, insert, last, mutant, place, places, run, spawn_into};
+use super::{
+    Mutant, append, append_before_fork, cut, drop, each, insert, keeping, last, mutant, place, places, run, spawn_into,
+};
 use crate::plan::Phase::{Attend, Enter, Init, Payload, Prepare};
 use crate::plan::{Plan, Undo, role};
 
@@ -16,7 +18,9 @@ pub(super) const ALL: &[Mutant] = &[
         each(plan, Init, OpKind::SignalFd, |_| Op::SignalFd { into: Slot(9999) })
     }),
     mutant(27, "default", "a slot that was closed", |plan| insert(plan, Enter, 4, Op::Close { file: role::CONTROL })),
-    mutant(27, "default", "a process id for a descriptor", |plan| append(plan, Init, Op::Close { file: role::PAYLOAD })),
+    mutant(27, "default", "a process id for a descriptor", |plan| {
+        append(plan, Init, Op::Close { file: role::PAYLOAD })
+    }),
     mutant(27, "default", "the clone is given what is not there", |plan| keeping(plan, role::NOTIFY)),
     mutant(27, "default", "no root", |plan| {
         let at = places(plan, Enter, |op| matches!(op, Op::FsMount { into: role::ROOT, .. }))[0];
@@ -31,18 +35,29 @@ pub(super) const ALL: &[Mutant] = &[
         append_before_fork(plan, Op::Dismiss { watcher: role::CONTROL, id: 0 })
     }),
     mutant(28, "default", "the child makes a device node", |plan| {
-        insert(plan, Enter, place(plan, Enter, OpKind::Fchdir), Op::Mknod { dir: At::Slot(role::DEV), name: c"mem", mode: 0o20666, major: 1, minor: 1 })
+        insert(
+            plan,
+            Enter,
+            place(plan, Enter, OpKind::Fchdir),
+            Op::Mknod { dir: At::Slot(role::DEV), name: c"mem", mode: 0o20666, major: 1, minor: 1 },
+        )
     }),
     mutant(28, "limits v2", "the undo kills another way", |plan| {
         undo(plan, |all| all.iter_mut().for_each(|undo| undo.op = flat(Op::CloseFrom { first: 0 })))
     }),
     mutant(29, "default", "a stand-in", |plan| plan.with_fault(plan.section(Enter).first + 3, Errno::EPERM)),
-    mutant(29, "default", "the child becomes a watcher", |plan| append_before_fork(plan, Op::Watch { socket: role::CONTROL })),
+    mutant(29, "default", "the child becomes a watcher", |plan| {
+        append_before_fork(plan, Op::Watch { socket: role::CONTROL })
+    }),
     mutant(29, "default", "an undo that does nothing", |plan| {
         undo(plan, |all| all.iter_mut().for_each(|undo| undo.op = flat(Op::Exit { status: 0 })))
     }),
-    mutant(32, "limits v2", "a cgroup stays", |plan| undo(plan, |all| all.retain(|undo| undo.op[0] != OpKind::Unlink as u8))),
-    mutant(32, "default", "the child lives on", |plan| undo(plan, |all| all.retain(|undo| undo.op[0] != OpKind::PidfdSignal as u8))),
+    mutant(32, "limits v2", "a cgroup stays", |plan| {
+        undo(plan, |all| all.retain(|undo| undo.op[0] != OpKind::Unlink as u8))
+    }),
+    mutant(32, "default", "the child lives on", |plan| {
+        undo(plan, |all| all.retain(|undo| undo.op[0] != OpKind::PidfdSignal as u8))
+    }),
     mutant(32, "default", "waits before it kills", |plan| undo(plan, |all| all.reverse())),
     mutant(32, "default", "another signal", |plan| {
         undo(plan, |all| {
@@ -84,7 +99,9 @@ pub(super) const ALL: &[Mutant] = &[
         changed.counts[Payload as usize] += 1;
         changed
     }),
-    mutant(36, "default", "an undo that is no op", |plan| undo(plan, |all| all.iter_mut().for_each(|undo| undo.op.truncate(1)))),
+    mutant(36, "default", "an undo that is no op", |plan| {
+        undo(plan, |all| all.iter_mut().for_each(|undo| undo.op.truncate(1)))
+    }),
     mutant(36, "limits v2", "watcher's ops that are none", |plan| {
         let mut changed = plan.clone();
         changed.watch.push(255);
@@ -109,9 +126,15 @@ pub(super) const ALL: &[Mutant] = &[
     mutant(51, "default", "no filter, and the report says there is", |plan| drop(plan, Payload, OpKind::Seccomp)),
     mutant(51, "default", "no keyring, and the report says there is", |plan| drop(plan, Enter, OpKind::SessionKeyring)),
     mutant(51, "limits v2", "no limit of swap, and the report says there is", |plan| {
-        cut(plan, Prepare, places(plan, Prepare, |op| matches!(op, Op::Write { path, .. } if *path == c"memory.swap.max"))[0])
+        cut(
+            plan,
+            Prepare,
+            places(plan, Prepare, |op| matches!(op, Op::Write { path, .. } if *path == c"memory.swap.max"))[0],
+        )
     }),
-    mutant(51, "default", "the namespace that the report says", |plan| spawn_into(plan, |kinds| kinds.without(Namespaces::IPC))),
+    mutant(51, "default", "the namespace that the report says", |plan| {
+        spawn_into(plan, |kinds| kinds.without(Namespaces::IPC))
+    }),
     mutant(51, "no filter", "a filter that the report denies", |plan| {
         let filter = Op::Seccomp { program: Blob(b"12345678"), flags: SeccompFlags::NONE, listener: None };
         insert(plan, Payload, place(plan, Payload, OpKind::CapSet), filter)

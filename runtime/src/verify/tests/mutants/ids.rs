@@ -9,7 +9,9 @@ use crate::plan::{Plan, role};
 
 pub(super) const ALL: &[Mutant] = &[
     mutant(4, "default", "memory stays open", |plan| drop(plan, Enter, OpKind::Dumpable)),
-    mutant(4, "subordinate", "ids before memory is hidden", |plan| earlier(plan, Enter, OpKind::SetResUid, OpKind::Dumpable)),
+    mutant(4, "subordinate", "ids before memory is hidden", |plan| {
+        earlier(plan, Enter, OpKind::SetResUid, OpKind::Dumpable)
+    }),
     mutant(4, "default", "memory is opened again", |plan| insert(plan, Payload, 0, Op::Dumpable { on: true })),
     mutant(5, "default", "setgroups stays allowed", |plan| drop(plan, Attend, OpKind::Write)),
     mutant(5, "default", "setgroups denied too late", |plan| {
@@ -23,8 +25,14 @@ pub(super) const ALL: &[Mutant] = &[
     mutant(5, "default", "no user map", |plan| cut(plan, Attend, last(plan, Attend, OpKind::Write))),
     mutant(5, "subordinate", "one helper", |plan| drop(plan, Attend, OpKind::IdMapHelper)),
     mutant(5, "no user namespace/root", "a map without a namespace", |plan| {
-        let opened = insert(plan, Attend, 0, Op::OpenProcess { pid: role::PID, pidfd: role::PIDFD, into: role::PROCESS });
-        insert(&opened, Attend, 1, Op::Write { dir: At::Slot(role::PROCESS), path: c"gid_map", content: Blob(b"0 0 1\n") })
+        let opened =
+            insert(plan, Attend, 0, Op::OpenProcess { pid: role::PID, pidfd: role::PIDFD, into: role::PROCESS });
+        insert(
+            &opened,
+            Attend,
+            1,
+            Op::Write { dir: At::Slot(role::PROCESS), path: c"gid_map", content: Blob(b"0 0 1\n") },
+        )
     }),
     mutant(47, "default", "an empty extent", |plan| map(plan, b"0 1000 0\n")),
     mutant(47, "default", "overlapping extents", |plan| map(plan, b"0 1000 5\n4 2000 1\n")),
@@ -34,9 +42,11 @@ pub(super) const ALL: &[Mutant] = &[
     mutant(47, "default", "no extent", |plan| map(plan, b"")),
     mutant(47, "subordinate", "a helper's map that wraps", |plan| {
         each(plan, Attend, OpKind::IdMapHelper, |op| match op {
-            Op::IdMapHelper { program, pid, .. } => {
-                Op::IdMapHelper { program, pid, map: Numbers::new(&[0, 0, 0, 0, 255, 255, 255, 255, 9, 0, 0, 0]).unwrap() }
-            }
+            Op::IdMapHelper { program, pid, .. } => Op::IdMapHelper {
+                program,
+                pid,
+                map: Numbers::new(&[0, 0, 0, 0, 255, 255, 255, 255, 9, 0, 0, 0]).unwrap(),
+            },
             other => other,
         })
     }),
@@ -53,7 +63,9 @@ pub(super) const ALL: &[Mutant] = &[
     }),
     mutant(50, "subordinate", "a helper of anybody", |plan| {
         each(plan, Prepare, OpKind::Prove, |op| match op {
-            Op::Prove { file, proof: Proof::OwnedByRoot } => Op::Prove { file, proof: Proof::Inode { device: 1, inode: 1 } },
+            Op::Prove { file, proof: Proof::OwnedByRoot } => {
+                Op::Prove { file, proof: Proof::Inode { device: 1, inode: 1 } }
+            }
             other => other,
         })
     }),

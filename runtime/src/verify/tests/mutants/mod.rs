@@ -10,9 +10,7 @@ mod mounts;
 mod process;
 mod switch;
 
-use skep_sys::abi::{
-    MountAttrs, Namespaces, Propagation, Resolve, TreeFlags,
-};
+use skep_sys::abi::{MountAttrs, Namespaces, Propagation, Resolve, TreeFlags};
 use skep_sys::wire::Numbers;
 use skep_sys::{Op, OpKind, Slot};
 
@@ -34,7 +32,9 @@ const fn mutant(rule: u16, of: &'static str, what: &'static str, make: fn(&Plan)
 }
 
 pub(super) fn all() -> impl Iterator<Item = &'static Mutant> {
-    [frame::ALL, ids::ALL, credentials::ALL, mounts::ALL, files::ALL, switch::ALL, process::ALL, host::ALL].into_iter().flatten()
+    [frame::ALL, ids::ALL, credentials::ALL, mounts::ALL, files::ALL, switch::ALL, process::ALL, host::ALL]
+        .into_iter()
+        .flatten()
 }
 
 /// The golden plan, and what the defect makes of it.
@@ -69,7 +69,12 @@ fn rewrite<'a>(plan: &'a Plan, phase: Phase, mut change: impl FnMut(usize, Op<'a
 }
 
 fn places(plan: &Plan, phase: Phase, is: impl Fn(&Op<'_>) -> bool) -> Vec<usize> {
-    plan.section(phase).iter().enumerate().filter(|(_, (_, op))| op.as_ref().is_some_and(&is)).map(|(place, _)| place).collect()
+    plan.section(phase)
+        .iter()
+        .enumerate()
+        .filter(|(_, (_, op))| op.as_ref().is_some_and(&is))
+        .map(|(place, _)| place)
+        .collect()
 }
 
 fn place(plan: &Plan, phase: Phase, kind: OpKind) -> usize {
@@ -166,9 +171,13 @@ struct Attrs {
 }
 
 fn attrs(plan: &Plan, at: usize, change: fn(&mut Attrs)) -> Plan {
-    let in_phase = |phase| plan.section(phase).iter().nth(at).and_then(|(_, op)| op).filter(|op| op.kind() == OpKind::MountSetAttr);
+    let in_phase = |phase| {
+        plan.section(phase).iter().nth(at).and_then(|(_, op)| op).filter(|op| op.kind() == OpKind::MountSetAttr)
+    };
     let phase = if in_phase(Enter).is_some() { Enter } else { Attend };
-    let Some(Op::MountSetAttr { dir, path, flags, set, clear, propagation, userns }) = in_phase(phase) else { panic!("no mount_setattr") };
+    let Some(Op::MountSetAttr { dir, path, flags, set, clear, propagation, userns }) = in_phase(phase) else {
+        panic!("no mount_setattr")
+    };
     let mut new = Attrs { flags, set, clear, propagation, userns };
     change(&mut new);
     let Attrs { flags, set, clear, propagation, userns } = new;
@@ -180,7 +189,8 @@ fn keeping(plan: &Plan, slot: Slot) -> Plan {
     let Some((_, Some(Op::Spawn { keep, .. }))) = plan.section(Prepare).iter().last() else { panic!() };
     let more: Vec<u8> = [keep.bytes(), &u32::from(slot.0).to_le_bytes()].concat();
     let keep = Numbers::new(&more).unwrap();
-    let Some((_, Some(Op::Spawn { namespaces, cgroup, image, plan: file, ambient, pidfd, pid, .. }))) = plan.section(Prepare).iter().last()
+    let Some((_, Some(Op::Spawn { namespaces, cgroup, image, plan: file, ambient, pidfd, pid, .. }))) =
+        plan.section(Prepare).iter().last()
     else {
         panic!()
     };

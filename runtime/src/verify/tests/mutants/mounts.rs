@@ -3,7 +3,9 @@
 use skep_sys::abi::{MountAttrs, Propagation, TreeFlags};
 use skep_sys::{At, Op, OpKind, Proof};
 
-use super::{Mutant, attrs, cut, drop, each, earlier, first_of, insert, last, mutant, place, places, put, rewrite, run};
+use super::{
+    Mutant, attrs, cut, drop, each, earlier, first_of, insert, last, mutant, place, places, put, rewrite, run,
+};
 use crate::plan::Phase::{Attend, Enter, Prepare};
 use crate::plan::{Plan, role};
 
@@ -15,9 +17,16 @@ pub(super) const ALL: &[Mutant] = &[
     mutant(3, "default", "slave is not private", |plan| {
         attrs(plan, place(plan, Enter, OpKind::MountSetAttr), |op| op.propagation = Propagation::SLAVE)
     }),
-    mutant(3, "default", "something is mounted before", |plan| earlier(plan, Enter, OpKind::FsOpen, OpKind::MountSetAttr)),
+    mutant(3, "default", "something is mounted before", |plan| {
+        earlier(plan, Enter, OpKind::FsOpen, OpKind::MountSetAttr)
+    }),
     mutant(10, "default", "a tmpfs onto a path", |plan| {
-        put(plan, Enter, last(plan, Enter, OpKind::MoveMount), Op::MoveMount { from: role::TWO, dir: At::Cwd, path: c"/tmp" })
+        put(
+            plan,
+            Enter,
+            last(plan, Enter, OpKind::MoveMount),
+            Op::MoveMount { from: role::TWO, dir: At::Cwd, path: c"/tmp" },
+        )
     }),
     mutant(10, "root", "a tree onto a name in the caller's tree", |plan| {
         let at = places(plan, Enter, |op| matches!(op, Op::MoveMount { from: role::PROC, .. }))[0];
@@ -49,10 +58,11 @@ pub(super) const ALL: &[Mutant] = &[
     mutant(14, "root/root", "the embedder's clone is not confined", |plan| drop(plan, Prepare, OpKind::MountSetAttr)),
     mutant(14, "binds", "only the top of a bind is confined", |plan| {
         let at = last(plan, Enter, OpKind::Prove);
-        let at = places(plan, Enter, |op| matches!(op, Op::MountSetAttr { flags, .. } if flags.has(TreeFlags::RECURSIVE)))
-            .into_iter()
-            .find(|place| *place > 10 && *place < at)
-            .unwrap();
+        let at =
+            places(plan, Enter, |op| matches!(op, Op::MountSetAttr { flags, .. } if flags.has(TreeFlags::RECURSIVE)))
+                .into_iter()
+                .find(|place| *place > 10 && *place < at)
+                .unwrap();
         attrs(plan, at, |op| op.flags = TreeFlags::EMPTY_PATH)
     }),
     mutant(14, "binds", "a bind shares mounts with the host", |plan| {
@@ -85,7 +95,9 @@ pub(super) const ALL: &[Mutant] = &[
         cut(&insert(plan, Enter, at + 4, first), Enter, at)
     }),
     mutant(16, "default", "set-user-id works on a tmpfs", |plan| fs_attrs(plan, c"tmpfs", MountAttrs::NODEV)),
-    mutant(16, "default", "programs run in proc", |plan| fs_attrs(plan, c"proc", MountAttrs::NOSUID.with(MountAttrs::NODEV))),
+    mutant(16, "default", "programs run in proc", |plan| {
+        fs_attrs(plan, c"proc", MountAttrs::NOSUID.with(MountAttrs::NODEV))
+    }),
     mutant(16, "default", "sysfs can be written", |plan| {
         fs_attrs(plan, c"sysfs", MountAttrs::NOSUID.with(MountAttrs::NODEV).with(MountAttrs::NOEXEC))
     }),
@@ -108,7 +120,12 @@ pub(super) const ALL: &[Mutant] = &[
         })
     }),
     mutant(41, "default", "an unknown option", |plan| {
-        insert(plan, Enter, place(plan, Enter, OpKind::FsCreate), Op::FsString { fs: role::ONE, key: c"huge", value: c"always" })
+        insert(
+            plan,
+            Enter,
+            place(plan, Enter, OpKind::FsCreate),
+            Op::FsString { fs: role::ONE, key: c"huge", value: c"always" },
+        )
     }),
     mutant(41, "ephemeral", "a path of the caller in an overlay's options", |plan| {
         each(plan, Enter, OpKind::FsString, |op| match op {
@@ -127,8 +144,12 @@ pub(super) const ALL: &[Mutant] = &[
         let at = run(plan, Enter, &[OpKind::OpenTree, OpKind::MountSetAttr]);
         attrs(plan, at + 1, |op| op.set = MountAttrs::NOSUID.with(MountAttrs::NODEV))
     }),
-    mutant(41, "default", "a file system that is not made", |plan| cut(plan, Enter, last(plan, Enter, OpKind::FsCreate))),
-    mutant(41, "default", "a file system mounted for another", |plan| cut(plan, Enter, last(plan, Enter, OpKind::FsOpen))),
+    mutant(41, "default", "a file system that is not made", |plan| {
+        cut(plan, Enter, last(plan, Enter, OpKind::FsCreate))
+    }),
+    mutant(41, "default", "a file system mounted for another", |plan| {
+        cut(plan, Enter, last(plan, Enter, OpKind::FsOpen))
+    }),
     mutant(58, "root", "the root is cloned when something lies over the old one", |plan| {
         let at = run(plan, Enter, &[OpKind::OpenAt2, OpKind::Prove, OpKind::OpenTree, OpKind::MountSetAttr]);
         let moved: Vec<Op<'_>> = plan.section(Enter).iter().skip(at).take(4).map(|(_, op)| op.unwrap()).collect();
@@ -143,12 +164,18 @@ pub(super) const ALL: &[Mutant] = &[
         cut(plan, Enter, places(plan, Enter, |op| matches!(op, Op::OpenAt2 { path, .. } if *path == c"proc/kcore"))[0])
     }),
     mutant(55, "binds over tmpfs", "a mount point below what a tmpfs covers", |plan| {
-        cut(plan, Enter, *places(plan, Enter, |op| matches!(op, Op::OpenAt2 { path, .. } if *path == c"tmp")).last().unwrap())
+        cut(
+            plan,
+            Enter,
+            *places(plan, Enter, |op| matches!(op, Op::OpenAt2 { path, .. } if *path == c"tmp")).last().unwrap(),
+        )
     }),
     mutant(55, "default", "/tmp lies over /run", |plan| {
         cut(plan, Enter, places(plan, Enter, |op| matches!(op, Op::OpenAt2 { path, .. } if *path == c"tmp"))[0])
     }),
-    mutant(56, "default", "a mask is made and not attached", |plan| cut(plan, Enter, last(plan, Enter, OpKind::MoveMount))),
+    mutant(56, "default", "a mask is made and not attached", |plan| {
+        cut(plan, Enter, last(plan, Enter, OpKind::MoveMount))
+    }),
     mutant(56, "default", "procfs is made and not attached", |plan| {
         cut(plan, Enter, places(plan, Enter, |op| matches!(op, Op::MoveMount { from: role::PROC, .. }))[0])
     }),

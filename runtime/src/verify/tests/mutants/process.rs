@@ -15,7 +15,9 @@ pub(super) const ALL: &[Mutant] = &[
     mutant(24, "payload is process 1", "signals are blocked", |plan| append(plan, Enter, Op::BlockSignals {})),
     mutant(24, "default", "the building umask stays", |plan| cut(plan, Enter, last(plan, Enter, OpKind::Umask))),
     mutant(24, "default", "the caller's personality", |plan| drop(plan, Enter, OpKind::Personality)),
-    mutant(24, "default", "another personality", |plan| each(plan, Enter, OpKind::Personality, |_| Op::Personality { persona: 0x0040_0000 })),
+    mutant(24, "default", "another personality", |plan| {
+        each(plan, Enter, OpKind::Personality, |_| Op::Personality { persona: 0x0040_0000 })
+    }),
     mutant(24, "default", "a limit is inherited", |plan| cut(plan, Enter, last(plan, Enter, OpKind::SetLimit))),
     mutant(24, "default", "a soft limit above the hard one", |plan| {
         each(plan, Enter, OpKind::SetLimit, |op| match op {
@@ -35,7 +37,9 @@ pub(super) const ALL: &[Mutant] = &[
     mutant(26, "default", "the stub init has no filter", |plan| drop(plan, Init, OpKind::Seccomp)),
     mutant(26, "default", "the stub init may gain privileges", |plan| drop(plan, Init, OpKind::NoNewPrivs)),
     mutant(26, "user ids", "the stub init's memory is open", |plan| drop(plan, Init, OpKind::Dumpable)),
-    mutant(26, "user ids", "the stub init's memory is hidden too early", |plan| earlier(plan, Init, OpKind::Dumpable, OpKind::SetResUid)),
+    mutant(26, "user ids", "the stub init's memory is hidden too early", |plan| {
+        earlier(plan, Init, OpKind::Dumpable, OpKind::SetResUid)
+    }),
     mutant(26, "default", "nobody reaps", |plan| drop(plan, Init, OpKind::Reap)),
     mutant(26, "user ids", "the stub init is root", |plan| {
         let changed = each(plan, Init, OpKind::SetResUid, |_| Op::SetResUid { uid: 0 });
@@ -46,7 +50,9 @@ pub(super) const ALL: &[Mutant] = &[
             other => other,
         })
     }),
-    mutant(26, "default", "a stub init that is not process 1", |plan| spawn_into(plan, |kinds| kinds.without(Namespaces::PID))),
+    mutant(26, "default", "a stub init that is not process 1", |plan| {
+        spawn_into(plan, |kinds| kinds.without(Namespaces::PID))
+    }),
     mutant(54, "default", "a relative path", |plan| each(plan, Payload, OpKind::Chdir, |_| Op::Chdir { path: c"var" })),
     mutant(54, "user ids", "with more rights", |plan| earlier(plan, Payload, OpKind::Chdir, OpKind::SetResUid)),
     mutant(54, "default", "a path of the old root", |plan| {

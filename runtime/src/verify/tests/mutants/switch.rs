@@ -4,14 +4,19 @@ use skep_sys::abi::{MountAttrs, OpenFlags, Resolve, TreeFlags};
 use skep_sys::wire::Blob;
 use skep_sys::{At, Op, OpKind, Proof};
 
-use super::{Mutant, append_before_fork, attrs, cut, drop, each, first_of, insert, last, mutant, opened, place, places, put, rewrite, run};
+use super::{
+    Mutant, append_before_fork, attrs, cut, drop, each, first_of, insert, last, mutant, opened, place, places, put,
+    rewrite, run,
+};
 use crate::plan::Phase::{Enter, Payload};
 use crate::plan::role;
 
 pub(super) const ALL: &[Mutant] = &[
     mutant(7, "default", "the root is never switched", |plan| drop(plan, Enter, OpKind::PivotRoot)),
     mutant(7, "default", "the old root stays", |plan| drop(plan, Enter, OpKind::UmountOld)),
-    mutant(7, "default", "the new root goes too", |plan| insert(plan, Enter, place(plan, Enter, OpKind::UmountOld), Op::UmountOld {})),
+    mutant(7, "default", "the new root goes too", |plan| {
+        insert(plan, Enter, place(plan, Enter, OpKind::UmountOld), Op::UmountOld {})
+    }),
     mutant(7, "default", "the switch is not proved", |plan| drop(plan, Enter, OpKind::ProveRoot)),
     mutant(7, "default", "something between switch and umount", |plan| {
         insert(plan, Enter, place(plan, Enter, OpKind::UmountOld), Op::HostName { name: c"x" })
@@ -55,7 +60,12 @@ pub(super) const ALL: &[Mutant] = &[
         attrs(plan, last(plan, Enter, OpKind::MountSetAttr), |op| op.set = MountAttrs::NOSUID)
     }),
     mutant(9, "default", "a file system after the masks", |plan| {
-        insert(plan, Enter, last(plan, Enter, OpKind::Fchdir), Op::FsMount { fs: role::ONE, attrs: MountAttrs::NOSUID, into: role::TWO })
+        insert(
+            plan,
+            Enter,
+            last(plan, Enter, OpKind::Fchdir),
+            Op::FsMount { fs: role::ONE, attrs: MountAttrs::NOSUID, into: role::TWO },
+        )
     }),
     mutant(44, "default", "masks can be written", |plan| {
         let at = places(plan, Enter, |op| matches!(op, Op::MountSetAttr { dir: At::Slot(role::SCRATCH), .. }))[0];
@@ -69,23 +79,39 @@ pub(super) const ALL: &[Mutant] = &[
     }),
     mutant(44, "default", "a mask with content", |plan| {
         each(plan, Enter, OpKind::Create, |op| match op {
-            Op::Create { dir, name, mode, exist_ok, .. } if name == c"void" => Op::Create { dir, name, mode, content: Blob(b"x"), exist_ok },
+            Op::Create { dir, name, mode, exist_ok, .. } if name == c"void" => {
+                Op::Create { dir, name, mode, content: Blob(b"x"), exist_ok }
+            }
             other => other,
         })
     }),
     mutant(44, "default", "another directory for a mask", |plan| {
         let at = places(plan, Enter, |op| matches!(op, Op::OpenTree { path, .. } if *path == c"void"))[0];
-        put(plan, Enter, at, Op::OpenTree { dir: At::Slot(role::SCRATCH), path: c"root", flags: TreeFlags::CLONE, into: role::TWO })
+        put(
+            plan,
+            Enter,
+            at,
+            Op::OpenTree { dir: At::Slot(role::SCRATCH), path: c"root", flags: TreeFlags::CLONE, into: role::TWO },
+        )
     }),
-    mutant(44, "default", "a mask through a link", |plan| opened(plan, Enter, c"proc/kcore", |_| Resolve::IN_ROOT.with(Resolve::NO_MAGICLINKS))),
+    mutant(44, "default", "a mask through a link", |plan| {
+        opened(plan, Enter, c"proc/kcore", |_| Resolve::IN_ROOT.with(Resolve::NO_MAGICLINKS))
+    }),
     mutant(30, "default", "a procfs that is not proved", |plan| {
         cut(plan, Enter, run(plan, Enter, &[OpKind::FsMount, OpKind::Prove]) + 1)
     }),
     mutant(30, "default", "a procfs proved to be a tmpfs", |plan| {
         let at = run(plan, Enter, &[OpKind::FsMount, OpKind::Prove]) + 1;
-        put(plan, Enter, at, Op::Prove { file: role::PROC, proof: Proof::FileSystem { magic: skep_sys::abi::fs_magic::TMPFS } })
+        put(
+            plan,
+            Enter,
+            at,
+            Op::Prove { file: role::PROC, proof: Proof::FileSystem { magic: skep_sys::abi::fs_magic::TMPFS } },
+        )
     }),
-    mutant(30, "root", "proc may be a link", |plan| opened(plan, Enter, c"proc", |_| Resolve::IN_ROOT.with(Resolve::NO_MAGICLINKS))),
+    mutant(30, "root", "proc may be a link", |plan| {
+        opened(plan, Enter, c"proc", |_| Resolve::IN_ROOT.with(Resolve::NO_MAGICLINKS))
+    }),
     mutant(30, "root", "procfs elsewhere", |plan| {
         each(plan, Enter, OpKind::OpenAt2, |op| match op {
             Op::OpenAt2 { dir, path, flags, mode, resolve, into } if path == c"proc" => {
@@ -110,7 +136,17 @@ pub(super) const ALL: &[Mutant] = &[
     }),
     mutant(39, "default", "the image is read after the switch", |plan| {
         let resolve = Resolve::NO_SYMLINKS;
-        append_before_fork(plan, Op::OpenAt2 { dir: At::Cwd, path: c"/etc/passwd", flags: OpenFlags::NONE, mode: 0, resolve, into: role::ONE })
+        append_before_fork(
+            plan,
+            Op::OpenAt2 {
+                dir: At::Cwd,
+                path: c"/etc/passwd",
+                flags: OpenFlags::NONE,
+                mode: 0,
+                resolve,
+                into: role::ONE,
+            },
+        )
     }),
     mutant(39, "default", "a tree descriptor after the switch", |plan| {
         append_before_fork(plan, Op::Mkdir { dir: At::Slot(role::SCRATCH), name: c"x", mode: 0, exist_ok: true })
@@ -122,7 +158,13 @@ pub(super) const ALL: &[Mutant] = &[
     mutant(59, "notify", "the socket is made in a directory of the host", |plan| {
         each(plan, Enter, OpKind::OpenAt2, |op| match op {
             Op::OpenAt2 { dir, path, flags, mode, resolve, into } => {
-                let path = if path == c"etc" { c"run" } else if path == c"alternatives" { c"host" } else { path };
+                let path = if path == c"etc" {
+                    c"run"
+                } else if path == c"alternatives" {
+                    c"host"
+                } else {
+                    path
+                };
                 Op::OpenAt2 { dir, path, flags, mode, resolve, into }
             }
             other => other,
