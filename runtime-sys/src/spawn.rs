@@ -3,7 +3,7 @@
 //!
 //! The child of `clone3(CLONE_VM|CLONE_VFORK)` runs in the embedder's memory
 //! while the spawning thread stands still. What it does there is not Rust: it
-//! is [`skep_stage_a`], a loop of some twenty instructions that makes the
+//! is `skep_stage_a`, a loop of some twenty instructions that makes the
 //! system calls of a table prepared beforehand, the last of which is the exec
 //! of stage B. So by construction it allocates nothing, takes no lock, touches
 //! no thread-local (libc's `errno` is one), runs no destructor and cannot
