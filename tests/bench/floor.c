@@ -221,7 +221,7 @@ static void assemble(void)
     set("proc/sys/user/max_user_namespaces", "0");
 
     directory("dev", 0755);
-    mount("none", "dev", "tmpfs", NOSUID | NOEXEC, "size=4194304,nr_inodes=1024,mode=755");
+    mount("none", "dev", "tmpfs", NOSUID | NODEV | NOEXEC, "size=4194304,nr_inodes=1024,mode=755");
     for (word at = 0; at < sizeof nodes / sizeof *nodes; at++) {
         MUST(mknodat, CWD, nodes[at][1], REGULAR | 0666, 0, 0);
         mount(nodes[at][0], nodes[at][1], 0, BIND, 0);
