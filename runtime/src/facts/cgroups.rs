@@ -62,7 +62,14 @@ impl Cgroups {
             let mountinfo = text("/proc/self/mountinfo");
             mountinfo.lines().filter(|line| Mount::parse(line).is_some()).map(|line| format!("{line}\n")).collect()
         });
-        Self::parse(mounts, &text("/proc/self/cgroup"), legacy)
+        // On a hybrid host v2 has no controller, so no group of it is of use.
+        static CONTROLLERS: OnceLock<bool> = OnceLock::new();
+        let unified = *CONTROLLERS.get_or_init(|| {
+            let mut unified = mounts.lines().filter_map(Mount::parse).filter(|mount| mount.kind == "cgroup2");
+            unified.any(|mount| !text(Path::new(&mount.point).join("cgroup.controllers")).trim().is_empty())
+        });
+        let membership = if unified || legacy { text("/proc/self/cgroup") } else { String::new() };
+        Self::parse(mounts, &membership, legacy)
     }
 
     /// Parses the two files of procfs, and looks at the directories they name.
