@@ -85,12 +85,14 @@ impl<K: Kernel> Attempt<'_, K> {
         for slot in role::STDIO.into_iter().chain([role::CONTROL, role::LIFELINE]) {
             drop(self.slots.take(slot));
         }
-        match self.section(Phase::Attend) {
-            // The child has gone: what it said before says more.
-            Err(error) if matches!(error.errno(), Some(Errno::ECANCELED | Errno::ESRCH | Errno::ENOENT)) => {
-                self.listen(Some(Instant::now())).and(Err(error))
-            }
-            other => other.and_then(|()| self.listen(end)),
+        let Err(error) = self.section(Phase::Attend) else {
+            return self.listen(end);
+        };
+        // Where the child has gone, what it said before says more: what is
+        // asked of a process that has ended fails in many ways.
+        match self.listen(Some(Instant::now())) {
+            Err(heard) if heard.kind() != ErrorKind::TimedOut => Err(heard),
+            _ => Err(error),
         }
     }
 
