@@ -29,8 +29,10 @@ pub(crate) fn rehearse(spec: &Spec, facts: &Facts, plan: &Plan) {
         assert!(!running, "failed, and the payload runs: {error}\n{spec:#?}");
         model.act_as(Actor::Host);
         let mut changes = model.host_changes();
-        // Mount points that a tree lacks are made in it, and stay.
-        changes.retain(|change| !change.starts_with("+ directory ") && !change.starts_with("+ file "));
+        // Mount points that a tree lacks are made in it, and stay; even in a
+        // tree of cgroups. Ours have a name.
+        let made = ["+ directory ", "+ file ", "+ cgroup "];
+        changes.retain(|change| !made.iter().any(|made| change.starts_with(made)) || change.contains("/skep-"));
         assert!(changes.is_empty(), "failed, and left {changes:#?}: {error}\n{spec:#?}");
         return;
     }

@@ -74,7 +74,15 @@ pub(crate) fn run(typed: &Typed) -> Result<ExitCode, Failure> {
             crate::message::quoted(word)
         )));
     }
-    let facts = Facts::gather(&Spec::default())?;
+    let mut facts = Facts::gather(&Spec::default())?;
+    if !facts.privileged() {
+        // Looked at only for a Spec that asks for them.
+        let mut spec = Spec::default();
+        spec.user_namespace = UserNamespace::Subordinate;
+        let ranges = Facts::gather(&spec)?;
+        (facts.subuid, facts.subgid) = (ranges.subuid, ranges.subgid);
+        facts.id_map_helpers = ranges.id_map_helpers;
+    }
     let strict = strict(&facts);
     let can_start = strict.state == State::Ok;
     let mut checks = vec![strict, kernel(&facts)];
