@@ -535,3 +535,62 @@ fn a_good_part_of_the_specs_compiles() {
         .count();
     assert!((80..400).contains(&compiled), "{compiled} of 400");
 }
+
+/// Every combination of what decides how a payload becomes what it shall be:
+/// each that compiles can be carried out, and ends as the Spec says. (A filter
+/// needs either no_new_privs or CAP_SYS_ADMIN, which a change of ids takes.)
+#[test]
+fn every_choice_of_privileges_can_be_carried_out() {
+    const CHOWN: u64 = 1;
+    let mut started = 0;
+    let sets = [0, CHOWN, Capabilities::nspawn().bounding.0.0];
+    for (profile, user_namespace) in [
+        (Profile::Strict, UserNamespace::Pick),
+        (Profile::Strict, UserNamespace::Host),
+        (Profile::Nspawn, UserNamespace::Host),
+    ] {
+        for bits in 0..16_u32 {
+            let is = |bit: u32| bits >> bit & 1 == 1;
+            for (bounding, ambient) in [(0, 0), (1, 0), (1, 1), (2, 0), (2, 1)] {
+                let mut spec = Spec::default();
+                spec.command = vec!["/usr/bin/true".into()];
+                (spec.profile, spec.user_namespace) = (profile, user_namespace);
+                spec.no_new_privileges = is(0);
+                spec.user = if is(1) { User::Ids { uid: 33, gid: 33 } } else { User::default() };
+                spec.init = if is(2) { Init::Stub } else { Init::Payload };
+                spec.seccomp = if is(3) { Want::Require } else { Want::Off };
+                spec.capabilities.bounding = CapabilityList(CapabilitySet(sets[bounding]));
+                spec.capabilities.ambient = CapabilityList(CapabilitySet(sets[ambient]));
+                started += usize::from(starts_as_said(&spec));
+            }
+        }
+    }
+    assert!(started >= 200, "{started} of 240");
+}
+
+/// Whether a Spec compiles for root; then it also starts, on the kernel in
+/// memory.
+fn starts_as_said(spec: &Spec) -> bool {
+    use skep::sys::{Actor, Model};
+    let mut model = Model::new().file("/usr/bin/true", "program").file("/etc/subuid", "");
+    let [_, mut facts] = hosts(spec);
+    facts.cgroups = Default::default();
+    facts.kernel_paths.retain(|path| model.inode(path).is_some());
+    for (path, fact) in &mut facts.paths {
+        match path.to_str().and_then(|path| model.inode(path)) {
+            Some((device, inode)) => (fact.device, fact.inode) = (device, inode),
+            None => fact.kind = skep::facts::EntryKind::Missing,
+        }
+    }
+    let Ok(plan) = skep::compile(spec, &facts) else { return false };
+    let verified = skep::verify(plan).unwrap_or_else(|error| panic!("{error}\n{spec:#?}"));
+    skep::rehearse(&mut model, &verified).unwrap_or_else(|error| panic!("{error}\n{spec:#?}"));
+    let payload = model.process(if spec.init == Init::Stub { Actor::Payload } else { Actor::Child }).unwrap();
+    assert!(payload.exec().is_some(), "{spec:#?}");
+    let has = payload.credentials();
+    assert_eq!(has.bounding, spec.capabilities.bounding.0, "{spec:#?}");
+    assert_eq!((has.inheritable, has.ambient), (spec.capabilities.ambient.0, spec.capabilities.ambient.0), "{spec:#?}");
+    assert_eq!(has.no_new_privs, spec.no_new_privileges, "{spec:#?}");
+    assert_eq!(has.filters > 0, spec.seccomp != Want::Off, "{spec:#?}");
+    true
+}

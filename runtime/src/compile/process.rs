@@ -10,7 +10,7 @@ use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 
-use skep_sys::abi::{CapabilitySet, Resource, SeccompFlags, SecureBits};
+use skep_sys::abi::{CapabilitySet, Resource, SeccompFlags, SecureBits, cap};
 use skep_sys::wire::{Blob, Numbers, Secret, Strings};
 use skep_sys::{Op, Slot};
 
@@ -63,7 +63,7 @@ pub(super) fn capabilities(spec: &Spec, facts: &Facts, mapping: &Mapping) -> Res
     if spec.network == Network::Host
         && !mapping.is_new()
         && spec.profile == Profile::Strict
-        && bounding.has(skep_sys::abi::cap::NET_ADMIN)
+        && bounding.has(cap::NET_ADMIN)
     {
         return refuse(
             ErrorKind::InvalidSpec,
@@ -169,6 +169,13 @@ fn end_state(context: &Context<'_>) -> Final {
     Final { permitted, securebits }
 }
 
+/// Whether payload and stub init become what they shall be together, before
+/// they part: what is done once costs half. Not where they differ: the stub
+/// init never passes capabilities on, and can never gain privileges.
+fn confined_together(context: &Context<'_>) -> bool {
+    context.stub() && context.spec.no_new_privileges && context.ambient == CapabilitySet::EMPTY
+}
+
 /// From the root of the namespace to the payload's user: the same for the
 /// payload, the stub init, and later for every exec into the container.
 fn confine(context: &Context<'_>, phase: Phase, filter: Option<&[u8]>, plan: &mut Builder) {
@@ -185,14 +192,24 @@ fn confine(context: &Context<'_>, phase: Phase, filter: Option<&[u8]>, plan: &mu
         plan.op(Op::SetGroups { groups });
     }
     plan.op(Op::SetResGid { gid: context.gid }).op(Op::SetResUid { uid: context.uid });
-    if phase == Phase::Init {
-        // A change of ids sets this as fs.suid_dumpable says, and the payload
-        // may be running already.
+    if phase != Phase::Payload {
+        // A change of ids sets this as fs.suid_dumpable says, and the stub init
+        // executes nothing that would hide it anew.
         plan.op(Op::Dumpable { on: false });
     }
     let no_new_privs = context.spec.no_new_privileges || phase == Phase::Init;
     let early = filter.filter(|_| !no_new_privs);
     if let Some(program) = early {
+        if context.uid != 0 {
+            // The change of ids has cleared the effective set.
+            let admin = CapabilitySet::EMPTY.with(cap::SYS_ADMIN);
+            let permitted = CapabilitySet(end.permitted.0 | admin.0);
+            plan.step(phase, "the right to install a filter", context.origin("seccomp")).op(Op::CapSet {
+                effective: admin,
+                permitted,
+                inheritable: CapabilitySet::EMPTY,
+            });
+        }
         install(context, phase, program, plan);
     }
     // Inheritable holds the ambient ones and nothing else.
@@ -227,6 +244,10 @@ fn install(context: &Context<'_>, phase: Phase, program: &[u8], plan: &mut Build
 
 pub(super) fn payload(context: &Context<'_>, plan: &mut Builder, report: &mut Report) -> Result<()> {
     let spec = context.spec;
+    let together = confined_together(context);
+    if together {
+        confine(context, Phase::Enter, None, plan);
+    }
     if context.stub() {
         plan.step(Phase::Enter, "split into the stub init and the payload's process", context.origin("init"))
             .op(Op::BlockSignals {})
@@ -242,7 +263,9 @@ pub(super) fn payload(context: &Context<'_>, plan: &mut Builder, report: &mut Re
         }
         Want::Require | Want::IfSupported => Some(filters::payload(spec.profile, context.bounding)?),
     };
-    confine(context, Phase::Payload, filter.as_deref(), plan);
+    if !together {
+        confine(context, Phase::Payload, filter.as_deref(), plan);
+    }
     let directory = c_path(&spec.working_directory)?;
     plan.step(
         Phase::Payload,
@@ -375,7 +398,9 @@ pub(super) fn stub(context: &Context<'_>, plan: &mut Builder, report: &mut Repor
     }
     plan.op(Op::Adopt {});
     let program = filters::stub()?;
-    confine(context, Phase::Init, Some(program), plan);
+    if !confined_together(context) {
+        confine(context, Phase::Init, None, plan);
+    }
     install(context, Phase::Init, program, plan);
     // Until here this process reports a failure too: a start is not over before
     // its process 1 is confined.

@@ -239,8 +239,54 @@ impl<'a> View<'a> {
         [Phase::Payload, Phase::Init].into_iter().filter(move |phase| stub || *phase == Phase::Payload)
     }
 
+    /// The same processes, each with what it has done since the root switch.
+    pub(super) fn lines(&self) -> impl Iterator<Item = Line<'_, 'a>> {
+        self.confining().map(|process| self.line(process))
+    }
+
+    pub(super) fn line(&self, process: Phase) -> Line<'_, 'a> {
+        Line { view: self, process }
+    }
+
+    /// Every op of a kind by which the child becomes the root that builds.
+    pub(super) fn building(&self, kind: OpKind) -> impl DoubleEndedIterator<Item = &Seen<'a>> {
+        let switch = self.switch();
+        self.of_in(kind, Phase::Enter).filter(move |seen| seen.at < switch)
+    }
+
     /// Position of the root switch; everything is before one that is missing.
     pub(super) fn switch(&self) -> usize {
         self.first(OpKind::PivotRoot, Phase::Enter).map_or(usize::MAX, |seen| seen.at)
+    }
+}
+
+/// What a process of the container does from the root switch on: what both do
+/// before the fork, if there is one, and its own phase.
+#[derive(Clone, Copy)]
+pub(super) struct Line<'v, 'a> {
+    view: &'v View<'a>,
+    /// [`Phase::Payload`] or [`Phase::Init`].
+    pub(super) process: Phase,
+}
+
+impl<'v, 'a> Line<'v, 'a> {
+    fn holds(self, seen: &Seen<'_>) -> bool {
+        seen.phase == self.process || (seen.phase == Phase::Enter && seen.at > self.view.switch())
+    }
+
+    pub(super) fn ops(self) -> impl Iterator<Item = &'v Seen<'a>> {
+        self.view.ops().iter().filter(move |seen| self.holds(seen))
+    }
+
+    pub(super) fn of(self, kind: OpKind) -> impl DoubleEndedIterator<Item = &'v Seen<'a>> {
+        self.view.of(kind).filter(move |seen| self.holds(seen))
+    }
+
+    pub(super) fn first(self, kind: OpKind) -> Option<&'v Seen<'a>> {
+        self.of(kind).next()
+    }
+
+    pub(super) fn has(self, kind: OpKind) -> bool {
+        self.first(kind).is_some()
     }
 }

@@ -1,30 +1,35 @@
 //! The last steps of a process of the container, in the one order that works.
 
-use skep_sys::abi::{CapabilitySet, SeccompFlags, SecureBits};
+use skep_sys::abi::{CapabilitySet, SeccompFlags, SecureBits, cap};
 use skep_sys::{Op, OpKind};
 
-use super::{Findings, the_one};
+use super::{Findings, once};
 use crate::plan::Phase;
-use crate::verify::view::{Seen, View};
+use crate::verify::view::{Line, Seen, View};
 
 /// NOROOT, NO_SETUID_FIXUP, NO_CAP_AMBIENT_RAISE on, KEEP_CAPS off, all locked.
 const LOCKED: SecureBits = SecureBits(0b1110_1111);
 
 pub(super) fn ids_order(view: &View<'_>, found: &mut Findings) {
-    for phase in [Phase::Enter, Phase::Payload, Phase::Init] {
-        let order = [OpKind::SetGroups, OpKind::SetResGid, OpKind::SetResUid];
-        for (before, after) in [(0, 1), (0, 2), (1, 2)] {
-            let Some(late) = view.of_in(order[before], phase).next_back() else { continue };
-            for seen in view.of_in(order[after], phase).filter(|seen| seen.at < late.at) {
-                found.at(seen, format!("comes before {}", order[before].name()));
-            }
+    let building = |kind| view.building(kind).collect();
+    ordered(building, found);
+    for line in view.lines() {
+        ordered(|kind| line.of(kind).collect(), found);
+    }
+}
+
+fn ordered<'v, 'a: 'v>(of: impl Fn(OpKind) -> Vec<&'v Seen<'a>>, found: &mut Findings) {
+    let [groups, gids, uids] = [OpKind::SetGroups, OpKind::SetResGid, OpKind::SetResUid].map(of);
+    for (early, late) in [(&groups, &gids), (&groups, &uids), (&gids, &uids)] {
+        let Some(last) = early.last() else { continue };
+        for seen in late.iter().filter(|seen| seen.at < last.at) {
+            found.at(seen, format!("comes before {}", last.kind().name()));
         }
-        if let (Some(gid), None) = (view.first(OpKind::SetResGid, phase), view.first(OpKind::SetResUid, phase)) {
-            found.at(gid, "changes the group id and not the user id");
-        }
-        if let (None, Some(uid)) = (view.first(OpKind::SetResGid, phase), view.first(OpKind::SetResUid, phase)) {
-            found.at(uid, "changes the user id and not the group id");
-        }
+    }
+    match (gids.first(), uids.first()) {
+        (Some(gid), None) => found.at(gid, "changes the group id and not the user id"),
+        (None, Some(uid)) => found.at(uid, "changes the user id and not the group id"),
+        _ => {}
     }
 }
 
@@ -39,12 +44,13 @@ pub(super) fn caps_order(view: &View<'_>, found: &mut Findings) {
         (OpKind::NoNewPrivs, false),
         (OpKind::ProveCredentials, true),
     ];
-    for phase in view.confining() {
+    for line in view.lines() {
         let mut last: Option<&Seen<'_>> = None;
         for (kind, needed) in ORDER {
-            let seen = match needed {
-                true => the_one(view, kind, phase, found),
-                false => view.first(kind, phase),
+            let seen = match kind {
+                OpKind::CapSet => last_capset(view, line, found),
+                _ if needed => once(line, kind, found),
+                _ => line.first(kind),
             };
             let Some(seen) = seen else { continue };
             if let Some(last) = last.filter(|last| last.at > seen.at) {
@@ -55,7 +61,25 @@ pub(super) fn caps_order(view: &View<'_>, found: &mut Findings) {
     }
 }
 
-/// What a phase sets.
+/// The capset that counts. One more may be there, directly before a filter
+/// that needs CAP_SYS_ADMIN, which a change of ids takes out of the effective
+/// set (`capabilities(7)`).
+fn last_capset<'v, 'a>(view: &'v View<'a>, line: Line<'v, 'a>, found: &mut Findings) -> Option<&'v Seen<'a>> {
+    let mut sets = line.of(OpKind::CapSet);
+    let last = sets.next_back();
+    if last.is_none() {
+        found.plan(format!("{} has no {}", line.process.name(), OpKind::CapSet.name()));
+    }
+    for seen in sets {
+        let filter = view.after(seen).is_some_and(|after| after.kind() == OpKind::Seccomp);
+        if !filter || line.has(OpKind::NoNewPrivs) || line.first(OpKind::SetResUid).is_none_or(|ids| ids.at > seen.at) {
+            found.at(seen, "is a capset that no filter needs");
+        }
+    }
+    last
+}
+
+/// What a process sets.
 #[derive(Default)]
 struct Set {
     uid: Option<u32>,
@@ -67,9 +91,9 @@ struct Set {
     no_new_privs: bool,
 }
 
-fn set_by(view: &View<'_>, phase: Phase) -> Set {
-    let mut set = Set { no_new_privs: view.has(OpKind::NoNewPrivs, phase), ..Set::default() };
-    for seen in view.phase(phase) {
+fn set_by(line: Line<'_, '_>) -> Set {
+    let mut set = Set { no_new_privs: line.has(OpKind::NoNewPrivs), ..Set::default() };
+    for seen in line.ops() {
         match seen.op {
             Op::SetResUid { uid } => set.uid = Some(uid),
             Op::SetResGid { gid } => set.gid = Some(gid),
@@ -84,9 +108,9 @@ fn set_by(view: &View<'_>, phase: Phase) -> Set {
 }
 
 pub(super) fn credentials_proved(view: &View<'_>, found: &mut Findings) {
-    for phase in view.confining() {
-        let Some(proof) = the_one(view, OpKind::ProveCredentials, phase, found) else { continue };
-        let set = set_by(view, phase);
+    for line in view.lines() {
+        let Some(proof) = once(line, OpKind::ProveCredentials, found) else { continue };
+        let set = set_by(line);
         if let Op::ProveCredentials { uid, gid, effective, permitted, bounding, ambient, securebits, no_new_privs } =
             proof.op
         {
@@ -102,16 +126,22 @@ pub(super) fn credentials_proved(view: &View<'_>, found: &mut Findings) {
                 found.at(proof, "proves other credentials than were set");
             }
         }
-        for seen in view.phase(phase).iter().filter(|seen| seen.at > proof.at) {
+        for seen in line.ops().filter(|seen| seen.at > proof.at) {
             if !matches!(
                 seen.kind(),
-                OpKind::Close
-                    | OpKind::Chdir
-                    | OpKind::Dumpable
-                    | OpKind::Seccomp
+                OpKind::Adopt
                     | OpKind::Announce
+                    | OpKind::BlockSignals
+                    | OpKind::Chdir
+                    | OpKind::Close
+                    | OpKind::Dumpable
                     | OpKind::Exec
+                    | OpKind::Fork
                     | OpKind::Reap
+                    | OpKind::ResetSignals
+                    | OpKind::Seccomp
+                    | OpKind::SetSid
+                    | OpKind::SignalFd
             ) {
                 found.at(seen, "comes after the proof");
             }
@@ -130,17 +160,17 @@ pub(super) fn no_op_after_filter(view: &View<'_>, found: &mut Findings) {
             found.at(seen, "is weakened by its flags");
         }
     }
-    for phase in view.confining() {
-        let mut filters = view.of_in(OpKind::Seccomp, phase);
+    for line in view.lines() {
+        let mut filters = line.of(OpKind::Seccomp);
         let Some(filter) = filters.next() else { continue };
         for more in filters {
             found.at(more, "is a second filter");
         }
-        let privileged = !view.has(OpKind::NoNewPrivs, phase);
-        for seen in view.phase(phase).iter().filter(|seen| seen.at > filter.at) {
+        let privileged = !line.has(OpKind::NoNewPrivs);
+        for seen in line.ops().filter(|seen| seen.at > filter.at) {
             let fits = match seen.kind() {
-                OpKind::Announce | OpKind::Exec => phase == Phase::Payload,
-                OpKind::Close | OpKind::Reap => phase == Phase::Init,
+                OpKind::Announce | OpKind::Exec => line.process == Phase::Payload,
+                OpKind::Close | OpKind::Reap => line.process == Phase::Init,
                 OpKind::CapSet | OpKind::AmbientSet | OpKind::ProveCredentials | OpKind::Chdir => privileged,
                 _ => false,
             };
@@ -152,17 +182,23 @@ pub(super) fn no_op_after_filter(view: &View<'_>, found: &mut Findings) {
 }
 
 pub(super) fn filter_before_admin_goes(view: &View<'_>, found: &mut Findings) {
-    for phase in view.confining().filter(|phase| !view.has(OpKind::NoNewPrivs, *phase)) {
-        let Some(filter) = view.first(OpKind::Seccomp, phase) else { continue };
-        if view.first(OpKind::CapSet, phase).is_none_or(|caps| caps.at < filter.at) {
+    const ADMIN: CapabilitySet = CapabilitySet::EMPTY.with(cap::SYS_ADMIN);
+    for line in view.lines().filter(|line| !line.has(OpKind::NoNewPrivs)) {
+        let Some(filter) = line.first(OpKind::Seccomp) else { continue };
+        let becomes_root = line.of(OpKind::SetResUid).all(|seen| matches!(seen.op, Op::SetResUid { uid: 0 }));
+        let raised = view
+            .before(filter)
+            .is_some_and(|seen| matches!(seen.op, Op::CapSet { effective, .. } if effective.contains(ADMIN)));
+        let late = line.of(OpKind::CapSet).next_back().is_none_or(|caps| caps.at < filter.at);
+        if late || !(becomes_root || raised) {
             found.at(filter, "is installed without the right to");
         }
     }
 }
 
 pub(super) fn inheritable_is_ambient(view: &View<'_>, found: &mut Findings) {
-    for phase in view.confining() {
-        let set = set_by(view, phase);
+    for line in view.lines() {
+        let set = set_by(line);
         let (Some([effective, permitted, inheritable]), Some(ambient), Some(bounding)) =
             (set.caps, set.ambient, set.bounding)
         else {
@@ -173,15 +209,15 @@ pub(super) fn inheritable_is_ambient(view: &View<'_>, found: &mut Findings) {
         found.unless(permitted.contains(ambient), "the ambient set is not within the permitted one");
         found.unless(permitted.contains(effective), "the effective set is not within the permitted one");
         found.unless(bounding.contains(permitted), "the permitted set is not within the bounding set");
-        let own = set.uid == Some(0) || phase == Phase::Init || permitted == ambient;
+        let own = set.uid == Some(0) || line.process == Phase::Init || permitted == ambient;
         found.unless(own, "a user that is not root keeps more than was asked for");
-        found.unless(phase != Phase::Init || ambient == CapabilitySet::EMPTY, "the stub init passes capabilities on");
+        found.unless(line.process != Phase::Init || ambient == CapabilitySet::EMPTY, "the stub init passes capabilities on");
     }
 }
 
 pub(super) fn no_grant_locked(view: &View<'_>, found: &mut Findings) {
-    for phase in view.confining() {
-        let set = set_by(view, phase);
+    for line in view.lines() {
+        let set = set_by(line);
         let expected = match set.bounding {
             Some(CapabilitySet::EMPTY) => LOCKED,
             _ => SecureBits::KEEP_CAPS,

@@ -41,7 +41,6 @@ const OWN: [u128; 5] = {
         AmbientSet,
         NoNewPrivs,
         ProveCredentials,
-        Seccomp,
     ];
     [
         bits(&[BUILD, &[Lock, SocketPair, Pipe, Entrust, Spawn]]),
@@ -59,15 +58,16 @@ const OWN: [u128; 5] = {
         ]]),
         bits(&[
             BUILD,
-            &[Adopt, Dup, Await, Dumpable, SetSid, ResetSignals, Umask, Unshare, SetGroups, SetResGid, SetResUid],
+            CONFINE,
+            &[Adopt, Dup, Await, Dumpable, SetSid, ResetSignals, Umask, Unshare],
             &[
                 FsOpen, FsString, FsFlag, FsCreate, FsMount, MoveMount, Create, Symlink, Fchdir, PivotRoot, UmountOld,
                 Chdir, ProveRoot,
             ],
             &[HostName, DomainName, LinkUp, Bind, SessionKeyring, Personality, SetLimit, BlockSignals, Fork],
         ]),
-        bits(&[CONFINE, &[SetSid, ResetSignals, Chdir, Close, Announce, Exec]]),
-        bits(&[CONFINE, &[SignalFd, Close, Adopt, Dumpable, Reap]]),
+        bits(&[CONFINE, &[Seccomp, SetSid, ResetSignals, Chdir, Close, Announce, Exec]]),
+        bits(&[CONFINE, &[Seccomp, SignalFd, Close, Adopt, Dumpable, Reap]]),
     ]
 };
 
@@ -235,15 +235,16 @@ pub(super) fn report_is_true(view: &View<'_>, found: &mut Findings) {
     let writes = |name: &CStr| {
         view.of_in(OpKind::Write, Enter).any(|seen| matches!(seen.op, Op::Write { path, .. } if path == name))
     };
-    let locked = view
-        .first(OpKind::SetSecureBits, Payload)
+    let payload = view.line(Payload);
+    let locked = payload
+        .first(OpKind::SetSecureBits)
         .is_some_and(|seen| matches!(seen.op, Op::SetSecureBits { bits } if bits.0 == 0b1110_1111));
     // In the plan, and whether the report must speak of it in any case.
     let items = [
-        ("system-call filter", view.has(OpKind::Seccomp, Payload), true),
-        ("no new privileges", view.has(OpKind::NoNewPrivs, Payload), true),
+        ("system-call filter", payload.has(OpKind::Seccomp), true),
+        ("no new privileges", payload.has(OpKind::NoNewPrivs), true),
         ("keyring", view.has(OpKind::SessionKeyring, Enter), true),
-        ("supplementary groups", view.has(OpKind::SetGroups, Payload), true),
+        ("supplementary groups", payload.has(OpKind::SetGroups), true),
         ("nested user namespaces", writes(c"sys/user/max_user_namespaces"), true),
         ("securebits", locked, true),
         ("init", !view.phase(Phase::Init).is_empty(), true),

@@ -133,17 +133,17 @@ pub(super) fn groups_dropped(view: &View<'_>, found: &mut Findings) {
         }
         return;
     }
-    for phase in view.confining() {
-        found.unless(view.has(OpKind::SetGroups, phase), "the caller's groups reach a process of the container");
+    for line in view.lines() {
+        found.unless(line.has(OpKind::SetGroups), "the caller's groups reach a process of the container");
     }
     if view.namespaces().has(Namespaces::USER) {
         let empty = |seen: &Seen<'_>| matches!(seen.op, Op::SetGroups { groups } if groups.is_empty());
-        let first = view.first(OpKind::SetGroups, Phase::Enter);
+        let first = view.building(OpKind::SetGroups).next();
         found.unless(first.is_some_and(empty), "the child keeps the caller's groups while it builds");
         for kind in [OpKind::SetResGid, OpKind::SetResUid] {
             let root = |seen: &&Seen<'_>| matches!(seen.op, Op::SetResGid { gid: 0 } | Op::SetResUid { uid: 0 });
             found.unless(
-                view.of_in(kind, Phase::Enter).any(|seen| root(&seen)),
+                view.building(kind).any(|seen| root(&seen)),
                 "the child builds with an id that is not mapped",
             );
         }

@@ -12,7 +12,7 @@ mod switch;
 use skep_sys::OpKind;
 
 use super::Rule;
-use super::view::{Seen, View};
+use super::view::{Line, Seen, View};
 use crate::plan::Phase;
 
 /// What a rule has found.
@@ -40,13 +40,27 @@ impl Findings {
 
 /// Asks for the op of a kind that a phase has exactly once.
 fn the_one<'v, 'a>(view: &'v View<'a>, kind: OpKind, phase: Phase, found: &mut Findings) -> Option<&'v Seen<'a>> {
-    let mut all = view.of_in(kind, phase);
+    exactly_one(view.of_in(kind, phase), kind, phase, found)
+}
+
+/// Asks for the op of a kind that a process of the container performs exactly
+/// once from the root switch on.
+fn once<'v, 'a>(line: Line<'v, 'a>, kind: OpKind, found: &mut Findings) -> Option<&'v Seen<'a>> {
+    exactly_one(line.of(kind), kind, line.process, found)
+}
+
+fn exactly_one<'v, 'a: 'v>(
+    mut all: impl Iterator<Item = &'v Seen<'a>>,
+    kind: OpKind,
+    who: Phase,
+    found: &mut Findings,
+) -> Option<&'v Seen<'a>> {
     let one = all.next();
     if one.is_none() {
-        found.plan(format!("{} has no {}", phase.name(), kind.name()));
+        found.plan(format!("{} has no {}", who.name(), kind.name()));
     }
     for more in all {
-        found.at(more, format!("{} has a second {}", phase.name(), kind.name()));
+        found.at(more, format!("{} has a second {}", who.name(), kind.name()));
     }
     one
 }

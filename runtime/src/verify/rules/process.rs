@@ -3,7 +3,7 @@
 use skep_sys::abi::{CapabilitySet, Namespaces};
 use skep_sys::{Op, OpKind};
 
-use super::{Findings, the_one};
+use super::{Findings, once, the_one};
 use crate::plan::{Phase, role};
 use crate::verify::view::{Seen, View};
 
@@ -63,7 +63,7 @@ pub(super) fn working_directory(view: &View<'_>, found: &mut Findings) {
         if !matches!(chdir.op, Op::Chdir { path } if path.to_bytes().first() == Some(&b'/')) {
             found.at(chdir, "is a relative path");
         }
-        if view.first(OpKind::SetResUid, Phase::Payload).is_none_or(|uid| uid.at > chdir.at) {
+        if view.line(Phase::Payload).first(OpKind::SetResUid).is_none_or(|uid| uid.at > chdir.at) {
             found.at(chdir, "is entered with more rights than the payload's");
         }
     }
@@ -92,11 +92,12 @@ pub(super) fn stub_init_confined(view: &View<'_>, found: &mut Findings) {
         "a stub init in the caller's process-id namespace is not process 1",
     );
 
-    if let (Some(adopt), Some(drop)) =
-        (the_one(view, OpKind::Adopt, Phase::Init, found), view.first(OpKind::DropBounding, Phase::Init))
-        && drop.at < adopt.at
+    let line = view.line(Phase::Init);
+    let filter = once(line, OpKind::Seccomp, found);
+    if let (Some(adopt), Some(filter)) = (the_one(view, OpKind::Adopt, Phase::Init, found), filter)
+        && filter.at < adopt.at
     {
-        found.at(adopt, "comes after the first step that ends in a confined process");
+        found.at(adopt, "comes after the filter");
     }
     // It reports failures until it is confined, and holds two descriptors then.
     let needed = [role::LIFELINE, role::SIGNALS, role::CONTROL];
@@ -105,10 +106,9 @@ pub(super) fn stub_init_confined(view: &View<'_>, found: &mut Findings) {
             found.plan(format!("slot {slot} stays open in the stub init"));
         }
     }
-    let filter = the_one(view, OpKind::Seccomp, Phase::Init, found);
-    the_one(view, OpKind::NoNewPrivs, Phase::Init, found);
-    let ids = view.first(OpKind::SetResUid, Phase::Init).map_or(usize::MAX, |seen| seen.at);
-    let hidden = view.of_in(OpKind::Dumpable, Phase::Init).any(|seen| {
+    once(line, OpKind::NoNewPrivs, found);
+    let ids = line.of(OpKind::SetResUid).next_back().map_or(usize::MAX, |seen| seen.at);
+    let hidden = line.of(OpKind::Dumpable).any(|seen| {
         seen.at > ids
             && filter.is_none_or(|filter| seen.at < filter.at)
             && matches!(seen.op, Op::Dumpable { on: false })
@@ -128,8 +128,8 @@ pub(super) fn stub_init_confined(view: &View<'_>, found: &mut Findings) {
 }
 
 fn no_more_than_payload(view: &View<'_>, found: &mut Findings) {
-    let proved = |phase| {
-        view.first(OpKind::ProveCredentials, phase).map(|seen| match seen.op {
+    let proved = |process| {
+        view.line(process).first(OpKind::ProveCredentials).map(|seen| match seen.op {
             Op::ProveCredentials { uid, gid, permitted, bounding, .. } => (uid, gid, permitted, bounding),
             _ => (0, 0, CapabilitySet::EMPTY, CapabilitySet::EMPTY),
         })

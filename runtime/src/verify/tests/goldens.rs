@@ -130,6 +130,10 @@ const TABLE: &[(&str, Change)] = &[
     }),
     ("all capabilities", |spec, _| spec.capabilities = granted(u64::MAX, 0)),
     ("new privileges", |spec, _| spec.no_new_privileges = false),
+    ("new privileges of a user", |spec, _| {
+        spec.user = User::Ids { uid: 33, gid: 44 };
+        spec.no_new_privileges = false;
+    }),
     ("no filter", |spec, _| (spec.seccomp, spec.no_new_privileges) = (Want::Off, false)),
     ("no keyrings", |_, facts| facts.keyrings = false),
     ("keyring off", |spec, _| spec.keyring = Want::Off),

@@ -4,57 +4,68 @@ use skep_sys::abi::{CapabilitySet, SeccompFlags, SecureBits};
 use skep_sys::wire::Blob;
 use skep_sys::{Op, OpKind};
 
-use super::{Mutant, drop, each, earlier, insert, mutant, place};
+use super::{Mutant, cut, drop, each, earlier, insert, last, mutant, place};
 use crate::plan::Phase::{Enter, Init, Payload};
 use crate::plan::Plan;
 
 pub(super) const ALL: &[Mutant] = &[
-    mutant(17, "default/root", "user before groups", |plan| {
+    mutant(17, "payload is process 1/root", "user before groups", |plan| {
         earlier(plan, Payload, OpKind::SetResUid, OpKind::SetGroups)
     }),
-    mutant(17, "default", "user before group", |plan| earlier(plan, Payload, OpKind::SetResUid, OpKind::SetResGid)),
+    mutant(17, "payload is process 1", "user before group", |plan| earlier(plan, Payload, OpKind::SetResUid, OpKind::SetResGid)),
     mutant(17, "subordinate", "user before group while building", |plan| {
         earlier(plan, Enter, OpKind::SetResUid, OpKind::SetResGid)
     }),
-    mutant(17, "default", "no group", |plan| drop(plan, Payload, OpKind::SetResGid)),
-    mutant(18, "default", "bounding set stays full", |plan| drop(plan, Payload, OpKind::DropBounding)),
-    mutant(18, "default", "the stub init's bounding set stays full", |plan| drop(plan, Init, OpKind::DropBounding)),
-    mutant(18, "default", "capset before ids", |plan| earlier(plan, Payload, OpKind::CapSet, OpKind::SetResGid)),
-    mutant(18, "capabilities of root", "ids before securebits", |plan| {
-        earlier(plan, Payload, OpKind::SetResUid, OpKind::SetSecureBits)
+    mutant(17, "payload is process 1", "no group", |plan| drop(plan, Payload, OpKind::SetResGid)),
+    mutant(17, "default/root", "user before groups, for both", |plan| {
+        let at = last(plan, Enter, OpKind::SetGroups);
+        insert(plan, Enter, at, Op::SetResUid { uid: 0 })
     }),
-    mutant(18, "default", "ambient stays", |plan| drop(plan, Payload, OpKind::AmbientSet)),
-    mutant(18, "default", "proof before no_new_privs", |plan| {
+    mutant(18, "default", "both bounding sets stay full", |plan| drop(plan, Enter, OpKind::DropBounding)),
+    mutant(18, "default", "the payload's ids change again", |plan| insert(plan, Payload, 0, Op::SetResUid { uid: 5 })),
+    mutant(18, "default", "one capset more", |plan| {
+        let none = CapabilitySet::EMPTY;
+        let again = Op::CapSet { effective: none, permitted: none, inheritable: none };
+        insert(plan, Enter, last(plan, Enter, OpKind::CapSet), again)
+    }),
+    mutant(18, "payload is process 1", "bounding set stays full", |plan| drop(plan, Payload, OpKind::DropBounding)),
+    mutant(18, "new privileges", "the stub init's bounding set stays full", |plan| drop(plan, Init, OpKind::DropBounding)),
+    mutant(18, "payload is process 1", "capset before ids", |plan| earlier(plan, Payload, OpKind::CapSet, OpKind::SetResGid)),
+    mutant(18, "capabilities of root", "capset before securebits", |plan| {
+        earlier(plan, Enter, OpKind::CapSet, OpKind::SetSecureBits)
+    }),
+    mutant(18, "payload is process 1", "ambient stays", |plan| drop(plan, Payload, OpKind::AmbientSet)),
+    mutant(18, "payload is process 1", "proof before no_new_privs", |plan| {
         earlier(plan, Payload, OpKind::ProveCredentials, OpKind::NoNewPrivs)
     }),
-    mutant(18, "default", "ids set again", |plan| {
+    mutant(18, "payload is process 1", "ids set again", |plan| {
         insert(plan, Payload, place(plan, Payload, OpKind::ProveCredentials), Op::SetResUid { uid: 5 })
     }),
-    mutant(19, "default", "no proof", |plan| drop(plan, Payload, OpKind::ProveCredentials)),
-    mutant(19, "default", "no proof of the stub init", |plan| drop(plan, Init, OpKind::ProveCredentials)),
-    mutant(19, "default", "no_new_privs is not set", |plan| drop(plan, Payload, OpKind::NoNewPrivs)),
-    mutant(19, "user ids", "another user is proved", |plan| {
+    mutant(19, "payload is process 1", "no proof", |plan| drop(plan, Payload, OpKind::ProveCredentials)),
+    mutant(19, "new privileges", "no proof of the stub init", |plan| drop(plan, Init, OpKind::ProveCredentials)),
+    mutant(19, "payload is process 1", "no_new_privs is not set", |plan| drop(plan, Payload, OpKind::NoNewPrivs)),
+    mutant(19, "new privileges of a user", "another user is proved", |plan| {
         each(plan, Payload, OpKind::SetResUid, |_| Op::SetResUid { uid: 0 })
     }),
-    mutant(19, "default", "more stays than is proved", |plan| {
+    mutant(19, "payload is process 1", "more stays than is proved", |plan| {
         each(plan, Payload, OpKind::DropBounding, |_| Op::DropBounding { keep: CapabilitySet(1) })
     }),
     mutant(19, "default", "capabilities after the proof", |plan| {
         insert(plan, Payload, place(plan, Payload, OpKind::Chdir), Op::AmbientSet { capabilities: CapabilitySet(1) })
     }),
-    mutant(20, "default", "filter before no_new_privs", |plan| {
+    mutant(20, "payload is process 1", "filter before no_new_privs", |plan| {
         earlier(plan, Payload, OpKind::Seccomp, OpKind::NoNewPrivs)
     }),
-    mutant(20, "default", "something after the filter", |plan| {
+    mutant(20, "payload is process 1", "something after the filter", |plan| {
         insert(plan, Payload, place(plan, Payload, OpKind::Announce), Op::Chdir { path: c"/" })
     }),
     mutant(20, "new privileges", "ids after the filter", |plan| {
         earlier(plan, Payload, OpKind::Seccomp, OpKind::SetResUid)
     }),
-    mutant(20, "default", "an empty filter", |plan| filter(plan, Blob(b""), SeccompFlags::NONE)),
-    mutant(20, "default", "half an instruction", |plan| filter(plan, Blob(b"12345"), SeccompFlags::NONE)),
-    mutant(20, "default", "a supervised filter", |plan| filter(plan, Blob(b"12345678"), SeccompFlags::NEW_LISTENER)),
-    mutant(20, "default", "two filters", |plan| {
+    mutant(20, "payload is process 1", "an empty filter", |plan| filter(plan, Blob(b""), SeccompFlags::NONE)),
+    mutant(20, "payload is process 1", "half an instruction", |plan| filter(plan, Blob(b"12345"), SeccompFlags::NONE)),
+    mutant(20, "payload is process 1", "a supervised filter", |plan| filter(plan, Blob(b"12345678"), SeccompFlags::NEW_LISTENER)),
+    mutant(20, "payload is process 1", "two filters", |plan| {
         insert(
             plan,
             Payload,
@@ -68,8 +79,11 @@ pub(super) const ALL: &[Mutant] = &[
         let without = drop(plan, Payload, OpKind::Seccomp);
         insert(&without, Payload, place(&without, Payload, OpKind::Announce), filter)
     }),
+    mutant(21, "new privileges of a user", "filter before the right to it", |plan| {
+        cut(plan, Payload, place(plan, Payload, OpKind::CapSet))
+    }),
     mutant(23, "all capabilities", "inheritable as permitted", |plan| {
-        each(plan, Payload, OpKind::CapSet, |op| match op {
+        each(plan, Enter, OpKind::CapSet, |op| match op {
             Op::CapSet { effective, permitted, .. } => Op::CapSet { effective, permitted, inheritable: permitted },
             other => other,
         })
@@ -88,11 +102,11 @@ pub(super) const ALL: &[Mutant] = &[
         each(&ambient, Init, OpKind::CapSet, |_| Op::CapSet { effective: bind, permitted: bind, inheritable: bind })
     }),
     mutant(23, "capabilities of root", "permitted beyond the bounding set", |plan| {
-        each(plan, Payload, OpKind::DropBounding, |_| Op::DropBounding { keep: CapabilitySet::EMPTY.with(1) })
+        each(plan, Enter, OpKind::DropBounding, |_| Op::DropBounding { keep: CapabilitySet::EMPTY.with(1) })
     }),
-    mutant(49, "default", "securebits stay open", |plan| bits(plan, SecureBits::NONE)),
-    mutant(49, "default", "securebits are not locked", |plan| bits(plan, SecureBits(0b0100_0101))),
-    mutant(49, "default", "ambient capabilities can be raised", |plan| bits(plan, SecureBits(0b0010_1111))),
+    mutant(49, "payload is process 1", "securebits stay open", |plan| bits(plan, SecureBits::NONE)),
+    mutant(49, "payload is process 1", "securebits are not locked", |plan| bits(plan, SecureBits(0b0100_0101))),
+    mutant(49, "payload is process 1", "ambient capabilities can be raised", |plan| bits(plan, SecureBits(0b0010_1111))),
 ];
 
 fn filter(plan: &Plan, program: Blob<'static>, flags: SeccompFlags) -> Plan {

@@ -50,8 +50,10 @@ pub(super) const ALL: &[Mutant] = &[
             other => other,
         })
     }),
-    mutant(48, "default/root", "the payload keeps groups", |plan| drop(plan, Payload, OpKind::SetGroups)),
-    mutant(48, "default/root", "the stub init keeps groups", |plan| drop(plan, Init, OpKind::SetGroups)),
+    mutant(48, "default/root", "both keep groups", |plan| cut(plan, Enter, last(plan, Enter, OpKind::SetGroups))),
+    mutant(48, "default/root", "the child builds with groups", |plan| drop(plan, Enter, OpKind::SetGroups)),
+    mutant(48, "new privileges/root", "the payload keeps groups", |plan| drop(plan, Payload, OpKind::SetGroups)),
+    mutant(48, "new privileges/root", "the stub init keeps groups", |plan| drop(plan, Init, OpKind::SetGroups)),
     mutant(48, "subordinate", "the child builds with the caller's groups", |plan| drop(plan, Enter, OpKind::SetGroups)),
     mutant(48, "subordinate", "the child builds as nobody", |plan| drop(plan, Enter, OpKind::SetResUid)),
     mutant(48, "nspawn/root", "nspawn keeps groups", |plan| drop(plan, Payload, OpKind::SetGroups)),

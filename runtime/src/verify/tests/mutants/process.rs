@@ -35,13 +35,19 @@ pub(super) const ALL: &[Mutant] = &[
     mutant(26, "default", "the stub init keeps the streams", |plan| drop(plan, Init, OpKind::Close)),
     mutant(26, "default", "the stub init keeps everything", |plan| drop(plan, Init, OpKind::Adopt)),
     mutant(26, "default", "the stub init has no filter", |plan| drop(plan, Init, OpKind::Seccomp)),
-    mutant(26, "default", "the stub init may gain privileges", |plan| drop(plan, Init, OpKind::NoNewPrivs)),
-    mutant(26, "user ids", "the stub init's memory is open", |plan| drop(plan, Init, OpKind::Dumpable)),
-    mutant(26, "user ids", "the stub init's memory is hidden too early", |plan| {
+    mutant(26, "new privileges", "the stub init may gain privileges", |plan| drop(plan, Init, OpKind::NoNewPrivs)),
+    mutant(26, "user ids", "the stub init's memory is open", |plan| {
+        cut(plan, Enter, last(plan, Enter, OpKind::Dumpable))
+    }),
+    mutant(26, "new privileges of a user", "the stub init's memory is open", |plan| {
+        drop(plan, Init, OpKind::Dumpable)
+    }),
+    mutant(26, "new privileges of a user", "the stub init's memory is hidden too early", |plan| {
         earlier(plan, Init, OpKind::Dumpable, OpKind::SetResUid)
     }),
+    mutant(26, "default", "the stub init closes too late", |plan| earlier(plan, Init, OpKind::Seccomp, OpKind::Adopt)),
     mutant(26, "default", "nobody reaps", |plan| drop(plan, Init, OpKind::Reap)),
-    mutant(26, "user ids", "the stub init is root", |plan| {
+    mutant(26, "new privileges of a user", "the stub init is root", |plan| {
         let changed = each(plan, Init, OpKind::SetResUid, |_| Op::SetResUid { uid: 0 });
         each(&changed, Init, OpKind::ProveCredentials, |op| match op {
             Op::ProveCredentials { gid, effective, permitted, bounding, ambient, securebits, no_new_privs, .. } => {
@@ -54,7 +60,13 @@ pub(super) const ALL: &[Mutant] = &[
         spawn_into(plan, |kinds| kinds.without(Namespaces::PID))
     }),
     mutant(54, "default", "a relative path", |plan| each(plan, Payload, OpKind::Chdir, |_| Op::Chdir { path: c"var" })),
-    mutant(54, "user ids", "with more rights", |plan| earlier(plan, Payload, OpKind::Chdir, OpKind::SetResUid)),
+    mutant(54, "new privileges of a user", "with more rights", |plan| {
+        earlier(plan, Payload, OpKind::Chdir, OpKind::SetResUid)
+    }),
+    mutant(54, "user ids", "before the payload is itself", |plan| {
+        let go = Op::Chdir { path: c"/" };
+        insert(&drop(plan, Payload, OpKind::Chdir), Enter, place(plan, Enter, OpKind::HostName), go)
+    }),
     mutant(54, "default", "a path of the old root", |plan| {
         insert(plan, Enter, place(plan, Enter, OpKind::FsOpen), Op::Chdir { path: c"/" })
     }),
