@@ -125,8 +125,10 @@ pub(crate) mod role {
     pub(crate) const THREE: Slot = Slot(29);
     /// v1 groups: memory, cpu, pids at most.
     pub(crate) const LEGACY: [Slot; 3] = [Slot(30), Slot(31), Slot(32)];
+    /// The container's sysfs.
+    pub(crate) const SYS: Slot = Slot(33);
     /// The first that has no fixed meaning.
-    pub(crate) const FREE: u16 = 33;
+    pub(crate) const FREE: u16 = 34;
 }
 
 /// The program that starts one container (see [`crate::compile`]).

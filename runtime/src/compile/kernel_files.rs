@@ -13,7 +13,7 @@ use crate::facts::{EntryKind, behind, plain_components};
 use crate::plan::{Builder, Phase, role};
 use crate::profile::{COVERS, Cover};
 use crate::report::Report;
-use crate::spec::Origin;
+use crate::spec::{Namespace, Origin};
 
 const LOCKED_DOWN: MountAttrs = MountAttrs::NOSUID.with(MountAttrs::NODEV).with(MountAttrs::NOEXEC);
 
@@ -57,9 +57,9 @@ pub(super) fn mount(
     }
     if context.new_network() {
         plan.step(Phase::Enter, "mount sysfs on /sys read-only", context.origin("profile"));
-        mount_kernel_fs(c"sysfs", fs_magic::SYSFS, LOCKED_DOWN.with(MountAttrs::RDONLY), role::TWO, plan);
+        mount_kernel_fs(c"sysfs", fs_magic::SYSFS, LOCKED_DOWN.with(MountAttrs::RDONLY), role::SYS, plan);
         place(c"sys", plan);
-        plan.op(Op::MoveMount { from: role::TWO, dir: At::Slot(role::THREE), path: c"" });
+        plan.op(Op::MoveMount { from: role::SYS, dir: At::Slot(role::THREE), path: c"" });
         report.applied("sysfs", "read-only");
     } else {
         // A new one is refused without a network namespace of one's own, and
@@ -140,7 +140,13 @@ pub(super) fn restrict(context: &Context<'_>, plan: &mut Builder, report: &mut R
     let names: Vec<&str> = masked.iter().map(|(path, _)| path.rsplit('/').next().unwrap_or(path)).collect();
     plan.step(Phase::Enter, format!("mask {}", names.join(" ")), context.origin("profile"));
     for (path, directory) in &masked {
-        mask(Path::new(path), *directory, plan)?;
+        match own_entry(context, path) {
+            Some((mount, name)) => {
+                blank(*directory, plan);
+                plan.op(Op::MoveMount { from: role::TWO, dir: At::Slot(mount), path: &c_path(Path::new(name))? });
+            }
+            None => mask(Path::new(path), *directory, plan)?,
+        }
     }
     plan.step(Phase::Enter, format!("make read-only {}", read_only.join(" ")), context.origin("profile"));
     for path in &read_only {
@@ -185,6 +191,17 @@ fn is_directory(context: &Context<'_>, path: &Path) -> bool {
                 || ["/dev/pts", "/dev/shm", "/dev/mqueue"].iter().any(|place| path == Path::new(place))
         }
     }
+}
+
+/// An entry of a procfs or sysfs of the container's own, which only the kernel
+/// fills: its name says which one it is, and nothing need be opened first.
+fn own_entry<'a>(context: &Context<'_>, path: &'a str) -> Option<(Slot, &'a str)> {
+    let (mount, name) = match path.strip_prefix("/proc/") {
+        Some(name) if context.spec.namespaces.pid == Namespace::New => (role::PROC, name),
+        Some(_) => return None,
+        None => (role::SYS, path.strip_prefix("/sys/")?),
+    };
+    (!name.contains('/')).then_some((mount, name))
 }
 
 /// Opens what is to be covered, beneath the root, no link followed.

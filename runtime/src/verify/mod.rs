@@ -18,7 +18,7 @@
 //! | 7 | `pivot-then-detach` | The root is switched by one pivot_root from the finished root, and the two old mounts are detached and proved gone at once. |
 //! | 8 | `no-mount-after-switch` | Nothing is mounted, cloned or moved once the root is switched. |
 //! | 9 | `mask-after-caller-mounts` | After the first mask only masks and read-only covers are attached, so that nothing lies over a mask. |
-//! | 10 | `attach-to-descriptors` | A detached tree is attached once, to a descriptor or to a name that the plan made in a tmpfs of its own; only the building tmpfs goes onto a path. |
+//! | 10 | `attach-to-descriptors` | A detached tree is attached once, to a descriptor or to a name that the plan made in a tmpfs of its own, a mask also to a name in a procfs or sysfs of its own; only the building tmpfs goes onto a path. |
 //! | 11 | `one-component-creation` | Before the switch entries are made below descriptors, one component at a time. |
 //! | 12 | `paths-confined` | No path follows a magic link, and a path below a descriptor cannot leave it. |
 //! | 13 | `source-proved` | A file found by a path of the host is proved, or locked, by the very next op. |

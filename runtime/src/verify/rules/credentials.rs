@@ -211,7 +211,10 @@ pub(super) fn inheritable_is_ambient(view: &View<'_>, found: &mut Findings) {
         found.unless(bounding.contains(permitted), "the permitted set is not within the bounding set");
         let own = set.uid == Some(0) || line.process == Phase::Init || permitted == ambient;
         found.unless(own, "a user that is not root keeps more than was asked for");
-        found.unless(line.process != Phase::Init || ambient == CapabilitySet::EMPTY, "the stub init passes capabilities on");
+        found.unless(
+            line.process != Phase::Init || ambient == CapabilitySet::EMPTY,
+            "the stub init passes capabilities on",
+        );
     }
 }
 

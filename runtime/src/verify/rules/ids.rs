@@ -142,10 +142,7 @@ pub(super) fn groups_dropped(view: &View<'_>, found: &mut Findings) {
         found.unless(first.is_some_and(empty), "the child keeps the caller's groups while it builds");
         for kind in [OpKind::SetResGid, OpKind::SetResUid] {
             let root = |seen: &&Seen<'_>| matches!(seen.op, Op::SetResGid { gid: 0 } | Op::SetResUid { uid: 0 });
-            found.unless(
-                view.building(kind).any(|seen| root(&seen)),
-                "the child builds with an id that is not mapped",
-            );
+            found.unless(view.building(kind).any(|seen| root(&seen)), "the child builds with an id that is not mapped");
         }
     }
 }

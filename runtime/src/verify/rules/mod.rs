@@ -144,7 +144,7 @@ pub(super) const RULES: &[Rule] = &[
         10,
         "attach-to-descriptors",
         &[1, 59],
-        "A detached tree is attached once, to a descriptor or to a name that the plan made in a tmpfs of its own; only the building tmpfs goes onto a path.",
+        "A detached tree is attached once, to a descriptor or to a name that the plan made in a tmpfs of its own, a mask also to a name in a procfs or sysfs of its own; only the building tmpfs goes onto a path.",
         mounts::attach_to_descriptors,
     ),
     rule(

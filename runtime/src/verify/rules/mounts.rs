@@ -77,6 +77,9 @@ pub(super) fn attach_to_descriptors(view: &View<'_>, found: &mut Findings) {
             // What the tree grows on, once, and before anything else.
             At::Cwd => first && path == c"/" && view.thing(seen.on).is_mount(c"tmpfs"),
             At::Slot(_) if path.is_empty() => matches!(target.what, What::Inside { .. }),
+            At::Slot(_) if target.is_mount(c"proc") || target.is_mount(c"sysfs") => {
+                is_name(path) && matches!(view.thing(seen.on).what, What::Blank)
+            }
             At::Slot(_) => target.is_mount(c"tmpfs") && is_name(path) && made_by_plan(view, seen.onto, path, seen),
         };
         if !fits {

@@ -120,7 +120,8 @@ pub(super) fn masks_are_ours(view: &View<'_>, found: &mut Findings) {
             matches!(maker.op, Op::OpenAt2 { resolve, .. } if resolve.has(Resolve::NO_SYMLINKS) && resolve.has(Resolve::BENEATH))
                 && is_root(view, maker.on)
         });
-        if !plain {
+        let place = view.thing(seen.onto);
+        if !plain && !place.is_mount(c"proc") && !place.is_mount(c"sysfs") {
             found.at(seen, "covers what a link may have led to");
         }
     }

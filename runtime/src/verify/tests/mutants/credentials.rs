@@ -12,7 +12,9 @@ pub(super) const ALL: &[Mutant] = &[
     mutant(17, "payload is process 1/root", "user before groups", |plan| {
         earlier(plan, Payload, OpKind::SetResUid, OpKind::SetGroups)
     }),
-    mutant(17, "payload is process 1", "user before group", |plan| earlier(plan, Payload, OpKind::SetResUid, OpKind::SetResGid)),
+    mutant(17, "payload is process 1", "user before group", |plan| {
+        earlier(plan, Payload, OpKind::SetResUid, OpKind::SetResGid)
+    }),
     mutant(17, "subordinate", "user before group while building", |plan| {
         earlier(plan, Enter, OpKind::SetResUid, OpKind::SetResGid)
     }),
@@ -29,8 +31,12 @@ pub(super) const ALL: &[Mutant] = &[
         insert(plan, Enter, last(plan, Enter, OpKind::CapSet), again)
     }),
     mutant(18, "payload is process 1", "bounding set stays full", |plan| drop(plan, Payload, OpKind::DropBounding)),
-    mutant(18, "new privileges", "the stub init's bounding set stays full", |plan| drop(plan, Init, OpKind::DropBounding)),
-    mutant(18, "payload is process 1", "capset before ids", |plan| earlier(plan, Payload, OpKind::CapSet, OpKind::SetResGid)),
+    mutant(18, "new privileges", "the stub init's bounding set stays full", |plan| {
+        drop(plan, Init, OpKind::DropBounding)
+    }),
+    mutant(18, "payload is process 1", "capset before ids", |plan| {
+        earlier(plan, Payload, OpKind::CapSet, OpKind::SetResGid)
+    }),
     mutant(18, "capabilities of root", "capset before securebits", |plan| {
         earlier(plan, Enter, OpKind::CapSet, OpKind::SetSecureBits)
     }),
@@ -64,7 +70,9 @@ pub(super) const ALL: &[Mutant] = &[
     }),
     mutant(20, "payload is process 1", "an empty filter", |plan| filter(plan, Blob(b""), SeccompFlags::NONE)),
     mutant(20, "payload is process 1", "half an instruction", |plan| filter(plan, Blob(b"12345"), SeccompFlags::NONE)),
-    mutant(20, "payload is process 1", "a supervised filter", |plan| filter(plan, Blob(b"12345678"), SeccompFlags::NEW_LISTENER)),
+    mutant(20, "payload is process 1", "a supervised filter", |plan| {
+        filter(plan, Blob(b"12345678"), SeccompFlags::NEW_LISTENER)
+    }),
     mutant(20, "payload is process 1", "two filters", |plan| {
         insert(
             plan,
@@ -106,7 +114,9 @@ pub(super) const ALL: &[Mutant] = &[
     }),
     mutant(49, "payload is process 1", "securebits stay open", |plan| bits(plan, SecureBits::NONE)),
     mutant(49, "payload is process 1", "securebits are not locked", |plan| bits(plan, SecureBits(0b0100_0101))),
-    mutant(49, "payload is process 1", "ambient capabilities can be raised", |plan| bits(plan, SecureBits(0b0010_1111))),
+    mutant(49, "payload is process 1", "ambient capabilities can be raised", |plan| {
+        bits(plan, SecureBits(0b0010_1111))
+    }),
 ];
 
 fn filter(plan: &Plan, program: Blob<'static>, flags: SeccompFlags) -> Plan {

@@ -36,6 +36,17 @@ pub(super) const ALL: &[Mutant] = &[
         let at = places(plan, Enter, |op| matches!(op, Op::MoveMount { path, .. } if *path == c"shm"))[0];
         put(plan, Enter, at, Op::MoveMount { from: role::TWO, dir: At::Slot(role::DEV), path: c"../shm" })
     }),
+    mutant(10, "default", "two components of procfs", |plan| {
+        let at = places(plan, Enter, |op| matches!(op, Op::MoveMount { path, .. } if *path == c"kmsg"))[0];
+        put(plan, Enter, at, Op::MoveMount { from: role::TWO, dir: At::Slot(role::PROC), path: c"1/root" })
+    }),
+    mutant(10, "default", "a tree of the host onto procfs", |plan| {
+        let at = places(plan, Enter, |op| matches!(op, Op::MoveMount { path, .. } if *path == c"usr"))[0];
+        let usr = plan.section(Enter).iter().nth(at).unwrap().1.unwrap();
+        let Op::MoveMount { from, .. } = usr else { panic!() };
+        let late = places(plan, Enter, |op| matches!(op, Op::MoveMount { from: role::PROC, .. }))[0] + 1;
+        insert(&cut(plan, Enter, at), Enter, late, Op::MoveMount { from, dir: At::Slot(role::PROC), path: c"fs" })
+    }),
     mutant(10, "default", "onto a link", |plan| {
         let at = places(plan, Enter, |op| matches!(op, Op::MoveMount { path, .. } if *path == c"usr"))[0];
         put(plan, Enter, at, Op::MoveMount { from: role::TWO, dir: At::Slot(role::ROOT), path: c"bin" })
@@ -161,7 +172,8 @@ pub(super) const ALL: &[Mutant] = &[
         })
     }),
     mutant(55, "default", "a mask lies over another", |plan| {
-        cut(plan, Enter, places(plan, Enter, |op| matches!(op, Op::OpenAt2 { path, .. } if *path == c"proc/kcore"))[0])
+        let at = places(plan, Enter, |op| matches!(op, Op::MoveMount { path, .. } if *path == c"kmsg"))[0];
+        put(plan, Enter, at, Op::MoveMount { from: role::TWO, dir: At::Slot(role::PROC), path: c"keys" })
     }),
     mutant(55, "binds over tmpfs", "a mount point below what a tmpfs covers", |plan| {
         cut(

@@ -39,9 +39,7 @@ pub(super) const ALL: &[Mutant] = &[
     mutant(26, "user ids", "the stub init's memory is open", |plan| {
         cut(plan, Enter, last(plan, Enter, OpKind::Dumpable))
     }),
-    mutant(26, "new privileges of a user", "the stub init's memory is open", |plan| {
-        drop(plan, Init, OpKind::Dumpable)
-    }),
+    mutant(26, "new privileges of a user", "the stub init's memory is open", |plan| drop(plan, Init, OpKind::Dumpable)),
     mutant(26, "new privileges of a user", "the stub init's memory is hidden too early", |plan| {
         earlier(plan, Init, OpKind::Dumpable, OpKind::SetResUid)
     }),

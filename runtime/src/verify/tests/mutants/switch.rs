@@ -94,8 +94,8 @@ pub(super) const ALL: &[Mutant] = &[
             Op::OpenTree { dir: At::Slot(role::SCRATCH), path: c"root", flags: TreeFlags::CLONE, into: role::TWO },
         )
     }),
-    mutant(44, "default", "a mask through a link", |plan| {
-        opened(plan, Enter, c"proc/kcore", |_| Resolve::IN_ROOT.with(Resolve::NO_MAGICLINKS))
+    mutant(44, "covers", "a mask through a link", |plan| {
+        opened(plan, Enter, c"etc/ssh", |_| Resolve::IN_ROOT.with(Resolve::NO_MAGICLINKS))
     }),
     mutant(30, "default", "a procfs that is not proved", |plan| {
         cut(plan, Enter, run(plan, Enter, &[OpKind::FsMount, OpKind::Prove]) + 1)
