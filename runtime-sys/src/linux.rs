@@ -557,8 +557,16 @@ impl Kernel for Linux<'_> {
             Op::Receive { from, timeout_ms, into } => {
                 let from = slots.descriptor(from)?;
                 let mut record = [0_u8; Report::SIZE];
-                wait_readable(from, timeout_ms)?;
-                let report = match receive(from, &mut record) {
+                // Not for the first word: the end follows it at once, and waking
+                // up twice costs the child its processor.
+                wait_for(from, HANG_UP, timeout_ms)?;
+                // Where the other side left something unread, the kernel says so
+                // once, before it gives what that side wrote.
+                let read = match receive(from, &mut record) {
+                    Err(Errno::ECONNRESET) => receive(from, &mut record),
+                    other => other,
+                };
+                let report = match read {
                     Ok(Report::SIZE) => u64::from_le_bytes(record),
                     Ok(0) | Err(Errno::ECONNRESET) => Report::Closed.to_value(),
                     Ok(_) => return Err(Errno::EBADMSG),
@@ -1046,14 +1054,17 @@ fn now() -> Result<[u64; 2], Errno> {
     Ok(time)
 }
 
-/// Waits until `file` can be read or has hung up; ETIMEDOUT after
+const READABLE: u32 = 1;
+/// POLLHUP need not be asked for (`poll(2)`).
+const HANG_UP: u32 = 0;
+
+/// Waits for one of `events` or the other end's close; ETIMEDOUT after
 /// `timeout_ms` (for ever when that is `u32::MAX`).
-fn wait_readable(file: i32, timeout_ms: u32) -> Result<(), Errno> {
+fn wait_for(file: i32, events: u32, timeout_ms: u32) -> Result<(), Errno> {
     let end = now()?[0].saturating_mul(1000).saturating_add(u64::from(timeout_ms));
     let mut left = u64::from(timeout_ms);
     loop {
-        // POLLIN
-        let mut poll = [file as u32, 1];
+        let mut poll = [file as u32, events];
         let limit = [left / 1000, left % 1000 * 1_000_000];
         let limit = if timeout_ms == u32::MAX { Word::NULL } else { Word::of(&limit) };
         match ask(nr::PPOLL, [Word::of_mut(&mut poll), Word::number(1), limit, Word::NULL, Word::NULL]) {
@@ -1068,7 +1079,7 @@ fn wait_readable(file: i32, timeout_ms: u32) -> Result<(), Errno> {
 
 /// Waits for the process behind a pidfd, and only for that one.
 fn wait(pidfd: i32, timeout_ms: u32) -> Result<WaitStatus, Errno> {
-    wait_readable(pidfd, timeout_ms)?;
+    wait_for(pidfd, READABLE, timeout_ms)?;
     // siginfo_t: si_signo, si_errno, si_code, pad, si_pid, si_uid, si_status
     let mut info = [0_u32; 32];
     // P_PIDFD, WEXITED|WNOHANG

@@ -344,7 +344,8 @@ vocabulary! {
     Announce = "announce" { to: Slot }
     /// Waits for that byte; ECANCELED when the other side has gone.
     Await = "await" { from: Slot }
-    /// Receives one report within `timeout_ms`: see [`crate::kernel::Report`].
+    /// Waits until nobody holds the other end, at most `timeout_ms`, and takes
+    /// the next report of those that were left: see [`crate::kernel::Report`].
     Receive = "receive" { from: Slot, timeout_ms: u32, into: Slot }
     /// Hands the watcher the ops that clear up after this process.
     Entrust = "entrust" { watcher: Slot, id: u64, ops: Blob<'a> }

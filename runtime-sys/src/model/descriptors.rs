@@ -353,16 +353,18 @@ impl Model {
         let (wire, end) = self.wire(slots, from)?;
         let others: Vec<_> = self.holders(wire, end).collect();
         let later = others.iter().any(|task| self.runs_later(*task));
+        // Somebody who does not run later holds the other end open.
+        if !others.is_empty() && !later {
+            return Err(Errno::ETIMEDOUT);
+        }
         let report = match self[wire].reports[end].pop_front() {
             Some(report) => report,
             None if others.is_empty() => Report::Closed,
-            None if later && !self[wire].foretold[end] => {
+            None if !self[wire].foretold[end] => {
                 self[wire].foretold[end] = true;
                 Report::Marker
             }
-            None if later => Report::Closed,
-            // Somebody holds the other end open and says nothing.
-            None => return Err(Errno::ETIMEDOUT),
+            None => Report::Closed,
         };
         slots.put(into, Cell::Value(report.to_value())).map(drop)
     }
