@@ -108,7 +108,7 @@ macro_rules! vocabulary {
             /// Appends the flat form.
             #[allow(unused_variables, reason = "ops without arguments")]
             pub fn write(&self, to: &mut dyn Writer) {
-                to.put(&[self.kind() as u8]);
+                to.byte(self.kind() as u8);
                 match self { $(Op::$name { $($field),* } => { $($field.write(to);)* })* }
             }
 

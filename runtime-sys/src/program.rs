@@ -161,10 +161,11 @@ pub fn image(child: &Child<'_>, cells: usize, report: Slot) -> Vec<u8> {
 }
 
 /// Words that the largest `execve` of the plan needs for its two lists of
-/// pointers, each ending in null.
+/// pointers, each ending in null. `enter` has none: it ends in the payload's
+/// section, or in a fork. (One that were there would fail with E2BIG.)
 #[cfg(not(skep_stage))]
 fn pointer_words(child: &Child<'_>) -> usize {
-    [child.enter, child.payload, child.init]
+    [child.payload, child.init]
         .into_iter()
         .flat_map(Section::iter)
         .filter_map(|(_, op)| match op? {

@@ -63,10 +63,31 @@ impl<'a> Reader<'a> {
 pub trait Writer {
     /// Appends `bytes`.
     fn put(&mut self, bytes: &[u8]);
+
+    // Most of a plan is these: a length that is known here is a store there,
+    // not a copy.
+
+    /// Appends one byte.
+    fn byte(&mut self, byte: u8) {
+        self.put(&[byte]);
+    }
+
+    /// Appends one word.
+    fn word(&mut self, word: u64) {
+        self.put(&word.to_le_bytes());
+    }
+
+    /// Appends the length of `bytes`, then `bytes`.
+    fn sized(&mut self, bytes: &[u8]) {
+        // A plan is bounded far below 4 GiB by its writer.
+        self.put(&(bytes.len() as u32).to_le_bytes());
+        self.put(bytes);
+    }
 }
 
 #[cfg(not(skep_stage))]
 impl Writer for Vec<u8> {
+    #[inline]
     fn put(&mut self, bytes: &[u8]) {
         self.extend_from_slice(bytes);
     }
@@ -89,7 +110,7 @@ macro_rules! numeric {
                 <$type>::try_from(from.word()?).ok()
             }
             fn write(&self, to: &mut dyn Writer) {
-                to.put(&u64::from(*self).to_le_bytes());
+                to.word(u64::from(*self));
             }
             fn show(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 write!(f, "{self}")
@@ -106,7 +127,7 @@ macro_rules! newtypes {
                 <$repr>::try_from(from.word()?).ok().map($type)
             }
             fn write(&self, to: &mut dyn Writer) {
-                to.put(&u64::from(self.0).to_le_bytes());
+                to.word(u64::from(self.0));
             }
             fn show(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 write!(f, "{self}")
@@ -199,18 +220,12 @@ fn read_bytes<'a>(from: &mut Reader<'a>) -> Option<&'a [u8]> {
     from.take(length)
 }
 
-fn write_bytes(bytes: &[u8], to: &mut dyn Writer) {
-    // A plan is bounded far below 4 GiB by its writer.
-    to.put(&(bytes.len() as u32).to_le_bytes());
-    to.put(bytes);
-}
-
 impl<'a> Argument<'a> for &'a CStr {
     fn read(from: &mut Reader<'a>) -> Option<Self> {
         CStr::from_bytes_with_nul(read_bytes(from)?).ok()
     }
     fn write(&self, to: &mut dyn Writer) {
-        write_bytes(self.to_bytes_with_nul(), to);
+        to.sized(self.to_bytes_with_nul());
     }
     fn show(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         show_text(self.to_bytes(), f)
@@ -249,7 +264,7 @@ impl<'a> Argument<'a> for Blob<'a> {
         read_bytes(from).map(Blob)
     }
     fn write(&self, to: &mut dyn Writer) {
-        write_bytes(self.0, to);
+        to.sized(self.0);
     }
     fn show(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.0.len() <= 160 && self.0.utf8_chunks().all(|chunk| chunk.invalid().is_empty()) {
@@ -337,7 +352,7 @@ impl<'a> Argument<'a> for Strings<'a> {
         Self::new(read_bytes(from)?)
     }
     fn write(&self, to: &mut dyn Writer) {
-        write_bytes(self.bytes, to);
+        to.sized(self.bytes);
     }
     fn show(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("[")?;
@@ -390,7 +405,7 @@ impl<'a> Argument<'a> for Numbers<'a> {
         Self::new(read_bytes(from)?)
     }
     fn write(&self, to: &mut dyn Writer) {
-        write_bytes(self.0, to);
+        to.sized(self.0);
     }
     fn show(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("[")?;

@@ -360,6 +360,8 @@ pub(crate) struct Builder {
     watch: Vec<u8>,
     slots: u16,
     kept: Vec<Slot>,
+    /// By slot: whether an op of `enter` has last filled or closed it.
+    entered: Vec<Option<bool>>,
     phase: Phase,
 }
 
@@ -373,7 +375,8 @@ impl Builder {
             undo: Vec::new(),
             watch: Vec::new(),
             slots: role::FREE,
-            kept: Vec::new(),
+            kept: Vec::with_capacity(16),
+            entered: Vec::with_capacity(64),
             phase: Phase::Prepare,
         }
     }
@@ -401,7 +404,28 @@ impl Builder {
         if let Some(step) = self.steps.last_mut() {
             step.count += 1;
         }
+        if self.phase == Phase::Enter {
+            self.follow(&op);
+        }
         self
+    }
+
+    /// Notes what an op of `enter` fills and closes.
+    fn follow(&mut self, op: &Op<'_>) {
+        let (slot, filled) = match *op {
+            Op::OpenAt2 { into, .. }
+            | Op::OpenTree { into, .. }
+            | Op::FsOpen { into, .. }
+            | Op::FsMount { into, .. }
+            | Op::Socket { into, .. } => (into, true),
+            Op::Close { file } => (file, false),
+            _ => return,
+        };
+        let place = usize::from(slot.0);
+        if self.entered.len() <= place {
+            self.entered.resize(place + 1, None);
+        }
+        self.entered[place] = Some(filled);
     }
 
     /// Adds an op that takes back the last one: at a failed start, and at the end.
@@ -436,25 +460,16 @@ impl Builder {
         self.kept.iter().flat_map(|slot| u32::from(slot.0).to_le_bytes()).collect()
     }
 
-    /// The slots that hold a descriptor after the last op of `phase`, among
+    /// The slots that hold a descriptor after the last op of `enter`, among
     /// those that the child was given and those that its ops have filled.
-    pub(crate) fn held_at_end_of(&self, phase: Phase) -> Vec<Slot> {
+    pub(crate) fn held_after_enter(&self) -> Vec<Slot> {
         let mut held: std::collections::BTreeSet<Slot> = self.kept.iter().copied().collect();
-        for (_, op) in (Section { first: 0, ops: &self.sections[phase as usize] }).iter() {
-            match op {
-                Some(
-                    Op::OpenAt2 { into, .. }
-                    | Op::OpenTree { into, .. }
-                    | Op::FsOpen { into, .. }
-                    | Op::FsMount { into, .. }
-                    | Op::Socket { into, .. },
-                ) => {
-                    held.insert(into);
-                }
-                Some(Op::Close { file }) => {
-                    held.remove(&file);
-                }
-                _ => {}
+        for (place, filled) in self.entered.iter().enumerate() {
+            let slot = Slot(place as u16);
+            match filled {
+                Some(true) => drop(held.insert(slot)),
+                Some(false) => drop(held.remove(&slot)),
+                None => {}
             }
         }
         held.into_iter().collect()

@@ -397,7 +397,7 @@ pub(super) fn stub(context: &Context<'_>, plan: &mut Builder, report: &mut Repor
         plan.op(Op::Close { file: slot });
     }
     plan.op(Op::Adopt {});
-    let program = filters::stub()?;
+    let program = filters::stub();
     if !confined_together(context) {
         confine(context, Phase::Init, None, plan);
     }
@@ -417,5 +417,5 @@ pub(super) fn stub(context: &Context<'_>, plan: &mut Builder, report: &mut Repor
 /// Slots that hold a descriptor at the fork and that the stub init gives up.
 fn unneeded(plan: &Builder) -> Vec<Slot> {
     let needed = [role::LIFELINE, role::CONTROL];
-    plan.held_at_end_of(Phase::Enter).into_iter().filter(|slot| !needed.contains(slot)).collect()
+    plan.held_after_enter().into_iter().filter(|slot| !needed.contains(slot)).collect()
 }

@@ -57,24 +57,25 @@ impl Cgroups {
     /// which takes a look at each controller's directory.
     pub(super) fn look(legacy: bool) -> Self {
         // Cgroup file systems are mounted at boot and stay.
-        static MOUNTS: OnceLock<String> = OnceLock::new();
-        let mounts = MOUNTS.get_or_init(|| {
-            let mountinfo = text("/proc/self/mountinfo");
-            mountinfo.lines().filter(|line| Mount::parse(line).is_some()).map(|line| format!("{line}\n")).collect()
-        });
-        // On a hybrid host v2 has no controller, so no group of it is of use.
+        static MOUNTS: OnceLock<Vec<Mount>> = OnceLock::new();
+        let mounts = MOUNTS.get_or_init(|| Mount::all(&text("/proc/self/mountinfo")));
+        // On a hybrid host v2 often has no controller that a limit is made
+        // with: then no group of it is of use.
         static CONTROLLERS: OnceLock<bool> = OnceLock::new();
         let unified = *CONTROLLERS.get_or_init(|| {
-            let mut unified = mounts.lines().filter_map(Mount::parse).filter(|mount| mount.kind == "cgroup2");
-            unified.any(|mount| !text(Path::new(&mount.point).join("cgroup.controllers")).trim().is_empty())
+            mounts.iter().filter(|mount| mount.kind == "cgroup2").any(|mount| {
+                let controllers = text(Path::new(&mount.point).join("cgroup.controllers"));
+                controllers.split_whitespace().any(|name| ["cpu", "cpuset", "io", "memory", "pids"].contains(&name))
+            })
         });
         let membership = if unified || legacy { text("/proc/self/cgroup") } else { String::new() };
-        Self::parse(mounts, &membership, legacy)
+        Self::of(mounts, &membership, legacy)
     }
 
-    /// Parses the two files of procfs, and looks at the directories they name.
-    fn parse(mountinfo: &str, membership: &str, legacy: bool) -> Self {
-        let own: BTreeMap<&str, &str> = membership
+    /// What `/proc/self/cgroup` says, in the mounts; looks at the directories
+    /// that both name.
+    fn of(mounts: &[Mount], membership: &str, legacy: bool) -> Self {
+        let own: Vec<(&str, &str)> = membership
             .lines()
             .filter_map(|line| {
                 let mut fields = line.splitn(3, ':');
@@ -83,18 +84,17 @@ impl Cgroups {
             })
             .collect();
         let mut found = Self::default();
-        let mut unified_mount = false;
-        for mount in mountinfo.lines().filter_map(Mount::parse) {
+        for mount in mounts {
             if mount.kind == "cgroup2" {
-                unified_mount = true;
-                if let Some(path) = own.get("") {
-                    found.unified = ancestors(&mount, path);
+                if let Some((_, path)) = own.iter().find(|(controllers, _)| controllers.is_empty()) {
+                    found.unified = ancestors(mount, path);
                 }
             } else if legacy {
                 for (controllers, path) in &own {
                     // The line of /proc/self/cgroup that has the mount's controllers.
                     let names: Vec<&str> = controllers.split(',').collect();
-                    if names.iter().all(|name| mount.options.contains(name)) && !controllers.is_empty() {
+                    let has = |name: &&str| mount.options.iter().any(|option| option == name);
+                    if names.iter().all(has) && !controllers.is_empty() {
                         let directory = mount.directory(path);
                         if writable(&directory) {
                             found.legacy.extend(names.iter().map(|name| ((*name).to_owned(), directory.clone())));
@@ -105,8 +105,8 @@ impl Cgroups {
         }
         let memory = found.legacy.get("memory");
         found.legacy_swap = memory.is_some_and(|group| group.join("memory.memsw.limit_in_bytes").exists());
-        let legacy_mount = mountinfo.lines().filter_map(Mount::parse).any(|mount| mount.kind == "cgroup");
-        found.layout = match (legacy_mount, unified_mount) {
+        let mounted = |kind: &str| mounts.iter().any(|mount| mount.kind == kind);
+        found.layout = match (mounted("cgroup"), mounted("cgroup2")) {
             (false, false) => CgroupLayout::None,
             (true, false) => CgroupLayout::Legacy,
             (true, true) => CgroupLayout::Hybrid,
@@ -116,7 +116,7 @@ impl Cgroups {
     }
 }
 
-fn ancestors(mount: &Mount<'_>, own: &str) -> Vec<UnifiedGroup> {
+fn ancestors(mount: &Mount, own: &str) -> Vec<UnifiedGroup> {
     let top = Path::new(&mount.point);
     mount
         .directory(own)
@@ -136,16 +136,21 @@ fn writable(path: &Path) -> bool {
     access(path, AccessFlags::W_OK).is_ok()
 }
 
-struct Mount<'a> {
+/// A mounted cgroup file system.
+struct Mount {
     root: String,
     point: String,
-    kind: &'a str,
-    options: Vec<&'a str>,
+    kind: String,
+    options: Vec<String>,
 }
 
-impl<'a> Mount<'a> {
+impl Mount {
+    fn all(mountinfo: &str) -> Vec<Self> {
+        mountinfo.lines().filter_map(Self::parse).collect()
+    }
+
     /// A cgroup line of mountinfo (`proc_pid_mountinfo(5)`).
-    fn parse(line: &'a str) -> Option<Self> {
+    fn parse(line: &str) -> Option<Self> {
         let (head, tail) = line.split_once(" - ")?;
         let mut head = head.split(' ').skip(3);
         let mut tail = tail.split(' ');
@@ -153,8 +158,8 @@ impl<'a> Mount<'a> {
         if kind != "cgroup" && kind != "cgroup2" {
             return None;
         }
-        let options = tail.nth(1)?.split(',').collect();
-        Some(Self { root: unescape(root), point: unescape(point), kind, options })
+        let options = tail.nth(1)?.split(',').map(str::to_owned).collect();
+        Some(Self { root: unescape(root), point: unescape(point), kind: kind.to_owned(), options })
     }
 
     /// The directory of a group, whose path counts from the hierarchy's root,
@@ -198,7 +203,7 @@ mod tests {
     #[test]
     fn four_layouts_are_told_apart() {
         let membership = "4:memory:/a\n3:cpu,cpuacct:/\n0::/u\n";
-        let layout = |mountinfo: &str| Cgroups::parse(mountinfo, membership, true).layout;
+        let layout = |mountinfo: &str| Cgroups::of(&Mount::all(mountinfo), membership, true).layout;
         assert_eq!(layout(""), CgroupLayout::None);
         assert_eq!(layout(V1), CgroupLayout::Legacy);
         assert_eq!(layout(V2), CgroupLayout::Unified);
@@ -216,7 +221,7 @@ mod tests {
     #[test]
     fn noise_is_no_cgroup() {
         for noise in ["", " - ", "a b c d e - cgroup2", "\u{0} - cgroup \\777 x"] {
-            assert_eq!(Cgroups::parse(noise, noise, true).layout, CgroupLayout::None, "{noise:?}");
+            assert_eq!(Cgroups::of(&Mount::all(noise), noise, true).layout, CgroupLayout::None, "{noise:?}");
         }
     }
 }

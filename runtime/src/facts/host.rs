@@ -6,7 +6,6 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use nix::unistd::{AccessFlags, access};
 use skep_sys::abi::{CapabilitySet, Resource};
 
 use super::files::{EntryKind, PathFact, TargetFact, behind, usr_links};
@@ -27,7 +26,7 @@ struct Constant {
 fn constant() -> &'static Constant {
     static CONSTANT: OnceLock<Constant> = OnceLock::new();
     CONSTANT.get_or_init(|| Constant {
-        kernel: kernel_version(&text("/proc/sys/kernel/osrelease")),
+        kernel: kernel_version(&line("/proc/sys/kernel/osrelease")),
         last_capability: number("/proc/sys/kernel/cap_last_cap").unwrap_or(40) as u8,
         keyrings: Path::new("/proc/keys").exists(),
         kernel_paths: profile::kernel_paths().filter(|path| Path::new(path).exists()).collect(),
@@ -77,7 +76,7 @@ fn capabilities(spec: &Spec, last: u8) -> Result<(CapabilitySet, CapabilitySet)>
 }
 
 pub(super) fn gather(spec: &Spec) -> Result<Facts> {
-    if !Path::new("/proc/self/mountinfo").exists() {
+    if fs::symlink_metadata("/proc/self").is_err() {
         return Err(Error::new(ErrorKind::Unsupported, "look at the host: there is no /proc")
             .remedy("Skep needs procfs mounted on /proc."));
     }
@@ -121,10 +120,11 @@ pub(super) fn gather(spec: &Spec) -> Result<Facts> {
         fresh_name: fresh_name(),
     };
     if facts.privileged() && spec.user_namespace != UserNamespace::Host {
-        facts.range_lock = range_lock();
+        let lock = fs::OpenOptions::new().read(true).write(true).open(RANGE_LOCK).ok();
+        facts.range_lock = lock.as_ref().map(|_| RANGE_LOCK.into());
         if matches!(spec.user_namespace, UserNamespace::Auto | UserNamespace::Pick) {
             let name = spec.machine.as_ref().map_or(facts.fresh_name.as_str(), |name| name.as_str());
-            facts.free_range = facts.range_lock.as_deref().and_then(|lock| free_range(name, lock));
+            facts.free_range = lock.and_then(|lock| free_range(name, &lock));
         }
     }
     Ok(facts)
@@ -163,13 +163,20 @@ pub(super) fn text(path: impl AsRef<Path>) -> String {
     let mut bytes = Vec::with_capacity(8 << 10);
     let read = fs::File::open(path).and_then(|file| file.take(1 << 20).read_to_end(&mut bytes));
     match read {
-        Ok(_) => String::from_utf8_lossy(&bytes).into_owned(),
+        Ok(_) => String::from_utf8(bytes).unwrap_or_else(|not| String::from_utf8_lossy(not.as_bytes()).into_owned()),
         Err(_) => String::new(),
     }
 }
 
+/// A sysctl: one short line, which one read gives.
+fn line(path: &str) -> String {
+    let mut bytes = [0; 128];
+    let count = fs::File::open(path).and_then(|mut file| file.read(&mut bytes)).unwrap_or(0);
+    String::from_utf8_lossy(bytes.get(..count).unwrap_or_default()).into_owned()
+}
+
 fn number(path: &str) -> Option<u64> {
-    text(path).trim().parse().ok()
+    line(path).trim().parse().ok()
 }
 
 fn kernel_version(release: &str) -> (u32, u32) {
@@ -190,25 +197,26 @@ fn restriction() -> Option<&'static str> {
 /// The caller's hard limits, of all sixteen resources.
 fn hard_limits() -> BTreeMap<Resource, u64> {
     use nix::sys::resource::{Resource as Of, getrlimit};
-    const ALL: [(Of, &str); 16] = [
-        (Of::RLIMIT_CPU, "CPU"),
-        (Of::RLIMIT_FSIZE, "FSIZE"),
-        (Of::RLIMIT_DATA, "DATA"),
-        (Of::RLIMIT_STACK, "STACK"),
-        (Of::RLIMIT_CORE, "CORE"),
-        (Of::RLIMIT_RSS, "RSS"),
-        (Of::RLIMIT_NPROC, "NPROC"),
-        (Of::RLIMIT_NOFILE, "NOFILE"),
-        (Of::RLIMIT_MEMLOCK, "MEMLOCK"),
-        (Of::RLIMIT_AS, "AS"),
-        (Of::RLIMIT_LOCKS, "LOCKS"),
-        (Of::RLIMIT_SIGPENDING, "SIGPENDING"),
-        (Of::RLIMIT_MSGQUEUE, "MSGQUEUE"),
-        (Of::RLIMIT_NICE, "NICE"),
-        (Of::RLIMIT_RTPRIO, "RTPRIO"),
-        (Of::RLIMIT_RTTIME, "RTTIME"),
+    const ALL: [Of; 16] = [
+        Of::RLIMIT_CPU,
+        Of::RLIMIT_FSIZE,
+        Of::RLIMIT_DATA,
+        Of::RLIMIT_STACK,
+        Of::RLIMIT_CORE,
+        Of::RLIMIT_RSS,
+        Of::RLIMIT_NPROC,
+        Of::RLIMIT_NOFILE,
+        Of::RLIMIT_MEMLOCK,
+        Of::RLIMIT_AS,
+        Of::RLIMIT_LOCKS,
+        Of::RLIMIT_SIGPENDING,
+        Of::RLIMIT_MSGQUEUE,
+        Of::RLIMIT_NICE,
+        Of::RLIMIT_RTPRIO,
+        Of::RLIMIT_RTTIME,
     ];
-    ALL.iter().filter_map(|(of, name)| Some((Resource::by_name(name)?, getrlimit(*of).ok()?.1))).collect()
+    // The numbers are the kernel's.
+    ALL.iter().filter_map(|of| Some((Resource(*of as u8), getrlimit(*of).ok()?.1))).collect()
 }
 
 /// The caller's ranges in `/etc/subuid` and `/etc/subgid` (`subuid(5)`): the
@@ -247,24 +255,20 @@ fn id_map_helpers() -> Option<[PathBuf; 2]> {
 
 /// The file that stands for the host's ids when a range is locked. Its bytes
 /// are locked, by number of the id; its content is not touched.
-fn range_lock() -> Option<PathBuf> {
-    let path = Path::new("/etc/subuid");
-    access(path, AccessFlags::R_OK | AccessFlags::W_OK).is_ok().then(|| path.to_path_buf())
-}
+const RANGE_LOCK: &str = "/etc/subuid";
 
 /// A range of 65536 that neither a lock nor a user of this host claims
 /// (`systemd-nspawn(1)`, `--private-users=pick`: same bounds, same first
 /// candidate for a name).
-fn free_range(name: &str, lock: &Path) -> Option<IdRange> {
+fn free_range(name: &str, lock: &fs::File) -> Option<IdRange> {
     const COUNT: u32 = 65_536;
     let passwd = text("/etc/passwd") + &text("/etc/group");
-    let file = fs::OpenOptions::new().read(true).write(true).open(lock).ok()?;
     candidates(name).find_map(|base| {
         let claimed = passwd.lines().any(|line| {
             let id = line.split(':').nth(2).and_then(|field| field.parse::<u32>().ok());
             id.is_some_and(|id| id == base || id == base + COUNT - 2)
         });
-        let free = !claimed && !is_locked(&file, base, COUNT) && !nspawn_holds(base);
+        let free = !claimed && !is_locked(lock, base, COUNT) && !nspawn_holds(base);
         free.then_some(IdRange { base, count: COUNT })
     })
 }
@@ -430,7 +434,7 @@ mod tests {
     fn versions_and_limits() {
         assert_eq!(kernel_version("6.1.0-56-cloud-amd64\n"), (6, 1));
         assert_eq!(kernel_version(""), (0, 0));
-        assert_eq!(hard_limits().len(), 16);
+        assert!(hard_limits().into_keys().eq((0..16).map(Resource)), "each resource, by the kernel's number");
     }
 
     #[test]

@@ -20,6 +20,7 @@
 //! Sources: seccomp(2), seccomp_unotify(2), the kernel's
 //! `Documentation/userspace-api/seccomp_filter.rst` and `include/uapi/linux/seccomp.h`.
 
+pub(crate) mod built;
 mod emit;
 mod groups;
 mod policy;

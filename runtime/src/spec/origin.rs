@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::Bound;
 use std::path::PathBuf;
 
 /// The place where somebody asked for something.
@@ -65,7 +66,7 @@ impl Origins {
         let part = || {
             let of_field = |name: &String| name.strip_prefix(field).is_some_and(|rest| rest.starts_with('.'));
             self.0
-                .range(field.to_owned()..)
+                .range::<str, _>((Bound::Included(field), Bound::Unbounded))
                 .take_while(|(name, _)| name.starts_with(field))
                 .find(|(name, _)| of_field(name))
                 .map(|found| found.1)

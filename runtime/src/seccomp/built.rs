@@ -1,0 +1,54 @@
+//! The filters that no Spec changes, as programs: compiling them costs a
+//! launcher, which starts one container, more than all the rest of its plan.
+//!
+//! Each word is a `struct sock_filter` as a little-endian machine has it. What
+//! stands here is what [`super::compile`] makes of the policies: a test holds
+//! the two against each other, and writes the files anew with
+//! `SKEP_WRITE_FILTERS=1 cargo test -p skep built`.
+
+use super::table::Arch;
+
+/// The program of [`super::strict_default`], by architecture.
+const STRICT: [&[u64]; 2] = [&include!("built/strict-x86_64.in"), &include!("built/strict-aarch64.in")];
+/// The program of [`super::stub_init`].
+const STUB: [&[u64]; 2] = [&include!("built/stub-x86_64.in"), &include!("built/stub-aarch64.in")];
+
+/// The filter of profile `strict`, as [`super::Program::bytes`] gives it.
+pub(crate) fn strict() -> Vec<u8> {
+    bytes(STRICT[Arch::NATIVE as usize])
+}
+
+/// The stub init's.
+pub(crate) fn stub() -> Vec<u8> {
+    bytes(STUB[Arch::NATIVE as usize])
+}
+
+fn bytes(words: &[u64]) -> Vec<u8> {
+    words.iter().flat_map(|word| word.to_le_bytes()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Policy, compile, strict_default, stub_init};
+    use super::*;
+
+    #[test]
+    fn built_filters_are_what_the_compiler_makes() {
+        let filters: [(_, _, fn(Arch) -> Policy); 2] = [("strict", STRICT, strict_default), ("stub", STUB, stub_init)];
+        for (name, built, policy) in filters {
+            for (arch, suffix) in [(Arch::X86_64, "x86_64"), (Arch::Aarch64, "aarch64")] {
+                let program = compile(&policy(arch)).unwrap().bytes();
+                let file = format!("src/seccomp/built/{name}-{suffix}.in");
+                if std::env::var_os("SKEP_WRITE_FILTERS").is_some() {
+                    let words = program.as_chunks::<8>().0.iter().map(|word| u64::from_le_bytes(*word));
+                    let words: Vec<String> = words.map(|word| format!("{word:#018x},")).collect();
+                    let lines: Vec<String> = words.chunks(6).map(|row| format!("    {}\n", row.join(" "))).collect();
+                    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(&file);
+                    std::fs::write(path, format!("[\n{}]\n", lines.concat())).unwrap();
+                } else {
+                    assert!(program == bytes(built[arch as usize]), "{file} is old: see the head of seccomp/built.rs");
+                }
+            }
+        }
+    }
+}
