@@ -245,7 +245,7 @@ impl<'a> View<'a> {
     }
 
     pub(super) fn line(&self, process: Phase) -> Line<'_, 'a> {
-        Line { view: self, process }
+        Line { view: self, process, switch: self.switch() }
     }
 
     /// Every op of a kind by which the child becomes the root that builds.
@@ -267,15 +267,18 @@ pub(super) struct Line<'v, 'a> {
     view: &'v View<'a>,
     /// [`Phase::Payload`] or [`Phase::Init`].
     pub(super) process: Phase,
+    switch: usize,
 }
 
 impl<'v, 'a> Line<'v, 'a> {
     fn holds(self, seen: &Seen<'_>) -> bool {
-        seen.phase == self.process || (seen.phase == Phase::Enter && seen.at > self.view.switch())
+        seen.phase == self.process || (seen.phase == Phase::Enter && seen.at > self.switch)
     }
 
     pub(super) fn ops(self) -> impl Iterator<Item = &'v Seen<'a>> {
-        self.view.ops().iter().filter(move |seen| self.holds(seen))
+        let enter = self.view.phase(Phase::Enter);
+        let after = enter.partition_point(|seen| seen.at <= self.switch);
+        enter[after..].iter().chain(self.view.phase(self.process))
     }
 
     pub(super) fn of(self, kind: OpKind) -> impl DoubleEndedIterator<Item = &'v Seen<'a>> {

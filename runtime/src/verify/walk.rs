@@ -46,7 +46,7 @@ impl<'a> Walk<'a> {
     fn new(plan: &'a Plan) -> Self {
         let count = plan.counts.iter().fold(0_usize, |sum, count| sum.saturating_add(*count as usize)).min(1 << 20);
         let nothing = Thing { what: What::Nothing, made: 0, proof: None, attrs: MountAttrs::NONE, attached: None };
-        let mut things = Vec::with_capacity(64);
+        let mut things = Vec::with_capacity(count / 2 + 2);
         things.push(nothing);
         things.push(Thing { what: What::Given, ..nothing });
         let mut table = vec![Id::NONE; usize::from(plan.slots)];
