@@ -467,8 +467,8 @@ impl Builder {
         for (place, filled) in self.entered.iter().enumerate() {
             let slot = Slot(place as u16);
             match filled {
-                Some(true) => drop(held.insert(slot)),
-                Some(false) => drop(held.remove(&slot)),
+                Some(true) => _ = held.insert(slot),
+                Some(false) => _ = held.remove(&slot),
                 None => {}
             }
         }
