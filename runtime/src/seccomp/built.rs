@@ -34,8 +34,8 @@ mod tests {
 
     #[test]
     fn built_filters_are_what_the_compiler_makes() {
-        let filters: [(_, _, fn(Arch) -> Policy); 2] = [("strict", STRICT, strict_default), ("stub", STUB, stub_init)];
-        for (name, built, policy) in filters {
+        type Of = fn(Arch) -> Policy;
+        for (name, built, policy) in [("strict", STRICT, strict_default as Of), ("stub", STUB, stub_init as Of)] {
             for (arch, suffix) in [(Arch::X86_64, "x86_64"), (Arch::Aarch64, "aarch64")] {
                 let program = compile(&policy(arch)).unwrap().bytes();
                 let file = format!("src/seccomp/built/{name}-{suffix}.in");
