@@ -67,7 +67,6 @@ fn host(facts: &Facts) -> Option<(Model, Facts)> {
     for range in [facts.subuid, facts.subgid].into_iter().flatten() {
         model = model.subids(range.base, range.count);
     }
-    let mut facts = facts.clone();
     for (path, fact) in &facts.paths {
         let path = plain(path)?;
         model = match fact.kind {
@@ -79,13 +78,8 @@ fn host(facts: &Facts) -> Option<(Model, Facts)> {
     for group in &facts.cgroups.unified {
         model = model.directory(plain(&group.path)?);
     }
-    facts.kernel_paths.retain(|path| model.inode(path).is_some());
     model = model.file("/usr/bin/true", "program").file("/etc/subuid", "");
-    for (path, fact) in &mut facts.paths {
-        if let Some((device, inode)) = model.inode(plain(path)?) {
-            (fact.device, fact.inode) = (device, inode);
-        }
-    }
+    let facts = facts.clone().on(&mut model);
     Some((model, facts))
 }
 

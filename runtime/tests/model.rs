@@ -24,20 +24,10 @@ fn host(root: bool) -> Model {
 }
 
 fn facts(spec: &Spec, root: bool) -> Facts {
-    let mut model = host(root);
-    let mut facts = Facts::example(spec);
+    let mut facts = Facts::example(spec).on(&mut host(root));
     if root {
         (facts.uid, facts.gid) = (0, 0);
         facts.capabilities = skep::sys::abi::CapabilitySet::up_to(40);
-    }
-    // The model's kernel has its own idea of which kernel files exist.
-    facts.kernel_paths.retain(|path| model.inode(path).is_some());
-    for (path, fact) in &mut facts.paths {
-        if let Some((device, inode)) = path.to_str().and_then(|path| model.inode(path)) {
-            (fact.device, fact.inode) = (device, inode);
-        } else {
-            fact.kind = skep::facts::EntryKind::Missing;
-        }
     }
     facts
 }

@@ -573,15 +573,9 @@ fn every_choice_of_privileges_can_be_carried_out() {
 fn starts_as_said(spec: &Spec) -> bool {
     use skep::sys::{Actor, Model};
     let mut model = Model::new().file("/usr/bin/true", "program").file("/etc/subuid", "");
-    let [_, mut facts] = hosts(spec);
+    let [_, facts] = hosts(spec);
+    let mut facts = facts.on(&mut model);
     facts.cgroups = Default::default();
-    facts.kernel_paths.retain(|path| model.inode(path).is_some());
-    for (path, fact) in &mut facts.paths {
-        match path.to_str().and_then(|path| model.inode(path)) {
-            Some((device, inode)) => (fact.device, fact.inode) = (device, inode),
-            None => fact.kind = skep::facts::EntryKind::Missing,
-        }
-    }
     let Ok(plan) = skep::compile(spec, &facts) else { return false };
     let verified = skep::verify(plan).unwrap_or_else(|error| panic!("{error}\n{spec:#?}"));
     skep::rehearse(&mut model, &verified).unwrap_or_else(|error| panic!("{error}\n{spec:#?}"));

@@ -120,4 +120,18 @@ impl Facts {
     pub fn example(spec: &Spec) -> Self {
         host::example(spec)
     }
+
+    /// The same facts with the paths of a host in memory: which of them exist
+    /// there, and their inodes. For rehearsals ([`crate::rehearse`]).
+    #[must_use]
+    pub fn on(mut self, host: &mut skep_sys::Model) -> Self {
+        self.kernel_paths.retain(|path| host.inode(path).is_some());
+        for (path, fact) in &mut self.paths {
+            match path.to_str().and_then(|path| host.inode(path)) {
+                Some((device, inode)) => (fact.device, fact.inode) = (device, inode),
+                None => fact.kind = EntryKind::Missing,
+            }
+        }
+        self
+    }
 }
