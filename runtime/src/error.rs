@@ -5,6 +5,7 @@ use std::fmt;
 
 use skep_sys::Errno;
 
+use crate::Escaped;
 use crate::spec::Origin;
 
 /// What sort of failure it is.
@@ -124,31 +125,20 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Inner { what, errno, origin, remedy, .. } = &*self.0;
         if let Some(Origin::File { path, line, key }) = origin {
-            write!(f, "{}:{line}: {}: ", Escaped(&path.to_string_lossy()), Escaped(key))?;
+            write!(f, "{}:{line}: {}: ", Escaped::new(path), Escaped::new(key))?;
         }
-        write!(f, "{}", Escaped(what))?;
+        write!(f, "{}", Escaped::new(what))?;
         match origin {
             None | Some(Origin::File { .. } | Origin::Always) => {}
-            Some(other) => write!(f, " (from {})", Escaped(&other.to_string()))?,
+            Some(other) => write!(f, " (from {})", Escaped::new(&other.to_string()))?,
         }
         if let Some(errno) = errno {
             write!(f, ": {errno}")?;
         }
         if let Some(remedy) = remedy {
-            write!(f, ". {}", Escaped(remedy))?;
+            write!(f, ". {}", Escaped::new(remedy))?;
         }
         Ok(())
-    }
-}
-
-/// Text that cannot act on a terminal or break a log line.
-pub(crate) struct Escaped<'a>(pub(crate) &'a str);
-
-impl fmt::Display for Escaped<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.chars().try_for_each(|character| {
-            if character.is_control() { write!(f, "{}", character.escape_default()) } else { write!(f, "{character}") }
-        })
     }
 }
 

@@ -18,11 +18,13 @@
 //! host's abstract sockets.
 #![forbid(unsafe_code)]
 
+pub mod audit;
 mod command;
 mod compile;
 mod container;
 pub mod dialect;
 mod error;
+mod escaped;
 pub mod facts;
 mod plan;
 mod profile;
@@ -38,6 +40,7 @@ pub use command::{Command, Stdio};
 pub use compile::compile;
 pub use container::{Container, Notification, Output};
 pub use error::{Error, ErrorKind, Result};
+pub use escaped::Escaped;
 pub use facts::Facts;
 pub use plan::{Phase, Plan, Step};
 pub use report::{Item, Outcome, Report};

@@ -8,6 +8,7 @@ use std::fmt;
 use skep_sys::program::Section;
 use skep_sys::{Actor, Child, Op, Slot};
 
+use crate::Escaped;
 use crate::report::Report;
 use crate::spec::{MachineName, Origin, Readiness};
 
@@ -299,7 +300,12 @@ fn op_to_json(index: u32, op: &Op<'_>) -> serde_json::Value {
     serde_json::json!({ "index": index, "op": op.kind().name(), "arguments": arguments })
 }
 
-/// One line for each step: what it does, who asked for it.
+/// How wide the column of steps is: with the index and an origin of usual
+/// length a line has 100 characters.
+const COLUMN: usize = 66;
+
+/// One line for each step: what it does, who asked for it. A step that is
+/// wider than its column goes on below, so that the origins stay in theirs.
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "plan of {}", self.machine)?;
@@ -309,12 +315,38 @@ impl fmt::Display for Plan {
                 phase = Some(step.phase);
                 writeln!(f, "{}", heading(step.phase, self.stub))?;
             }
-            let origin = step.origin.to_string();
-            let what = crate::error::Escaped(&step.what).to_string();
-            writeln!(f, "  {:>3}  {what:<66} {}", step.first, crate::error::Escaped(&origin))?;
+            let what = Escaped::new(&step.what).to_string();
+            let mut lines = wrapped(&what, COLUMN).into_iter();
+            let first = lines.next().unwrap_or_default();
+            writeln!(f, "  {:>3}  {first:<COLUMN$} {}", step.first, Escaped::new(&step.origin.to_string()))?;
+            for line in lines {
+                writeln!(f, "         {line}")?;
+            }
         }
         Ok(())
     }
+}
+
+/// `text` in lines of at most `width` characters; lines after the first have
+/// room for an indent of two. Broken at blanks, or within a word that is
+/// longer than a line. At least one line.
+fn wrapped(text: &str, width: usize) -> Vec<&str> {
+    let mut lines = Vec::new();
+    let mut rest = text;
+    loop {
+        let most = if lines.is_empty() { width } else { width.saturating_sub(2).max(1) };
+        let Some((end, _)) = rest.char_indices().nth(most) else { break };
+        // A blank right behind the line will do as well.
+        let blank = if rest[end..].starts_with(' ') { Some(end) } else { rest[..end].rfind(' ') };
+        let (line, after) = match blank.filter(|at| *at > 0) {
+            Some(at) => (&rest[..at], &rest[at + 1..]),
+            None => rest.split_at(end),
+        };
+        lines.push(line);
+        rest = after;
+    }
+    lines.push(rest);
+    lines
 }
 
 fn heading(phase: Phase, stub: bool) -> &'static str {
@@ -340,8 +372,8 @@ impl fmt::Display for Verbose<'_> {
                 phase = Some(step.phase);
                 writeln!(f, "{}", heading(step.phase, plan.stub))?;
             }
-            let what = crate::error::Escaped(&step.what).to_string();
-            writeln!(f, "  {what}    [{}]", crate::error::Escaped(&step.origin.to_string()))?;
+            let (what, origin) = (Escaped::new(&step.what), step.origin.to_string());
+            writeln!(f, "  {what}    [{}]", Escaped::new(&origin))?;
             for (index, op) in plan.ops_of(step) {
                 writeln!(f, "  {index:>5}  {op}")?;
             }
@@ -518,4 +550,22 @@ pub(crate) struct Ending {
     pub(crate) stub: bool,
     pub(crate) memory_events: Option<std::path::PathBuf>,
     pub(crate) report: Report,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wide_step_goes_on_below() {
+        assert_eq!(wrapped("", 9), [""]);
+        assert_eq!(wrapped("one two", 7), ["one two"]);
+        assert_eq!(wrapped("one two three", 7), ["one two", "three"]);
+        assert_eq!(wrapped("one two three", 6), ["one", "two", "thre", "e"]);
+        assert_eq!(wrapped("üüüüüüüü", 4), ["üüüü", "üü", "üü"]);
+        assert_eq!(wrapped(" abcd", 4), [" abc", "d"]);
+        let long = format!("mount /{} on /b", "a".repeat(300));
+        assert!(wrapped(&long, COLUMN).iter().all(|line| line.chars().count() <= COLUMN));
+        assert_eq!(wrapped(&long, COLUMN).concat().replace(' ', ""), long.replace(' ', ""));
+    }
 }

@@ -87,7 +87,7 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for item in &self.items {
             let (word, detail) = item.outcome.parts();
-            writeln!(f, "{:<22} {word:<11} {}", item.name, crate::error::Escaped(detail))?;
+            writeln!(f, "{:<22} {word:<11} {}", item.name, crate::Escaped::new(detail))?;
         }
         Ok(())
     }

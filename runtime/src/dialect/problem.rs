@@ -1,8 +1,9 @@
 //! What is wrong with a file, and where.
 
 use std::fmt;
-use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
+
+use crate::Escaped;
 
 /// One thing that is wrong with a file, at one place.
 ///
@@ -28,16 +29,13 @@ pub struct Problem {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write_printable(f, self.file.as_os_str().as_bytes())?;
-        write!(f, ":{}:{}: ", self.line, self.column)?;
+        write!(f, "{}:{}:{}: ", Escaped::new(&self.file), self.line, self.column)?;
         if let Some(key) = &self.key {
-            write_printable(f, excerpt(key).as_bytes())?;
-            f.write_str(": ")?;
+            write!(f, "{}: ", Escaped::new(&excerpt(key)))?;
         }
-        write_printable(f, self.message.as_bytes())?;
+        write!(f, "{}", Escaped::new(&self.message))?;
         if let Some(remedy) = &self.remedy {
-            f.write_str("; ")?;
-            write_printable(f, remedy.as_bytes())?;
+            write!(f, "; {}", Escaped::new(remedy))?;
         }
         Ok(())
     }
@@ -59,23 +57,6 @@ impl fmt::Display for Problems {
     }
 }
 
-/// Writes text of a stranger: what a terminal could take for more than text is
-/// written as an escape.
-pub(super) fn write_printable(f: &mut fmt::Formatter<'_>, bytes: &[u8]) -> fmt::Result {
-    for chunk in bytes.utf8_chunks() {
-        for char in chunk.valid().chars() {
-            match char {
-                '"' | '\'' | '\\' => write!(f, "{char}")?,
-                _ => write!(f, "{}", char.escape_debug())?,
-            }
-        }
-        for byte in chunk.invalid() {
-            write!(f, "\\x{byte:02x}")?;
-        }
-    }
-    Ok(())
-}
-
 /// The beginning of a text that may be very long.
 pub(super) fn excerpt(text: &str) -> String {
     const MOST: usize = 60;
@@ -94,6 +75,7 @@ pub(super) fn quoted(text: &str) -> String {
 mod tests {
     use super::*;
     use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
 
     #[test]
     fn a_problem_is_one_line_of_printable_text() {

@@ -25,7 +25,8 @@ use nix::sys::signal::Signal;
 use skep_sys::abi::{CapabilitySet, Resource};
 
 pub use super::mounts::{bind, inside, tmpfs};
-use crate::dialect::problem::{quoted, write_printable};
+use crate::Escaped;
+use crate::dialect::problem::quoted;
 use crate::spec::{
     Capability, CapabilityList, HostName, IdRange, Limit, Secret, User, UserNamespace, Volatile, parse_bytes,
 };
@@ -76,10 +77,9 @@ impl ValueError {
 
 impl fmt::Display for ValueError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write_printable(f, self.message.as_bytes())?;
+        write!(f, "{}", Escaped::new(&self.message))?;
         if let Some(remedy) = &self.remedy {
-            f.write_str("; ")?;
-            write_printable(f, remedy.as_bytes())?;
+            write!(f, "; {}", Escaped::new(remedy))?;
         }
         Ok(())
     }
