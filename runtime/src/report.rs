@@ -83,6 +83,14 @@ impl Outcome {
     }
 }
 
+/// `applied: 64 MiB`, on one line.
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (word, detail) = self.parts();
+        write!(f, "{word}: {}", crate::Escaped::new(detail))
+    }
+}
+
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for item in &self.items {

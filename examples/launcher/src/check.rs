@@ -1,105 +1,95 @@
-//! `skep check`: what is wrong with a file, on this host.
+//! `skep check`: what is wrong with files, on this host.
 
+use std::ffi::OsStr;
 use std::path::Path;
 use std::process::ExitCode;
 
 use serde_json::{Value, json};
-use skep::dialect::{Problem, nspawn};
 use skep::spec::Spec;
-use skep::{Facts, compile, verify};
+use skep::{Escaped, Facts, compile, verify};
 
-use crate::message::{Failure, halves, print, printable, quoted};
-use crate::typed::{Typed, Verb};
-
-/// One line of the answer, for people and for machines.
-struct Finding {
-    text: String,
-    json: Value,
-}
-
-impl From<&Problem> for Finding {
-    fn from(problem: &Problem) -> Self {
-        let json = json!({
-            "line": problem.line, "column": problem.column, "key": problem.key,
-            "message": problem.message, "remedy": problem.remedy,
-        });
-        Self { text: problem.to_string(), json }
-    }
-}
+use crate::meaning::{self, Here};
+use crate::message::{Complaint, Failure, Paint, print, quoted};
+use crate::typed::Typed;
 
 /// Runs the verb.
 pub(crate) fn run(typed: &Typed) -> Result<ExitCode, Failure> {
-    let file = Path::new(crate::parse::one_file(Verb::Check, &typed.words)?);
-    let path = crate::meaning::Here::default().absolute(file)?;
-    let shown = printable(&file.to_string_lossy());
-    let findings = match path.extension().and_then(|extension| extension.to_str()) {
-        Some("nspawn") => settings(&path, typed)?,
-        Some("json") => spec(&path, &shown)?,
-        _ => {
-            let what = "is neither a .nspawn nor a .json file; give it the ending of what it is";
-            return Err(Failure::new(format!("{} {what}", quoted(file.as_os_str()))));
+    if typed.words.is_empty() {
+        return Err(Failure::new("skep check needs a file; write skep check FILE…"));
+    }
+    let (paint, here) = (Paint::stdout(), Here::default());
+    let mut files: Vec<Value> = Vec::new();
+    let mut unread = Vec::new();
+    let mut ok = true;
+    for word in &typed.words {
+        let shown = Escaped::new(word);
+        let (path, problems) = match examined(word, typed, &here) {
+            Ok(path) => (path, Vec::new()),
+            Err(Refused::Unread(Failure(why))) => {
+                ok = false;
+                unread.extend(why);
+                continue;
+            }
+            Err(Refused::Wrong(path, Failure(problems))) => (path, problems),
+        };
+        ok &= problems.is_empty();
+        if typed.json {
+            let rows: Vec<&Value> = problems.iter().map(|problem| &problem.json).collect();
+            files.push(json!({ "file": path, "ok": problems.is_empty(), "problems": rows }));
+        } else if problems.is_empty() {
+            print(format_args!("{shown}: {}\n", paint.good("ok")))?;
+        } else {
+            print(problems.iter().map(|problem| format!("{}\n", problem.text)).collect::<String>())?;
         }
-    };
-    let ok = findings.is_empty();
+    }
     if typed.json {
-        let problems: Vec<&Value> = findings.iter().map(|finding| &finding.json).collect();
-        print(format_args!("{:#}\n", json!({ "file": path.to_string_lossy(), "ok": ok, "problems": problems })))?;
-    } else if ok {
-        print(format_args!("{shown}: ok\n"))?;
-    } else {
-        let lines: String = findings.iter().map(|finding| format!("{}\n", finding.text)).collect();
-        print(lines)?;
+        print(format_args!("{:#}\n", json!({ "ok": ok, "files": files })))?;
     }
-    Ok(if ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    match unread.is_empty() {
+        true if ok => Ok(ExitCode::SUCCESS),
+        true => Ok(ExitCode::FAILURE),
+        // On standard error: nothing is known of these files.
+        false => Err(Failure(unread)),
+    }
 }
 
-fn settings(path: &Path, typed: &Typed) -> Result<Vec<Finding>, Failure> {
-    let bytes = crate::meaning::read(path, nspawn::MAX_FILE)?;
-    let mut spec = Spec::of(typed.profile.unwrap_or_default());
-    spec.root.path = crate::meaning::Here::default().absolute(&spec.root.path)?;
-    let applied = nspawn::parse(path, &bytes).and_then(|settings| settings.apply(&mut spec));
-    Ok(match applied {
-        Err(problems) => problems.0.iter().map(Finding::from).collect(),
-        Ok(()) => on_this_host(spec, None),
-    })
+/// Why a file did not pass.
+enum Refused {
+    /// It is not there, or nothing that can be checked.
+    Unread(Failure),
+    /// It is wrong; with its absolute path.
+    Wrong(String, Failure),
 }
 
-/// A Spec as JSON.
-fn spec(path: &Path, shown: &str) -> Result<Vec<Finding>, Failure> {
-    const MOST: usize = 16 << 20;
-    let bytes = crate::meaning::read(path, MOST)?;
-    if bytes.len() > MOST {
-        return Err(Failure::new(format!("{shown}: more than {MOST} bytes; a spec is shorter")));
+/// The absolute path of a file with nothing wrong.
+fn examined(file: &OsStr, typed: &Typed, here: &Here) -> Result<String, Refused> {
+    let path = here.absolute(Path::new(file)).map_err(Refused::Unread)?;
+    if !meaning::is_known(&path) {
+        let what = "is neither a .nspawn nor a .json file; give it the ending of what it is";
+        return Err(Refused::Unread(Failure::new(format!("{} {what}", quoted(file)))));
     }
-    Ok(match serde_json::from_slice::<Spec>(&bytes) {
-        Ok(spec) => on_this_host(spec, Some(shown)),
-        Err(error) => {
-            let (line, column) = (error.line(), error.column());
-            let message = printable(&error.to_string());
-            let place = format!(" at line {line} column {column}");
-            let message = message.strip_suffix(&place).unwrap_or(&message).to_owned();
-            let text = format!("{shown}:{line}:{column}: {message}");
-            vec![Finding { text, json: json!({ "line": line, "column": column, "message": message }) }]
-        }
-    })
+    // Looked for first, so that what follows is about what it says.
+    std::fs::File::open(&path).map_err(|error| {
+        Refused::Unread(Failure::new(format!("{}: {error}; name a file that can be read", quoted(file))))
+    })?;
+    let name = path.to_string_lossy().into_owned();
+    let wrong = |failure| Refused::Wrong(name.clone(), failure);
+    let spec = meaning::from_file(&path, typed, here).map_err(wrong)?;
+    on_this_host(spec, &Escaped::new(file).to_string()).map_err(wrong)?;
+    Ok(name)
 }
 
 /// Whether it compiles against the facts of this host, and verifies.
-fn on_this_host(mut spec: Spec, place: Option<&str>) -> Vec<Finding> {
+fn on_this_host(mut spec: Spec, place: &str) -> Result<(), Failure> {
     // A file without a command is complete: the command line may have it.
     if spec.command.is_empty() {
         spec.command = vec!["true".into()];
     }
-    let checked = Facts::gather(&spec).and_then(|facts| compile(&spec, &facts)).and_then(|plan| verify(plan).map(drop));
-    match checked {
-        Ok(()) => Vec::new(),
-        Err(error) => {
-            let text = match (place, error.origin()) {
-                (Some(place), None) => format!("{place}: {error}"),
-                _ => error.to_string(),
-            };
-            let (message, remedy) = halves(&error);
-            vec![Finding { json: json!({ "message": message, "remedy": remedy }), text }]
-        }
+    let checked = Facts::gather(&spec).and_then(|facts| compile(&spec, &facts)).and_then(verify);
+    let Err(error) = checked else { return Ok(()) };
+    let mut complaint = Complaint::from(&error);
+    if error.origin().is_none() {
+        complaint.text = format!("{place}: {}", complaint.text);
     }
+    Err(Failure(vec![complaint]))
 }

@@ -13,9 +13,9 @@ use serde_json::json;
 use skep::facts::CgroupLayout;
 use skep::spec::{CpuLimit, Spec, UserNamespace, Volatile};
 use skep::sys::{Kernel, Linux, Op, OwnedSlots, Slot};
-use skep::{Command, Facts};
+use skep::{Command, Escaped, Facts};
 
-use crate::message::{Failure, halves, print, printable};
+use crate::message::{Failure, Paint, halves, print, quoted};
 use crate::typed::Typed;
 
 /// How a check came out.
@@ -34,6 +34,16 @@ impl State {
             Self::Ok => "ok",
             Self::Warning => "warning",
             Self::Missing => "missing",
+        }
+    }
+
+    /// As a column of the table.
+    fn shown(self, paint: Paint) -> String {
+        let text = format!("{:<8}", self.word());
+        match self {
+            Self::Ok => paint.good(text),
+            Self::Warning => paint.doubtful(text),
+            Self::Missing => paint.bad(text),
         }
     }
 }
@@ -69,10 +79,7 @@ impl Check {
 /// Runs the verb.
 pub(crate) fn run(typed: &Typed) -> Result<ExitCode, Failure> {
     if let Some(word) = typed.words.first() {
-        return Err(Failure::new(format!(
-            "{}: skep doctor takes no arguments; see skep doctor --help",
-            crate::message::quoted(word)
-        )));
+        return Err(Failure::new(format!("{}: skep doctor takes no arguments; see skep doctor --help", quoted(word))));
     }
     let mut facts = Facts::gather(&Spec::default())?;
     if !facts.privileged() {
@@ -98,17 +105,18 @@ pub(crate) fn run(typed: &Typed) -> Result<ExitCode, Failure> {
             .collect();
         print(format_args!("{:#}\n", json!({ "strict": can_start, "checks": rows, "cannot": cannot })))?;
     } else {
-        print(table(&checks, cannot, can_start))?;
+        print(table(&checks, cannot, can_start, Paint::stdout()))?;
     }
     Ok(if can_start { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn table(checks: &[Check], cannot: &[&str], can_start: bool) -> String {
+fn table(checks: &[Check], cannot: &[&str], can_start: bool, paint: Paint) -> String {
     let mut text = String::new();
     for check in checks {
-        let _ = writeln!(text, "{:<8} {:<26} {}", check.state.word(), check.name, printable(&check.detail));
+        let state = check.state.shown(paint);
+        let _ = writeln!(text, "{state} {:<26} {}", check.name, Escaped::new(&check.detail));
         if let Some(remedy) = &check.remedy {
-            let _ = writeln!(text, "{:<8} {:<26} → {}", "", "", printable(remedy));
+            let _ = writeln!(text, "{:<8} {:<26} → {}", "", "", Escaped::new(remedy));
         }
     }
     if !cannot.is_empty() {
@@ -433,7 +441,7 @@ mod tests {
     #[test]
     fn every_row_but_a_good_one_has_a_remedy() {
         let checks = [Check::ok("a", "b\n"), Check::warning("c", "d", "e"), Check::missing("f", "g", "h")];
-        let text = table(&checks, CANNOT, false);
+        let text = table(&checks, CANNOT, false, Paint::stdout());
         assert_eq!(text.matches('→').count(), 2);
         assert!(text.contains("b\\n"), "escaped: {text}");
     }

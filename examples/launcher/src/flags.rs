@@ -1,5 +1,6 @@
-//! The one table of flags. The parser, `--help` and the suggestions for an
-//! unknown flag all read it, so none of them can say anything else.
+//! The one table of flags. The parser, `--help`, the manual pages, completions
+//! and the suggestions for an unknown flag all read it, so none of them can say
+//! anything else.
 
 use std::ffi::OsStr;
 
@@ -7,8 +8,10 @@ use skep::dialect::nspawn::value;
 use skep::spec::{Init, Network, Readiness, UserNamespace, Volatile};
 use skep::sys::abi::CapabilitySet;
 
-use crate::typed::{Typed, Verb};
+use crate::nearest;
+use crate::typed::Typed;
 use crate::values::{self, Parsed, text};
+use crate::verbs::Verb;
 
 /// One flag.
 pub(crate) struct Flag {
@@ -71,6 +74,11 @@ impl Flag {
     }
 }
 
+/// The flags that `verb` takes, in the order of `--help`.
+pub(crate) fn of(verb: Verb) -> impl Iterator<Item = &'static Flag> {
+    FLAGS.iter().filter(move |flag| flag.is_for(verb))
+}
+
 /// The flag of a long name.
 pub(crate) fn long(name: &str) -> Option<&'static Flag> {
     FLAGS.iter().find(|flag| flag.long == name)
@@ -118,10 +126,14 @@ fn add(place: &mut CapabilitySet, value: Parsed<CapabilitySet>) -> Parsed<()> {
     Ok(())
 }
 
-const RUN: u8 = Verb::Run.bit() | Verb::Plan.bit();
+/// What makes a Spec: the same words mean the same to all three.
+const RUN: u8 = Verb::Run.bit() | SHOW;
+const SHOW: u8 = PLAN | AUDIT;
 const FILE: u8 = RUN | Verb::Check.bit();
-const ALL: u8 = FILE | Verb::Doctor.bit();
+const SPEAK: u8 = FILE | Verb::Doctor.bit();
+const ALL: u8 = SPEAK | Verb::Completion.bit() | Verb::Man.bit();
 const PLAN: u8 = Verb::Plan.bit();
+const AUDIT: u8 = Verb::Audit.bit();
 
 use Section::{Execution, General, Isolation, Limits, Mounts, Root, Streams};
 use Value::{None as Alone, Optional, Required};
@@ -131,7 +143,7 @@ use Value::{None as Alone, Optional, Required};
 pub(crate) const FLAGS: &[Flag] = &[
     flag(General, "help", Some('h'), Alone, ALL, "Show this help.", |t, _| on(&mut t.help)),
     flag(General, "settings-file", Some('f'), Required("FILE"), RUN,
-        "Take settings from a .nspawn file. Options win over it; lists add up. The file names the machine.",
+        "Take settings from a .nspawn file, or a container as JSON. Options win over it; lists add up. The file names the machine.",
         |t, v| put(&mut t.file, values::host_path(given(v)))),
     flag(General, "profile", None, Required("strict|nspawn"), FILE,
         "Where defaults come from. `nspawn` has those of systemd-nspawn.",
@@ -139,9 +151,15 @@ pub(crate) const FLAGS: &[Flag] = &[
     flag(General, "machine", Some('M'), Required("NAME"), RUN,
         "The container's name; made up otherwise.",
         |t, v| put(&mut t.machine, text(given(v), values::name))),
-    flag(General, "json", None, Alone, ALL,
-        "Speak JSON: plan, problems and checks on standard output; for `run` one object a line on standard error.",
+    flag(General, "json", None, Alone, SPEAK,
+        "Speak JSON: on standard output; for `run` events, one object a line, on standard error.",
         |t, _| on(&mut t.json)),
+    flag(General, "diff", None, Alone, SHOW,
+        "Compare two files, .nspawn or JSON, that follow instead of a command.",
+        |t, _| on(&mut t.diff)),
+    flag(General, "threshold", None, Required("EXPOSURE"), AUDIT,
+        "Exit with 1 where the whole is above this, such as 2.5.",
+        |t, v| put(&mut t.threshold, text(given(v), values::exposure))),
     flag(General, "verbose", Some('v'), Alone, PLAN, "Show every op.", |t, _| on(&mut t.verbose)),
 
     flag(Root, "directory", Some('D'), Required("DIR"), RUN,
@@ -182,7 +200,7 @@ pub(crate) const FLAGS: &[Flag] = &[
     flag(Execution, "setenv", Some('E'), Required("NAME[=VALUE]"), RUN,
         "Set a variable; without VALUE, to the caller's.",
         |t, v| { t.environment.push(value::variable(given(v))?); Ok(()) }),
-    flag(Execution, "umask", None, Required("MODE"), RUN,
+    flag(Execution, "umask", None, Required("OCTAL"), RUN,
         "The file mode creation mask, in octal.",
         |t, v| put(&mut t.umask, text(given(v), |mode| value::mode(mode, 0o777)))),
     flag(Execution, "hostname", None, Required("NAME"), RUN,
@@ -246,6 +264,9 @@ pub(crate) const FLAGS: &[Flag] = &[
     flag(Streams, "report", None, Alone, RUN,
         "Print what is applied, unsupported, or switched off.",
         |t, _| on(&mut t.report)),
+    flag(Streams, "status-fd", None, Required("FD"), RUN,
+        "Write events to this open descriptor, one JSON object a line: starting, started with the pid, ready, ended with the status.",
+        |t, v| put(&mut t.status_fd, text(given(v), values::descriptor))),
 ];
 
 /// Options of `systemd-nspawn` that this version does not have: known, so that
@@ -311,33 +332,5 @@ pub(crate) const LETTERS_NOT_YET: &str = "bijLnpSUZ";
 
 /// The long names nearest to an unknown one, nearest first, that `verb` takes.
 pub(crate) fn nearest(unknown: &str, verb: Verb) -> Vec<&'static str> {
-    let mut near: Vec<(usize, &'static str)> = FLAGS
-        .iter()
-        .filter(|flag| flag.is_for(verb))
-        .filter_map(|flag| {
-            let far = distance(flag.long, unknown);
-            let part = unknown.len() >= 3 && (flag.long.contains(unknown) || unknown.contains(flag.long));
-            let most = 1 + flag.long.len() / 4;
-            if far <= most { Some((far, flag.long)) } else { part.then_some((most + 1, flag.long)) }
-        })
-        .collect();
-    near.sort_unstable();
-    near.truncate(3);
-    near.into_iter().map(|(_, long)| long).collect()
-}
-
-/// How many letters to insert, remove or change to get from one to the other.
-fn distance(one: &str, other: &str) -> usize {
-    let other: Vec<u8> = other.bytes().take(64).collect();
-    let mut row: Vec<usize> = (0..=other.len()).collect();
-    for (i, a) in one.bytes().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, b) in other.iter().enumerate() {
-            let change = diagonal + usize::from(a != *b);
-            diagonal = row[j + 1];
-            row[j + 1] = change.min(diagonal + 1).min(row[j] + 1);
-        }
-    }
-    row[other.len()]
+    nearest::nearest(unknown, of(verb).map(|flag| flag.long))
 }

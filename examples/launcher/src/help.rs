@@ -1,138 +1,158 @@
-//! `--help`, made from the table of flags.
+//! `--help`, made from the tables of verbs and flags.
 
 use std::fmt::Write;
 
-use crate::flags::{FLAGS, Flag, Section, Value};
-use crate::typed::Verb;
+use crate::flags::{self, Flag, Section, Value};
+use crate::message::wrap;
+use crate::verbs::Verb;
+
+/// How wide help is.
+const WIDTH: usize = 90;
+
+/// What `skep` is, for help and the manual page.
+pub(crate) const ABOUT: &str = "Containers without a daemon: runs a command in a hardened container.";
+
+/// Commands that show how it is used.
+pub(crate) const EXAMPLES: &[&str] = &[
+    "skep run -- sh -c 'id; ls /'",
+    "skep run -D /srv/tree -x --bind-ro=/etc/hosts -- bash",
+    "skep plan -v -f web.nspawn",
+    "skep audit --diff old.nspawn new.nspawn",
+];
+
+/// The exit codes of `run`, by when: those of systemd-nspawn.
+pub(crate) const RUN_CODES: &[(&str, &str)] = &[
+    ("the command exits with 0 to 255", "the same code; 133 becomes 1"),
+    ("a signal kills the command", "255, or 1 with --as-pid2=no"),
+    ("the container asks for a reboot", "133 (only with --as-pid2=no)"),
+    ("the container powers itself off", "0 (only with --as-pid2=no)"),
+    ("SIGTERM, SIGINT or SIGHUP to skep", "the kill signal, 10 seconds, SIGKILL:"),
+    ("  the command ends by it in time", "0"),
+    ("  it exits with a code of its own", "that code"),
+    ("  it had to be killed (a second signal kills at once)", "1"),
+    ("the reader of the output went away", "0 where the command ends by SIGPIPE"),
+    ("a bad option, or the start failed", "1"),
+];
+
+/// The events of `--status-fd` and of `run --json`.
+pub(crate) const EVENTS: &[(&str, &str)] = &[
+    ("starting", "machine, root"),
+    ("started", "machine, pid: of process 1, as skep sees it"),
+    ("report", "items: what is applied, unsupported, off; with --report"),
+    ("ready", "machine"),
+    ("status", "machine, text: what the command says of itself"),
+    ("ended", "machine, code or signal, out_of_memory, stopped, exit: of skep"),
+    ("error", "message, remedy"),
+];
+
+/// What of the environment counts.
+pub(crate) const ENVIRONMENT: &[(&str, &str)] = &[
+    ("NO_COLOR", "not empty: no colours. Without a terminal there are none anyway."),
+    ("TERM", "`dumb`: no colours."),
+];
 
 /// `skep --help`.
-pub(crate) const OVERVIEW: &str = "\
-Containers without a daemon: runs a command in a hardened container.
-
-Usage: skep run [OPTIONS] [--] [COMMAND ARGS…]    run a command
-       skep plan [OPTIONS] [--] [COMMAND ARGS…]   show what `run` would do
-       skep check FILE                            check a .nspawn or JSON file
-       skep doctor                                what this host allows
-       skep help [VERB | exit-codes]
-
-`skep VERB --help` lists the options of a verb.
-
-Examples:
-  skep run -- sh -c 'id; ls /'
-  skep run -D /srv/tree -x --bind-ro=/etc/hosts -- bash
-  skep plan -v -f web.nspawn
-";
-
-/// `skep help exit-codes`.
-pub(crate) const EXIT_CODES: &str = "\
-Exit codes of skep run, as those of systemd-nspawn:
-
-  the command exits with 0 to 255             the same code; 133 becomes 1
-  a signal kills the command                  255, or 1 with --as-pid2=no
-  the container asks for a reboot             133 (only with --as-pid2=no)
-  the container powers itself off             0 (only with --as-pid2=no)
-  SIGTERM, SIGINT or SIGHUP to skep           the kill signal, 10 seconds, SIGKILL:
-    the command ends by it in time            0
-    it exits with a code of its own           that code
-    it had to be killed (a second signal      1
-    kills at once)
-  the reader of the output went away          0 where the command ends by SIGPIPE
-  a bad option, or the start failed           1
-
-skep plan exits with 0 or 1. skep check exits with 1 where there is a problem,
-skep doctor where no strict container can be started.
-";
-
-/// The help of one verb.
-pub(crate) fn of(verb: Verb) -> String {
-    let mut text = String::from(match verb {
-        Verb::Run => {
-            "Runs a command in a container, hardened unless options say otherwise.\n\n\
-             Usage: skep run [OPTIONS] [--] [COMMAND ARGS…]\n\n\
-             Options are spelled as systemd-nspawn spells them. They end at the first word that\n\
-             is none. A scalar given twice: the last one wins. Lists add up.\n"
-        }
-        Verb::Plan => {
-            "Shows what `skep run` with the same options would do, step by step, and who asked\n\
-             for it. Needs no privileges and starts nothing.\n\n\
-             Usage: skep plan [OPTIONS] [--] [COMMAND ARGS…]\n"
-        }
-        Verb::Check => {
-            "Checks a .nspawn file, or a container as JSON, against this host: parses, compiles\n\
-             and verifies it. Needs no privileges and starts nothing.\n\n\
-             Usage: skep check [OPTIONS] FILE\n"
-        }
-        Verb::Doctor => {
-            "Tells what this host allows to this user, what will not work, and the remedy. Starts\n\
-             a few containers that end at once.\n\n\
-             Usage: skep doctor [OPTIONS]\n"
-        }
-    });
-    for section in Section::ALL {
-        let flags: Vec<&Flag> = FLAGS.iter().filter(|flag| flag.section == section && flag.is_for(verb)).collect();
-        if !flags.is_empty() {
-            let _ = write!(text, "\n{}:\n", section.title());
-        }
-        for flag in flags {
-            entry(&mut text, flag);
-        }
+pub(crate) fn overview() -> String {
+    let mut text = format!("{ABOUT}\n\n");
+    for (nth, verb) in Verb::ALL.into_iter().enumerate() {
+        let about = verb.about();
+        let lead = if nth == 0 { "Usage: " } else { "       " };
+        let options = if flags::of(verb).count() > 1 { " [OPTIONS]" } else { "" };
+        let left = format!("{lead}skep {}{options} {}", about.name, about.usage);
+        let left = left.trim_end();
+        let _ = writeln!(text, "{left:<50} {}", about.short);
     }
-    if verb == Verb::Run {
-        text.push_str("\nExit codes: skep help exit-codes.\n");
+    text.push_str("       skep help [VERB | exit-codes | events]\n       skep --version\n");
+    text.push_str("\n`skep VERB --help` lists the options of a verb.\n\nExamples:\n");
+    for example in EXAMPLES {
+        let _ = writeln!(text, "  {example}");
     }
     text
 }
 
+/// `skep help exit-codes`.
+pub(crate) fn exit_codes() -> String {
+    let mut text = String::from("Exit codes of skep run, as those of systemd-nspawn:\n\n");
+    rows(&mut text, RUN_CODES);
+    for verb in Verb::ALL.into_iter().skip(1) {
+        let _ = write!(text, "\nOf skep {}:\n\n", verb.name());
+        rows(&mut text, verb.about().codes);
+    }
+    text
+}
+
+/// `skep help events`.
+pub(crate) fn events() -> String {
+    let mut text = String::from(
+        "Events of skep run, one JSON object a line, to --status-fd= and with --json to\n\
+         standard error. The field `event` is the name; the others:\n\n",
+    );
+    rows(&mut text, EVENTS);
+    text
+}
+
+fn rows(text: &mut String, rows: &[(&str, &str)]) {
+    for (left, right) in rows {
+        let left = format!("  {left}");
+        text.push_str(&left);
+        wrap(text, right, 48, left.chars().count(), WIDTH);
+    }
+}
+
+/// The help of one verb.
+pub(crate) fn of(verb: Verb) -> String {
+    let about = verb.about();
+    let mut text = String::new();
+    for paragraph in about.long {
+        wrap(&mut text, paragraph, 0, 0, WIDTH);
+    }
+    let usage = format!("Usage: skep {} [OPTIONS] {}", about.name, about.usage);
+    let _ = writeln!(text, "\n{}", usage.trim_end());
+    for section in Section::ALL {
+        let mut flags = flags::of(verb).filter(|flag| flag.section == section).peekable();
+        if flags.peek().is_some() {
+            let _ = write!(text, "\n{}:\n", section.title());
+        }
+        flags.for_each(|flag| entry(&mut text, flag));
+    }
+    text.push_str("\nExit codes: skep help exit-codes.\n");
+    text
+}
+
+/// A flag as it is typed: `--bind=SRC[:DST[:OPTS]]`.
+pub(crate) fn spelled(flag: &Flag) -> String {
+    match flag.value {
+        Value::None => format!("--{}", flag.long),
+        Value::Optional(name) => format!("--{}[={name}]", flag.long),
+        Value::Required(name) => format!("--{}={name}", flag.long),
+    }
+}
+
 /// One flag: spelling on the left, text on the right, wrapped.
 fn entry(text: &mut String, flag: &Flag) {
-    const COLUMN: usize = 34;
-    const WIDTH: usize = 90;
     let short = flag.short.map_or_else(|| "    ".to_owned(), |letter| format!("-{letter}, "));
-    let value = match flag.value {
-        Value::None => String::new(),
-        Value::Optional(name) => format!("[={name}]"),
-        Value::Required(name) => format!("={name}"),
-    };
-    let left = format!("  {short}--{}{value}", flag.long);
+    let left = format!("  {short}{}", spelled(flag));
     text.push_str(&left);
-    let mut at = left.chars().count();
-    if at >= COLUMN {
-        text.push('\n');
-        at = 0;
-    }
-    for word in flag.doc.split(' ') {
-        let length = word.chars().count();
-        if at > COLUMN && at + 1 + length > WIDTH {
-            text.push('\n');
-            at = 0;
-        }
-        if at < COLUMN {
-            text.extend(std::iter::repeat_n(' ', COLUMN - at));
-            at = COLUMN;
-        } else {
-            text.push(' ');
-            at += 1;
-        }
-        text.push_str(word);
-        at += length;
-    }
-    text.push('\n');
+    wrap(text, flag.doc, 34, left.chars().count(), WIDTH);
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::flags::FLAGS;
 
     #[test]
     fn help_names_every_flag_and_fits() {
         for verb in Verb::ALL {
             let help = of(verb);
             for flag in FLAGS {
-                let named = help.contains(&format!("--{}", flag.long)) || help.contains(&format!("--{}=", flag.long));
-                assert!(named || !flag.is_for(verb), "{} of {}", flag.long, verb.name());
+                let named = help.lines().any(|line| line.split_whitespace().any(|word| word == spelled(flag)));
+                assert_eq!(named, flag.is_for(verb), "{} of {}", flag.long, verb.name());
             }
-            assert!(help.lines().all(|line| line.chars().count() <= 90 && !line.ends_with(' ')), "{help}");
+            assert!(help.lines().all(|line| line.chars().count() <= WIDTH && !line.ends_with(' ')), "{help}");
         }
-        assert!(OVERVIEW.lines().chain(EXIT_CODES.lines()).all(|line| line.chars().count() <= 90));
+        for text in [overview(), exit_codes(), events()] {
+            assert!(text.lines().all(|line| line.chars().count() <= WIDTH + 2 && !line.ends_with(' ')), "{text}");
+        }
     }
 }

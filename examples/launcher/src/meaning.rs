@@ -10,37 +10,95 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use skep::Spec;
 use skep::dialect::nspawn;
 use skep::spec::{CapabilityList, MachineName, MountKind, Network, Origin, Profile, Secret, Volatile};
 use skep::sys::abi::{CapabilitySet, cap};
+use skep::{Escaped, Spec};
 
-use crate::message::{Failure, quoted};
+use crate::message::{Complaint, Failure, quoted};
 use crate::typed::Typed;
 
 /// The Spec that `typed` asks for.
 pub(crate) fn spec(typed: Typed) -> Result<Spec, Failure> {
-    let mut spec = Spec::of(typed.profile.unwrap_or_default());
-    let here = Here::default();
-    spec.root.path = here.absolute(&spec.root.path)?;
-    // Before the file too, which may make ambient what is added here.
-    capabilities(&mut spec, &typed);
-    let mut stem = None;
-    if let Some(file) = &typed.file {
-        let file = here.absolute(file)?;
-        settings(&file)?.apply(&mut spec)?;
-        stem = file.file_stem().map(OsStr::to_owned);
-    }
-    options(&mut spec, typed, &here)?;
+    let (mut spec, stem) = unnamed(typed)?;
     if spec.machine.is_none() {
         spec.machine = Some(name(&spec, stem)?);
     }
     Ok(spec)
 }
 
-/// Reads a `.nspawn` file, by its absolute path.
-pub(crate) fn settings(file: &Path) -> Result<nspawn::Settings, Failure> {
-    Ok(nspawn::parse(file, &read(file, nspawn::MAX_FILE)?)?)
+/// The same, without a name unless it was asked for; and the file's stem.
+pub(crate) fn unnamed(typed: Typed) -> Result<(Spec, Option<OsString>), Failure> {
+    let here = Here::default();
+    let mut stem = None;
+    let mut spec = match &typed.file {
+        Some(file) => {
+            stem = file.file_stem().map(OsStr::to_owned);
+            from_file(&here.absolute(file)?, &typed, &here)?
+        }
+        None => base(&typed, &here)?,
+    };
+    options(&mut spec, typed, &here)?;
+    Ok((spec, stem))
+}
+
+/// What the profile says.
+fn base(typed: &Typed, here: &Here) -> Result<Spec, Failure> {
+    let mut spec = Spec::of(typed.profile.unwrap_or_default());
+    spec.root.path = here.absolute(&spec.root.path)?;
+    Ok(spec)
+}
+
+/// What a file says, by its absolute path: a Spec where it ends so, else
+/// settings over the profile.
+pub(crate) fn from_file(file: &Path, typed: &Typed, here: &Here) -> Result<Spec, Failure> {
+    if is_spec(file) {
+        if typed.profile.is_some() {
+            let what = "--profile=: a container as JSON says its profile itself; leave the option out";
+            return Err(Failure::new(what));
+        }
+        return spec_file(file);
+    }
+    let mut spec = base(typed, here)?;
+    // Before the file too, which may make ambient what is added here.
+    capabilities(&mut spec, typed);
+    nspawn::parse(file, &read(file, nspawn::MAX_FILE)?)?.apply(&mut spec)?;
+    Ok(spec)
+}
+
+/// Whether a file is a Spec, by its ending.
+fn is_spec(file: &Path) -> bool {
+    file.extension().is_some_and(|extension| extension == "json")
+}
+
+/// Whether a file is something that this program reads, by its ending.
+pub(crate) fn is_known(file: &Path) -> bool {
+    is_spec(file) || file.extension().is_some_and(|extension| extension == "nspawn")
+}
+
+/// Reads a Spec as JSON.
+fn spec_file(file: &Path) -> Result<Spec, Failure> {
+    const MOST: usize = 16 << 20;
+    let bytes = read(file, MOST)?;
+    let shown = Escaped::new(file);
+    if bytes.len() > MOST {
+        return Err(Failure::new(format!("{shown}: more than {MOST} bytes; a container as JSON is shorter")));
+    }
+    serde_json::from_slice(&bytes).map_err(|error| {
+        let (line, column) = (error.line(), error.column());
+        let said = Escaped::new(&error.to_string()).to_string();
+        let message = said.strip_suffix(&format!(" at line {line} column {column}")).unwrap_or(&said);
+        // Serde repeats the value, whatever its length.
+        let mut message: String = message.chars().take(400).collect();
+        if message.len() < said.len() / 2 {
+            message.push('…');
+        }
+        let remedy = "correct the file";
+        Failure(vec![Complaint {
+            text: format!("{shown}:{line}:{column}: {message}; {remedy}"),
+            json: serde_json::json!({ "line": line, "column": column, "message": message, "remedy": remedy }),
+        }])
+    })
 }
 
 /// A file of at most `most` bytes; one more, so that the parser sees that
@@ -48,9 +106,9 @@ pub(crate) fn settings(file: &Path) -> Result<nspawn::Settings, Failure> {
 pub(crate) fn read(file: &Path, most: usize) -> Result<Vec<u8>, Failure> {
     let mut bytes = Vec::new();
     let limit = u64::try_from(most).unwrap_or(u64::MAX).saturating_add(1);
-    File::open(file).and_then(|opened| opened.take(limit).read_to_end(&mut bytes)).map_err(|error| {
-        Failure::new(format!("{}: {error}; name a file that can be read", quoted(file.as_os_str())))
-    })?;
+    File::open(file)
+        .and_then(|opened| opened.take(limit).read_to_end(&mut bytes))
+        .map_err(|error| Failure::new(format!("{}: {error}; name a file that can be read", quoted(file))))?;
     Ok(bytes)
 }
 
@@ -68,10 +126,7 @@ impl Here {
             Some(here) => here,
             None => {
                 let here = std::env::current_dir().map_err(|error| {
-                    Failure::new(format!(
-                        "{}: the current directory: {error}; write an absolute path",
-                        quoted(path.as_os_str())
-                    ))
+                    Failure::new(format!("{}: the current directory: {error}; write an absolute path", quoted(path)))
                 })?;
                 self.0.get_or_init(|| here)
             }
@@ -203,9 +258,8 @@ fn name(spec: &Spec, stem: Option<OsString>) -> Result<MachineName, Failure> {
             }
         }
     };
-    MachineName::new(text).map_err(|error| {
-        Failure::new(format!("{}; name the machine with -M", crate::message::printable(&error.to_string())))
-    })
+    MachineName::new(text)
+        .map_err(|error| Failure::new(format!("{}; name the machine with -M", Escaped::new(&error.to_string()))))
 }
 
 /// What of `name` can stand in a machine name.
@@ -228,20 +282,17 @@ fn random() -> u64 {
 
 /// How messages call the root.
 pub(crate) fn root(spec: &Spec) -> String {
-    let path = spec.root.path.display();
-    let shown = if spec.root.volatile == Volatile::Yes {
-        spec.root.path.join("usr").display().to_string() + " over an empty root"
-    } else {
-        path.to_string()
-    };
-    crate::message::printable(&shown)
+    match spec.root.volatile {
+        Volatile::Yes => format!("{} over an empty root", Escaped::new(&spec.root.path.join("usr"))),
+        _ => Escaped::new(&spec.root.path).to_string(),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::parse::parse;
-    use crate::typed::Verb;
+    use crate::verbs::Verb;
     use skep::spec::{Init, UserNamespace};
 
     fn of(words: &[&str]) -> Spec {

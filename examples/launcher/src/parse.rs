@@ -5,8 +5,9 @@ use std::ffi::{OsStr, OsString};
 use lexopt::Arg;
 
 use crate::flags::{self, Flag, Value};
-use crate::message::{Failure, quoted};
-use crate::typed::{Typed, Verb};
+use crate::message::Failure;
+use crate::typed::Typed;
+use crate::verbs::Verb;
 
 /// Reads the words after the verb. Options end at the first word that is none,
 /// or at `--`: what follows may have options of its own.
@@ -64,13 +65,14 @@ fn shown(flag: &Flag, value: Option<&OsStr>) -> String {
 fn odd(verb: Verb, error: &lexopt::Error) -> Failure {
     let what = match error {
         lexopt::Error::UnexpectedValue { option, .. } => format!("{option} takes no value here"),
-        other => crate::message::printable(&other.to_string()),
+        other => skep::Escaped::new(&other.to_string()).to_string(),
     };
     Failure::new(format!("{what}; see skep {} --help", verb.name()))
 }
 
 fn unknown_long(verb: Verb, name: &str) -> Failure {
-    let shown = crate::message::printable(&name.chars().take(60).collect::<String>());
+    let shown: String = name.chars().take(60).collect();
+    let shown = skep::Escaped::new(&shown);
     if flags::NOT_YET.contains(&name) {
         return Failure::new(format!(
             "--{shown}: this option of systemd-nspawn is not supported yet; see skep {} --help",
@@ -91,7 +93,8 @@ fn unknown_short(verb: Verb, letter: char) -> Failure {
     } else {
         "unknown option"
     };
-    let shown = crate::message::printable(&letter.to_string());
+    let shown = letter.to_string();
+    let shown = skep::Escaped::new(&shown);
     Failure::new(format!("-{shown}: {what}; see skep {} --help", verb.name()))
 }
 
@@ -109,15 +112,6 @@ fn elsewhere(verb: Verb, flag: &Flag) -> Failure {
     ))
 }
 
-/// The one file that a verb wants.
-pub(crate) fn one_file(verb: Verb, words: &[OsString]) -> Result<&OsStr, Failure> {
-    match words {
-        [file] => Ok(file),
-        [] => Err(Failure::new(format!("skep {} needs a file; write skep {} FILE", verb.name(), verb.name()))),
-        [_, second, ..] => Err(Failure::new(format!("{}: one file too many; options go before FILE", quoted(second)))),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -125,7 +119,7 @@ mod tests {
 
     fn typed(words: &[&str]) -> Result<Typed, String> {
         let words = words.iter().map(OsString::from);
-        parse(Verb::Plan, words).map_err(|failure| failure.0.join("\n"))
+        parse(Verb::Plan, words).map_err(|failure| failure.to_string())
     }
 
     /// For each flag a value that it takes and one that it refuses; `None` is
@@ -136,6 +130,8 @@ mod tests {
         ("profile", Some("nspawn"), Some("lax")),
         ("machine", Some("web"), Some("a_b")),
         ("json", None, Some("x")),
+        ("diff", None, Some("x")),
+        ("threshold", Some("2.5"), Some("10.1")),
         ("verbose", None, Some("x")),
         ("directory", Some("tree"), Some("")),
         ("ephemeral", None, Some("maybe")),
@@ -168,6 +164,7 @@ mod tests {
         ("pipe", None, Some("x")),
         ("quiet", None, Some("x")),
         ("report", None, Some("x")),
+        ("status-fd", Some("3"), Some("-1")),
     ];
 
     #[test]
@@ -181,10 +178,77 @@ mod tests {
                 parse(verb, [OsString::from(word)])
             };
             assert!(run(good).is_ok(), "{}: {:?}", flag.long, run(good).err());
-            let error = run(bad).err().unwrap_or_else(|| panic!("--{}={bad:?} is taken", flag.long)).0.join("\n");
+            let error = run(bad).err().unwrap_or_else(|| panic!("--{}={bad:?} is taken", flag.long)).to_string();
             assert!(error.contains(flag.long) && error.contains("; "), "place and remedy: {error}");
             assert_eq!(error.lines().count(), 1, "{error}");
         }
+    }
+
+    /// No value of any flag is taken for something else, printed raw, or a
+    /// reason to panic: either it means something, or one short line says what
+    /// is wrong with it.
+    #[test]
+    fn every_flag_meets_every_sort_of_garbage() {
+        use std::os::unix::ffi::OsStringExt;
+        let long = "x".repeat(100_000);
+        let digits = "9".repeat(100_000);
+        let text = [
+            "",
+            " ",
+            "-",
+            "--",
+            "-1",
+            "+1",
+            "0x10",
+            "1e9",
+            "nan",
+            "inf",
+            "18446744073709551616",
+            "4294967296",
+            "99999999999999999999999",
+            ":",
+            "::::",
+            "a:b:c:d",
+            "/",
+            "//",
+            "/..",
+            "/proc/self/root",
+            ",",
+            ",,,",
+            "=",
+            "a=",
+            "=a",
+            "\u{1b}[2J",
+            "a\nb",
+            "\u{202e}",
+            "ü",
+            "\\",
+            "\"",
+            "'",
+            "$HOME",
+            "%n%s",
+            long.as_str(),
+            digits.as_str(),
+        ];
+        let values = text
+            .iter()
+            .map(OsString::from)
+            .chain([OsString::from_vec(vec![0xff, 0xfe]), OsString::from_vec(vec![b'/', 0x80])]);
+        let mut refused = 0;
+        for value in values {
+            for flag in FLAGS {
+                let verb = Verb::ALL.into_iter().find(|verb| flag.is_for(*verb)).expect("a verb");
+                let mut word = OsString::from(format!("--{}=", flag.long));
+                word.push(&value);
+                let Err(failure) = parse(verb, [word]) else { continue };
+                let error = failure.to_string();
+                refused += 1;
+                assert!(error.contains(flag.long) && error.contains("; "), "place and remedy: {error}");
+                assert!(error.chars().count() < 400 && !error.contains(char::is_control), "short and plain: {error}");
+                assert!(!error.contains('\u{202e}'), "{error}");
+            }
+        }
+        assert!(refused > 900, "{refused}");
     }
 
     #[test]
@@ -246,7 +310,7 @@ mod tests {
         assert_eq!(typed(&["--zzzz"]).expect_err("unknown"), "--zzzz: unknown option; see skep plan --help");
         assert!(typed(&["--boot"]).expect_err("later").contains("not supported yet"));
         assert!(typed(&["-b"]).expect_err("later").contains("not supported yet"));
-        let elsewhere = parse(Verb::Run, [OsString::from("-v")]).expect_err("of plan").0.join("\n");
+        let elsewhere = parse(Verb::Run, [OsString::from("-v")]).expect_err("of plan").to_string();
         assert!(elsewhere.contains("belongs to skep plan"), "{elsewhere}");
         assert!(typed(&["--x\u{1b}[2J"]).expect_err("unknown").is_ascii());
     }

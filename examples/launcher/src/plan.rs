@@ -1,19 +1,29 @@
-//! `skep plan`: prints the program that `skep run` would run.
+//! `skep plan`: prints the program that `skep run` would run, or what differs
+//! in two of them.
 
 use std::process::ExitCode;
 
-use skep::{Command, Stdio};
+use skep::spec::{Spec, Stream};
+use skep::{Facts, Plan, compile, verify};
 
-use crate::message::{Failure, print};
+use crate::diff;
+use crate::message::{Failure, Paint, print};
 use crate::typed::Typed;
 
 /// Runs the verb.
 pub(crate) fn run(typed: Typed) -> Result<ExitCode, Failure> {
     let (json, verbose, report) = (typed.json, typed.verbose, typed.report);
-    let stdio = if typed.pipe { Stdio::inherit } else { Stdio::piped };
-    let mut command = Command::from(crate::meaning::spec(typed)?);
-    command.stdin(stdio()).stdout(stdio()).stderr(stdio());
-    let plan = command.plan()?;
+    if typed.diff {
+        let [one, other] = diff::pair(typed)?;
+        let found = diff::Changes::between(&one.plan, &other.plan);
+        if json {
+            print(format_args!("{:#}\n", found.to_json()))?;
+        } else {
+            print(found.to_text([&one.name, &other.name], verbose, Paint::stdout()))?;
+        }
+        return Ok(if found.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+    }
+    let (plan, _) = planned(typed, None)?;
     match (json, verbose) {
         (true, _) => print(format_args!("{:#}\n", plan.to_json())),
         (false, true) => print(plan.verbose()),
@@ -23,4 +33,26 @@ pub(crate) fn run(typed: Typed) -> Result<ExitCode, Failure> {
         print(format_args!("\n{}", plan.report()))?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The plan of what was typed, with its Spec; with the command `otherwise`
+/// where none was named.
+pub(crate) fn planned(typed: Typed, otherwise: Option<&str>) -> Result<(Plan, Spec), Failure> {
+    let streams = streams(&typed);
+    let mut spec = crate::meaning::spec(typed)?;
+    spec.stdio = streams;
+    if spec.command.is_empty() {
+        spec.command.extend(otherwise.map(Into::into));
+    }
+    let plan = compile(&spec, &Facts::gather(&spec)?)?;
+    Ok((verified(plan)?, spec))
+}
+
+pub(crate) fn verified(plan: Plan) -> skep::Result<Plan> {
+    verify(plan).map(|verified| verified.plan().clone())
+}
+
+/// The streams that `run` would give.
+pub(crate) fn streams(typed: &Typed) -> [Stream; 3] {
+    [if typed.pipe { Stream::Given } else { Stream::Piped }; 3]
 }

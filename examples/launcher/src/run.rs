@@ -7,11 +7,12 @@ use std::time::{Duration, Instant};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
-use skep::spec::{Init, Readiness, Spec};
+use skep::spec::{Init, Readiness};
 use skep::sys::abi::signal;
 use skep::{Command, Container, ExitStatus, Stdio};
 
-use crate::message::{Failure, printable, say};
+use crate::events::Events;
+use crate::message::{Failure, say};
 use crate::relay::{Own, Pump, stream};
 use crate::typed::Typed;
 
@@ -23,14 +24,23 @@ const STOP: [Signal; 3] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP];
 
 /// Runs the verb.
 pub(crate) fn run(typed: Typed) -> Result<ExitCode, Failure> {
+    let mut events = Events::new(&typed)?;
+    let ended = attended(typed, &mut events);
+    if let Err(failure) = &ended {
+        events.failed(failure);
+    }
+    ended.map(ExitCode::from)
+}
+
+/// From the start of the container to its end, with the exit code.
+fn attended(typed: Typed, events: &mut Events) -> Result<u8, Failure> {
     let signals = Signals::new()?;
-    let status = Status { quiet: typed.quiet || typed.pipe, json: typed.json };
     let (pipe, report, start_timeout) = (typed.pipe, typed.report, typed.start_timeout);
     let spec = crate::meaning::spec(typed)?;
-    let machine = spec.machine.as_ref().map(ToString::to_string).unwrap_or_default();
-    status.spawning(&machine, &spec);
+    events.starting(spec.machine.as_ref().map(ToString::to_string).unwrap_or_default(), &spec);
+    let (stub, kill_signal, readiness) = (spec.init == Init::Stub, spec.kill_signal, spec.readiness);
 
-    let mut command = Command::from(spec.clone());
+    let mut command = Command::from(spec);
     let stdio = if pipe { Stdio::inherit } else { Stdio::piped };
     command.stdin(stdio()).stdout(stdio()).stderr(stdio());
     if let Some(deadline) = start_timeout {
@@ -40,25 +50,25 @@ pub(crate) fn run(typed: Typed) -> Result<ExitCode, Failure> {
         warn_of_terminals();
     }
     let container = command.spawn()?;
+    events.started(&container);
     if report {
-        show_report(&container, status.json);
+        events.report(&container);
     }
     let (container, pumps) =
         pumps(container).map_err(|error| Failure::new(format!("relay the standard streams: {error}")))?;
-    let (stub, kill_signal) = (spec.init == Init::Stub, spec.kill_signal);
-    let mut session = Session { container, pumps, signals, status, machine, kill_signal, stop: Stop::NotAsked };
-    if spec.readiness == Readiness::Exec {
-        session.status.running(&session.machine, "Ready.");
+    let mut session = Session { container, pumps, signals, events, kill_signal, stop: Stop::NotAsked };
+    if readiness == Readiness::Exec {
+        session.events.ready();
     }
     let ended = session.attend()?;
     let end = End { stub, kill_signal, stop: session.stop, broken: session.pumps[1].is_broken() };
-    session.status.ended(&session.machine, ended, &end);
+    session.events.ended(end.to_json(ended), &end.words(ended));
     for (pump, name) in session.pumps.iter().skip(1).zip(["output", "error"]) {
         if let (Some(error), false) = (&pump.failure, pump.is_broken()) {
             return Err(Failure::new(format!("write standard {name}: {error}")));
         }
     }
-    Ok(ExitCode::from(end.code(ended)))
+    Ok(end.code(ended))
 }
 
 fn warn_of_terminals() {
@@ -67,14 +77,6 @@ fn warn_of_terminals() {
         say(
             "skep: warning: --pipe gives the container your terminal, into which it can type; leave --pipe out, or redirect the streams",
         );
-    }
-}
-
-fn show_report(container: &Container, json: bool) {
-    if json {
-        say(serde_json::json!({ "event": "report", "items": container.report().to_json() }));
-    } else {
-        say(container.report().to_string().trim_end());
     }
 }
 
@@ -105,17 +107,16 @@ enum Stop {
 }
 
 /// A running container and everything that the loop listens to.
-struct Session {
+struct Session<'a> {
     container: Container,
     pumps: [Pump; 3],
     signals: Signals,
-    status: Status,
-    machine: String,
+    events: &'a Events,
     kill_signal: u8,
     stop: Stop,
 }
 
-impl Session {
+impl Session<'_> {
     /// The one loop: until the container has ended and all it said was passed on.
     fn attend(&mut self) -> Result<ExitStatus, Failure> {
         let mut ended = None;
@@ -214,10 +215,10 @@ impl Session {
             let Some(said) = self.container.notification(Duration::ZERO)? else { break };
             if said.ready && !*ready {
                 *ready = true;
-                self.status.running(&self.machine, "Ready.");
+                self.events.ready();
             }
             if let Some(text) = said.status.filter(|text| text != "Ready.") {
-                self.status.running(&self.machine, &text);
+                self.events.status(&text);
             }
         }
         Ok(())
@@ -292,6 +293,26 @@ impl End {
         }
     }
 
+    fn to_json(&self, ended: ExitStatus) -> serde_json::Value {
+        serde_json::json!({
+            "code": ended.code(),
+            "signal": ended.signal(),
+            "out_of_memory": ended.out_of_memory(),
+            "stopped": self.stop != Stop::NotAsked,
+            "exit": self.code(ended),
+        })
+    }
+
+    fn words(&self, ended: ExitStatus) -> String {
+        if self.is_clean(ended) || (ended.success() && self.stop != Stop::NotAsked) {
+            "stopped.".to_owned()
+        } else if ended.success() {
+            "exited successfully.".to_owned()
+        } else {
+            format!("failed: {ended}")
+        }
+    }
+
     /// Whether a signal ended it in good order.
     fn is_clean(&self, ended: ExitStatus) -> bool {
         const PIPE: u8 = 13;
@@ -301,60 +322,5 @@ impl End {
             Some(PIPE) => self.broken,
             _ => false,
         }
-    }
-}
-
-/// The lines about the container, on standard error.
-struct Status {
-    quiet: bool,
-    json: bool,
-}
-
-impl Status {
-    fn line(&self, json: impl FnOnce() -> serde_json::Value, text: impl FnOnce() -> String) {
-        match (self.quiet, self.json) {
-            (true, _) => {}
-            (false, true) => say(json()),
-            (false, false) => say(text()),
-        }
-    }
-
-    fn spawning(&self, machine: &str, spec: &Spec) {
-        self.line(
-            || serde_json::json!({ "event": "spawning", "machine": machine, "root": spec.root.path.to_string_lossy() }),
-            || format!("Spawning container {machine} on {}.", crate::meaning::root(spec)),
-        );
-    }
-
-    fn running(&self, machine: &str, text: &str) {
-        self.line(
-            || serde_json::json!({ "event": "running", "machine": machine, "status": text }),
-            || format!("Container {machine} running: {}", printable(text)),
-        );
-    }
-
-    fn ended(&self, machine: &str, ended: ExitStatus, end: &End) {
-        self.line(
-            || {
-                serde_json::json!({
-                    "event": "ended",
-                    "machine": machine,
-                    "code": ended.code(),
-                    "signal": ended.signal(),
-                    "out_of_memory": ended.out_of_memory(),
-                    "stopped": end.stop != Stop::NotAsked,
-                    "exit": end.code(ended),
-                })
-            },
-            || {
-                if end.is_clean(ended) || (ended.success() && end.stop != Stop::NotAsked) {
-                    format!("Container {machine} stopped.")
-                } else if ended.success() {
-                    format!("Container {machine} exited successfully.")
-                } else {
-                    format!("Container {machine} failed: {ended}")
-                }
-            },
-        );
     }
 }

@@ -10,45 +10,23 @@ use skep::spec::{
 };
 use skep::sys::abi::{CapabilitySet, Resource};
 
-/// What `skep` can do.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Verb {
-    Run,
-    Plan,
-    Check,
-    Doctor,
-}
-
-impl Verb {
-    pub(crate) const ALL: [Self; 4] = [Self::Run, Self::Plan, Self::Check, Self::Doctor];
-
-    pub(crate) const fn name(self) -> &'static str {
-        match self {
-            Self::Run => "run",
-            Self::Plan => "plan",
-            Self::Check => "check",
-            Self::Doctor => "doctor",
-        }
-    }
-
-    /// As a set of one, for the table of flags.
-    pub(crate) const fn bit(self) -> u8 {
-        1 << self as u8
-    }
-}
-
 /// Every option as it was typed, its value read but nothing looked up: paths
 /// are as relative as they were, and no default is filled in.
 ///
 /// A scalar that was given twice holds the last value, a list all of them.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Typed {
     pub(crate) help: bool,
     pub(crate) json: bool,
     pub(crate) verbose: bool,
+    /// Two files are compared.
+    pub(crate) diff: bool,
+    /// In tenths.
+    pub(crate) threshold: Option<u8>,
     pub(crate) quiet: bool,
     pub(crate) pipe: bool,
     pub(crate) report: bool,
+    pub(crate) status_fd: Option<u32>,
     pub(crate) start_timeout: Option<Duration>,
     pub(crate) profile: Option<Profile>,
     pub(crate) file: Option<PathBuf>,

@@ -137,3 +137,24 @@ pub(crate) fn name<T: FromStr<Err = skep::spec::NameError>>(value: &str) -> Pars
         ValueError::new(error.to_string()).with_remedy("write up to 64 ASCII letters, digits, `-` and `.`")
     })
 }
+
+/// An exposure of `skep audit`, in tenths.
+pub(crate) fn exposure(value: &str) -> Parsed<u8> {
+    let (whole, tenth) = value.split_once('.').unwrap_or((value, "0"));
+    let digit = |text: &str, most: usize| {
+        (1..=most).contains(&text.len()).then(|| text.parse::<u8>().ok()).flatten().filter(|_| !text.starts_with('+'))
+    };
+    match (digit(whole, 2), digit(tenth, 1)) {
+        (Some(whole), Some(tenth)) if whole < 10 || (whole == 10 && tenth == 0) => Ok(whole * 10 + tenth),
+        _ => bad(OsStr::new(value), "is not an exposure", "write a number such as 2.5, from 0.0 to 10.0"),
+    }
+}
+
+/// The number of an open descriptor.
+pub(crate) fn descriptor(value: &str) -> Parsed<u32> {
+    let plain = !value.is_empty() && value.len() <= 9 && value.bytes().all(|byte| byte.is_ascii_digit());
+    match value.parse() {
+        Ok(number) if plain => Ok(number),
+        _ => bad(OsStr::new(value), "is not a descriptor", "write the number of an open one, such as 3"),
+    }
+}

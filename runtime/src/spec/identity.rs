@@ -81,7 +81,8 @@ impl TryFrom<Vec<String>> for CapabilityList {
             if name.eq_ignore_ascii_case("all") {
                 return Ok(Self(CapabilitySet(u64::MAX)));
             }
-            let found = Capability::by_name(name).ok_or_else(|| format!("{name:?} is not a capability"))?;
+            let found = Capability::by_name(name)
+                .ok_or_else(|| format!("\"{}\" is not a capability", crate::Escaped::new(&name).short()))?;
             Ok(Self(list.0.with(found.0)))
         })
     }

@@ -6,6 +6,8 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use skep_sys::abi::Resource;
 
+use crate::Escaped;
+
 /// Soft and hard value of a resource limit; `None` is "infinity".
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -45,16 +47,16 @@ impl Limit {
                 return Ok(None);
             }
             if part.is_empty() || !part.bytes().all(|byte| byte.is_ascii_digit()) {
-                return Err(format!("{part:?} is neither a number nor `infinity`"));
+                return Err(format!("{} is neither a number nor `infinity`", quoted(part)));
             }
             match part.parse() {
-                Ok(Self::INFINITY) | Err(_) => Err(format!("{part} is too large")),
+                Ok(Self::INFINITY) | Err(_) => Err(format!("{} is too large", quoted(part))),
                 Ok(value) => Ok(Some(value)),
             }
         };
         let limit = Self { soft: one(soft)?, hard: one(hard)? };
         let (soft, hard) = limit.raw();
-        if soft > hard { Err(format!("the soft limit is above the hard limit in {text:?}")) } else { Ok(limit) }
+        if soft > hard { Err(format!("the soft limit is above the hard limit in {}", quoted(text))) } else { Ok(limit) }
     }
 }
 
@@ -103,7 +105,8 @@ impl TryFrom<BTreeMap<String, Limit>> for Limits {
     fn try_from(map: BTreeMap<String, Limit>) -> Result<Self, String> {
         map.into_iter()
             .map(|(name, limit)| {
-                let resource = Resource::by_name(&name).ok_or_else(|| format!("{name:?} is not a resource limit"))?;
+                let resource =
+                    Resource::by_name(&name).ok_or_else(|| format!("{} is not a resource limit", quoted(&name)))?;
                 if limit.raw().0 > limit.raw().1 {
                     return Err(format!("the soft limit of {name} is above its hard limit"));
                 }
@@ -144,6 +147,11 @@ pub struct Resources {
     pub pids: Option<u64>,
 }
 
+/// A value in a message.
+fn quoted(text: &str) -> String {
+    format!("\"{}\"", Escaped::new(text).short())
+}
+
 /// Parses a number of bytes: digits, then nothing or one of `K M G T`
 /// (powers of 1024).
 ///
@@ -158,16 +166,16 @@ pub fn parse_bytes(text: &str) -> Result<u64, String> {
         "M" => 1 << 20,
         "G" => 1 << 30,
         "T" => 1 << 40,
-        _ => return Err(format!("{text:?}: one suffix of K, M, G, T at most")),
+        _ => return Err(format!("{}: one suffix of K, M, G, T at most", quoted(text))),
     };
     if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Err(format!("{text:?} is not a number of bytes such as 512M"));
+        return Err(format!("{} is not a number of bytes such as 512M", quoted(text)));
     }
     let number: Option<u64> = digits.parse().ok();
     number
         .and_then(|number| number.checked_mul(factor))
         .filter(|bytes| *bytes < u64::MAX / 2)
-        .ok_or_else(|| format!("{text:?} is too large"))
+        .ok_or_else(|| format!("{} is too large", quoted(text)))
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use crate::stand::{CONTAINERS, Scratch, containers, skep};
 /// `@` stands for a directory with the files that [`tree`] makes.
 const CASES: &[(&[&str], &[&str])] = &[
     (&[], &["what to do is missing", "skep --help"]),
-    (&["frob"], &["\"frob\"", "neither run, plan, check, doctor nor help"]),
+    (&["frob"], &["\"frob\"", "not something that skep does"]),
     (&["nspawn", "-b"], &["skep nspawn", "not supported yet"]),
     (&["run"], &["no command", "Name a program"]),
     (&["run", "--frobnicate", "true"], &["--frobnicate", "unknown option", "--help"]),
@@ -70,12 +70,72 @@ const CASES: &[(&[&str], &[&str])] = &[
     (&["run", "-f", "@/bind.nspawn"], &["@/bind.nspawn:4", "BindReadOnly", "/missing/book"]),
     (&["plan"], &["no command"]),
     (&["run", "--verbose", "true"], &["--verbose", "belongs to skep plan"]),
-    (&["check"], &["skep check FILE"]),
+    (&["check"], &["skep check FILE…"]),
     (&["check", "@/file"], &["@/file", ".nspawn", ".json"]),
     (&["check", "@/missing.json"], &["@/missing.json", "No such file"]),
-    (&["check", "a", "b"], &["\"b\"", "one file"]),
+    (&["check", "a", "b"], &["\"a\" is neither", "\"b\" is neither"]),
     (&["doctor", "now"], &["\"now\"", "no arguments"]),
     (&["help", "frob"], &["\"frob\"", "exit-codes"]),
+    // Words of the program itself.
+    (&["paln", "true"], &["\"paln\"", "did you mean skep plan"]),
+    (&["--verbose"], &["\"--verbose\"", "skep --help"]),
+    (&["completion"], &["needs a shell", "bash, zsh or fish"]),
+    (&["completion", "csh"], &["\"csh\"", "bash, zsh, fish"]),
+    (&["completion", "bash", "zsh"], &["\"zsh\"", "one word too many"]),
+    (&["man", "frob"], &["\"frob\"", "write run, plan"]),
+    (&["man", "--json"], &["--json", "belongs to"]),
+    (&["run", "-\u{1b}", "true"], &["unknown option", "--help"]),
+    (&["run", "--bi\u{202e}nd=/a", "true"], &["unknown option", "\\u{202e}"]),
+    (&["run", "--help=yes"], &["--help", "takes no value"]),
+    // Contradictory.
+    (&["audit", "--threshold=11"], &["--threshold=", "0.0 to 10.0"]),
+    (&["audit", "--threshold=-1"], &["--threshold=", "\"-1\""]),
+    (&["run", "--ambient-capability=CAP_KILL", "--drop-capability=CAP_KILL", "true"], &["CAP_KILL", "Add it to both"]),
+    (&["run", "--ambient-capability=CAP_KILL", "true"], &["CAP_KILL", "--ambient-capability="]),
+    (
+        &["run", "--profile=nspawn", "-D@", "--private-users=no", "--as-pid2", "--capability=45", "true"],
+        &["45", "Leave it out"],
+    ),
+    (&["run", "-f", "@/good.json", "--profile=strict"], &["--profile=", "leave the option out"]),
+    (&["run", "--bind=@/file:/usr/bin/true/x", "true"], &["/usr/bin/true/x", "--bind="]),
+    (&["run", "--bind=/etc:/proc", "true"], &["/proc", "--bind="]),
+    (&["run", "--bind=/etc:/", "true"], &["--bind="]),
+    (&["run", "--tmpfs=/", "true"], &["--tmpfs="]),
+    (&["run", "--tmpfs=/proc/x", "true"], &["/proc/x", "--tmpfs="]),
+    (&["run", "--inaccessible=/", "true"], &["--inaccessible="]),
+    // Out of range, or of no shape.
+    (&["run", "--status-fd=99", "true"], &["--status-fd=", "descriptor 99 is not open"]),
+    (&["run", "--status-fd=0x1", "true"], &["--status-fd=", "such as 3"]),
+    (&["run", "--memory=99999999999999999999", "true"], &["--memory=", "512M"]),
+    (&["run", "--memory=-1", "true"], &["--memory=", "\"-1\""]),
+    (&["run", "--cpus=1e400", "true"], &["--cpus=", "1.5"]),
+    (&["run", "--cpus=", "true"], &["--cpus=", "1.5"]),
+    (&["run", "--pids=99999999999999999999", "true"], &["--pids="]),
+    (&["run", "--start-timeout=1e9", "true"], &["--start-timeout=", "86400"]),
+    (&["run", "--rlimit==1", "true"], &["--rlimit="]),
+    (&["run", "--rlimit=NOFILE=-1", "true"], &["--rlimit=", "-1"]),
+    (&["run", "--rlimit=NOFILE=99999999999999999999", "true"], &["--rlimit=", "too large"]),
+    (&["run", "--setenv==x", "true"], &["--setenv="]),
+    (&["run", "--setenv=", "true"], &["--setenv="]),
+    (&["run", "-u0:", "true"], &["--uid=", "UID:GID"]),
+    (&["run", "-u65535", "true"], &["--uid=", "65535"]),
+    (&["run", "--umask=7777", "true"], &["--umask="]),
+    (&["run", "--kill-signal=0", "true"], &["--kill-signal="]),
+    (&["run", "--private-users=1:4294967295", "true"], &["--private-users="]),
+    (&["run", "--capability=,", "true"], &["--capability="]),
+    (&["run", "--chdir=", "true"], &["--chdir="]),
+    (&["run", "--bind=", "true"], &["--bind="]),
+    (&["run", "--bind=:", "true"], &["--bind="]),
+    (&["run", "--tmpfs=/t:mode=9", "true"], &["--tmpfs=", "\"9\"", "octal"]),
+    (&["run", "--tmpfs=/t:size=1,size=2,frob", "true"], &["--tmpfs="]),
+    (&["run", "-M", "", "-f", "@/empty.json", "true"], &["@/empty.json:1:", "EOF"]),
+    (&["run", "-f", "@/type.json"], &["@/type.json:1:16", "expected u32", "correct the file"]),
+    (&["run", "-f", "@/twice.json"], &["@/twice.json:1:", "duplicate field"]),
+    (&["run", "-f", "@/noise.json"], &["@/noise.json:1:1"]),
+    (&["run", "-f", "@/deep.json"], &["@/deep.json:1:", "recursion"]),
+    (&["run", "-f", "@/version.json"], &["version 9"]),
+    (&["run", "-f", "@/noise.nspawn"], &["@/noise.nspawn:1:1", "1048576 are the most"]),
+    (&["check", "@/file.nspawn", "@/gone.nspawn"], &["@/gone.nspawn", "name a file"]),
 ];
 
 fn tree() -> Scratch {
@@ -85,6 +145,18 @@ fn tree() -> Scratch {
     tree.file("boot.nspawn", "[Exec]\nBoot=yes\n");
     tree.file("header.nspawn", "[Exec\nParameters=true\n");
     tree.file("bind.nspawn", "[Exec]\nParameters=true\n[Files]\nBindReadOnly=/missing/book\n");
+    tree.file("file.nspawn", "");
+    tree.file("good.json", r#"{ "command": ["true"] }"#);
+    tree.file("empty.json", "");
+    tree.file("type.json", r#"{ "umask": "077" }"#);
+    tree.file("twice.json", r#"{ "umask": 1, "umask": 2 }"#);
+    tree.file("deep.json", &format!(r#"{{ "environment": {{ "A": {} "#, "[".repeat(100_000)));
+    tree.file("version.json", r#"{ "version": 9, "command": ["true"] }"#);
+    // 3 MB of noise; ASCII and not, with line ends.
+    let noise: String =
+        (0..1_500_000_u32).map(|n| char::from_u32(n.wrapping_mul(2_654_435_761) >> 24).unwrap_or('x')).collect();
+    tree.file("noise.json", &noise);
+    tree.file("noise.nspawn", &noise);
     std::os::unix::fs::symlink("loop", tree.path().join("loop")).unwrap();
     std::os::unix::fs::symlink("/missing/target", tree.path().join("dangling")).unwrap();
     tree
@@ -121,7 +193,7 @@ fn groups(directory: &Path, depth: usize, found: &mut BTreeSet<String>) {
 
 #[test]
 fn bad_inputs_say_where_and_what_to_do_and_leave_nothing() {
-    assert!(CASES.len() >= 25);
+    assert!(CASES.len() >= 110);
     let able = containers("bad inputs that only a start meets").is_some();
     let _alone = CONTAINERS.write().unwrap();
     nix::sys::prctl::set_child_subreaper(true).unwrap();

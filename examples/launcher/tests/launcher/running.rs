@@ -57,8 +57,8 @@ fn json_is_one_object_a_line() {
     let ran = skep(["run", "--json", "--report", "-M", "web", "sh", "-c", "exit 3"]);
     let events: Vec<serde_json::Value> = ran.stderr.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let names: Vec<&str> = events.iter().filter_map(|event| event["event"].as_str()).collect();
-    assert_eq!(names, ["spawning", "report", "running", "ended"]);
-    assert_eq!((&events[3]["code"], &events[3]["exit"], &events[3]["machine"]), (&3.into(), &3.into(), &"web".into()));
+    assert_eq!(names, ["starting", "started", "report", "ready", "ended"]);
+    assert_eq!((&events[4]["code"], &events[4]["exit"], &events[4]["machine"]), (&3.into(), &3.into(), &"web".into()));
     let ran = skep(["run", "--json", "no-such-command"]);
     let last: serde_json::Value = serde_json::from_str(ran.stderr.lines().last().unwrap_or_default()).unwrap();
     assert_eq!((ran.code, &last["event"]), (Some(1), &"error".into()));
@@ -234,4 +234,45 @@ fn options_reach_the_container() {
     assert_eq!(text(&["--as-pid2=no", "sh", "-c", "echo $$"]), "1\n");
     assert_ne!(text(&["sh", "-c", "echo $$"]), "1\n");
     assert_eq!(text(&["--", "echo", "-x", "--"]), "-x --\n");
+}
+
+/// Runs with descriptor `number` open on a file, by way of a shell, and gives the events in it.
+fn with_status_fd(number: u32, words: &str) -> (crate::stand::Ran, Vec<serde_json::Value>) {
+    let scratch = crate::stand::Scratch::new(&format!("status-{number}-{}", words.len()));
+    let file = scratch.file("events", "");
+    let script = format!("exec {} {words} {number}>{file}", crate::stand::SKEP);
+    let mut shell = std::process::Command::new("sh");
+    shell.args(["-c", &script]).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let ran = ended(shell.spawn().unwrap());
+    let text = std::fs::read_to_string(&file).unwrap();
+    (ran, text.lines().map(|line| serde_json::from_str(line).unwrap()).collect())
+}
+
+#[test]
+fn events_go_to_the_descriptor_that_was_named() {
+    needs_containers!();
+    let (ran, events) = with_status_fd(3, "run -q -M web --status-fd=3 sh -c 'ls /proc/self/fd; exit 4'");
+    assert_eq!((ran.code, ran.stderr.as_str()), (Some(4), ""), "{ran:?}");
+    assert_eq!(ran.stdout, "0\n1\n2\n3\n", "the last is ls's own: the container has no descriptor of the launcher's");
+    let names: Vec<&str> = events.iter().filter_map(|event| event["event"].as_str()).collect();
+    assert_eq!(names, ["starting", "started", "ready", "ended"]);
+    assert!(events.iter().all(|event| event["machine"] == "web"));
+    assert!(events[1]["pid"].as_u64().is_some_and(|pid| pid > 1));
+    assert_eq!((&events[3]["code"], &events[3]["exit"]), (&4.into(), &4.into()));
+    // Not in place of the lines, but beside them; and a failure is an event too.
+    let (ran, events) = with_status_fd(7, "run -M web --status-fd=7 --report /no/such/program");
+    assert_eq!(ran.code, Some(1));
+    assert!(ran.stderr.starts_with("Spawning container web"), "{ran:?}");
+    let last = events.last().unwrap();
+    assert_eq!(last["event"], "error");
+    assert!(last["message"].as_str().unwrap().contains("/no/such/program") && last["remedy"].is_string(), "{last}");
+}
+
+#[test]
+fn a_status_pipe_that_nobody_reads_stops_nothing() {
+    needs_containers!();
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let ended = ended(command(["run", "-q", "--status-fd=1", "sh", "-c", "exit 3"]).stdout(writer).spawn().unwrap());
+    assert_eq!((ended.code, ended.stderr.as_str()), (Some(3), ""));
 }

@@ -1,4 +1,4 @@
-//! Help, `plan`, `check`, `doctor`.
+//! Help, manual pages, completions, `plan`, `audit`, `check`, `doctor`.
 
 use crate::stand::{Scratch, containers, skep};
 
@@ -6,7 +6,7 @@ use crate::stand::{Scratch, containers, skep};
 fn help_and_version() {
     let ran = skep(["--help"]);
     assert!(ran.code == Some(0) && ran.stdout.contains("Usage: skep run") && ran.stderr.is_empty(), "{ran:?}");
-    for verb in ["run", "plan", "check", "doctor"] {
+    for verb in ["run", "plan", "audit", "check", "doctor", "completion", "man"] {
         let long = skep([verb, "--help"]);
         assert!(long.code == Some(0) && long.stdout.contains(&format!("Usage: skep {verb}")), "{long:?}");
         assert_eq!(long.stdout, skep([verb, "-h"]).stdout);
@@ -14,6 +14,7 @@ fn help_and_version() {
     }
     assert!(skep(["run", "--help"]).stdout.contains("--private-users[=MODE]"));
     assert!(skep(["help", "exit-codes"]).stdout.contains("133 becomes 1"));
+    assert!(skep(["help", "events"]).stdout.contains("started"));
     assert_eq!(skep(["--version"]).stdout, format!("skep {}\n", env!("CARGO_PKG_VERSION")));
 }
 
@@ -59,7 +60,7 @@ fn check_names_every_problem_with_its_place() {
     }
     let ran = skep(["check", "--json", &file]);
     let json: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap();
-    assert_eq!((ran.code, &json["ok"], &json["problems"][1]["line"]), (Some(1), &false.into(), &4.into()));
+    assert_eq!((ran.code, &json["ok"], &json["files"][0]["problems"][1]["line"]), (Some(1), &false.into(), &4.into()));
 }
 
 #[test]
@@ -109,4 +110,171 @@ fn doctor_tells_whether_a_container_starts() {
     }
     let text = skep(["doctor"]).stdout;
     assert!(text.contains("strict container can be started here."), "{text}");
+}
+
+#[test]
+fn check_takes_many_files_and_tells_all_of_all() {
+    let directory = Scratch::new("check-many");
+    let bad = directory.file("bad.nspawn", "[Exec]\nHostnam=x\nBoot=maybe\n");
+    let worse = directory.file("worse.json", "{ \"umask\": }");
+    let missing = directory.path().join("missing.nspawn").display().to_string();
+    let ran = skep(["check", &bad, &missing, &worse]);
+    assert_eq!(ran.code, Some(1));
+    assert!(ran.stdout.lines().count() >= 3 && ran.stdout.contains(&format!("{worse}:1:")), "{ran:?}");
+    assert!(ran.stderr.starts_with("skep: ") && ran.stderr.contains("missing.nspawn"), "{ran:?}");
+    let json: serde_json::Value = serde_json::from_str(&skep(["check", "--json", &bad, &worse]).stdout).unwrap();
+    assert_eq!((&json["ok"], json["files"].as_array().map(Vec::len)), (&false.into(), Some(2)));
+}
+
+#[test]
+fn a_container_as_json_is_a_settings_file_too() {
+    let directory = Scratch::new("json-file");
+    let file = directory.file("web.json", r#"{ "command": ["sleep", "9"], "hostname": "inside", "umask": 63 }"#);
+    let ran = skep(["plan", "-f", &file, "--umask=022"]);
+    assert!(ran.code == Some(0) && ran.stdout.starts_with("plan of web\n"), "{ran:?}");
+    assert!(ran.stdout.contains("set the hostname to inside") && ran.stdout.contains("execute sleep"), "{ran:?}");
+    let both = skep(["plan", "--profile=nspawn", "-f", &file]);
+    assert!(both.code == Some(1) && both.stderr.contains("--profile=") && both.stderr.contains("leave"), "{both:?}");
+}
+
+#[test]
+fn two_plans_are_compared_as_by_diff() {
+    let directory = Scratch::new("diff");
+    let one = directory.file("one.nspawn", "[Exec]\nHostname=x\n[Files]\nBind=/usr/share:/data\n");
+    let same = directory.file("same.nspawn", "[Files]\nBind=/usr/share:/data\n\n[Exec]\nHostname=x\n");
+    let other = directory.file("other.nspawn", "[Exec]\nHostname=x\n[Files]\nBindReadOnly=/usr/share:/data\n");
+    for verb in ["plan", "audit"] {
+        let ran = skep([verb, "--diff", &one, &same]);
+        assert_eq!((ran.code, ran.stdout.as_str(), ran.stderr.as_str()), (Some(0), "", ""), "{verb}");
+        let ran = skep([verb, "--diff", &one, &other]);
+        assert_eq!((ran.code, ran.stderr.as_str()), (Some(1), ""), "{verb}");
+        assert!(
+            ran.stdout.starts_with(&format!("--- {one}")) && ran.stdout.contains(&format!("+++ {other}")),
+            "{ran:?}"
+        );
+        let changed = |sign: char| ran.stdout.lines().any(|line| line.starts_with(sign) && line.contains("/data"));
+        assert!(changed('-') && changed('+'), "{}", ran.stdout);
+        let json: serde_json::Value =
+            serde_json::from_str(&skep([verb, "--json", "--diff", &one, &other]).stdout).unwrap();
+        assert_eq!(json["same"], false);
+        for trouble in
+            [&["--diff", &one][..], &["--diff", &one, "/missing.nspawn"], &["--diff", "--frob", &one, &other]]
+        {
+            let ran = skep([verb].iter().chain(trouble));
+            assert!(ran.code == Some(2) && ran.stderr.starts_with("skep: "), "{verb} {trouble:?} {ran:?}");
+        }
+    }
+    // Other options apply to both.
+    assert_eq!(skep(["plan", "--diff", "--bind-ro=/usr/share:/data", &one, &other]).code, Some(0));
+}
+
+#[test]
+fn an_audit_has_reasons_and_a_threshold() {
+    let ran = skep(["audit", "--pids=64", "--bind=/etc", "--network=host", "-M", "web"]);
+    assert!(ran.code == Some(0) && ran.stderr.is_empty(), "{ran:?}");
+    assert!(ran.stdout.starts_with("audit of web\nidentity\n") && !ran.stdout.contains('\u{1b}'), "{}", ran.stdout);
+    for item in ["namespace network", "bind /etc", "limit memory", "calls that mount", "root"] {
+        assert!(ran.stdout.contains(item), "{item}: {}", ran.stdout);
+    }
+    let last = ran.stdout.lines().last().unwrap();
+    assert!(last.starts_with("Exposure of web: ") && last.contains(" of 10, "), "{last}");
+    let json = |words: &[&str]| -> serde_json::Value {
+        serde_json::from_str(&skep(["audit", "--json"].iter().chain(words)).stdout).unwrap()
+    };
+    let (closed, open) = (json(&[]), json(&["--network=host"]));
+    assert!(closed["exposure"].as_f64() < open["exposure"].as_f64());
+    assert!(open["rows"].as_array().unwrap().iter().all(|row| row["why"].is_string() && row["holds"].is_string()));
+    assert_eq!(skep(["audit", "--threshold=10.0", "--network=host"]).code, Some(0));
+    assert_eq!(skep(["audit", "--threshold=2", "--network=host"]).code, Some(1));
+}
+
+#[test]
+fn manual_pages_are_well_formed() {
+    for verb in ["", "run", "plan", "audit", "check", "doctor", "completion", "man"] {
+        let page = skep(["man"].into_iter().chain((!verb.is_empty()).then_some(verb)));
+        assert!(page.code == Some(0) && page.stdout.starts_with(".TH SKEP"), "{page:?}");
+        let formatted = std::process::Command::new("groff")
+            .args(["-man", "-Tascii", "-ww", "-z"])
+            .stdin(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped())
+            .spawn();
+        let Ok(mut groff) = formatted else {
+            eprintln!("SKIP: manual pages by groff: it is not installed");
+            continue;
+        };
+        std::io::Write::write_all(&mut groff.stdin.take().unwrap(), page.stdout.as_bytes()).unwrap();
+        let output = groff.wait_with_output().unwrap();
+        assert!(
+            output.status.success() && output.stderr.is_empty(),
+            "{verb}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+}
+
+/// Whether a program is here; says so where not.
+fn has(program: &str) -> bool {
+    let found = std::process::Command::new(program).arg("--version").output().is_ok();
+    if !found {
+        eprintln!("SKIP: completions for {program}: it is not installed");
+    }
+    found
+}
+
+#[test]
+fn bash_completes() {
+    if !has("bash") {
+        return;
+    }
+    let directory = Scratch::new("bash");
+    directory.file("skep.bash", &skep(["completion", "bash"]).stdout);
+    directory.file("web.nspawn", "");
+    let complete = |words: &[&str]| -> Vec<String> {
+        let quoted: Vec<String> = words.iter().map(|word| format!("'{word}'")).collect();
+        let script = format!(
+            "compopt() {{ :; }}; source ./skep.bash; COMP_WORDS=({}); COMP_CWORD={}; _skep; printf '%s\\n' \"${{COMPREPLY[@]}}\"",
+            quoted.join(" "),
+            words.len() - 1
+        );
+        let ran = std::process::Command::new("bash")
+            .args(["--norc", "-u", "-c", &script])
+            .current_dir(directory.path())
+            .output()
+            .unwrap();
+        assert!(ran.stderr.is_empty(), "{words:?}: {}", String::from_utf8_lossy(&ran.stderr));
+        String::from_utf8(ran.stdout).unwrap().lines().filter(|line| !line.is_empty()).map(str::to_owned).collect()
+    };
+    for (words, expected) in [
+        (&["skep", "d"][..], &["doctor"][..]),
+        (&["skep", "run", "--bi"], &["--bind=", "--bind-ro="]),
+        (&["skep", "run", "--network", "=", "h"], &["host"]),
+        (&["skep", "run", "--network", "="], &["none", "host"]),
+        (&["skep", "run", "--network", "h"], &["host"]),
+        (&["skep", "run", "--volatile", "=", "st"], &["state"]),
+        (&["skep", "run", "-f", "we"], &["web.nspawn"]),
+        (&["skep", "run", "--capability", "=", "CAP_SYS_M"], &["CAP_SYS_MODULE"]),
+        (&["skep", "check", "--verb"], &[]),
+        (&["skep", "check", "we"], &["web.nspawn"]),
+        (&["skep", "plan", "--verb"], &["--verbose"]),
+        (&["skep", "run", "-M", "web", "-q", "--bind", "=", "/a", "ls", "we"], &["web.nspawn"]),
+        (&["skep", "run", "ls", "--qui"], &[]),
+        (&["skep", "completion", "f"], &["fish"]),
+        (&["skep", "help", "ex"], &["exit-codes"]),
+    ] {
+        assert_eq!(complete(words), expected, "{words:?}");
+    }
+}
+
+/// At least a script that the shell can read.
+#[test]
+fn zsh_and_fish_read_their_scripts() {
+    for shell in ["zsh", "fish"] {
+        if !has(shell) {
+            continue;
+        }
+        let directory = Scratch::new(shell);
+        let script = directory.file("script", &skep(["completion", shell]).stdout);
+        let ran = std::process::Command::new(shell).args(["-n", &script]).output().unwrap();
+        assert!(ran.status.success() && ran.stderr.is_empty(), "{shell}: {}", String::from_utf8_lossy(&ran.stderr));
+    }
 }
