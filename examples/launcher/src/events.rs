@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use skep::spec::Spec;
 use skep::{Container, Escaped};
 
-use crate::message::{Failure, say};
+use crate::message::{Failure, Paint, say};
 use crate::typed::Typed;
 
 /// Where the news of a container go.
@@ -27,23 +27,41 @@ impl Events {
         Ok(Self { machine: String::new(), quiet: typed.quiet || typed.pipe, json: typed.json, descriptor })
     }
 
-    /// Tells one thing. That nobody listens is no reason to stop a container.
+    /// Tells one thing, unless it shall be quiet.
     fn tell(&self, event: &str, fields: impl FnOnce() -> Value, text: impl FnOnce() -> Option<String>) {
-        if self.descriptor.is_some() || (self.json && !self.quiet) {
-            let mut line = fields();
-            line["event"] = event.into();
-            line["machine"] = self.machine.as_str().into();
-            if let Some(mut descriptor) = self.descriptor.as_ref() {
-                let _ = descriptor.write_all(format!("{line}\n").as_bytes());
-            }
-            if self.json && !self.quiet {
-                say(line);
-            }
+        if self.quiet {
+            self.write(event, fields);
+        } else {
+            self.tell_all(event, fields, text);
         }
-        if !self.json && !self.quiet {
+    }
+
+    /// Tells one thing, quiet or not.
+    fn tell_all(&self, event: &str, fields: impl FnOnce() -> Value, text: impl FnOnce() -> Option<String>) {
+        if self.json {
+            let line = self.line(event, fields());
+            self.write(event, || line.clone());
+            say(line);
+        } else {
+            self.write(event, fields);
             if let Some(text) = text() {
                 say(text);
             }
+        }
+    }
+
+    /// An event with the fields that all of them have.
+    fn line(&self, event: &str, mut fields: Value) -> Value {
+        fields["event"] = event.into();
+        fields["machine"] = self.machine.as_str().into();
+        fields
+    }
+
+    /// To the descriptor, if there is one. That nobody listens is no reason to
+    /// stop a container.
+    fn write(&self, event: &str, fields: impl FnOnce() -> Value) {
+        if let Some(mut descriptor) = self.descriptor.as_ref() {
+            let _ = descriptor.write_all(format!("{}\n", self.line(event, fields())).as_bytes());
         }
     }
 
@@ -60,15 +78,19 @@ impl Events {
         self.tell("started", || json!({ "pid": container.id() }), || None);
     }
 
-    /// Asked for, so also when quiet.
+    /// Was asked for.
     pub(crate) fn report(&self, container: &Container) {
-        let told = Self { quiet: false, machine: self.machine.clone(), json: self.json, descriptor: None };
-        let items = || json!({ "items": container.report().to_json() });
-        told.tell("report", items, || Some(container.report().to_string().trim_end().to_owned()));
-        if let Some(mut descriptor) = self.descriptor.as_ref() {
-            let line = json!({ "event": "report", "machine": self.machine, "items": container.report().to_json() });
-            let _ = descriptor.write_all(format!("{line}\n").as_bytes());
-        }
+        self.tell_all(
+            "report",
+            || json!({ "items": container.report().to_json() }),
+            || Some(container.report().to_string().trim_end().to_owned()),
+        );
+    }
+
+    /// Something that the caller may not have meant.
+    pub(crate) fn warning(&self, text: &str) {
+        let line = || Some(format!("{}: warning: {text}", Paint::stderr().doubtful("skep")));
+        self.tell_all("warning", || json!({ "message": text }), line);
     }
 
     pub(crate) fn ready(&self) {
@@ -88,9 +110,8 @@ impl Events {
 
     /// A failure, which standard error gets by another way.
     pub(crate) fn failed(&self, failure: &Failure) {
-        let Some(mut descriptor) = self.descriptor.as_ref() else { return };
         for complaint in &failure.0 {
-            let _ = descriptor.write_all(format!("{}\n", complaint.event()).as_bytes());
+            self.write("error", || complaint.json.clone());
         }
     }
 }

@@ -42,6 +42,7 @@ pub(crate) const EVENTS: &[(&str, &str)] = &[
     ("ready", "machine"),
     ("status", "machine, text: what the command says of itself"),
     ("ended", "machine, code or signal, out_of_memory, stopped, exit: of skep"),
+    ("warning", "message"),
     ("error", "message, remedy"),
 ];
 

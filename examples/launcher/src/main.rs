@@ -74,16 +74,16 @@ fn other(word: &OsStr, mut words: impl Iterator<Item = OsString>) -> Result<Exit
 }
 
 fn perform(verb: Verb, words: Vec<OsString>) -> ExitCode {
-    // As diff(1): 1 is "they differ", so that a failure must be something else.
-    let compares = matches!(verb, Verb::Plan | Verb::Audit)
-        && words.iter().take_while(|word| *word != "--").any(|word| word == "--diff");
-    let (json, ended) = match parse::parse(verb, words) {
-        Ok(typed) if typed.help => (false, print(&help::of(verb))),
-        Ok(typed) => (typed.json, done(verb, typed)),
-        Err(failure) => (false, Err(failure)),
+    // Of words that do not parse nobody can say where the command begins.
+    let says = |flag: &str| words.iter().take_while(|word| *word != "--").any(|word| word == flag);
+    let (json, compares, ended) = match parse::parse(verb, words.iter().cloned()) {
+        Ok(typed) if typed.help => (false, false, print(&help::of(verb))),
+        Ok(typed) => (typed.json, typed.diff, done(verb, typed)),
+        Err(failure) => (says("--json"), says("--diff"), Err(failure)),
     };
     ended.unwrap_or_else(|failure| {
         failure.print(json);
+        // As diff(1): 1 is "they differ", so that a failure must be something else.
         ExitCode::from(if compares { 2 } else { 1 })
     })
 }

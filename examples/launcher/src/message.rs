@@ -18,9 +18,14 @@ pub(crate) struct Complaint {
 }
 
 impl Complaint {
+    /// `what is wrong; what to do about it`.
     pub(crate) fn new(text: impl Into<String>) -> Self {
         let text = text.into();
-        Self { json: json!({ "message": text, "remedy": null }), text }
+        let (message, remedy) = match text.rsplit_once("; ") {
+            Some((message, remedy)) => (message, Some(remedy)),
+            None => (text.as_str(), None),
+        };
+        Self { json: json!({ "message": message, "remedy": remedy }), text }
     }
 }
 
@@ -55,20 +60,13 @@ impl Failure {
     pub(crate) fn print(&self, json: bool) {
         for complaint in &self.0 {
             if json {
-                say(complaint.event());
+                let mut event = complaint.json.clone();
+                event["event"] = "error".into();
+                say(event);
             } else {
                 say(format_args!("{}: {}", Paint::stderr().bad("skep"), complaint.text));
             }
         }
-    }
-}
-
-impl Complaint {
-    /// As an event of `run`.
-    pub(crate) fn event(&self) -> Value {
-        let mut event = self.json.clone();
-        event["event"] = "error".into();
-        event
     }
 }
 
@@ -199,6 +197,13 @@ mod tests {
         assert_eq!(halves(&error), ("/a is missing".to_owned(), None));
         let error = error.remedy("Create\nit");
         assert_eq!(halves(&error), ("/a is missing".to_owned(), Some("Create\nit".to_owned())));
+    }
+
+    #[test]
+    fn a_complaint_has_two_halves() {
+        let complaint = Complaint::new("--x: \"a; b\" is bad; write c");
+        assert_eq!(complaint.json, json!({ "message": "--x: \"a; b\" is bad", "remedy": "write c" }));
+        assert!(Complaint::new("so it is").json["remedy"].is_null());
     }
 
     #[test]

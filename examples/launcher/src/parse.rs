@@ -104,12 +104,7 @@ fn elsewhere(verb: Verb, flag: &Flag) -> Failure {
         .filter(|other| flag.is_for(*other))
         .map(|other| format!("skep {}", other.name()))
         .collect();
-    Failure::new(format!(
-        "--{}: not an option of skep {}; it belongs to {}",
-        flag.long,
-        verb.name(),
-        takers.join(" and ")
-    ))
+    Failure::new(format!("--{}: not an option of skep {}; it belongs to {}", flag.long, verb.name(), takers.join(", ")))
 }
 
 #[cfg(test)]

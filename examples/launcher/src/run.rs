@@ -12,7 +12,7 @@ use skep::sys::abi::signal;
 use skep::{Command, Container, ExitStatus, Stdio};
 
 use crate::events::Events;
-use crate::message::{Failure, say};
+use crate::message::Failure;
 use crate::relay::{Own, Pump, stream};
 use crate::typed::Typed;
 
@@ -46,8 +46,10 @@ fn attended(typed: Typed, events: &mut Events) -> Result<u8, Failure> {
     if let Some(deadline) = start_timeout {
         command.deadline(deadline);
     }
-    if pipe {
-        warn_of_terminals();
+    if pipe && shares_a_terminal() {
+        events.warning(
+            "--pipe gives the container your terminal, into which it can type; leave --pipe out, or redirect the streams",
+        );
     }
     let container = command.spawn()?;
     events.started(&container);
@@ -71,13 +73,9 @@ fn attended(typed: Typed, events: &mut Events) -> Result<u8, Failure> {
     Ok(end.code(ended))
 }
 
-fn warn_of_terminals() {
+fn shares_a_terminal() -> bool {
     use std::io::IsTerminal;
-    if std::io::stdin().is_terminal() || std::io::stdout().is_terminal() || std::io::stderr().is_terminal() {
-        say(
-            "skep: warning: --pipe gives the container your terminal, into which it can type; leave --pipe out, or redirect the streams",
-        );
-    }
+    std::io::stdin().is_terminal() || std::io::stdout().is_terminal() || std::io::stderr().is_terminal()
 }
 
 /// The three relays. A stream that is not piped has one that is done.

@@ -47,6 +47,8 @@ impl Holdings {
             no_nested: false,
         };
         for (_, phase, op) in plan.ops() {
+            // What the child does before it parts from the stub init counts for both.
+            let on_the_way = matches!(phase, Phase::Enter | Phase::Payload);
             match op {
                 Op::Spawn { namespaces, .. } => found.own = found.own.with(namespaces),
                 Op::Unshare { namespaces } if phase != Phase::Init => found.own = found.own.with(namespaces),
@@ -56,11 +58,11 @@ impl Holdings {
                 Op::Write { path, content, .. } if ends_with(path, "max_user_namespaces") => {
                     found.no_nested = content.0.trim_ascii() == b"0";
                 }
-                Op::ProveCredentials { uid, bounding, ambient, no_new_privs, .. } if phase == Phase::Payload => {
+                Op::ProveCredentials { uid, bounding, ambient, no_new_privs, .. } if on_the_way => {
                     (found.uid, found.bounding, found.ambient) = (uid, bounding, ambient);
                     found.no_new_privs = no_new_privs;
                 }
-                Op::Seccomp { program, .. } if phase == Phase::Payload => found.filters.extend(decoded(program.0)),
+                Op::Seccomp { program, .. } if on_the_way => found.filters.extend(decoded(program.0)),
                 _ => {}
             }
         }

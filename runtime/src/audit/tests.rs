@@ -35,8 +35,7 @@ fn tenths(audit: &Audit, item: &str) -> u8 {
 fn a_strict_container_is_closed_or_nearly() {
     let own = audit(&Spec::default());
     assert!(own.verdict() <= Verdict::Tight, "{} {:#?}", own.exposure(), own.rows);
-    let mut spec = Spec::default();
-    spec.user_namespace = UserNamespace::Pick;
+    let spec = Spec { user_namespace: UserNamespace::Pick, ..Spec::default() };
     let picked = audit_by(&spec, root);
     assert_eq!(tenths(&picked, "ids"), 0, "{:?}", picked.row("ids"));
     assert!(picked.exposure() < own.exposure(), "a range is better than the caller's own id");

@@ -83,7 +83,7 @@ const CASES: &[(&[&str], &[&str])] = &[
     (&["completion", "csh"], &["\"csh\"", "bash, zsh, fish"]),
     (&["completion", "bash", "zsh"], &["\"zsh\"", "one word too many"]),
     (&["man", "frob"], &["\"frob\"", "write run, plan"]),
-    (&["man", "--json"], &["--json", "belongs to"]),
+    (&["man", "--report"], &["--report", "belongs to skep run, skep plan"]),
     (&["run", "-\u{1b}", "true"], &["unknown option", "--help"]),
     (&["run", "--bi\u{202e}nd=/a", "true"], &["unknown option", "\\u{202e}"]),
     (&["run", "--help=yes"], &["--help", "takes no value"]),
