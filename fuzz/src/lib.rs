@@ -32,7 +32,13 @@ pub fn compile(spec: &Spec, facts: &Facts) -> Option<Plan> {
         assert!(!line.contains(char::is_control), "a control character in the plan: {line:?}");
     }
     match skep::verify(plan) {
-        Ok(verified) => Some(verified.plan().clone()),
+        Ok(verified) => {
+            let audit = skep::audit::Audit::of(spec, verified.plan());
+            for row in audit.rows() {
+                assert!(!row.holds.contains(char::is_control), "a control character in the audit: {row:?}");
+            }
+            Some(verified.plan().clone())
+        }
         Err(error) => panic!("compiled, but does not verify: {error}\n{spec:#?}"),
     }
 }

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use proptest::collection::{btree_map, vec};
 use proptest::option;
 use proptest::prelude::*;
+use skep::audit::Audit;
 use skep::dialect::nspawn;
 use skep::spec::{
     Bind, Capabilities, CapabilityList, CpuLimit, HostName, IdRange, Init, Limit, Limits, MachineName, Mount,
@@ -392,6 +393,14 @@ fn assert_plain(line: &str) {
     assert!(!line.contains(char::is_control), "{line:?}");
 }
 
+/// What a Spec can give away.
+const GIFTS: [fn(&mut Spec); 4] = [
+    |spec| spec.seccomp = Want::Off,
+    |spec| spec.no_new_privileges = false,
+    |spec| spec.network = Network::Host,
+    |spec| spec.keyring = Want::Off,
+];
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -401,6 +410,24 @@ proptest! {
             if let Some(plan) = verified(&spec, &facts) {
                 plan.to_string().lines().chain(plan.verbose().to_string().lines()).for_each(assert_plain);
             }
+        }
+    }
+
+    #[test]
+    fn an_audit_is_plain_and_never_better_for_what_is_given_away(spec in spec(), gift in 0..GIFTS.len()) {
+        for facts in hosts(&spec) {
+            let Some(plan) = verified(&spec, &facts) else { continue };
+            let audit = Audit::of(&spec, &plan);
+            for (nth, row) in audit.rows().iter().enumerate() {
+                [&row.item, &row.holds, &row.why].into_iter().for_each(|text| assert_plain(text));
+                prop_assert!(audit.rows()[..nth].iter().all(|other| other.item != row.item), "{} twice", row.item);
+                prop_assert!(row.exposure <= audit.exposure(), "{} is more than the whole", row.item);
+            }
+            let mut given = spec.clone();
+            GIFTS[gift](&mut given);
+            let Some(plan) = verified(&given, &facts) else { continue };
+            let worse = Audit::of(&given, &plan);
+            prop_assert!(worse.exposure() >= audit.exposure(), "{:?}", audit.differences(&worse));
         }
     }
 

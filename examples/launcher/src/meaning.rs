@@ -11,7 +11,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use skep::dialect::nspawn;
-use skep::spec::{CapabilityList, MachineName, MountKind, Network, Origin, Profile, Secret, Volatile};
+use skep::spec::{CapabilityList, MachineName, Mount, MountKind, Network, Origin, Profile, Secret, Volatile};
 use skep::sys::abi::{CapabilitySet, cap};
 use skep::{Escaped, Spec};
 
@@ -195,6 +195,7 @@ fn options(spec: &mut Spec, typed: Typed, here: &Here) -> Result<(), Failure> {
         if let MountKind::Bind(bind) = &mut mount.kind {
             bind.source = resolved(here.absolute(&bind.source)?);
         }
+        contradiction(spec, &mount, option)?;
         note(spec, &format!("mounts.{}", mount.target.display()), option);
         spec.mounts.retain(|earlier| earlier.target != mount.target);
         spec.mounts.push(mount);
@@ -218,6 +219,19 @@ fn options(spec: &mut Spec, typed: Typed, here: &Here) -> Result<(), Failure> {
         note(spec, "command", "COMMAND");
     }
     Ok(())
+}
+
+/// A file's mount gives way to one of the command line; two of the command
+/// line on one target are a mistake, unless they say the same.
+fn contradiction(spec: &Spec, mount: &Mount, option: &str) -> Result<(), Failure> {
+    let earlier = spec.mounts.iter().find(|earlier| earlier.target == mount.target && *earlier != mount);
+    match earlier.and_then(|earlier| spec.origins.of(&format!("mounts.{}", earlier.target.display()))) {
+        Some(Origin::Option(other)) => {
+            let target = quoted(&mount.target);
+            Err(Failure::new(format!("{option}: {other} mounts something else on {target}; leave one of them out")))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn capabilities(spec: &mut Spec, typed: &Typed) {

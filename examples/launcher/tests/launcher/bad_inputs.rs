@@ -88,6 +88,8 @@ const CASES: &[(&[&str], &[&str])] = &[
     (&["run", "--bi\u{202e}nd=/a", "true"], &["unknown option", "\\u{202e}"]),
     (&["run", "--help=yes"], &["--help", "takes no value"]),
     // Contradictory.
+    (&["run", "--bind=/etc:/x", "--bind-ro=/etc:/x", "true"], &["--bind-ro=: --bind= mounts", "\"/x\"", "leave one"]),
+    (&["run", "--tmpfs=/x", "--tmpfs=/x:ro", "true"], &["--tmpfs=", "\"/x\"", "leave one"]),
     (&["audit", "--threshold=11"], &["--threshold=", "0.0 to 10.0"]),
     (&["audit", "--threshold=-1"], &["--threshold=", "\"-1\""]),
     (&["run", "--ambient-capability=CAP_KILL", "--drop-capability=CAP_KILL", "true"], &["CAP_KILL", "Add it to both"]),
