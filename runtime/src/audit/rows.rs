@@ -5,6 +5,7 @@ use skep_sys::abi::{CAPABILITY_NAMES, CapabilitySet, Namespaces};
 use super::holdings::Holdings;
 use super::{Area, Rows};
 use crate::plan::Plan;
+use crate::profile;
 use crate::report::Outcome;
 use crate::spec::{Spec, Stream};
 
@@ -148,6 +149,15 @@ pub(super) fn host(plan: &Plan, spec: &Spec, rows: &mut Rows) {
             Some(Outcome::Unsupported(why)) => rows.add(area, item, "not restricted", on_unsupported, why),
             None => {}
         }
+    }
+    if let Some(Outcome::Applied(names)) = plan.report().of("devices") {
+        let usual = |name: &str| profile::NODES.iter().any(|node| node.name == name);
+        let (tenths, why) = if names.split(' ').all(usual) {
+            (0, "bytes and randomness; no hardware")
+        } else {
+            (40, "a device of the host's: what it gives, and the code of its driver")
+        };
+        rows.add(area, "devices", names, tenths, why);
     }
     let given = spec.stdio.iter().filter(|stream| **stream == Stream::Given).count();
     if given == 0 {

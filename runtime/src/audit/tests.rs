@@ -37,6 +37,7 @@ fn a_strict_container_is_closed_or_nearly() {
     assert!(own.verdict() <= Verdict::Tight, "{} {:#?}", own.exposure(), own.rows);
     let spec = Spec { user_namespace: UserNamespace::Pick, ..Spec::default() };
     let picked = audit_by(&spec, root);
+    assert_eq!(tenths(&own, "devices"), 0, "{:?}", own.row("devices"));
     assert_eq!(tenths(&picked, "ids"), 0, "{:?}", picked.row("ids"));
     assert!(picked.exposure() < own.exposure(), "a range is better than the caller's own id");
     for row in own.rows.iter().filter(|row| row.area == Area::Calls) {
