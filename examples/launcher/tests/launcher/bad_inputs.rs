@@ -132,6 +132,7 @@ const CASES: &[(&[&str], &[&str])] = &[
     (&["run", "-f", "@/twice.json"], &["@/twice.json:1:", "duplicate field"]),
     (&["run", "-f", "@/noise.json"], &["@/noise.json:1:1"]),
     (&["run", "-f", "@/deep.json"], &["@/deep.json:1:", "recursion"]),
+    (&["run", "-f", "@/many.json"], &["more than 1000 mounts"]),
     (&["run", "-f", "@/version.json"], &["version 9"]),
     (&["run", "-f", "@/noise.nspawn"], &["@/noise.nspawn:1:1", "1048576 are the most"]),
     (&["check", "@/file.nspawn", "@/gone.nspawn"], &["@/gone.nspawn", "name a file"]),
@@ -151,6 +152,9 @@ fn tree() -> Scratch {
     tree.file("twice.json", r#"{ "umask": 1, "umask": 2 }"#);
     tree.file("deep.json", &format!(r#"{{ "environment": {{ "A": {} "#, "[".repeat(100_000)));
     tree.file("version.json", r#"{ "version": 9, "command": ["true"] }"#);
+    let mounts: Vec<String> =
+        (0..100_000).map(|nth| format!(r#"{{"target":"/t/{nth}","kind":{{"bind":{{"source":"/usr"}}}}}}"#)).collect();
+    tree.file("many.json", &format!(r#"{{ "command": ["true"], "mounts": [{}] }}"#, mounts.join(",")));
     // 3 MB of noise; ASCII and not, with line ends.
     let noise: String =
         (0..1_500_000_u32).map(|n| char::from_u32(n.wrapping_mul(2_654_435_761) >> 24).unwrap_or('x')).collect();
