@@ -290,7 +290,7 @@ impl<'a> Argument<'a> for SecretBlob<'a> {
         read_bytes(from).map(SecretBlob)
     }
     fn write(&self, to: &mut dyn Writer) {
-        write_bytes(self.0, to);
+        to.sized(self.0);
     }
     fn show(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("(secret)")

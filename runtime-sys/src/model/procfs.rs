@@ -327,7 +327,11 @@ impl Model {
         self.need(super::UserId::INITIAL, cap::SYS_ADMIN)?;
         // The verifier: it ends in BPF_EXIT.
         let last = program.as_chunks::<8>().0.last().map(|instruction| instruction[0]);
-        if program.len() % 8 != 0 || last != Some(0x95) { Err(Errno::EINVAL) } else { Ok(Object::DeviceProgram) }
+        if !program.len().is_multiple_of(8) || last != Some(0x95) {
+            Err(Errno::EINVAL)
+        } else {
+            Ok(Object::DeviceProgram)
+        }
     }
 
     /// bpf(2), BPF_PROG_ATTACH: to a directory of cgroup v2.

@@ -138,7 +138,7 @@ impl Facts {
         for (path, fact) in &mut self.paths {
             match path.to_str().and_then(|path| host.inode(path)) {
                 Some((device, inode)) => (fact.device, fact.inode) = (device, inode),
-                None => fact.kind = EntryKind::Missing,
+                None => *fact = PathFact::default(),
             }
         }
         self

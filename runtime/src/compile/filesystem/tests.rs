@@ -169,7 +169,7 @@ fn devices_that_are_none() {
     let mut facts = Facts::example(&spec);
     facts.paths.get_mut(&PathBuf::from("/dev/x")).unwrap().node = None;
     assert!(refused(&spec, &facts).1.contains("no device node"));
-    facts.paths.clear();
+    facts.paths.remove(&PathBuf::from("/dev/x"));
     assert_eq!(refused(&spec, &facts).0, ErrorKind::NotFound);
     if let MountKind::Device(device) = &mut spec.mounts[0].kind {
         device.optional = true;
