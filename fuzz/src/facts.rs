@@ -96,11 +96,23 @@ pub(crate) fn facts(source: &mut Unstructured<'_>, spec: &Spec) -> Result<Facts>
         for fact in facts.targets.values_mut() {
             fact.kind = *source.choose(&KINDS)?;
             fact.through_link = source.ratio(1, 4)?;
+            fact.is_link = fact.through_link && source.arbitrary()?;
             fact.existing = fact.existing.min(source.int_in_range(0..=3)?);
         }
     }
     if odd(source)? {
         facts.usr_links.clear();
+    }
+    if odd(source)? {
+        facts.device_programs = false;
+    }
+    if odd(source)? {
+        (facts.time_zone, facts.contents) = (None, Default::default());
+    }
+    if odd(source)? {
+        for fact in facts.paths.values_mut() {
+            (fact.node, fact.uid, fact.gid) = (None, source.arbitrary()?, source.arbitrary()?);
+        }
     }
     Ok(facts)
 }

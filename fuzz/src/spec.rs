@@ -7,8 +7,9 @@ use std::path::PathBuf;
 use arbitrary::{Result, Unstructured};
 use skep::Spec;
 use skep::spec::{
-    Bind, CapabilityList, CpuLimit, HostName, IdRange, Init, Limit, MachineName, Mount, MountKind, Namespace, Network,
-    Profile, Readiness, Root, Secret, Stream, Tmpfs, User, UserNamespace, Volatile, Want,
+    Bind, CapabilityList, CpuLimit, Device, File, HostName, Hosts, IdMap, IdRange, Init, Limit, MachineName, Mount,
+    MountKind, Namespace, Network, Overlay, Profile, Readiness, ResolvConf, Root, Secret, SecretFile, Stream, Timezone,
+    Tmpfs, User, UserNamespace, Volatile, Want,
 };
 use skep_sys::abi::{CapabilitySet, Resource};
 
@@ -113,6 +114,35 @@ pub(crate) fn spec(source: &mut Unstructured<'_>) -> Result<Spec> {
             *stream = *source.choose(&[Stream::Null, Stream::Piped, Stream::Given])?;
         }
     }
+    if set(23) {
+        spec.resolv_conf = *source.choose(&[
+            ResolvConf::Off,
+            ResolvConf::CopyHost,
+            ResolvConf::ReplaceStub,
+            ResolvConf::BindUplink,
+            ResolvConf::Delete,
+            ResolvConf::Auto,
+        ])?;
+        spec.timezone = *source.choose(&[
+            Timezone::Off,
+            Timezone::Copy,
+            Timezone::Bind,
+            Timezone::Symlink,
+            Timezone::Delete,
+            Timezone::Auto,
+        ])?;
+        spec.hosts = *source.choose(&[Hosts::Off, Hosts::Generate, Hosts::CopyHost, Hosts::BindHost])?;
+        spec.hostname_file = source.arbitrary()?;
+    }
+    if set(24) {
+        for _ in 0..source.int_in_range(0..=3)? {
+            let name = String::from_utf8_lossy(&text(source)?).into_owned();
+            spec.credentials.insert(name, Secret::new(OsString::from_vec(text(source)?)));
+        }
+    }
+    if set(25) {
+        spec.device_policy = *source.choose(&[Want::Require, Want::IfSupported, Want::Off])?;
+    }
     Ok(spec)
 }
 
@@ -184,22 +214,55 @@ fn root(source: &mut Unstructured<'_>) -> Result<Root> {
     }
     root.read_only = source.arbitrary()?;
     root.ephemeral = source.arbitrary()?;
+    if source.ratio(1, 4)? {
+        root.upper = Some(path(source)?);
+        root.work = if source.arbitrary()? { Some(path(source)?) } else { None };
+    }
     root.volatile = *source.choose(&[Volatile::No, Volatile::Yes, Volatile::State, Volatile::Overlay])?;
     Ok(root)
 }
 
 fn mount(source: &mut Unstructured<'_>) -> Result<Mount> {
     let target = path(source)?;
-    let kind = if source.arbitrary()? {
-        let mut bind = Bind::default();
-        bind.source = path(source)?;
-        (bind.read_only, bind.recursive) = (source.arbitrary()?, source.arbitrary()?);
-        MountKind::Bind(bind)
-    } else {
-        let mut tmpfs = Tmpfs::default();
-        (tmpfs.size, tmpfs.inodes) = (number(source)?, number(source)?);
-        (tmpfs.mode, tmpfs.read_only) = (source.arbitrary()?, source.arbitrary()?);
-        MountKind::Tmpfs(tmpfs)
+    const MAPS: [IdMap; 4] = [IdMap::NoIdMap, IdMap::IdMap, IdMap::RootIdMap, IdMap::OwnerIdMap];
+    let kind = match source.int_in_range(0..=8)? {
+        0..=2 => {
+            let mut bind = Bind::default();
+            bind.source = path(source)?;
+            (bind.read_only, bind.recursive, bind.optional) =
+                (source.arbitrary()?, source.arbitrary()?, source.arbitrary()?);
+            (bind.noexec, bind.nosymfollow) = (source.arbitrary()?, source.arbitrary()?);
+            bind.id_map = *source.choose(&MAPS)?;
+            bind.id_map_want = *source.choose(&[Want::Require, Want::IfSupported, Want::Off])?;
+            MountKind::Bind(bind)
+        }
+        3 | 4 => {
+            let mut tmpfs = Tmpfs::default();
+            (tmpfs.size, tmpfs.inodes) = (number(source)?, number(source)?);
+            (tmpfs.mode, tmpfs.read_only, tmpfs.noexec) =
+                (source.arbitrary()?, source.arbitrary()?, source.arbitrary()?);
+            MountKind::Tmpfs(tmpfs)
+        }
+        5 => {
+            let mut overlay = Overlay::default();
+            overlay.lower = some(source, 4, path)?;
+            overlay.upper = if source.arbitrary()? { Some(path(source)?) } else { None };
+            overlay.work = if source.arbitrary()? { Some(path(source)?) } else { None };
+            (overlay.read_only, overlay.noexec) = (source.arbitrary()?, source.arbitrary()?);
+            MountKind::Overlay(overlay)
+        }
+        6 => {
+            let mut device = Device::new(path(source)?);
+            (device.access.read, device.access.write, device.access.mknod, device.optional) =
+                (source.arbitrary()?, source.arbitrary()?, source.arbitrary()?, source.arbitrary()?);
+            MountKind::Device(device)
+        }
+        7 => {
+            let mut file = File::new(OsString::from_vec(text(source)?));
+            file.mode = source.arbitrary()?;
+            MountKind::File(file)
+        }
+        _ => MountKind::Secret(SecretFile::new(OsString::from_vec(text(source)?))),
     };
     Ok(Mount { target, kind })
 }

@@ -147,6 +147,20 @@ pub fn plausible(kind: OpKind) -> &'static [Errno] {
             E::EIO,
             E::EOVERFLOW,
         ],
+        // open(2), write(2)
+        OpKind::CreateSecret => &[
+            E::EACCES,
+            E::EEXIST,
+            E::EMFILE,
+            E::ENOENT,
+            E::ENOMEM,
+            E::ENOSPC,
+            E::ENOTDIR,
+            E::EPERM,
+            E::EROFS,
+            E::EIO,
+            E::EOVERFLOW,
+        ],
         // mknod(2)
         OpKind::Mknod => {
             &[E::EACCES, E::EEXIST, E::EINVAL, E::ENOENT, E::ENOMEM, E::ENOSPC, E::ENOTDIR, E::EPERM, E::EROFS]
@@ -246,6 +260,11 @@ pub fn plausible(kind: OpKind) -> &'static [Errno] {
         OpKind::OpenProcess => &[E::EACCES, E::EMFILE, E::ENOENT, E::ENOMEM, E::ESRCH, E::EPERM, E::ELOOP, E::ESTALE],
         // fork(2), execve(2), newuidmap(1)
         OpKind::IdMapHelper => &[E::EACCES, E::EAGAIN, E::ENOENT, E::ENOMEM, E::EPERM, E::ETIMEDOUT],
+        // clone(2), user_namespaces(7)
+        OpKind::MapNamespace => &[E::EAGAIN, E::EINVAL, E::EMFILE, E::ENOMEM, E::ENOSPC, E::EPERM, E::EUSERS],
+        // bpf(2)
+        OpKind::BpfDevice => &[E::E2BIG, E::EACCES, E::EINVAL, E::EMFILE, E::ENOMEM, E::ENOSYS, E::EPERM],
+        OpKind::BpfAttach => &[E::EBADF, E::EINVAL, E::ENOMEM, E::ENOSYS, E::EPERM],
         // pidfd_send_signal(2)
         OpKind::PidfdSignal => &[E::EBADF, E::EINVAL, E::EPERM],
         // waitid(2), poll(2)

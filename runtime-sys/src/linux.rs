@@ -169,6 +169,10 @@ impl Kernel for Linux<'_> {
                     Err(errno) => Err(errno),
                 }
             }
+            Op::CreateSecret { dir, name, mode, content } => {
+                let how = OpenHow { flags: 0o301 | O_CLOEXEC | O_NOCTTY, mode: u64::from(mode), resolve: PROVED };
+                write_and_close(openat2(at(dir, slots)?, name, &how)?, content.0)
+            }
             Op::Mknod { dir, name, mode, major, minor } => {
                 let device = makedev(major, minor);
                 done(ask(
@@ -319,8 +323,28 @@ impl Kernel for Linux<'_> {
             Op::IdMapHelper { program, pid, map } => {
                 crate::spawn::idmap_helper(slots.descriptor(program)?, slots.value(pid)?, map)
             }
+            #[cfg(not(skep_stage))]
+            Op::MapNamespace { image, uid, gid, into } => {
+                let namespace = crate::spawn::map_namespace(slots.descriptor(image)?, uid, gid)?;
+                fill(slots, into, namespace)
+            }
+            #[cfg(not(skep_stage))]
+            Op::BpfDevice { program, into } => {
+                let file = bpf_device(program.0)?;
+                fill(slots, into, file)
+            }
+            #[cfg(not(skep_stage))]
+            Op::BpfAttach { cgroup, program } => {
+                // BPF_CGROUP_DEVICE, BPF_F_ALLOW_MULTI
+                let attr = [slots.descriptor(cgroup)? as u32, slots.descriptor(program)? as u32, 6, 2, 0, 0];
+                done(ask(nr::BPF, [Word::number(8), Word::of(&attr), Word::number(size_of_val(&attr) as u64)]))
+            }
             #[cfg(skep_stage)]
-            Op::Spawn { .. } | Op::IdMapHelper { .. } => Err(Errno::ENOSYS),
+            Op::Spawn { .. }
+            | Op::IdMapHelper { .. }
+            | Op::MapNamespace { .. }
+            | Op::BpfDevice { .. }
+            | Op::BpfAttach { .. } => Err(Errno::ENOSYS),
             #[cfg(skep_stage)]
             Op::Fork { pid } => {
                 // A copy of a few pages; one thread, so nothing is left half-way.
@@ -776,6 +800,18 @@ fn write_all(file: i32, mut content: &[u8]) -> Result<(), Errno> {
     Ok(())
 }
 
+/// BPF_PROG_LOAD, BPF_PROG_TYPE_CGROUP_DEVICE
+#[cfg(not(skep_stage))]
+fn bpf_device(program: &[u8]) -> Result<i32, Errno> {
+    let count = u32::try_from(program.len() / 8).map_err(|_| Errno::E2BIG)?;
+    // union bpf_attr: prog_type, insn_cnt, insns, license, log_level,
+    // log_size, log_buf, kern_version, prog_flags.
+    let attr = [15 | u64::from(count) << 32, Word::bytes(program).0 as u64, Word::text(c"MIT").0 as u64, 0, 0, 0];
+    // The descriptor is close-on-exec from its birth.
+    let file = ask(nr::BPF, [Word::number(5), Word::of(&attr), Word::number(size_of_val(&attr) as u64)])?;
+    Ok(file as i32)
+}
+
 fn memfd(name: &CStr, flags: u64) -> Result<i32, Errno> {
     ask(nr::MEMFD_CREATE, [Word::text(name), Word::number(flags)]).map(|file| file as i32)
 }
@@ -857,6 +893,10 @@ fn prove(file: i32, proof: Proof) -> Result<(), Errno> {
         Proof::CharDevice { major, minor } => {
             let stat = statx(file)?;
             stat.kind() == 0o020_000 && stat.words[32] == major && stat.words[33] == minor
+        }
+        Proof::BlockDevice { major, minor } => {
+            let stat = statx(file)?;
+            stat.kind() == 0o060_000 && stat.words[32] == major && stat.words[33] == minor
         }
         Proof::OwnedByRoot => {
             let stat = statx(file)?;

@@ -8,7 +8,7 @@ use crate::abi::{
     TreeFlags,
 };
 use crate::errno::Errno;
-use crate::wire::{Argument, Blob, Numbers, Reader, Secret, Strings, Writer};
+use crate::wire::{Argument, Blob, Numbers, Reader, Secret, SecretBlob, Strings, Writer};
 
 /// The number of a place that holds a descriptor or a result.
 ///
@@ -57,6 +57,13 @@ pub enum Proof {
     },
     /// It is a character device with this number.
     CharDevice {
+        /// Major number.
+        major: u32,
+        /// Minor number.
+        minor: u32,
+    },
+    /// It is a block device with this number.
+    BlockDevice {
         /// Major number.
         major: u32,
         /// Minor number.
@@ -291,6 +298,7 @@ vocabulary! {
     /// `landlock_restrict_self(2)`.
     LandlockRestrict = "landlock_restrict_self" { ruleset: Slot }
 
+
     // Inherited attributes.
 
     /// `prlimit(2)` of the process itself.
@@ -370,4 +378,20 @@ vocabulary! {
     Exit = "exit" { status: u8 }
     /// Fails with `errno`: stands in for an op under test.
     Fail = "fail" { errno: Errno }
+
+    // Later than the first: the numbers of ops are part of the plan's form.
+
+    /// As `Create` of a file that did not exist, with content that is never
+    /// printed.
+    CreateSecret = "create_secret" { dir: At, name: &'a CStr, mode: u32, content: SecretBlob<'a> }
+    /// A user namespace that maps what `uid` and `gid` say (triples of inside,
+    /// outside, count) and that no process stays in: for id-mapped mounts. A
+    /// process of its own, with `image` for a program, makes it and ends.
+    MapNamespace = "map_namespace" { image: Slot, uid: Numbers<'a>, gid: Numbers<'a>, into: Slot }
+    /// `bpf(2)`, `BPF_PROG_LOAD` of a `BPF_PROG_TYPE_CGROUP_DEVICE`: `program`
+    /// is its instructions, of 8 bytes each.
+    BpfDevice = "bpf_prog_load" { program: Blob<'a>, into: Slot }
+    /// `bpf(2)`, `BPF_PROG_ATTACH` to a v2 cgroup with `BPF_F_ALLOW_MULTI`: what
+    /// the programs of the groups above forbid stays forbidden.
+    BpfAttach = "bpf_prog_attach" { cgroup: Slot, program: Slot }
 }

@@ -26,6 +26,7 @@ macro_rules! numbers {
 }
 
 numbers! {
+    BPF = 321, 280;
     BIND = 49, 200;
     CAPGET = 125, 90;
     CAPSET = 126, 91;

@@ -209,6 +209,8 @@ impl Kernel for Yes {
             | Op::OpenProcess { into, .. }
             | Op::LandlockRuleset { into, .. }
             | Op::Socket { into, .. }
+            | Op::MapNamespace { into, .. }
+            | Op::BpfDevice { into, .. }
             | Op::SignalFd { into } => self.hand_out(into, slots),
             Op::Seccomp { listener, .. } => listener.map_or(Ok(()), |into| self.hand_out(into, slots)),
             Op::SocketPair { one: first, other: second } | Op::Pipe { read: first, write: second } => {

@@ -22,12 +22,12 @@ use core::ffi::CStr;
 
 use crate::abi::{self, CapData, CapHeader, CloneArgs, Namespaces, TreeFlags, clone};
 use crate::errno::Errno;
-use crate::kernel::{Cell, Slots};
+use crate::kernel::{Cell, Kernel, Slots};
 use crate::linux::{Word, ask, cloneable, close, decimal, send};
-use crate::op::Slot;
-use crate::program::header;
+use crate::op::{At, Op, Slot};
+use crate::program::{self, Section, header};
 use crate::raw::{nr, outcome};
-use crate::wire::Numbers;
+use crate::wire::{Blob, Numbers};
 
 #[cfg(target_arch = "x86_64")]
 core::arch::global_asm!(
@@ -350,6 +350,92 @@ pub(crate) fn idmap_helper(program: i32, pid: u64, map: Numbers<'_>) -> Result<(
         crate::kernel::WaitStatus::Exited(0) => Ok(()),
         _ => Err(Errno::EPERM),
     }
+}
+
+/// Makes a user namespace with these maps, by a process that executes stage B
+/// in it, waits there until the maps are written, and is killed.
+pub(crate) fn map_namespace(image: i32, uid: Numbers<'_>, gid: Numbers<'_>) -> Result<i32, Errno> {
+    const IMAGE: Slot = Slot(0);
+    const PLAN: Slot = Slot(1);
+    const HOST: Slot = Slot(2);
+    const SOCKET: Slot = Slot(3);
+    const COUNT: usize = 4;
+    let mut ops = Vec::new();
+    for op in [Op::Adopt {}, Op::Await { from: SOCKET }] {
+        op.write(&mut ops);
+    }
+    let none = Section { first: 0, ops: &[] };
+    let waits = program::Child { enter: Section { first: 0, ops: &ops }, payload: none, init: none };
+    let plan = program::image(&waits, COUNT, SOCKET);
+    let mut kernel = crate::linux::Linux::new();
+    let mut slots = crate::owned::OwnedSlots::new(COUNT);
+    slots.give(IMAGE, duplicate(image)?);
+    let make = [
+        Op::MemFd { name: c"skep-plan", content: Blob(&plan), seals: abi::Seals::NONE, executable: false, into: PLAN },
+        Op::SocketPair { one: HOST, other: SOCKET },
+    ];
+    make.iter().try_for_each(|op| kernel.call(op, &mut slots.slots()))?;
+    let keep = u32::from(SOCKET.0).to_le_bytes();
+    let request = Request {
+        namespaces: Namespaces::USER,
+        cgroup: None,
+        image: IMAGE,
+        plan: PLAN,
+        keep: Numbers::new(&keep).ok_or(Errno::EINVAL)?,
+        ambient: false,
+    };
+    let child = spawn(&request, &slots.slots())?;
+    let namespace = mapped(&child, uid, gid);
+    let _ = crate::linux::signal(child.pidfd, abi::signal::KILL);
+    // P_PIDFD, WEXITED
+    let _ = ask(nr::WAITID, [Word::number(3), Word::descriptor(child.pidfd), Word::NULL, Word::number(4), Word::NULL]);
+    close(child.pidfd);
+    namespace
+}
+
+/// Writes the maps of a process that waits, and opens its user namespace.
+fn mapped(child: &Child, uid: Numbers<'_>, gid: Numbers<'_>) -> Result<i32, Errno> {
+    const PIDFD: Slot = Slot(0);
+    const PID: Slot = Slot(1);
+    const PROCESS: Slot = Slot(2);
+    const NAMESPACE: Slot = Slot(3);
+    let text = |map: Numbers<'_>| {
+        let numbers: Vec<u32> = map.iter().collect();
+        let (extents, _) = numbers.as_chunks::<3>();
+        extents.iter().map(|[inside, outside, count]| format!("{inside} {outside} {count}\n")).collect::<String>()
+    };
+    let (uid, gid) = (text(uid), text(gid));
+    let mut cells = [Cell::Descriptor(child.pidfd), Cell::Value(child.pid), Cell::Empty, Cell::Empty];
+    let mut slots = Slots::new(&mut cells);
+    let dir = At::Slot(PROCESS);
+    let mut kernel = crate::linux::Linux::new();
+    let ended = [
+        Op::OpenProcess { pid: PID, pidfd: PIDFD, into: PROCESS },
+        Op::Write { dir, path: c"gid_map", content: Blob(gid.as_bytes()) },
+        Op::Write { dir, path: c"uid_map", content: Blob(uid.as_bytes()) },
+        Op::OpenAt2 {
+            dir,
+            path: c"ns/user",
+            flags: abi::OpenFlags::NONE,
+            mode: 0,
+            resolve: abi::Resolve::NONE,
+            into: NAMESPACE,
+        },
+    ]
+    .iter()
+    .try_for_each(|op| kernel.call(op, &mut slots));
+    if let Ok(process) = slots.descriptor(PROCESS) {
+        close(process);
+    }
+    ended.and_then(|()| slots.descriptor(NAMESPACE))
+}
+
+fn duplicate(file: i32) -> Result<std::os::fd::OwnedFd, Errno> {
+    use std::os::fd::FromRawFd;
+    // F_DUPFD_CLOEXEC from 3 on
+    let copy = ask(nr::FCNTL, [Word::descriptor(file), Word::number(1030), Word::number(3)])?;
+    // SAFETY: the kernel has just made this descriptor for us.
+    Ok(unsafe { std::os::fd::OwnedFd::from_raw_fd(copy as i32) })
 }
 
 /// Messages to the watcher: one byte of kind, the id, then the content.

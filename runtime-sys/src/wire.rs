@@ -275,6 +275,28 @@ impl<'a> Argument<'a> for Blob<'a> {
     }
 }
 
+/// Bytes that must not be shown: the content of a secret file.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct SecretBlob<'a>(pub &'a [u8]);
+
+impl fmt::Debug for SecretBlob<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.show(f)
+    }
+}
+
+impl<'a> Argument<'a> for SecretBlob<'a> {
+    fn read(from: &mut Reader<'a>) -> Option<Self> {
+        read_bytes(from).map(SecretBlob)
+    }
+    fn write(&self, to: &mut dyn Writer) {
+        to.sized(self.0);
+    }
+    fn show(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("(secret)")
+    }
+}
+
 /// Values that must not be shown: environment, credentials.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Secret<'a>(pub Strings<'a>);
@@ -424,6 +446,7 @@ impl<'a> Argument<'a> for Proof {
             1 => Proof::Inode { device: one, inode: two },
             2 => Proof::CharDevice { major: u32::try_from(one).ok()?, minor: u32::try_from(two).ok()? },
             3 => Proof::OwnedByRoot,
+            4 => Proof::BlockDevice { major: u32::try_from(one).ok()?, minor: u32::try_from(two).ok()? },
             _ => return None,
         })
     }
@@ -433,6 +456,7 @@ impl<'a> Argument<'a> for Proof {
             Proof::Inode { device, inode } => (1, device, inode),
             Proof::CharDevice { major, minor } => (2, u64::from(major), u64::from(minor)),
             Proof::OwnedByRoot => (3, 0, 0),
+            Proof::BlockDevice { major, minor } => (4, u64::from(major), u64::from(minor)),
         };
         kind.write(to);
         one.write(to);
@@ -444,6 +468,7 @@ impl<'a> Argument<'a> for Proof {
             Proof::Inode { device, inode } => write!(f, "inode={device:x}:{inode}"),
             Proof::CharDevice { major, minor } => write!(f, "char-device={major}:{minor}"),
             Proof::OwnedByRoot => f.write_str("owned-by-root"),
+            Proof::BlockDevice { major, minor } => write!(f, "block-device={major}:{minor}"),
         }
     }
 }

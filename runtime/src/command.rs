@@ -14,8 +14,9 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::facts::Facts;
 use crate::plan::Plan;
 use crate::spec::{
-    Bind, CapabilityList, CpuLimit, HostName, Init, Limit, MachineName, Mount, MountKind, Network, Origin, Profile,
-    Readiness, Secret, Spec, Stream, Tmpfs, User, UserNamespace, Volatile, Want,
+    Bind, CapabilityList, CpuLimit, Device, File, HostName, Hosts, IdMap, Init, Limit, MachineName, Mount, MountKind,
+    Network, Origin, Overlay, Profile, Readiness, ResolvConf, Secret, SecretFile, Spec, Stream, Timezone, Tmpfs, User,
+    UserNamespace, Volatile, Want,
 };
 use crate::status::ExitStatus;
 use crate::verify::verify;
@@ -184,6 +185,96 @@ impl Command {
     /// Mounts an empty file system in memory.
     pub fn tmpfs(&mut self, target: impl Into<PathBuf>) -> &mut Self {
         self.mount(target, MountKind::Tmpfs(Tmpfs::default()))
+    }
+
+    /// As [`Command::bind_ro`], left out where the source does not exist; the
+    /// report then says so.
+    pub fn bind_ro_try(&mut self, source: impl Into<PathBuf>, target: impl Into<PathBuf>) -> &mut Self {
+        self.mount(target, MountKind::Bind(Bind { source: source.into(), optional: true, ..Bind::default() }))
+    }
+
+    /// Binds a path of the host so that id *n* on disk is id *n* inside, and
+    /// the container's root may write what host root may: see [`IdMap`] for
+    /// what that means. Root only.
+    pub fn bind_idmapped(&mut self, source: impl Into<PathBuf>, target: impl Into<PathBuf>) -> &mut Self {
+        let bind = Bind { source: source.into(), read_only: false, id_map: IdMap::IdMap, ..Bind::default() };
+        self.mount(target, MountKind::Bind(bind))
+    }
+
+    /// Mounts directories of the host as one, the bottom first. What is written
+    /// is thrown away; [`Overlay`] says more.
+    pub fn overlay<P: Into<PathBuf>>(
+        &mut self,
+        lower: impl IntoIterator<Item = P>,
+        target: impl Into<PathBuf>,
+    ) -> &mut Self {
+        let lower = lower.into_iter().map(Into::into).collect();
+        self.mount(target, MountKind::Overlay(Overlay { lower, ..Overlay::default() }))
+    }
+
+    /// Keeps what is written to an ephemeral root in a directory of the host,
+    /// in the form of overlayfs.
+    pub fn keep_changes(&mut self, upper: impl Into<PathBuf>) -> &mut Self {
+        self.set("root.upper", "Command::keep_changes").root.upper = Some(upper.into());
+        self
+    }
+
+    /// Gives a device node of the host, to be read and written, at the same
+    /// path inside.
+    pub fn device(&mut self, path: impl Into<PathBuf>) -> &mut Self {
+        let path = path.into();
+        self.mount(path.clone(), MountKind::Device(Device::new(path)))
+    }
+
+    /// Puts a file with this content at a path, read-only.
+    pub fn file(&mut self, target: impl Into<PathBuf>, content: impl AsRef<OsStr>) -> &mut Self {
+        self.mount(target, MountKind::File(File::new(content.as_ref())))
+    }
+
+    /// Puts a file that only the payload's user can read at a path: see
+    /// [`SecretFile`].
+    pub fn secret_file(&mut self, target: impl Into<PathBuf>, content: impl AsRef<OsStr>) -> &mut Self {
+        self.mount(target, MountKind::Secret(SecretFile::new(content.as_ref())))
+    }
+
+    /// Passes a credential: a file of the directory that
+    /// `$CREDENTIALS_DIRECTORY` names, readable for the payload's user alone.
+    pub fn credential(&mut self, name: impl Into<String>, content: impl AsRef<OsStr>) -> &mut Self {
+        let name = name.into();
+        let content = Secret::new(content.as_ref());
+        self.set(format!("credentials.{name}"), "Command::credential").credentials.insert(name, content);
+        self
+    }
+
+    /// Sets what `/etc/resolv.conf` is inside.
+    pub fn resolv_conf(&mut self, mode: ResolvConf) -> &mut Self {
+        self.set("resolv_conf", "Command::resolv_conf").resolv_conf = mode;
+        self
+    }
+
+    /// Sets what `/etc/localtime` is inside.
+    pub fn timezone(&mut self, mode: Timezone) -> &mut Self {
+        self.set("timezone", "Command::timezone").timezone = mode;
+        self
+    }
+
+    /// Sets what `/etc/hosts` is inside.
+    pub fn hosts(&mut self, mode: Hosts) -> &mut Self {
+        self.set("hosts", "Command::hosts").hosts = mode;
+        self
+    }
+
+    /// Whether a file with the hostname lies over `/etc/hostname`.
+    pub fn hostname_file(&mut self, on: bool) -> &mut Self {
+        self.set("hostname_file", "Command::hostname_file").hostname_file = on;
+        self
+    }
+
+    /// Sets how much a closed list of devices is wanted of the container's
+    /// cgroup.
+    pub fn device_policy(&mut self, want: Want) -> &mut Self {
+        self.set("device_policy", "Command::device_policy").device_policy = want;
+        self
     }
 
     /// Mounts anything that a Spec can say.

@@ -124,12 +124,13 @@ pub(crate) mod role {
     pub(crate) const ONE: Slot = Slot(27);
     pub(crate) const TWO: Slot = Slot(28);
     pub(crate) const THREE: Slot = Slot(29);
-    /// v1 groups: memory, cpu, pids at most.
-    pub(crate) const LEGACY: [Slot; 3] = [Slot(30), Slot(31), Slot(32)];
+    pub(crate) const FOUR: Slot = Slot(30);
+    /// v1 groups: memory, cpu, pids, devices at most.
+    pub(crate) const LEGACY: [Slot; 4] = [Slot(31), Slot(32), Slot(33), Slot(34)];
     /// The container's sysfs.
-    pub(crate) const SYS: Slot = Slot(33);
+    pub(crate) const SYS: Slot = Slot(35);
     /// The first that has no fixed meaning.
-    pub(crate) const FREE: u16 = 34;
+    pub(crate) const FREE: u16 = 36;
 }
 
 /// The program that starts one container (see [`crate::compile`]).

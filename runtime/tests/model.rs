@@ -2,7 +2,10 @@
 //! call failing in turn.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
-use skep::spec::{Bind, Init, MountKind, Network, Readiness, User, UserNamespace, Volatile};
+use skep::spec::{
+    Bind, Device, File, IdMap, Init, Mount, MountKind, Network, Overlay, Readiness, SecretFile, User, UserNamespace,
+    Volatile, Want,
+};
 use skep::sys::{Actor, Errno, Faulty, Model, OpKind, Recorder, Stage, WaitStatus, plausible};
 use skep::{Facts, Spec, Verified};
 
@@ -15,12 +18,19 @@ fn host(root: bool) -> Model {
     let model = places.iter().fold(model, |model, place| model.directory(&format!("/srv/tree/{place}")));
     model
         .directory("/data")
+        .directory("/changes/upper")
+        .directory("/changes/.upper.work")
+        .directory("/layers/a")
+        .directory("/layers/b")
+        .file("/etc/resolv.conf", "nameserver 192.0.2.1\n")
+        .device("/dev/fuse", 10, 229)
         .file("/data/file", "content")
         .file("/usr/bin/true", "program")
         .file("/srv/tree/usr/bin/true", "program")
         .file("/etc/subuid", "user:100000:65536\n")
         // An ordinary user can make mount points only in its own tree.
         .owned("/srv/tree", if root { 0 } else { 1000 }, if root { 0 } else { 1000 }, 0o755)
+        .owned("/changes", if root { 0 } else { 1000 }, if root { 0 } else { 1000 }, 0o755)
 }
 
 fn facts(spec: &Spec, root: bool) -> Facts {
@@ -30,6 +40,10 @@ fn facts(spec: &Spec, root: bool) -> Facts {
         facts.capabilities = skep::sys::abi::CapabilitySet::up_to(40);
     }
     facts
+}
+
+fn at(target: &str, kind: MountKind) -> Mount {
+    Mount { target: target.into(), kind }
 }
 
 fn specs() -> Vec<(&'static str, Spec)> {
@@ -74,6 +88,42 @@ fn specs() -> Vec<(&'static str, Spec)> {
             }),
         ),
         ("own id", spec(&|spec| spec.user_namespace = UserNamespace::Own)),
+        (
+            "overlays",
+            spec(&|spec| {
+                let mut kept = Overlay::default();
+                kept.lower = vec!["/layers/a".into(), "/layers/b".into()];
+                kept.upper = Some("/changes/upper".into());
+                let mut thrown = Overlay::default();
+                thrown.lower = vec!["/layers/b".into()];
+                spec.mounts = vec![at("/opt", MountKind::Overlay(kept)), at("/mnt", MountKind::Overlay(thrown))];
+            }),
+        ),
+        (
+            "files, device",
+            spec(&|spec| {
+                spec.mounts = vec![
+                    at("/etc/app.conf", MountKind::File(File::new("x"))),
+                    at("/etc/key", MountKind::Secret(SecretFile::new("hunter2"))),
+                    at("/dev/fuse", MountKind::Device(Device::new("/dev/fuse"))),
+                ];
+                spec.credentials.insert("token".into(), "hunter2".into());
+                spec.network = Network::Host;
+                spec.hosts = skep::spec::Hosts::Generate;
+                spec.user = User::Ids { uid: 7, gid: 7 };
+            }),
+        ),
+        (
+            "id-mapped binds",
+            spec(&|spec| {
+                for (target, id_map) in [("/one", IdMap::IdMap), ("/two", IdMap::RootIdMap)] {
+                    let mut mapped = bind.clone();
+                    (mapped.id_map, mapped.id_map_want, mapped.read_only) = (id_map, Want::IfSupported, false);
+                    (mapped.noexec, mapped.nosymfollow) = (true, true);
+                    spec.mounts.push(at(target, MountKind::Bind(mapped)));
+                }
+            }),
+        ),
     ]
 }
 
@@ -185,4 +235,72 @@ fn an_end_of_the_payload_is_an_end() {
     skep::rehearse(&mut model, &verified).unwrap();
     model.finish(Actor::Payload, WaitStatus::Exited(0));
     assert!(model.process(Actor::Payload).unwrap().ended().is_some());
+}
+
+/// Attributes and contents of what the Spec mounts, as the model has them at
+/// the end.
+#[test]
+fn mounts_are_what_the_spec_says() {
+    let of = |name: &str, root: bool| {
+        let (_, spec) = specs().into_iter().find(|(row, _)| *row == name).unwrap();
+        let mut model = host(root);
+        skep::rehearse(&mut model, &verified(&spec, root)).unwrap_or_else(|error| panic!("{name}: {error}"));
+        model
+    };
+    let line = |model: &Model, point: &str| {
+        let lines = model.process(Actor::Payload).unwrap().mountinfo();
+        lines.into_iter().rfind(|line| line.split(' ').nth(4) == Some(point)).unwrap_or_else(|| panic!("no {point}"))
+    };
+    let model = of("files, device", false);
+    let payload = model.process(Actor::Payload).unwrap();
+    assert_eq!(payload.read("/etc/app.conf").as_deref(), Some(b"x".as_slice()));
+    assert_eq!(payload.read("/run/host/credentials/token").as_deref(), Some(b"hunter2".as_slice()));
+    assert!(payload.read("/etc/hosts").is_some_and(|text| text.starts_with(b"127.0.0.1 localhost ")));
+    for point in ["/etc/key", "/run/host/credentials"] {
+        assert!(line(&model, point).contains(" ro,nosuid,nodev,noexec - ramfs "), "{}", line(&model, point));
+    }
+    assert!(line(&model, "/dev/fuse").contains(" rw,nosuid,noexec "), "{}", line(&model, "/dev/fuse"));
+    let model = of("id-mapped binds", true);
+    for point in ["/one", "/two"] {
+        let shown = line(&model, point);
+        for word in ["rw", "nosuid", "nodev", "noexec", "nosymfollow", "idmapped"] {
+            assert!(shown.split([' ', ',']).any(|part| part == word), "{shown} lacks {word}");
+        }
+    }
+    let unsupported = verified(&specs().into_iter().find(|row| row.0 == "id-mapped binds").unwrap().1, false);
+    assert!(matches!(unsupported.plan().report().of("id map of /one"), Some(skep::Outcome::Unsupported(_))));
+    for root in [false, true] {
+        let model = of("overlays", root);
+        assert!(line(&model, "/opt").contains(" - overlay "), "{}", line(&model, "/opt"));
+    }
+}
+
+#[test]
+fn a_secret_is_in_no_printed_plan() {
+    let (_, spec) = specs().into_iter().find(|(row, _)| *row == "files, device").unwrap();
+    let verified = verified(&spec, false);
+    let plan = verified.plan();
+    for text in [plan.to_string(), plan.verbose().to_string(), plan.to_json().to_string(), format!("{spec:?}")] {
+        assert!(!text.contains("hunter2"), "{text}");
+    }
+}
+
+#[test]
+fn a_spec_of_a_hundred_thousand_binds_is_refused_at_once() {
+    let mut spec = Spec::default();
+    spec.command = vec!["true".into()];
+    let mut bind = Bind::default();
+    bind.source = "/data".into();
+    for number in 0..100_000 {
+        spec.mounts.push(at(&format!("/m/{number}"), MountKind::Bind(bind.clone())));
+        spec.masked.push(format!("/m/{number}/x").into());
+    }
+    let begun = std::time::Instant::now();
+    for error in [
+        Facts::gather(&spec).unwrap_err(),
+        skep::compile(&spec, &Facts::gather(&Spec::default()).unwrap()).unwrap_err(),
+    ] {
+        assert!(error.to_string().contains("100000 mounts"), "{error}");
+    }
+    assert!(begun.elapsed().as_secs() < 2, "{:?}", begun.elapsed());
 }

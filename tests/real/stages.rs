@@ -431,9 +431,9 @@ fn plan(size: usize) -> Vec<u8> {
         Op::ProveRoot {},
         Op::MemFd { name: NAME, content: Blob(&content), seals: Seals::NONE, executable: false, into: file },
         Op::Close { file },
-        Op::Fail { errno: Errno::from_raw(u16::from(b'T')) },
+        Op::Fail { errno: Errno::from_raw(0xfe) },
     ]);
-    let init = ops(&[Op::Dumpable { on: false }, Op::Fail { errno: Errno::from_raw(u16::from(b'U')) }]);
+    let init = ops(&[Op::Dumpable { on: false }, Op::Fail { errno: Errno::from_raw(0xfd) }]);
     let mut first = 0;
     let mut section = |ops| {
         let section = Section { first, ops };
@@ -489,7 +489,7 @@ fn stage_b_runs_a_plan_and_says_how_far_it_came() {
     drop(child);
     let mut record = Vec::new();
     (&host).read_to_end(&mut record).unwrap();
-    let failed = skep::sys::Report::Failed { op: 6, errno: Errno::from_raw(u16::from(b'T')) };
+    let failed = skep::sys::Report::Failed { op: 6, errno: Errno::from_raw(0xfe) };
     assert_eq!(record, failed.to_value().to_le_bytes());
 }
 

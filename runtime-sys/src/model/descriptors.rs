@@ -54,6 +54,8 @@ pub(super) enum Object {
     Ruleset(Ruleset),
     Signals,
     Listener,
+    /// A program for the devices of a cgroup.
+    DeviceProgram,
 }
 
 impl Object {
@@ -76,6 +78,7 @@ impl Object {
             Self::Ruleset(_) => "landlock-ruleset",
             Self::Signals => "signalfd",
             Self::Listener => "seccomp-listener",
+            Self::DeviceProgram => "bpf-prog",
         }
     }
 }

@@ -161,7 +161,8 @@ impl Model {
         if matches!(context.phase, Phase::Created(_) | Phase::Failed) {
             return Err(Errno::EBUSY);
         }
-        if !COMMON.contains(&key) && !context.kind.parameters.contains(&key) {
+        // strndup_user: a value has at most 255 bytes.
+        if value.len() > 255 || !COMMON.contains(&key) && !context.kind.parameters.contains(&key) {
             return Err(Errno::EINVAL);
         }
         context.parameters.push((key.to_owned(), value.to_owned()));
@@ -197,7 +198,8 @@ impl Model {
         if let Some(mode) = get("mode").filter(|_| context.kind.name != "devpts") {
             self[root].mode = u32::from_str_radix(mode, 8).map_err(|_| Errno::EINVAL)? & 0o7777;
         }
-        if context.kind.magic == fs_magic::TMPFS {
+        // ramfs_get_inode: whoever mounts it owns its root.
+        if context.kind.magic == fs_magic::TMPFS || context.kind.name == "ramfs" {
             let cred = self.cred();
             let (mut uid, mut gid) = (cred.uid.fs, cred.gid.fs);
             for (key, id, map) in [("uid", &mut uid, &self[cred.user].uids), ("gid", &mut gid, &self[cred.user].gids)] {
@@ -244,10 +246,20 @@ impl Model {
             if !self.is_directory(place.inode) {
                 return Err(Errno::ENOTDIR);
             }
-            found.push(place.inode);
+            found.push(place);
+        }
+        // "workdir and upperdir must reside under the same mount", and be
+        // "separate subtrees" (fs/overlayfs/super.c).
+        if let ([.., upper, work], false) = (&found[..], work.is_empty()) {
+            let nested = self.within(upper.inode, work.inode) || self.within(work.inode, upper.inode);
+            if upper.mount != work.mount || nested {
+                return Err(Errno::EINVAL);
+            }
+            // "upperdir … is on a read-only mount".
+            self.writable(*upper).map_err(|_| Errno::EINVAL)?;
         }
         found.truncate(paths.len());
-        Ok(found)
+        Ok(found.into_iter().map(|place| place.inode).collect())
     }
 
     /// Copies a layer into the merged tree. What is written there later does
@@ -488,6 +500,28 @@ mod tests {
         let host = stand.model.process(Actor::Host).unwrap();
         assert_eq!(host.read("/srv/a").as_deref(), Some(b"high".as_slice()));
         assert_eq!(host.kind("/srv/b"), None, "whited out");
+    }
+
+    #[test]
+    fn upper_and_work_lie_on_one_mount_that_can_be_written() {
+        let model = Model::new().directory("/lower").directory("/state/upper").directory("/state/work").directory("/w");
+        let mut stand = Stand::on(model.tmpfs("/w"));
+        for (upper, work, result) in [
+            (c"/state/upper", c"/state/work", Ok(())),
+            (c"/state/upper", c"/w", Err(Errno::EINVAL)),
+            (c"/state", c"/state/work", Err(Errno::EINVAL)),
+            (c"/state/upper", c"/state/upper", Err(Errno::EINVAL)),
+        ] {
+            stand.ok(Op::FsOpen { kind: c"overlay", into: FS });
+            for (key, value) in [(c"lowerdir", c"/lower"), (c"upperdir", upper), (c"workdir", work)] {
+                stand.ok(Op::FsString { fs: FS, key, value });
+            }
+            assert_eq!(stand.ask(Op::FsCreate { fs: FS }), result, "{upper:?} {work:?}");
+        }
+        // An option has 255 bytes at most.
+        stand.ok(Op::FsOpen { kind: c"overlay", into: FS });
+        let long = std::ffi::CString::new(vec![b'x'; 256]).unwrap();
+        stand.no(Op::FsString { fs: FS, key: c"lowerdir", value: &long }, Errno::EINVAL);
     }
 
     #[test]

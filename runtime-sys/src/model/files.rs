@@ -477,6 +477,10 @@ impl Model {
                 let node = &self[place.inode].node;
                 matches!(node, Node::Device { block: false, major: a, minor: i } if (*a, *i) == (major, minor))
             }),
+            Proof::BlockDevice { major, minor } => place.is_some_and(|place| {
+                let node = &self[place.inode].node;
+                matches!(node, Node::Device { block: true, major: a, minor: i } if (*a, *i) == (major, minor))
+            }),
             Proof::OwnedByRoot => place.is_some_and(|place| {
                 let inode = &self[place.inode];
                 // As `stat` shows it: through the id map of the mount and the

@@ -455,6 +455,10 @@ impl Model {
                 let start = self.start(dir, slots)?;
                 self.create(start, name.to_bytes(), mode, content.0, exist_ok)
             }
+            Op::CreateSecret { dir, name, mode, content } => {
+                let start = self.start(dir, slots)?;
+                self.create(start, name.to_bytes(), mode, content.0, false)
+            }
             Op::Mknod { dir, name, mode, major, minor } => {
                 let start = self.start(dir, slots)?;
                 self.mknod(start, name.to_bytes(), mode, [major, minor])
@@ -584,6 +588,21 @@ impl Model {
             Op::IdMapHelper { program, pid, map } => {
                 let pid = slots.value(pid)?;
                 self.id_map_helper(slots, program, pid, map)
+            }
+            Op::MapNamespace { image, uid, gid, into } => {
+                let image = self.object(slots, image)?.clone();
+                self.may_execute(&image)?;
+                let user = self.map_namespace(uid, gid)?;
+                self.fill(slots, into, Object::User(user))
+            }
+            Op::BpfDevice { program, into } => {
+                let object = self.bpf_device(program.0)?;
+                self.fill(slots, into, object)
+            }
+            Op::BpfAttach { cgroup, program } => {
+                let group = self.handle(slots, cgroup)?;
+                let program = self.object(slots, program)?.clone();
+                self.bpf_attach(group, &program)
             }
             Op::PidfdSignal { process, signal } => {
                 let target = self.pidfd(slots, process)?;

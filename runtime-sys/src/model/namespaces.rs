@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 
 use crate::abi::{CapabilitySet, Namespaces, cap};
 use crate::errno::Errno;
+use crate::wire::Numbers;
 
 use super::credentials::Cred;
 use super::descriptors::Object;
@@ -199,6 +200,24 @@ impl Model {
         let user = UserId(self.users.len() - 1);
         self[task].cred.enter(user, every);
         Ok(())
+    }
+
+    /// A user namespace with these maps, written by the caller. Nobody is in it.
+    pub(super) fn map_namespace(&mut self, uid: Numbers<'_>, gid: Numbers<'_>) -> Result<UserId, Errno> {
+        let task = self.current;
+        let writer = self[task].cred.clone();
+        // A child of the caller makes it, and is gone afterwards.
+        self.new_user_space(task)?;
+        let user = self[task].cred.user;
+        self[task].cred = writer.clone();
+        let text = |map: Numbers<'_>| {
+            let numbers: Vec<u32> = map.iter().collect();
+            let (extents, _) = numbers.as_chunks::<3>();
+            extents.iter().map(|[inside, outside, count]| format!("{inside} {outside} {count}\n")).collect::<String>()
+        };
+        self.write_map(user, MapFile::Gid, text(gid).as_bytes(), &writer)?;
+        self.write_map(user, MapFile::Uid, text(uid).as_bytes(), &writer)?;
+        Ok(user)
     }
 
     /// Puts `task` into new namespaces, as `clone3` and `unshare` do. A pid
@@ -566,6 +585,45 @@ mod tests {
             stand.play(Actor::Host);
             assert_eq!(stand.ask(map(c"uid_map", &format!("0 {uid} 1"))), result);
         }
+    }
+
+    #[test]
+    fn a_namespace_for_one_mount_maps_what_the_caller_may_map() {
+        const IMAGE: Slot = Slot(20);
+        const SPACE: Slot = Slot(21);
+        let image = Op::MemFd {
+            name: c"b",
+            content: crate::wire::Blob(b"B"),
+            seals: crate::abi::Seals::NONE,
+            executable: true,
+            into: IMAGE,
+        };
+        let (map, own, none) = (numbers(&[4242, 500_000, 1]), numbers(&[0, 1000, 1]), numbers(&[]));
+        let ask = |stand: &mut Stand, map: &[u8]| {
+            let map = Numbers::new(map).unwrap();
+            stand.ok(image);
+            stand.ask(Op::MapNamespace { image: IMAGE, uid: map, gid: map, into: SPACE })
+        };
+        let mut stand = Stand::root();
+        let before = stand.credentials(Actor::Host);
+        assert_eq!(ask(&mut stand, &map), Ok(()));
+        assert_eq!(stand.credentials(Actor::Host), before, "the caller stays where it is");
+        let tree = Slot(22);
+        stand.ok(Op::OpenTree { dir: At::Cwd, path: c"/usr", flags: crate::abi::TreeFlags::CLONE, into: tree });
+        stand.ok(Op::MountSetAttr {
+            dir: At::Slot(tree),
+            path: c"",
+            flags: crate::abi::TreeFlags::EMPTY_PATH,
+            set: crate::abi::MountAttrs::IDMAP,
+            clear: crate::abi::MountAttrs::NONE,
+            propagation: crate::abi::Propagation::NONE,
+            userns: Some(SPACE),
+        });
+        assert_eq!(ask(&mut stand, &none), Err(Errno::EINVAL));
+        // An ordinary user maps itself at most.
+        assert_eq!(ask(&mut Stand::user(), &map), Err(Errno::EPERM));
+        let mut denied = Stand::user();
+        assert_eq!(ask(&mut denied, &own), Err(Errno::EPERM), "groups without setgroups denied");
     }
 
     #[test]

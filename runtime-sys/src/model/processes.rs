@@ -281,7 +281,7 @@ impl Model {
     }
 
     /// Whether an object can be executed; the owner, if it is set-user-id.
-    fn may_execute(&self, object: &Object) -> Result<Option<u32>, Errno> {
+    pub(super) fn may_execute(&self, object: &Object) -> Result<Option<u32>, Errno> {
         match object {
             // memfd_create(2), MFD_NOEXEC_SEAL.
             Object::MemFd { executable, content, .. } => match (executable, content.is_empty()) {

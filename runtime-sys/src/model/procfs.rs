@@ -7,7 +7,7 @@ use crate::abi::{Namespaces, cap, fs_magic};
 use crate::errno::Errno;
 use crate::kernel::WaitStatus;
 
-use super::descriptors::Object;
+use super::descriptors::{Access, Handle, Object};
 use super::file_systems::FsId;
 use super::files::{Inode, InodeId, Node, Place};
 use super::namespaces::{CAP_DAC_OVERRIDE, MapFile};
@@ -317,6 +317,34 @@ impl Model {
         }
     }
 
+    /// bpf(2), BPF_PROG_LOAD: a program for cgroups needs CAP_BPF, and one of
+    /// this type CAP_NET_ADMIN or CAP_SYS_ADMIN, in the initial user namespace.
+    pub(super) fn bpf_device(&self, program: &[u8]) -> Result<Object, Errno> {
+        // "E2BIG: … insn_cnt is greater than BPF_MAXINSNS", and none.
+        if program.is_empty() || program.len() / 8 > 4096 {
+            return Err(Errno::E2BIG);
+        }
+        self.need(super::UserId::INITIAL, cap::SYS_ADMIN)?;
+        // The verifier: it ends in BPF_EXIT.
+        let last = program.as_chunks::<8>().0.last().map(|instruction| instruction[0]);
+        if !program.len().is_multiple_of(8) || last != Some(0x95) {
+            Err(Errno::EINVAL)
+        } else {
+            Ok(Object::DeviceProgram)
+        }
+    }
+
+    /// bpf(2), BPF_PROG_ATTACH: to a directory of cgroup v2.
+    pub(super) fn bpf_attach(&mut self, group: Handle, program: &Object) -> Result<(), Errno> {
+        self.need(super::UserId::INITIAL, cap::SYS_ADMIN)?;
+        let directory = self.is_directory(group.place.inode) && group.access != Access::Path;
+        match program {
+            Object::DeviceProgram if directory && self.magic_of(group.place.inode) == fs_magic::CGROUP2 => Ok(()),
+            Object::DeviceProgram => Err(Errno::EBADF),
+            _ => Err(Errno::EINVAL),
+        }
+    }
+
     /// "No internal processes", from the other side.
     pub(super) fn may_hold_processes(&self, dir: InodeId) -> Result<(), Errno> {
         let Node::Directory(entries) = &self[dir].node else { return Err(Errno::EBADF) };
@@ -507,5 +535,25 @@ mod tests {
         stand.ok(offsets);
         stand.spawn(Namespaces::PID, false, None).unwrap();
         stand.no(offsets, Errno::EACCES);
+    }
+
+    #[test]
+    fn programs_for_devices_are_roots_and_go_onto_groups() {
+        const PROGRAM: Slot = Slot(20);
+        let nothing = [0xb7, 0, 0, 0, 0, 0, 0, 0, 0x95, 0, 0, 0, 0, 0, 0, 0];
+        let load = |bytes: &'static [u8]| Op::BpfDevice { program: Blob(bytes), into: PROGRAM };
+        let program = Op::BpfDevice { program: Blob(&nothing), into: PROGRAM };
+        let mut stand = Stand::root();
+        stand.no(load(&[]), Errno::E2BIG);
+        stand.no(load(&[0xb7, 0, 0, 0, 0, 0, 0, 0]), Errno::EINVAL);
+        stand.ok(program);
+        for (path, result) in [(c"/sys/fs/cgroup", Ok(())), (c"/usr", Err(Errno::EBADF))] {
+            let flags = crate::abi::OpenFlags::DIRECTORY;
+            let resolve = crate::abi::Resolve::NONE;
+            stand.ok(Op::OpenAt2 { dir: At::Cwd, path, flags, mode: 0, resolve, into: GROUP });
+            assert_eq!(stand.ask(Op::BpfAttach { cgroup: GROUP, program: PROGRAM }), result, "{path:?}");
+            assert_eq!(stand.ask(Op::BpfAttach { cgroup: GROUP, program: GROUP }), Err(Errno::EINVAL));
+        }
+        Stand::user().no(program, Errno::EPERM);
     }
 }

@@ -10,7 +10,7 @@ use skep_sys::abi::{OpenFlags, Resolve, fs_magic};
 use skep_sys::wire::Blob;
 use skep_sys::{At, Op, Proof, Slot};
 
-use super::{Context, c_path, c_text};
+use super::{Context, c_path, c_text, device_policy};
 use crate::error::{Error, ErrorKind, Result};
 use crate::facts::CgroupLayout;
 use crate::plan::{Builder, Phase, role};
@@ -23,6 +23,8 @@ pub(super) struct Group {
     pub(super) path: PathBuf,
     files: Vec<(&'static str, String)>,
     unified: bool,
+    /// v2: the program that limits devices.
+    devices: Option<Vec<u8>>,
     origin: Origin,
     /// The directory's descriptor, in the embedder's table.
     slot: Slot,
@@ -126,13 +128,30 @@ pub(super) fn decide(context: &Context<'_>, report: &mut Report) -> Result<Resou
     } else if !own_pids {
         default_pids(context, report, &mut decided);
     }
-    if list.is_empty() {
+    let policy = device_policy::decide(context, report)?;
+    if list.is_empty() && policy.as_ref().is_none_or(|policy| !policy.forces) {
+        if let Some(policy) = &policy {
+            // A group for it alone costs a default container more than it keeps out.
+            policy.missing(context, "the container has no cgroup, and no device was named", report)?;
+        }
         return Ok(decided);
     }
     let name = format!("skep-{}", context.machine);
     let controllers: Vec<&str> = list.iter().map(|wanted| wanted.controller).collect();
-    if let Some(parent) = unified_place(context, &controllers) {
+    let legacy_devices = cgroups.legacy.contains_key("devices") && list.is_empty();
+    if let Some(parent) = unified_place(context, &controllers).filter(|_| !legacy_devices) {
         let path = parent.join(&name);
+        let devices = match &policy {
+            Some(policy) if context.facts.device_programs => Some(policy.unified(report)),
+            Some(policy) => {
+                policy.missing(context, "the kernel loads no program for it (CONFIG_CGROUP_BPF)", report)?;
+                None
+            }
+            None => None,
+        };
+        if list.is_empty() && devices.is_none() {
+            return Ok(decided);
+        }
         if list.iter().any(|wanted| wanted.controller == "memory") {
             decided.memory_events = Some(path.join("memory.events"));
         }
@@ -141,30 +160,42 @@ pub(super) fn decide(context: &Context<'_>, report: &mut Report) -> Result<Resou
         }
         let files = list.into_iter().flat_map(|wanted| wanted.unified).collect();
         let origin = context.origin("resources");
-        decided.groups.push(Group { path, files, unified: true, origin, slot: role::CGROUP });
+        decided.groups.push(Group { path, files, unified: true, devices, origin, slot: role::CGROUP });
         decided.clone_into = Some(role::CGROUP);
         return Ok(decided);
     }
+    let mut memory_events = None;
+    let mut legacy = |controller: &str, path: PathBuf, files: Vec<(&'static str, String)>| {
+        let origin = context.origin(if controller == "devices" { "device_policy" } else { "resources" });
+        // Controllers that are mounted together share one group.
+        match decided.groups.iter_mut().find(|group| group.path == path) {
+            Some(group) => group.files.extend(files),
+            None => {
+                let slot = role::LEGACY[decided.groups.len().min(3)];
+                decided.groups.push(Group { path, files, unified: false, devices: None, origin, slot });
+            }
+        }
+    };
     for wanted in list {
         let Some(parent) = cgroups.legacy.get(wanted.controller) else {
             return Err(unavailable(context, &wanted));
         };
         let path = parent.join(&name);
         if wanted.controller == "memory" {
-            decided.memory_events = Some(path.join("memory.oom_control"));
+            memory_events = Some(path.join("memory.oom_control"));
         }
         let swap = if wanted.controller == "memory" && !cgroups.legacy_swap { ", swap not limited" } else { "" };
         report.applied(wanted.item, format!("{}{swap} (cgroup v1)", wanted.shown));
-        let origin = context.origin("resources");
-        // Controllers that are mounted together share one group.
-        match decided.groups.iter_mut().find(|group| group.path == path) {
-            Some(group) => group.files.extend(wanted.legacy),
-            None => {
-                let slot = role::LEGACY[decided.groups.len().min(2)];
-                decided.groups.push(Group { path, files: wanted.legacy, unified: false, origin, slot });
-            }
-        }
+        legacy(wanted.controller, path, wanted.legacy);
     }
+    match (&policy, cgroups.legacy.get("devices")) {
+        (Some(policy), Some(parent)) => legacy("devices", parent.join(&name), policy.legacy(report)),
+        (Some(policy), None) => {
+            policy.missing(context, "no cgroup with the controller `devices` that this caller may use", report)?;
+        }
+        (None, _) => {}
+    }
+    decided.memory_events = memory_events;
     Ok(decided)
 }
 
@@ -232,6 +263,12 @@ pub(super) fn prepare(resources: &Resources, plan: &mut Builder) -> Result<()> {
             .undo(Op::Unlink { dir: At::Cwd, path: &path, directory: true })
             .op(directory(&path, slot))
             .op(Op::Prove { file: slot, proof: Proof::FileSystem { magic } });
+        if let Some(program) = &group.devices {
+            plan.step(Phase::Prepare, "limit the devices of the container", group.origin.clone())
+                .op(Op::BpfDevice { program: Blob(program), into: role::ONE })
+                .op(Op::BpfAttach { cgroup: slot, program: role::ONE })
+                .op(Op::Close { file: role::ONE });
+        }
         for (file, value) in &group.files {
             let file_name = c_text(file.as_bytes())?;
             plan.step(Phase::Prepare, format!("set {file} to {value}"), group.origin.clone()).op(Op::Write {

@@ -5,6 +5,7 @@
 //! their steps within a phase, and [`crate::verify`] holds it.
 
 mod cgroups;
+pub(crate) mod device_policy;
 mod filesystem;
 mod filters;
 mod ids;
@@ -75,7 +76,10 @@ impl Context<'_> {
 /// [`ErrorKind::Unsupported`] where the host does not have or allow what it
 /// requires.
 pub fn compile(spec: &Spec, facts: &Facts) -> Result<Plan> {
+    bounds(spec)?;
     check(spec)?;
+    let with_directory = filesystem::with_directory(spec);
+    let spec = with_directory.as_ref().unwrap_or(spec);
     let machine = match &spec.machine {
         Some(name) => name.clone(),
         None => MachineName::new(facts.fresh_name.clone())
@@ -109,7 +113,7 @@ pub fn compile(spec: &Spec, facts: &Facts) -> Result<Plan> {
     cgroups::prepare(&resources, plan_ref)?;
     start::streams(&context, plan_ref);
     ids::prepare(&context, plan_ref, &mut report)?;
-    let sources = filesystem::sources(&context, plan_ref)?;
+    let sources = filesystem::sources(&context, plan_ref, &mut report)?;
 
     start::entrust_child(plan_ref);
     cgroups::attend(&resources, plan_ref);
@@ -160,6 +164,29 @@ fn payload(spec: &Spec, facts: &Facts) -> Result<(u32, u32, Vec<u32>, std::path:
     }
 }
 
+/// How much of everything one Spec may hold: looked at before anything that
+/// takes time for each.
+pub(crate) fn bounds(spec: &Spec) -> Result<()> {
+    const MOUNTS: usize = 1000;
+    for (field, what, count, most) in [
+        ("mounts", "mounts", spec.mounts.len(), MOUNTS),
+        ("masked", "masked and read-only paths", spec.masked.len().saturating_add(spec.read_only.len()), 1000),
+        ("environment", "variables", spec.environment.len(), 4096),
+        ("credentials", "credentials", spec.credentials.len(), 1000),
+        ("groups", "supplementary groups", spec.groups.len(), 65_536),
+    ] {
+        if count > most {
+            return Err(Error::new(
+                ErrorKind::InvalidSpec,
+                format!("{count} {what} are more than the {most} that one container may have"),
+            )
+            .from(spec.origins.of(field))
+            .remedy("Bind a directory above them, or split the container."));
+        }
+    }
+    Ok(())
+}
+
 /// What can be said about a Spec without looking at the host.
 fn check(spec: &Spec) -> Result<()> {
     let invalid =
@@ -196,12 +223,7 @@ fn check(spec: &Spec) -> Result<()> {
             return invalid(&field, format!("the value of {name} holds a NUL byte or is longer than 131000 bytes"));
         }
     }
-    if spec.environment.len() > 4096 || spec.mounts.len() > 1000 || spec.masked.len() + spec.read_only.len() > 1000 {
-        return invalid("mounts", "more than 1000 mounts, 1000 masked paths or 4096 variables in one spec".to_owned());
-    }
-    if spec.groups.len() > 65_536 {
-        return invalid("groups", "more than 65536 supplementary groups".to_owned());
-    }
+    filesystem::check_files(spec)?;
     if spec.umask > 0o777 {
         return invalid("umask", format!("{:#o} is not a file mode creation mask", spec.umask));
     }

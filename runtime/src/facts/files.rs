@@ -1,10 +1,11 @@
 //! Facts about paths: what is there, without holding on to it.
 
 use std::fs;
+use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Component, Path, PathBuf};
 
-use crate::spec::{MountKind, Spec, Volatile};
+use crate::spec::{MountKind, Overlay, Root, Spec, Volatile};
 
 /// What sort of file a path is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Hash)]
@@ -33,13 +34,60 @@ pub struct PathFact {
     pub inode: u64,
     /// Whether looking failed for want of permission.
     pub denied: bool,
+    /// Its owner.
+    pub uid: u32,
+    /// Its group.
+    pub gid: u32,
+    /// What it is a node of, if it is one.
+    pub node: Option<DeviceNumber>,
+}
+
+/// A device, by its number (kernel `admin-guide/devices.txt`).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Hash)]
+#[non_exhaustive]
+pub struct DeviceNumber {
+    /// A block device, else a character device.
+    pub block: bool,
+    /// Major number.
+    pub major: u32,
+    /// Minor number.
+    pub minor: u32,
+}
+
+impl DeviceNumber {
+    /// A character device.
+    #[must_use]
+    pub const fn character(major: u32, minor: u32) -> Self {
+        Self { block: false, major, minor }
+    }
+}
+
+/// As the kernel and `ls` write it: `c 10:229`.
+impl std::fmt::Display for DeviceNumber {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {}:{}", if self.block { 'b' } else { 'c' }, self.major, self.minor)
+    }
 }
 
 impl PathFact {
     pub(super) fn look(path: &Path) -> Self {
         match fs::metadata(path) {
             Ok(metadata) => {
-                Self { kind: kind(metadata.file_type()), device: metadata.dev(), inode: metadata.ino(), denied: false }
+                let of = metadata.file_type();
+                let number = metadata.rdev();
+                Self {
+                    kind: kind(of),
+                    device: metadata.dev(),
+                    inode: metadata.ino(),
+                    denied: false,
+                    uid: metadata.uid(),
+                    gid: metadata.gid(),
+                    node: (of.is_block_device() || of.is_char_device()).then(|| DeviceNumber {
+                        block: of.is_block_device(),
+                        major: nix::sys::stat::major(number) as u32,
+                        minor: nix::sys::stat::minor(number) as u32,
+                    }),
+                }
             }
             Err(error) => Self { denied: error.kind() == std::io::ErrorKind::PermissionDenied, ..Self::default() },
         }
@@ -69,6 +117,12 @@ pub struct TargetFact {
     pub existing: usize,
     /// Whether a component is a symbolic link.
     pub through_link: bool,
+    /// Whether that is the last one.
+    pub is_link: bool,
+    /// Its owner on disk, if it exists.
+    pub uid: u32,
+    /// Its group on disk, if it exists.
+    pub gid: u32,
 }
 
 impl TargetFact {
@@ -77,11 +131,12 @@ impl TargetFact {
         let mut at = root.to_path_buf();
         let mut fact = Self::default();
         let components = plain_components(target);
-        for component in &components {
+        for (place, component) in components.iter().enumerate() {
             at.push(component);
             match fs::symlink_metadata(&at) {
                 Ok(metadata) if metadata.file_type().is_symlink() => {
                     fact.through_link = true;
+                    fact.is_link = place + 1 == components.len();
                     // The kernel resolves it beneath the root; here only its
                     // kind matters, and that is asked of the start itself.
                     fact.kind = EntryKind::Directory;
@@ -90,9 +145,11 @@ impl TargetFact {
                 Ok(metadata) => {
                     fact.kind = kind(metadata.file_type());
                     fact.existing += usize::from(metadata.is_dir());
+                    (fact.uid, fact.gid) = (metadata.uid(), metadata.gid());
                 }
                 Err(_) => {
                     fact.kind = EntryKind::Missing;
+                    (fact.uid, fact.gid) = (0, 0);
                     return fact;
                 }
             }
@@ -130,10 +187,67 @@ pub(crate) fn behind(spec: &Spec, inside: &Path) -> Option<PathBuf> {
     }
 }
 
+/// Where an overlay keeps changes, in the form that one clone can hold: both
+/// directories lie below one, on the same mount.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct UpperPlace {
+    /// The nearest directory above both.
+    pub(crate) above: PathBuf,
+    pub(crate) upper: PathBuf,
+    pub(crate) work: PathBuf,
+    /// Whether the caller named the work directory; else it is made.
+    pub(crate) named: bool,
+}
+
+impl UpperPlace {
+    /// `None` where one lies in the other.
+    pub(crate) fn of(upper: &Path, work: Option<&Path>) -> Option<Self> {
+        let beside = || {
+            let name = [b".", upper.file_name()?.as_encoded_bytes(), b".work"].concat();
+            Some(upper.with_file_name(std::ffi::OsString::from_vec(name)))
+        };
+        let named = work.is_some();
+        let work = work.map_or_else(beside, |work| Some(work.to_path_buf()))?;
+        if upper.starts_with(&work) || work.starts_with(upper) {
+            return None;
+        }
+        let (above, other) = (upper.parent()?, work.parent()?);
+        let above = above.ancestors().find(|directory| other.starts_with(directory))?;
+        Some(Self { above: above.to_path_buf(), upper: upper.to_path_buf(), work, named })
+    }
+
+    /// Of an overlay, if it keeps changes.
+    pub(crate) fn of_overlay(overlay: &Overlay) -> Option<Self> {
+        Self::of(overlay.upper.as_deref()?, overlay.work.as_deref())
+    }
+
+    /// Of the root, if it keeps changes elsewhere.
+    pub(crate) fn of_root(root: &Root) -> Option<Self> {
+        Self::of(root.upper.as_deref()?, root.work.as_deref())
+    }
+}
+
 /// Where `bin`, `lib`, … of a tree point to, if they are links.
 pub(super) fn usr_links(root: &Path) -> std::collections::BTreeMap<String, PathBuf> {
     ["bin", "sbin", "lib", "lib32", "lib64", "libx32"]
         .iter()
         .filter_map(|name| Some(((*name).to_owned(), fs::read_link(root.join(name)).ok()?)))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn upper_and_work_lie_below_one_directory() {
+        let of = |upper: &str, work: Option<&str>| UpperPlace::of(Path::new(upper), work.map(Path::new));
+        let beside = of("/var/x/upper", None).unwrap();
+        assert_eq!((beside.above.to_str(), beside.work.to_str()), (Some("/var/x"), Some("/var/x/.upper.work")));
+        assert_eq!(of("/a/b/upper", Some("/a/c/work")).unwrap().above, Path::new("/a"));
+        assert_eq!(of("/a", Some("/b")).unwrap().above, Path::new("/"));
+        for (upper, work) in [("/a/b", "/a/b"), ("/a/b", "/a/b/c"), ("/a/b/c", "/a/b"), ("/", "/a")] {
+            assert_eq!(of(upper, Some(work)), None, "{upper} {work}");
+        }
+    }
 }

@@ -8,11 +8,11 @@ use std::sync::OnceLock;
 
 use skep_sys::abi::{CapabilitySet, Resource};
 
-use super::files::{EntryKind, PathFact, TargetFact, behind, usr_links};
+use super::files::{EntryKind, PathFact, TargetFact, UpperPlace, behind, usr_links};
 use super::{Cgroups, Facts, NamedUser, UnifiedGroup};
 use crate::error::{Error, ErrorKind, Result};
 use crate::profile;
-use crate::spec::{Bind, IdRange, MountKind, Namespace, Resources, Spec, User, UserNamespace};
+use crate::spec::{Bind, Device, IdRange, MountKind, Namespace, Resources, Spec, Timezone, User, UserNamespace, Want};
 
 /// What cannot change while this process lives, looked at once.
 #[derive(Clone)]
@@ -76,6 +76,8 @@ fn capabilities(spec: &Spec, last: u8) -> Result<(CapabilitySet, CapabilitySet)>
 }
 
 pub(super) fn gather(spec: &Spec) -> Result<Facts> {
+    // Before a look at each of a hundred thousand paths.
+    crate::compile::bounds(spec)?;
     if fs::symlink_metadata("/proc/self").is_err() {
         return Err(Error::new(ErrorKind::Unsupported, "look at the host: there is no /proc")
             .remedy("Skep needs procfs mounted on /proc."));
@@ -101,7 +103,8 @@ pub(super) fn gather(spec: &Spec) -> Result<Facts> {
         keyrings: constant.keyrings,
         hard_limits: hard_limits(),
         kernel_paths: constant.kernel_paths.clone(),
-        cgroups: Cgroups::look(spec.resources != Resources::default()),
+        cgroups: Cgroups::look(spec.resources != Resources::default() || limits_devices(spec)),
+        device_programs: false,
         subuid,
         subgid,
         id_map_helpers: match spec.user_namespace {
@@ -112,6 +115,11 @@ pub(super) fn gather(spec: &Spec) -> Result<Facts> {
         range_lock: None,
         paths: host_paths(spec).map(|path| (path.clone(), PathFact::look(&path))).collect(),
         targets: targets(spec).map(|path| (path.clone(), TargetFact::look(&root, &path))).collect(),
+        contents: etc_sources(spec).map(|path| (PathBuf::from(path), bytes(path))).collect(),
+        time_zone: match spec.timezone {
+            Timezone::Symlink | Timezone::Auto => fs::read_link(LOCALTIME).ok().and_then(|link| zone_name(&link)),
+            _ => None,
+        },
         usr_links: usr_links(&root),
         named_user: match &spec.user {
             User::Name(name) => named_user(&root, name),
@@ -119,6 +127,9 @@ pub(super) fn gather(spec: &Spec) -> Result<Facts> {
         },
         fresh_name: fresh_name(),
     };
+    if facts.privileged() && spec.device_policy != Want::Off && !facts.cgroups.unified.is_empty() {
+        facts.device_programs = device_programs();
+    }
     if facts.privileged() && spec.user_namespace != UserNamespace::Host {
         let lock = fs::OpenOptions::new().read(true).write(true).open(RANGE_LOCK).ok();
         facts.range_lock = lock.as_ref().map(|_| RANGE_LOCK.into());
@@ -130,6 +141,23 @@ pub(super) fn gather(spec: &Spec) -> Result<Facts> {
     Ok(facts)
 }
 
+/// Whether devices are worth a cgroup of their own.
+fn limits_devices(spec: &Spec) -> bool {
+    spec.device_policy == Want::Require || spec.mounts.iter().any(|mount| matches!(mount.kind, MountKind::Device(_)))
+}
+
+/// Loads a program that allows nothing, attaches it nowhere, and lets it go.
+fn device_programs() -> bool {
+    use skep_sys::{Kernel as _, Linux, Op, OwnedSlots, Slot};
+    static LOADED: OnceLock<bool> = OnceLock::new();
+    *LOADED.get_or_init(|| {
+        let program = crate::compile::device_policy::program(&[]);
+        let mut slots = OwnedSlots::new(1);
+        let load = Op::BpfDevice { program: skep_sys::wire::Blob(&program), into: Slot(0) };
+        Linux::new().call(&load, &mut slots.slots()).is_ok()
+    })
+}
+
 /// The tree that the container's root is made of.
 fn root_of(spec: &Spec) -> PathBuf {
     spec.root.path.clone()
@@ -137,10 +165,16 @@ fn root_of(spec: &Spec) -> PathBuf {
 
 /// Paths of the host that a plan for `spec` opens.
 fn host_paths(spec: &Spec) -> impl Iterator<Item = PathBuf> {
-    let binds = spec.mounts.iter().filter_map(|mount| match &mount.kind {
-        MountKind::Bind(Bind { source, .. }) => Some(source.clone()),
-        MountKind::Tmpfs(_) => None,
+    let binds = spec.mounts.iter().flat_map(|mount| match &mount.kind {
+        MountKind::Bind(Bind { source, .. }) | MountKind::Device(Device { source, .. }) => vec![source.clone()],
+        MountKind::Overlay(overlay) => {
+            let upper = UpperPlace::of_overlay(overlay).map(|place| [place.above, place.upper, place.work]);
+            overlay.lower.iter().cloned().chain(upper.into_iter().flatten()).collect()
+        }
+        MountKind::Tmpfs(_) | MountKind::File(_) | MountKind::Secret(_) => Vec::new(),
     });
+    let upper = UpperPlace::of_root(&spec.root).map(|place| [place.above, place.upper, place.work]);
+    let binds = binds.chain(upper.into_iter().flatten()).chain(etc_sources(spec).map(PathBuf::from));
     let etc = profile::ETC.iter().map(|path| spec.root.path.join(path));
     let covered = spec.masked.iter().chain(&spec.read_only).filter_map(|path| behind(spec, path));
     let proc = (spec.namespaces.pid == Namespace::Host).then(|| PathBuf::from("/proc"));
@@ -154,18 +188,52 @@ fn targets(spec: &Spec) -> impl Iterator<Item = PathBuf> {
         .map(|mount| mount.target.clone())
         .chain(spec.masked.iter().cloned())
         .chain(spec.read_only.iter().cloned())
+        .chain(etc_targets(spec))
+}
+
+/// The time zone of the host, and of a container.
+pub(crate) const LOCALTIME: &str = "/etc/localtime";
+
+/// Files of the host that files of the container's `/etc` are made of.
+fn etc_sources(spec: &Spec) -> impl Iterator<Item = &'static str> {
+    let resolv_conf = spec.resolv_conf.of(spec.network).map(|(source, _)| source);
+    let localtime = (!matches!(spec.timezone, Timezone::Off | Timezone::Delete)).then_some(LOCALTIME);
+    let hosts = spec.hosts.source();
+    resolv_conf.into_iter().chain(localtime).chain(hosts)
+}
+
+/// The files of the container's `/etc` that a plan may lie something over.
+fn etc_targets(spec: &Spec) -> impl Iterator<Item = PathBuf> {
+    let wanted = [
+        ("/etc/resolv.conf", spec.resolv_conf.is_wanted(spec.network)),
+        (LOCALTIME, spec.timezone != Timezone::Off),
+        ("/etc/hosts", spec.hosts != crate::spec::Hosts::Off),
+        ("/etc/hostname", spec.hostname_file),
+    ];
+    wanted.into_iter().filter(|(_, wanted)| *wanted).map(|(path, _)| PathBuf::from(path))
+}
+
+/// The name behind a link to `zoneinfo`: plain components and nothing else.
+fn zone_name(link: &Path) -> Option<String> {
+    let text = link.to_str()?;
+    let (_, name) = text.split_once("zoneinfo/")?;
+    let plain = |part: &str| {
+        !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_+-".contains(&byte))
+    };
+    (name.len() < 128 && name.split('/').all(plain)).then(|| name.to_owned())
 }
 
 /// A file of the kernel or of the system, bounded; empty where it cannot be read.
 pub(super) fn text(path: impl AsRef<Path>) -> String {
+    String::from_utf8(bytes(path)).unwrap_or_else(|not| String::from_utf8_lossy(not.as_bytes()).into_owned())
+}
+
+fn bytes(path: impl AsRef<Path>) -> Vec<u8> {
     // Room for all of an ordinary file at once: procfs makes its text anew for
     // each read.
     let mut bytes = Vec::with_capacity(8 << 10);
     let read = fs::File::open(path).and_then(|file| file.take(1 << 20).read_to_end(&mut bytes));
-    match read {
-        Ok(_) => String::from_utf8(bytes).unwrap_or_else(|not| String::from_utf8_lossy(not.as_bytes()).into_owned()),
-        Err(_) => String::new(),
-    }
+    if read.is_ok() { bytes } else { Vec::new() }
 }
 
 /// A sysctl: one short line, which one read gives.
@@ -363,11 +431,28 @@ fn fresh_name() -> String {
 }
 
 pub(super) fn example(spec: &Spec) -> Facts {
-    let directory = PathFact { kind: EntryKind::Directory, device: 0x801, inode: 2, denied: false };
+    let files: BTreeSet<&str> = etc_sources(spec).collect();
+    let path = |path: &Path| PathFact {
+        kind: match path {
+            path if path.starts_with("/dev") => EntryKind::Special,
+            path if path.to_str().is_some_and(|path| files.contains(path)) => EntryKind::File,
+            _ => EntryKind::Directory,
+        },
+        device: 0x801,
+        inode: 2,
+        denied: false,
+        uid: 1000,
+        gid: 1000,
+        // Every path below /dev is the same device.
+        node: path.starts_with("/dev").then(|| super::DeviceNumber::character(10, 229)),
+    };
     let target = |path: &PathBuf| TargetFact {
         kind: EntryKind::Directory,
         existing: super::files::plain_components(path).len(),
         through_link: false,
+        is_link: false,
+        uid: 0,
+        gid: 0,
     };
     Facts {
         kernel: (6, 12),
@@ -388,13 +473,16 @@ pub(super) fn example(spec: &Spec) -> Facts {
             legacy_swap: false,
             unified: vec![UnifiedGroup { path: "/sys/fs/cgroup/user.slice".into(), ..UnifiedGroup::default() }],
         },
+        device_programs: true,
         subuid: Some(IdRange { base: 100_000, count: 65_536 }),
         subgid: Some(IdRange { base: 100_000, count: 65_536 }),
         id_map_helpers: Some(["/usr/bin/newuidmap".into(), "/usr/bin/newgidmap".into()]),
         free_range: Some(IdRange { base: 0x0010_0000, count: 65_536 }),
         range_lock: Some("/etc/subuid".into()),
-        paths: host_paths(spec).map(|path| (path, directory)).collect(),
+        paths: host_paths(spec).map(|name| (name.clone(), path(&name))).collect(),
         targets: targets(spec).map(|path| (path.clone(), target(&path))).collect(),
+        contents: etc_sources(spec).map(|path| (PathBuf::from(path), b"nameserver 192.0.2.1\n".to_vec())).collect(),
+        time_zone: Some("Etc/UTC".to_owned()),
         usr_links: ["bin", "sbin", "lib", "lib64"]
             .iter()
             .map(|name| ((*name).to_owned(), PathBuf::from(format!("usr/{name}"))))
@@ -428,6 +516,19 @@ mod tests {
         assert_eq!(range(1002, Some("bob")), None, "host root is nobody's subordinate");
         assert_eq!(range(1003, Some("carl")), None, "the range overflows");
         assert_eq!(range(1004, Some("dora")), None);
+    }
+
+    #[test]
+    fn zones_are_named_by_links_into_zoneinfo() {
+        for (link, name) in [
+            ("/usr/share/zoneinfo/Etc/UTC", Some("Etc/UTC")),
+            ("../usr/share/zoneinfo/Etc/GMT+5", Some("Etc/GMT+5")),
+            ("/usr/share/zoneinfo/../../../etc/passwd", None),
+            ("/usr/share/zoneinfo/", None),
+            ("/etc/other", None),
+        ] {
+            assert_eq!(zone_name(Path::new(link)).as_deref(), name, "{link}");
+        }
     }
 
     #[test]

@@ -17,8 +17,9 @@ use crate::error::Result;
 use crate::spec::{IdRange, Spec};
 
 pub use cgroups::{CgroupLayout, Cgroups, UnifiedGroup};
-pub use files::{EntryKind, PathFact, TargetFact};
-pub(crate) use files::{behind, plain_components};
+pub use files::{DeviceNumber, EntryKind, PathFact, TargetFact};
+pub(crate) use files::{UpperPlace, behind, plain_components};
+pub(crate) use host::LOCALTIME;
 
 /// Facts about the host, the caller, and the paths that a Spec names.
 #[derive(Clone, PartialEq, Debug)]
@@ -51,6 +52,9 @@ pub struct Facts {
     pub kernel_paths: BTreeSet<&'static str>,
     /// The cgroups.
     pub cgroups: Cgroups,
+    /// Whether the kernel loads programs for the devices of a v2 group. Looked
+    /// at only for root, and where there is such a group.
+    pub device_programs: bool,
     /// The caller's subordinate user ids.
     pub subuid: Option<IdRange>,
     /// The caller's subordinate group ids.
@@ -65,6 +69,11 @@ pub struct Facts {
     pub paths: BTreeMap<PathBuf, PathFact>,
     /// Paths inside the root that something is mounted on or masked at.
     pub targets: BTreeMap<PathBuf, TargetFact>,
+    /// What files of the host say that the Spec wants copied.
+    pub contents: BTreeMap<PathBuf, Vec<u8>>,
+    /// The host's time zone, such as `Europe/Berlin`, if `/etc/localtime` is a
+    /// link to one.
+    pub time_zone: Option<String>,
     /// Where `bin`, `lib` and so on of the root point to.
     pub usr_links: BTreeMap<String, PathBuf>,
     /// The user that the Spec names, as the root's `/etc/passwd` and
@@ -129,7 +138,7 @@ impl Facts {
         for (path, fact) in &mut self.paths {
             match path.to_str().and_then(|path| host.inode(path)) {
                 Some((device, inode)) => (fact.device, fact.inode) = (device, inode),
-                None => fact.kind = EntryKind::Missing,
+                None => *fact = PathFact::default(),
             }
         }
         self

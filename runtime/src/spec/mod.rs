@@ -4,11 +4,14 @@
 //! builder ([`crate::Command`]) only fill it in; [`crate::compile`] turns it
 //! into a plan. It serialises with serde; an unknown field is an error.
 
+mod devices;
+mod files;
 mod identity;
 mod mounts;
 mod name;
 mod namespaces;
 mod origin;
+mod overlay;
 mod resources;
 mod secret;
 
@@ -19,11 +22,15 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use skep_sys::abi::signal;
 
+pub use devices::{Device, DeviceAccess};
+pub(crate) use files::How;
+pub use files::{File, Hosts, ResolvConf, SecretFile, Timezone};
 pub use identity::{Capabilities, Capability, CapabilityList, User};
-pub use mounts::{Bind, Mount, MountKind, Root, Tmpfs, Volatile};
+pub use mounts::{Bind, IdMap, Mount, MountKind, Root, Tmpfs, Volatile};
 pub use name::{HostName, MachineName, NameError};
 pub use namespaces::{IdRange, Namespace, NamespaceChoice, Network, UserNamespace};
 pub use origin::{Origin, Origins};
+pub use overlay::Overlay;
 pub use resources::{CpuLimit, Limit, Limits, Resources, parse_bytes};
 pub use secret::Secret;
 
@@ -112,13 +119,29 @@ pub struct Spec {
     pub machine: Option<MachineName>,
     /// The root file system.
     pub root: Root,
-    /// Binds and tmpfs, in any order; they are mounted parents first.
+    /// Binds, tmpfs, overlays, devices and files, in any order; they are
+    /// mounted parents first.
     pub mounts: Vec<Mount>,
     /// Paths that read as empty: a file or directory without permissions is
     /// put over each. Applied after every mount.
     pub masked: Vec<PathBuf>,
     /// Paths that are made read-only, with everything below. After `mounts`.
     pub read_only: Vec<PathBuf>,
+    /// Credentials by name, as files of `/run/host/credentials`, which
+    /// `$CREDENTIALS_DIRECTORY` names: as in [`SecretFile`].
+    pub credentials: BTreeMap<String, Secret>,
+    /// `/etc/resolv.conf`.
+    pub resolv_conf: ResolvConf,
+    /// `/etc/localtime`.
+    pub timezone: Timezone,
+    /// `/etc/hosts`.
+    pub hosts: Hosts,
+    /// Whether a file with the hostname lies over `/etc/hostname`.
+    pub hostname_file: bool,
+    /// A closed list of devices, by the container's cgroup: the usual nodes of
+    /// `/dev`, terminals, and those of `mounts`. Root only. If supported: where
+    /// the container has a cgroup of that kind anyhow.
+    pub device_policy: Want,
     /// Which namespaces are new.
     pub namespaces: NamespaceChoice,
     /// The user namespace and its id map.
@@ -176,6 +199,12 @@ impl Default for Spec {
             mounts: Vec::new(),
             masked: Vec::new(),
             read_only: Vec::new(),
+            credentials: BTreeMap::new(),
+            resolv_conf: ResolvConf::Auto,
+            timezone: Timezone::Off,
+            hosts: Hosts::Off,
+            hostname_file: false,
+            device_policy: Want::IfSupported,
             namespaces: NamespaceChoice::default(),
             user_namespace: UserNamespace::Auto,
             network: Network::None,
@@ -215,6 +244,7 @@ impl Spec {
                 capabilities: Capabilities::nspawn(),
                 no_new_privileges: false,
                 init: Init::Payload,
+                timezone: Timezone::Auto,
                 root: Root { path: PathBuf::from("."), volatile: Volatile::No, ..Root::default() },
                 ..strict
             },

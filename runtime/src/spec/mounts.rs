@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::{Device, File, Overlay, SecretFile, Want};
+
 /// How much of the root is forgotten at the end (`systemd-nspawn(1)`,
 /// `--volatile=`).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Hash, Serialize, Deserialize)]
@@ -34,12 +36,25 @@ pub struct Root {
     /// Changes are thrown away: as `volatile: overlay`, unless `volatile` is
     /// `yes`, which keeps nothing anyhow.
     pub ephemeral: bool,
+    /// With `ephemeral` or `volatile: overlay`: a directory of the host where
+    /// the changes are kept instead, in the form of overlayfs (`upperdir`).
+    pub upper: Option<PathBuf>,
+    /// The directory that overlayfs works in (`workdir`), on the same mount as
+    /// `upper`. Without it: `.NAME.work` beside `upper`, made and kept.
+    pub work: Option<PathBuf>,
 }
 
 impl Default for Root {
     /// The host's `/usr` over a tmpfs: for machines with no image at hand.
     fn default() -> Self {
-        Self { path: PathBuf::from("/"), read_only: false, volatile: Volatile::Yes, ephemeral: false }
+        Self {
+            path: PathBuf::from("/"),
+            read_only: false,
+            volatile: Volatile::Yes,
+            ephemeral: false,
+            upper: None,
+            work: None,
+        }
     }
 }
 
@@ -62,6 +77,38 @@ pub enum MountKind {
     Bind(Bind),
     /// An empty file system in memory.
     Tmpfs(Tmpfs),
+    /// Several directories of the host as one (overlayfs).
+    Overlay(Overlay),
+    /// One device node of the host.
+    Device(Device),
+    /// A file with this content, read-only, readable for everybody.
+    File(File),
+    /// A file with this content, read-only, readable for the payload's user
+    /// alone.
+    Secret(SecretFile),
+}
+
+/// How the ids of a bind's files are shown inside (`mount_setattr(2)`,
+/// "ID-mapped mounts"; the names are those of `systemd-nspawn(1)`, `--bind=`).
+///
+/// **Careful:** whoever writes through an id-mapped bind as root of the
+/// container makes files that belong to the mapped id *on the host*, with
+/// `idmap` to host root. Set-user-id files among them work on the host.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum IdMap {
+    /// As they are: ids of the host that the container does not map are
+    /// nobody's inside, and cannot be written as.
+    #[default]
+    NoIdMap,
+    /// Id *n* on disk is id *n* inside.
+    IdMap,
+    /// The owner of the source is root inside; all other ids are nobody's.
+    RootIdMap,
+    /// The owner of the source is the owner of the mount point inside; all
+    /// other ids are nobody's.
+    OwnerIdMap,
 }
 
 /// A bind mount. Set-user-id bits and device nodes in it do not work.
@@ -73,13 +120,34 @@ pub struct Bind {
     pub source: PathBuf,
     /// Read-only, with everything below.
     pub read_only: bool,
-    /// With everything mounted below the source.
+    /// With everything mounted below the source (`rbind`).
     pub recursive: bool,
+    /// Where the source does not exist, the bind is left out, and the report
+    /// says so. A source that may not be looked at is an error all the same.
+    pub optional: bool,
+    /// Programs in it cannot be executed, with everything below.
+    pub noexec: bool,
+    /// Symbolic links in it are not followed, with everything below.
+    pub nosymfollow: bool,
+    /// How ids are shown. Only root can map any, and only where the container
+    /// has a user namespace and the file system knows of id-mapped mounts.
+    pub id_map: IdMap,
+    /// Whether `id_map` may be left out where it cannot be had.
+    pub id_map_want: Want,
 }
 
 impl Default for Bind {
     fn default() -> Self {
-        Self { source: PathBuf::new(), read_only: true, recursive: true }
+        Self {
+            source: PathBuf::new(),
+            read_only: true,
+            recursive: true,
+            optional: false,
+            noexec: false,
+            nosymfollow: false,
+            id_map: IdMap::NoIdMap,
+            id_map_want: Want::Require,
+        }
     }
 }
 
@@ -96,11 +164,13 @@ pub struct Tmpfs {
     pub mode: u32,
     /// Read-only: an empty directory.
     pub read_only: bool,
+    /// Programs in it cannot be executed.
+    pub noexec: bool,
 }
 
 impl Default for Tmpfs {
     fn default() -> Self {
-        Self { size: 256 << 20, inodes: 100_000, mode: 0o755, read_only: false }
+        Self { size: 256 << 20, inodes: 100_000, mode: 0o755, read_only: false, noexec: false }
     }
 }
 
@@ -115,10 +185,24 @@ mod tests {
         assert!(matches!(&mount.kind, MountKind::Bind(bind) if !bind.read_only && bind.recursive));
         let again = serde_json::to_string(&mount).unwrap();
         assert_eq!(serde_json::from_str::<Mount>(&again).unwrap(), mount);
+        for good in [
+            r#"{"target":"/x","kind":{"bind":{"source":"/srv","optional":true,"id_map":"rootidmap"}}}"#,
+            r#"{"target":"/x","kind":{"overlay":{"lower":["/a","/b"],"upper":"/c"}}}"#,
+            r#"{"target":"/dev/fuse","kind":{"device":{"source":"/dev/fuse","access":"rw"}}}"#,
+            r#"{"target":"/x","kind":{"file":{"content":"text\n","mode":420}}}"#,
+            r#"{"target":"/x","kind":{"secret":{"content":"text"}}}"#,
+        ] {
+            let mount: Mount = serde_json::from_str(good).unwrap_or_else(|error| panic!("{good}: {error}"));
+            let again = serde_json::to_string(&mount).unwrap();
+            assert_eq!(serde_json::from_str::<Mount>(&again).unwrap(), mount, "{good}");
+            assert!(!format!("{mount:?}").contains("text"), "a content is shown");
+        }
         for bad in [
             r#"{"target":"/x"}"#,
             r#"{"target":"/x","kind":{"bind":{"sourse":"/srv"}}}"#,
             r#"{"target":"/x","kind":{"tmpfs":{}},"more":1}"#,
+            r#"{"target":"/x","kind":{"bind":{"source":"/srv","id_map":"all"}}}"#,
+            r#"{"target":"/x","kind":{"device":{"source":"/dev/fuse","access":"rx"}}}"#,
         ] {
             assert!(serde_json::from_str::<Mount>(bad).is_err(), "{bad}");
         }

@@ -48,6 +48,14 @@ pub(super) enum What<'a> {
     },
     /// A detached copy of a part of the building tmpfs.
     Blank,
+    /// A detached copy of a file or directory of the plan's own ramfs.
+    MadeCopy {
+        of: Id,
+    },
+    /// A user namespace for one id-mapped mount.
+    MappedNamespace,
+    /// A program for the devices of a cgroup.
+    DeviceProgram,
     /// A detached copy of a part of the tree being built.
     TreeClone {
         of: Id,
@@ -97,6 +105,7 @@ impl Thing<'_> {
                 | What::Mount(_)
                 | What::HostClone { .. }
                 | What::Blank
+                | What::MadeCopy { .. }
                 | What::TreeClone { .. }
         )
     }

@@ -136,7 +136,10 @@ impl<'a> Walk<'a> {
         let thing = &mut self.view.things[seen.on.place()];
         match seen.op {
             Op::Prove { proof, .. } if seen.on != Id::NONE => thing.proof = Some((seen.at, proof)),
-            Op::MountSetAttr { path, flags, set, .. } if path.is_empty() && thing.attached.is_none() => {
+            // Of the ramfs with files only copies are shown.
+            Op::MountSetAttr { path, flags, set, .. }
+                if path.is_empty() && (thing.attached.is_none() || thing.is_mount(c"ramfs")) =>
+            {
                 let whole = match thing.what {
                     What::HostClone { recursive } | What::TreeClone { recursive, .. } => {
                         !recursive || flags.has(TreeFlags::RECURSIVE)
@@ -216,6 +219,8 @@ impl<'a> Walk<'a> {
             Op::Fork { pid: into } | Op::Peek { into, .. } | Op::PidfdWait { into, .. } | Op::Receive { into, .. } => {
                 (into, What::Value, MountAttrs::NONE)
             }
+            Op::MapNamespace { into, .. } => (into, What::MappedNamespace, MountAttrs::NONE),
+            Op::BpfDevice { into, .. } => (into, What::DeviceProgram, MountAttrs::NONE),
             Op::MemFd { into, .. }
             | Op::LandlockRuleset { into, .. }
             | Op::SignalFd { into }
@@ -242,6 +247,7 @@ impl<'a> Walk<'a> {
             What::Host(_) => What::HostClone { recursive },
             _ if dir == At::Cwd => What::HostClone { recursive },
             _ if on == self.view.building && on != Id::NONE => What::Blank,
+            What::Mount(kind) if kind == c"ramfs" && !recursive => What::MadeCopy { of: on },
             What::Inside { .. } if path.is_empty() => What::TreeClone { of: on, recursive },
             _ => What::Other,
         }
@@ -316,6 +322,7 @@ fn operands(op: &Op<'_>) -> [Operand; 3] {
         | Op::Mkdir { dir, .. }
         | Op::Symlink { dir, .. }
         | Op::Create { dir, .. }
+        | Op::CreateSecret { dir, .. }
         | Op::Mknod { dir, .. }
         | Op::Unlink { dir, .. }
         | Op::Write { dir, .. }
@@ -354,6 +361,8 @@ fn operands(op: &Op<'_>) -> [Operand; 3] {
         Op::EntrustFile { watcher, file: on, .. } => [file(watcher), file(on), None],
         Op::Spawn { image, plan, cgroup, .. } => [file(image), file(plan), cgroup.and_then(file)],
         Op::OpenProcess { pid, pidfd, .. } => [file(pidfd), value(pid), None],
+        Op::MapNamespace { image, .. } => [file(image), None, None],
+        Op::BpfAttach { cgroup, program } => [file(cgroup), file(program), None],
         Op::IdMapHelper { program, pid, .. } => [file(program), value(pid), None],
         Op::Reap { payload, signals, lifeline } => [file(lifeline), file(signals), value(payload)],
         _ => [None; 3],

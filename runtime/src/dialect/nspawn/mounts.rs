@@ -61,7 +61,7 @@ pub fn bind(text: impl AsRef<OsStr>, read_only: bool) -> Parsed<Mount> {
     }
     let from = PathBuf::from(from);
     let short = simplified(&from)?;
-    let mut bind = Bind { source: if from.is_absolute() { short } else { from }, read_only, recursive: true };
+    let mut bind = Bind { source: if from.is_absolute() { short } else { from }, read_only, ..Bind::default() };
     let Some(at) = after else {
         if bind.source.is_relative() {
             return Err(ValueError::new("a relative source needs a target").with_remedy("write SOURCE:TARGET"));

@@ -135,6 +135,8 @@ impl Settings {
                         if tmpfs.read_only { "ro" } else { "rw" }
                     ),
                 )?,
+                // No key gives these.
+                MountKind::Overlay(_) | MountKind::Device(_) | MountKind::File(_) | MountKind::Secret(_) => {}
             }
         }
         for path in &self.privileged.masked {

@@ -80,10 +80,12 @@ fn limits() -> impl Strategy<Value = Vec<Setting<(Resource, Limit)>>> {
 }
 
 fn mount() -> impl Strategy<Value = Mount> {
-    let bind = (path(), any::<(bool, bool)>())
-        .prop_map(|(source, (read_only, recursive))| MountKind::Bind(Bind { source, read_only, recursive }));
-    let tmpfs = (1..u64::MAX / 4, 1..u64::MAX / 4, 0..=0o7777_u32, any::<bool>())
-        .prop_map(|(size, inodes, mode, read_only)| MountKind::Tmpfs(Tmpfs { size, inodes, mode, read_only }));
+    let bind = (path(), any::<(bool, bool)>()).prop_map(|(source, (read_only, recursive))| {
+        MountKind::Bind(Bind { source, read_only, recursive, ..Bind::default() })
+    });
+    let tmpfs = (1..u64::MAX / 4, 1..u64::MAX / 4, 0..=0o7777_u32, any::<bool>()).prop_map(
+        |(size, inodes, mode, read_only)| MountKind::Tmpfs(Tmpfs { size, inodes, mode, read_only, ..Tmpfs::default() }),
+    );
     (path(), prop_oneof![bind, tmpfs]).prop_map(|(target, kind)| Mount { target, kind })
 }
 

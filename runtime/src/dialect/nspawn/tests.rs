@@ -293,7 +293,7 @@ fn settings_fill_in_a_spec() {
 }
 
 fn bind(source: &str, target: &str, read_only: bool, recursive: bool) -> Mount {
-    let bind = Bind { source: source.into(), read_only, recursive };
+    let bind = Bind { source: source.into(), read_only, recursive, ..Bind::default() };
     Mount { target: target.into(), kind: MountKind::Bind(bind) }
 }
 

@@ -8,14 +8,15 @@ use skep_sys::{At, Op, OpKind, Proof};
 use super::Findings;
 use super::mounts::is_name;
 use crate::plan::Phase;
-use crate::verify::view::{Id, View, What};
+use crate::verify::view::{Id, Seen, View, What};
 
 pub(super) fn one_component_creation(view: &View<'_>, found: &mut Findings) {
     let switch = view.switch();
-    for kind in [OpKind::Mkdir, OpKind::Create, OpKind::Symlink, OpKind::Mknod] {
+    for kind in [OpKind::Mkdir, OpKind::Create, OpKind::CreateSecret, OpKind::Symlink, OpKind::Mknod] {
         for seen in view.of(kind).filter(|seen| seen.at < switch) {
             let (Op::Mkdir { dir, name, .. }
             | Op::Create { dir, name, .. }
+            | Op::CreateSecret { dir, name, .. }
             | Op::Symlink { dir, name, .. }
             | Op::Mknod { dir, name, .. }) = seen.op
             else {
@@ -30,7 +31,18 @@ pub(super) fn one_component_creation(view: &View<'_>, found: &mut Findings) {
                 found.at(seen, "makes an entry that is not one component below a descriptor");
             }
             // A link in the caller's tree would decide where later ops go.
-            if matches!(seen.op, Op::Symlink { .. }) && !view.thing(seen.on).is_mount(c"tmpfs") {
+            let own = match view.thing(seen.on).what {
+                // A directory that the plan made in a tmpfs of its own.
+                What::Inside { below, path } => {
+                    let covers = |moved: &Seen<'_>| {
+                        moved.onto == below && matches!(moved.op, Op::MoveMount { path: name, .. } if name == path)
+                    };
+                    let covered = view.of(OpKind::MoveMount).any(covers);
+                    view.thing(below).is_mount(c"tmpfs") && is_name(path) && !covered
+                }
+                _ => view.thing(seen.on).is_mount(c"tmpfs"),
+            };
+            if matches!(seen.op, Op::Symlink { .. }) && !own {
                 found.at(seen, "makes a link in a tree that is not the plan's own");
             }
         }

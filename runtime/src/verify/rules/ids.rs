@@ -116,11 +116,18 @@ pub(super) fn maps_valid(view: &View<'_>, found: &mut Findings) {
             found.at(seen, "is no map that the kernel takes");
         }
     }
-    for seen in view.of(OpKind::IdMapHelper) {
-        let Op::IdMapHelper { map, .. } = seen.op else { continue };
-        let numbers: Vec<u64> = map.iter().map(u64::from).collect();
-        let (triples, rest) = numbers.as_chunks::<3>();
-        if !rest.is_empty() || !valid(triples) {
+    for seen in view.of(OpKind::IdMapHelper).chain(view.of(OpKind::MapNamespace)) {
+        let maps = match seen.op {
+            Op::IdMapHelper { map, .. } => [map, map],
+            Op::MapNamespace { uid, gid, .. } => [uid, gid],
+            _ => continue,
+        };
+        let good = maps.iter().all(|map| {
+            let numbers: Vec<u64> = map.iter().map(u64::from).collect();
+            let (triples, rest) = numbers.as_chunks::<3>();
+            rest.is_empty() && valid(triples)
+        });
+        if !good {
             found.at(seen, "is no map that the kernel takes");
         }
     }

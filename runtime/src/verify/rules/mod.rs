@@ -478,4 +478,25 @@ pub(super) const RULES: &[Rule] = &[
         "The notification socket is never made in a tree of the host.",
         switch::notify_in_own_tmpfs,
     ),
+    rule(
+        60,
+        "files-in-own-ramfs",
+        &[128, 136],
+        "Secrets and files of the plan are made in a ramfs of its own, without programs, and copied only once nothing can write it.",
+        mounts::files_in_own_ramfs,
+    ),
+    rule(
+        61,
+        "mounts-as-reported",
+        &[52, 59, 146],
+        "Every mount that the report names is made at that place, with the attributes that the report gives it.",
+        mounts::mounts_as_reported,
+    ),
+    rule(
+        62,
+        "devices-closed",
+        &[69],
+        "A device policy denies everything but the usual devices and those that the report names, for the child's own cgroup.",
+        host::devices_closed,
+    ),
 ];

@@ -8,6 +8,7 @@ use skep_sys::{At, Op, OpKind, Proof};
 use super::Findings;
 use crate::plan::Phase;
 use crate::profile::NODES;
+use crate::report::Outcome;
 use crate::verify::view::{Id, Seen, View, What};
 
 /// Whether the op is one of the mount calls.
@@ -68,7 +69,7 @@ pub(super) fn attach_to_descriptors(view: &View<'_>, found: &mut Findings) {
         let Op::MoveMount { dir, path, .. } = seen.op else { continue };
         if !matches!(
             view.thing(seen.on).what,
-            What::Mount(_) | What::HostClone { .. } | What::Blank | What::TreeClone { .. }
+            What::Mount(_) | What::HostClone { .. } | What::Blank | What::MadeCopy { .. } | What::TreeClone { .. }
         ) {
             found.at(seen, "attaches what is no detached tree");
         }
@@ -193,7 +194,8 @@ pub(super) fn attributes_only_added(view: &View<'_>, found: &mut Findings) {
         if propagation != Propagation::PRIVATE && propagation != Propagation::NONE {
             found.at(seen, "lets mounts spread");
         }
-        let of_child = view.maker(seen.onto).is_some_and(|maker| matches!(view.thing(maker.on).what, What::Process));
+        let of_child = view.maker(seen.onto).is_some_and(|maker| matches!(view.thing(maker.on).what, What::Process))
+            || matches!(view.thing(seen.onto).what, What::MappedNamespace);
         if set.has(MountAttrs::IDMAP) != userns.is_some() || userns.is_some() != of_child {
             found.at(seen, "maps ids by another namespace than the child's");
         }
@@ -205,6 +207,7 @@ fn known(kind: &CStr) -> Option<(&'static [&'static CStr], &'static [&'static CS
     Some(match kind.to_bytes() {
         b"tmpfs" => (&[c"size", c"nr_inodes", c"mode"], &[]),
         b"devpts" => (&[c"ptmxmode", c"mode"], &[c"newinstance"]),
+        b"ramfs" => (&[c"mode"], &[]),
         b"overlay" => (&[c"lowerdir", c"upperdir", c"workdir"], &[c"userxattr"]),
         b"proc" | b"sysfs" | b"mqueue" => (&[], &[]),
         _ => return None,
@@ -232,9 +235,7 @@ pub(super) fn options_known(view: &View<'_>, found: &mut Findings) {
         };
         let (keys, flags) = known(kind).unwrap_or_default();
         let fits = match seen.op {
-            Op::FsString { key, value, .. } if kind == c"overlay" => {
-                [(c"lowerdir", c"lower"), (c"upperdir", c"upper"), (c"workdir", c"work")].contains(&(key, value))
-            }
+            Op::FsString { key, value, .. } if kind == c"overlay" => overlay_words(view, seen, key, value),
             Op::FsString { key, .. } => keys.contains(&key),
             Op::FsFlag { key, .. } => flags.contains(&key),
             _ => false,
@@ -251,12 +252,66 @@ pub(super) fn options_known(view: &View<'_>, found: &mut Findings) {
         }
         mounted[seen.on.place()] = true;
     }
-    for seen in view.of(OpKind::MoveMount) {
-        let lower = seen.onto == view.building && matches!(seen.op, Op::MoveMount { path, .. } if path == c"lower");
-        if lower && !view.thing(seen.on).attrs.has(MountAttrs::RDONLY) {
-            found.at(seen, "lets the tree below an overlay be written");
-        }
+}
+
+/// Whether an overlay's directories are words of ours: each lower one a name in
+/// the building tmpfs where a read-only clone is attached; the upper and the
+/// work directory a name made there that holds nothing yet, or a link made
+/// there that leads below a clone which can be written.
+fn overlay_words(view: &View<'_>, seen: &Seen<'_>, key: &CStr, value: &CStr) -> bool {
+    let attached = |word: &[u8]| {
+        view.of(OpKind::MoveMount).find_map(|moved| match moved.op {
+            Op::MoveMount { path, .. }
+                if moved.onto == view.building && moved.at < seen.at && path.to_bytes() == word =>
+            {
+                Some(view.thing(moved.on))
+            }
+            _ => None,
+        })
+    };
+    let clone = |word: &[u8], read_only: bool| {
+        attached(word).is_some_and(|thing| {
+            matches!(thing.what, What::HostClone { .. }) && thing.attrs.has(MountAttrs::RDONLY) == read_only
+        })
+    };
+    let is_word = |word: &[u8]| !word.is_empty() && word.iter().all(u8::is_ascii_alphanumeric);
+    if key == c"lowerdir" {
+        return value.to_bytes().split(|byte| *byte == b':').all(|word| is_word(word) && clone(word, true));
     }
+    let made = |made: &&Seen<'_>| made.on == view.building && made.at < seen.at;
+    let is_link = |link: &&Seen<'_>| made(link) && matches!(link.op, Op::Symlink { name, .. } if name == value);
+    let link = view.of_in(OpKind::Symlink, Phase::Enter).find(is_link).and_then(|link| match link.op {
+        Op::Symlink { target, .. } => Some(target.to_bytes()),
+        _ => None,
+    });
+    let fits = match link {
+        Some(target) => {
+            let mut parts = target.split(|byte| *byte == b'/');
+            parts.next().is_some_and(|word| is_word(word) && clone(word, false))
+                && parts.all(|part| !part.is_empty() && part != b"." && part != b"..")
+                && is_reached(view, seen, target)
+        }
+        None => {
+            attached(value.to_bytes()).is_none()
+                && view
+                    .of_in(OpKind::Mkdir, Phase::Enter)
+                    .any(|dir| made(&dir) && matches!(dir.op, Op::Mkdir { name, .. } if name == value))
+        }
+    };
+    is_word(value.to_bytes()) && [c"upperdir", c"workdir"].contains(&key) && fits
+}
+
+/// Whether what a link of ours leads to was opened below the clone, without
+/// following anything, and proved to be what was seen, or just made.
+fn is_reached(view: &View<'_>, before: &Seen<'_>, target: &[u8]) -> bool {
+    view.of_in(OpKind::OpenAt2, Phase::Enter).filter(|seen| seen.at < before.at).any(|seen| {
+        let What::Inside { below, path } = view.thing(seen.made).what else { return false };
+        let What::Inside { below: top, path: word } = view.thing(below).what else { return false };
+        let same = top == view.building && [word.to_bytes(), path.to_bytes()].join(&b'/') == target;
+        let proved = matches!(view.thing(seen.made).proved(before.at), Some(Proof::Inode { .. }));
+        let made = |made: &Seen<'_>| made.on == below && matches!(made.op, Op::Mkdir { name, .. } if name == path);
+        same && (proved || view.before(seen).is_some_and(made))
+    })
 }
 
 pub(super) fn one_tree_per_place(view: &View<'_>, found: &mut Findings) {
@@ -287,7 +342,10 @@ pub(super) fn one_tree_per_place(view: &View<'_>, found: &mut Findings) {
 
 pub(super) fn everything_attached(view: &View<'_>, found: &mut Findings) {
     for (id, thing) in view.things() {
-        let tree = matches!(thing.what, What::Mount(_) | What::HostClone { .. } | What::Blank | What::TreeClone { .. });
+        let tree = matches!(
+            thing.what,
+            What::Mount(_) | What::HostClone { .. } | What::Blank | What::MadeCopy { .. } | What::TreeClone { .. }
+        );
         if let (true, None, Some(maker)) = (tree, thing.attached, view.maker(id)) {
             found.at(maker, "makes a tree that is never attached");
         }
@@ -310,8 +368,123 @@ pub(super) fn devpts_own(view: &View<'_>, found: &mut Findings) {
     }
 }
 
-fn is_listed(proof: Option<Proof>) -> bool {
-    matches!(proof, Some(Proof::CharDevice { major, minor }) if NODES.iter().any(|node| node.major == major && node.minor == minor))
+/// A node of every `/dev`, or one that the report names.
+fn is_listed(view: &View<'_>, proof: Option<Proof>) -> bool {
+    let number = match proof {
+        Some(Proof::CharDevice { major, minor })
+            if NODES.iter().any(|node| (node.major, node.minor) == (major, minor)) =>
+        {
+            return true;
+        }
+        Some(Proof::CharDevice { major, minor }) => format!("c {major}:{minor} "),
+        Some(Proof::BlockDevice { major, minor }) => format!("b {major}:{minor} "),
+        _ => return false,
+    };
+    view.plan.report().items().iter().any(|item| {
+        item.name.starts_with("device /")
+            && matches!(&item.outcome, Outcome::Applied(detail) if detail.starts_with(&number))
+    })
+}
+
+/// The path inside of a place in the tree being built.
+fn place_of(view: &View<'_>, id: Id) -> Option<Vec<u8>> {
+    let mut parts: Vec<&[u8]> = Vec::new();
+    let mut at = id;
+    // Things are made of earlier ones.
+    loop {
+        match view.thing(at).what {
+            What::Inside { below, path } if below == view.building && path == c"root" => break,
+            What::Inside { below, path } if below < at => {
+                parts.push(path.to_bytes());
+                at = below;
+            }
+            What::Mount(kind) if kind == c"tmpfs" && view.thing(at).attached == view.rooted => break,
+            _ => return None,
+        }
+    }
+    parts.push(b"");
+    parts.reverse();
+    Some(parts.join(&b'/'))
+}
+
+pub(super) fn mounts_as_reported(view: &View<'_>, found: &mut Findings) {
+    let items = view.plan.report().items().iter().filter_map(|item| match &item.outcome {
+        Outcome::Applied(detail) => Some((item.name.strip_prefix("mount /")?, detail.rsplit_once(": ")?.1)),
+        _ => None,
+    });
+    let reported: Vec<(String, &str)> = items.map(|(place, attrs)| (format!("/{place}"), attrs)).collect();
+    if reported.is_empty() {
+        return;
+    }
+    // What is attached last at a place counts, but for masks and covers.
+    let mut mounted = std::collections::BTreeMap::new();
+    for seen in view.of(OpKind::MoveMount) {
+        let covers = matches!(view.thing(seen.on).what, What::Blank | What::TreeClone { .. });
+        if !covers
+            && matches!(seen.op, Op::MoveMount { path, .. } if path.is_empty())
+            && let Some(place) = place_of(view, seen.onto)
+        {
+            mounted.insert(String::from_utf8_lossy(&place).into_owned(), seen);
+        }
+    }
+    for (place, attrs) in reported {
+        let Some(seen) = mounted.get(&place) else {
+            found.plan(format!("the report speaks of a mount on {place} that is not made"));
+            continue;
+        };
+        let thing = match view.thing(seen.on).what {
+            What::MadeCopy { of } => view.thing(of),
+            _ => view.thing(seen.on),
+        };
+        for (bit, name) in MountAttrs::NAMES {
+            if attrs.split(',').any(|word| word == *name) && !thing.attrs.has(*bit) {
+                found.at(seen, format!("lacks {name}, which the report says of {place}"));
+            }
+        }
+    }
+}
+
+/// Files are made where they stay in memory, and copied when they are whole.
+pub(super) fn files_in_own_ramfs(view: &View<'_>, found: &mut Findings) {
+    let of_ramfs = |id: Id| match view.thing(id).what {
+        What::Inside { below, path } if is_name(path) => view.thing(below).is_mount(c"ramfs"),
+        _ => view.thing(id).is_mount(c"ramfs"),
+    };
+    for seen in view.of(OpKind::CreateSecret) {
+        if !of_ramfs(seen.on) {
+            found.at(seen, "makes a secret where it may reach a disk");
+        }
+        let first = view.of(OpKind::OpenTree).find(|copy| matches!(view.thing(copy.made).what, What::MadeCopy { .. }));
+        if first.is_none_or(|copy| copy.at < seen.at) {
+            found.at(seen, "makes a file after copies were taken");
+        }
+    }
+    for seen in view.of(OpKind::OpenTree) {
+        let What::MadeCopy { of } = view.thing(seen.made).what else { continue };
+        let closed = view.of_in(OpKind::MountSetAttr, Phase::Enter).any(|set| {
+            set.on == of
+                && set.at < seen.at
+                && matches!(set.op, Op::MountSetAttr { set, path, .. } if path.is_empty() && set.has(MountAttrs::RDONLY))
+        });
+        let plain = matches!(seen.op, Op::OpenTree { path, flags: TreeFlags::CLONE, .. } if is_name(path));
+        if !closed || !plain {
+            found.at(seen, "copies a file that can still be written");
+        }
+    }
+    for seen in view.of_in(OpKind::Chown, Phase::Enter) {
+        let own = matches!(view.thing(seen.on).what, What::Inside { below, .. } if of_ramfs(below));
+        if !own {
+            found.at(seen, "gives away what is not a file of the plan");
+        }
+    }
+    for seen in view.of(OpKind::FsMount) {
+        let nothing = MountAttrs::NOSUID.with(MountAttrs::NODEV).with(MountAttrs::NOEXEC);
+        if let (Op::FsMount { attrs, .. }, true) = (seen.op, view.thing(seen.made).is_mount(c"ramfs"))
+            && !attrs.has(nothing)
+        {
+            found.at(seen, "lets files of the plan be executed");
+        }
+    }
 }
 
 pub(super) fn devices_listed(view: &View<'_>, found: &mut Findings) {
@@ -321,7 +494,7 @@ pub(super) fn devices_listed(view: &View<'_>, found: &mut Findings) {
             Op::Prove { proof, .. } if next.on == seen.made => Some(proof),
             _ => None,
         });
-        if flags != TreeFlags::CLONE || !is_listed(proof) || !path.to_bytes().starts_with(b"/dev/") {
+        if flags != TreeFlags::CLONE || !is_listed(view, proof) || !path.to_bytes().starts_with(b"/dev/") {
             found.at(seen, "clones a path that is not proved to be a listed device");
         }
     }
@@ -332,7 +505,7 @@ pub(super) fn nodev_everywhere(view: &View<'_>, found: &mut Findings) {
         let Some(attached) = thing.attached else { continue };
         let needed = match thing.what {
             What::Mount(kind) => kind != c"devpts",
-            What::HostClone { .. } => !is_listed(thing.proved(attached)),
+            What::HostClone { .. } => !is_listed(view, thing.proved(attached)),
             // Copies of our own mounts have the attributes of those.
             _ => false,
         };

@@ -7,8 +7,9 @@ use skep_sys::abi::{CapabilitySet, cap};
 use crate::facts::{EntryKind, Facts};
 use crate::plan::Plan;
 use crate::spec::{
-    Bind, Capabilities, CapabilityList, CpuLimit, IdRange, Init, Mount, MountKind, Namespace, NamespaceChoice, Network,
-    Profile, Readiness, Resources, Root, Spec, Stream, Tmpfs, User, UserNamespace, Volatile, Want,
+    Bind, Capabilities, CapabilityList, CpuLimit, Device, File, Hosts, IdMap, IdRange, Init, Mount, MountKind,
+    Namespace, NamespaceChoice, Network, Overlay, Profile, Readiness, ResolvConf, Resources, Root, SecretFile, Spec,
+    Stream, Timezone, Tmpfs, User, UserNamespace, Volatile, Want,
 };
 use crate::{ErrorKind, compile};
 
@@ -26,11 +27,26 @@ fn plain() -> Root {
 }
 
 fn bind(source: &str, target: &str, read_only: bool, recursive: bool) -> Mount {
-    Mount { target: target.into(), kind: MountKind::Bind(Bind { source: source.into(), read_only, recursive }) }
+    Mount {
+        target: target.into(),
+        kind: MountKind::Bind(Bind { source: source.into(), read_only, recursive, ..Bind::default() }),
+    }
 }
 
 fn tmpfs(target: &str) -> Mount {
     Mount { target: target.into(), kind: MountKind::Tmpfs(Tmpfs::default()) }
+}
+
+fn tmpfs_at_opt() -> Mount {
+    tmpfs("/opt")
+}
+
+fn mount(target: &str, kind: MountKind) -> Mount {
+    Mount { target: target.into(), kind }
+}
+
+fn mapped(id_map: IdMap) -> Mount {
+    mount("/data", MountKind::Bind(Bind { source: "/srv/data".into(), read_only: false, id_map, ..Bind::default() }))
 }
 
 fn granted(bounding: u64, ambient: u64) -> Capabilities {
@@ -96,6 +112,94 @@ const TABLE: &[(&str, Change)] = &[
     ("tmpfs", |spec, _| {
         let kind = MountKind::Tmpfs(Tmpfs { read_only: true, mode: 0o700, ..Tmpfs::default() });
         spec.mounts = vec![tmpfs("/var/cache"), Mount { target: "/srv".into(), kind }];
+    }),
+    ("bind options", |spec, _| {
+        let options = Bind { source: "/srv/data".into(), noexec: true, nosymfollow: true, ..Bind::default() };
+        let tmpfs = Tmpfs { noexec: true, ..Tmpfs::default() };
+        spec.mounts =
+            vec![mount("/data", MountKind::Bind(options)), mount("/tmp", MountKind::Tmpfs(tmpfs)), tmpfs_at_opt()];
+    }),
+    ("optional bind", |spec, facts| {
+        let missing = Bind { source: "/srv/none".into(), optional: true, ..Bind::default() };
+        spec.mounts = vec![mount("/none", MountKind::Bind(missing)), bind("/srv/data", "/none/data", true, true)];
+        if let Some(fact) = facts.paths.get_mut(&PathBuf::from("/srv/none")) {
+            *fact = Default::default();
+        }
+    }),
+    ("idmap", |spec, _| spec.mounts = vec![mapped(IdMap::IdMap)]),
+    ("rootidmap", |spec, _| spec.mounts = vec![mapped(IdMap::RootIdMap), tmpfs_at_opt()]),
+    ("owneridmap", |spec, _| {
+        spec.root = plain();
+        spec.mounts = vec![mapped(IdMap::OwnerIdMap)];
+    }),
+    ("idmap if supported", |spec, _| {
+        let mut bind = mapped(IdMap::IdMap);
+        if let MountKind::Bind(bind) = &mut bind.kind {
+            bind.id_map_want = Want::IfSupported;
+        }
+        spec.mounts = vec![bind];
+    }),
+    ("overlay", |spec, _| {
+        let lower = ["/srv/a:b,c", "/srv/d"].map(PathBuf::from).into();
+        spec.mounts = vec![mount("/opt", MountKind::Overlay(Overlay { lower, ..Overlay::default() }))];
+    }),
+    ("overlay kept", |spec, _| {
+        let overlay = Overlay { lower: vec!["/srv/a".into()], upper: Some("/srv/up:per".into()), ..Overlay::default() };
+        spec.mounts = vec![mount("/opt", MountKind::Overlay(overlay))];
+    }),
+    ("overlay with a work directory", |spec, _| {
+        let upper = (Some("/srv/x/upper".into()), Some("/srv/y/work".into()));
+        let lower = vec!["/srv/a".into()];
+        let overlay = Overlay { lower, upper: upper.0, work: upper.1, noexec: true, ..Overlay::default() };
+        spec.mounts = vec![mount("/opt", MountKind::Overlay(overlay))];
+    }),
+    ("overlay read-only", |spec, _| {
+        let lower = ["/srv/a", "/srv/b"].map(PathBuf::from).into();
+        spec.mounts = vec![mount("/opt", MountKind::Overlay(Overlay { lower, read_only: true, ..Overlay::default() }))];
+    }),
+    ("ephemeral kept", |spec, _| {
+        spec.root = Root { ephemeral: true, upper: Some("/srv/changes".into()), ..plain() };
+    }),
+    ("device", |spec, _| {
+        spec.mounts = vec![mount("/dev/net/tun", MountKind::Device(Device::new("/dev/net/tun")))];
+    }),
+    ("device policy v2", |spec, facts| {
+        spec.mounts = vec![mount("/dev/net/tun", MountKind::Device(Device::new("/dev/net/tun")))];
+        delegated(facts);
+    }),
+    ("device policy v1", |spec, facts| {
+        (spec.device_policy, spec.resources) = (Want::IfSupported, limits());
+        let mut device = Device::new("/dev/fuse");
+        device.access.write = false;
+        spec.mounts = vec![mount("/dev/fuse", MountKind::Device(device))];
+        facts.cgroups.unified.clear();
+        let group = |name: &&str| ((*name).to_owned(), PathBuf::from(format!("/sys/fs/cgroup/{name}/user")));
+        facts.cgroups.legacy = ["memory", "cpu", "pids", "devices"].iter().map(group).collect();
+    }),
+    ("files", |spec, _| {
+        spec.root = plain();
+        spec.mounts = vec![
+            mount("/etc/app.conf", MountKind::File(File::new("port = 1\n"))),
+            mount("/etc/key", MountKind::Secret(SecretFile::new("hunter2"))),
+        ];
+    }),
+    ("credentials", |spec, _| {
+        spec.user = User::Ids { uid: 33, gid: 33 };
+        spec.credentials.insert("token".into(), "hunter2".into());
+    }),
+    ("files of the host", |spec, _| {
+        spec.network = Network::Host;
+        spec.resolv_conf = ResolvConf::BindHost;
+        (spec.timezone, spec.hosts, spec.hostname_file) = (Timezone::Auto, Hosts::Generate, true);
+    }),
+    ("files of the host over links", |spec, facts| {
+        spec.root = Root { ephemeral: true, ..plain() };
+        spec.resolv_conf = ResolvConf::ReplaceStub;
+        (spec.timezone, spec.hosts) = (Timezone::Bind, Hosts::CopyHost);
+        for (path, target) in &mut facts.targets {
+            (target.through_link, target.is_link) = (path.starts_with("/etc"), path.starts_with("/etc"));
+            target.kind = EntryKind::File;
+        }
     }),
     ("covers", |spec, _| {
         spec.root = plain();

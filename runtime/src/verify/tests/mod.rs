@@ -81,12 +81,21 @@ fn is_expendable(phase: Phase, op: &Op<'_>) -> bool {
     match (phase, op) {
         // What is missing fails the start: the runner's slot is empty, a place
         // does not exist, a file system lacks an option.
-        (Phase::Prepare, Op::Pipe { .. })
+        (Phase::Prepare, Op::Pipe { .. } | Op::Close { .. })
         | (Phase::Enter, Op::Mkdir { .. } | Op::FsString { .. } | Op::FsFlag { .. }) => true,
         // The tree's files then belong to nobody.
         (Phase::Attend, Op::MountSetAttr { set, .. }) => *set == MountAttrs::IDMAP,
         // Files of the container's own, its name, and modes from the caller's umask.
-        (Phase::Enter, Op::Symlink { .. } | Op::Create { .. } | Op::HostName { .. } | Op::Umask { mode: 0 }) => true,
+        (
+            Phase::Enter,
+            Op::Symlink { .. }
+            | Op::Create { .. }
+            | Op::CreateSecret { .. }
+            | Op::HostName { .. }
+            | Op::Umask { mode: 0 },
+        ) => true,
+        // Then a file of the plan is root's, not the payload's.
+        (Phase::Enter, Op::Chown { .. }) => true,
         // A slot that holds the same place already.
         (Phase::Enter, Op::OpenAt2 { path, .. }) => *path == c"etc" || *path == c"root",
         (Phase::Prepare, Op::Write { path, .. }) => *path == c"memory.oom.group",
@@ -107,6 +116,16 @@ fn no_op_can_be_left_out() {
         ("notify", Caller::User),
         ("limits v1", Caller::Root),
         ("limits v2", Caller::User),
+        ("bind options", Caller::User),
+        ("rootidmap", Caller::Root),
+        ("overlay", Caller::User),
+        ("overlay kept", Caller::Root),
+        ("overlay with a work directory", Caller::User),
+        ("device", Caller::User),
+        ("device policy v2", Caller::Root),
+        ("files", Caller::User),
+        ("credentials", Caller::User),
+        ("files of the host over links", Caller::Root),
     ] {
         let plan = compiled(name, caller);
         for phase in Phase::ALL {

@@ -11,6 +11,31 @@ use crate::plan::Phase::{Attend, Enter, Init, Payload, Prepare};
 use crate::plan::{Plan, Undo, role};
 
 pub(super) const ALL: &[Mutant] = &[
+    mutant(62, "device policy v1/root", "nothing is denied first", |plan| {
+        cut(
+            plan,
+            Prepare,
+            places(plan, Prepare, |op| matches!(op, Op::Write { path, .. } if *path == c"devices.deny"))[0],
+        )
+    }),
+    mutant(62, "device policy v1/root", "a disk is allowed", |plan| {
+        each(plan, Prepare, OpKind::Write, |op| match op {
+            Op::Write { dir, path, .. } if path == c"devices.allow" => {
+                Op::Write { dir, path, content: Blob(b"b 8:0 rw") }
+            }
+            other => other,
+        })
+    }),
+    mutant(62, "device policy v2/root", "a program that allows everything", |plan| {
+        each(plan, Prepare, OpKind::BpfDevice, |op| match op {
+            Op::BpfDevice { into, .. } => {
+                let program = Blob(&[0xb7, 0, 0, 0, 1, 0, 0, 0, 0x95, 0, 0, 0, 0, 0, 0, 0]);
+                Op::BpfDevice { program, into }
+            }
+            other => other,
+        })
+    }),
+    mutant(62, "device policy v2/root", "a program on no group", |plan| drop(plan, Prepare, OpKind::BpfAttach)),
     mutant(27, "default", "a stream that nobody opened", |plan| {
         each(plan, Enter, OpKind::Await, |_| Op::Await { from: role::CONTROL_HOST })
     }),

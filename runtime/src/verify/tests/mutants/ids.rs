@@ -8,6 +8,14 @@ use crate::plan::Phase::{Attend, Enter, Init, Payload, Prepare};
 use crate::plan::{Plan, role};
 
 pub(super) const ALL: &[Mutant] = &[
+    mutant(47, "rootidmap/root", "a namespace for a bind that maps nothing", |plan| {
+        each(plan, Attend, OpKind::MapNamespace, |op| match op {
+            Op::MapNamespace { image, gid, into, .. } => {
+                Op::MapNamespace { image, uid: Numbers::new(&[0; 12]).unwrap(), gid, into }
+            }
+            other => other,
+        })
+    }),
     mutant(4, "default", "memory stays open", |plan| drop(plan, Enter, OpKind::Dumpable)),
     mutant(4, "subordinate", "ids before memory is hidden", |plan| {
         earlier(plan, Enter, OpKind::SetResUid, OpKind::Dumpable)

@@ -146,8 +146,8 @@ pub(super) const ALL: &[Mutant] = &[
     }),
     mutant(41, "ephemeral", "an overlay that writes into the host's tree", |plan| {
         each(plan, Enter, OpKind::FsString, |op| match op {
-            Op::FsString { fs, key, value } if value == c"lower" => Op::FsString { fs, key, value: c"upper" },
-            Op::FsString { fs, key, value } if value == c"upper" => Op::FsString { fs, key, value: c"lower" },
+            Op::FsString { fs, key, value } if value == c"0l0" => Op::FsString { fs, key, value: c"0u" },
+            Op::FsString { fs, key, value } if value == c"0u" => Op::FsString { fs, key, value: c"0l0" },
             other => other,
         })
     }),
@@ -207,6 +207,106 @@ pub(super) const ALL: &[Mutant] = &[
         let at = run(plan, Enter, &[OpKind::OpenTree, OpKind::Prove]);
         let flags = TreeFlags::CLONE.with(TreeFlags::RECURSIVE);
         put(plan, Enter, at, Op::OpenTree { dir: At::Cwd, path: c"/dev", flags, into: role::TWO })
+    }),
+    mutant(41, "overlay kept", "an upper directory that leaves its clone", |plan| {
+        each(plan, Enter, OpKind::Symlink, |op| match op {
+            Op::Symlink { dir, name, .. } if name == c"1u" => Op::Symlink { target: c"1t/../../etc", dir, name },
+            other => other,
+        })
+    }),
+    mutant(41, "overlay kept", "an upper directory of the host by path", |plan| {
+        each(plan, Enter, OpKind::Symlink, |op| match op {
+            Op::Symlink { dir, name, .. } if name == c"1w" => Op::Symlink { target: c"/etc", dir, name },
+            other => other,
+        })
+    }),
+    mutant(41, "overlay kept", "an upper directory that was not proved", |plan| {
+        let at = places(plan, Enter, |op| matches!(op, Op::OpenAt2 { path, .. } if *path == c"up:per"));
+        cut(plan, Enter, at[0] + 1)
+    }),
+    mutant(41, "overlay", "a lower directory for the upper one", |plan| {
+        each(plan, Enter, OpKind::FsString, |op| match op {
+            Op::FsString { fs, key, .. } if key == c"upperdir" => Op::FsString { fs, key, value: c"1l0" },
+            other => other,
+        })
+    }),
+    mutant(40, "idmap/root", "a bind mapped by what is no namespace", |plan| {
+        attrs(plan, place(plan, Attend, OpKind::MountSetAttr), |op| op.userns = Some(role::PIDFD))
+    }),
+    mutant(43, "device", "another device than the report says", |plan| {
+        each(plan, Enter, OpKind::Prove, |op| match op {
+            Op::Prove { file, proof: Proof::CharDevice { major: 10, .. } } => {
+                Op::Prove { file, proof: Proof::CharDevice { major: 8, minor: 0 } }
+            }
+            other => other,
+        })
+    }),
+    mutant(43, "device", "a block device of that number", |plan| {
+        each(plan, Enter, OpKind::Prove, |op| match op {
+            Op::Prove { file, proof: Proof::CharDevice { major: 10, minor } } => {
+                Op::Prove { file, proof: Proof::BlockDevice { major: 10, minor } }
+            }
+            other => other,
+        })
+    }),
+    mutant(60, "files", "a secret in the tree", |plan| {
+        each(plan, Enter, OpKind::CreateSecret, |op| match op {
+            Op::CreateSecret { name, mode, content, .. } => {
+                Op::CreateSecret { dir: At::Slot(role::SCRATCH), name, mode, content }
+            }
+            other => other,
+        })
+    }),
+    mutant(60, "files", "files that can still be written", |plan| {
+        let at = places(
+            plan,
+            Enter,
+            |op| matches!(op, Op::MountSetAttr { set, propagation: Propagation::NONE, .. } if *set == MountAttrs::RDONLY),
+        );
+        cut(plan, Enter, at[0])
+    }),
+    mutant(60, "credentials", "a directory of the tree given away", |plan| {
+        each(plan, Enter, OpKind::Chown, |op| match op {
+            Op::Chown { uid, gid, .. } => Op::Chown { file: role::SCRATCH, uid, gid },
+            other => other,
+        })
+    }),
+    mutant(60, "files", "programs among the files", |plan| {
+        fs_attrs(plan, c"ramfs", MountAttrs::NOSUID.with(MountAttrs::NODEV))
+    }),
+    mutant(61, "bind options", "a bind without noexec", |plan| {
+        let at =
+            places(plan, Enter, |op| matches!(op, Op::MountSetAttr { set, .. } if set.has(MountAttrs::NOSYMFOLLOW)));
+        attrs(plan, at[0], |op| op.set = op.set.without(MountAttrs::NOEXEC))
+    }),
+    mutant(61, "bind options", "a tmpfs without noexec", |plan| {
+        let at = places(plan, Enter, |op| matches!(op, Op::FsMount { attrs, .. } if attrs.has(MountAttrs::NOEXEC)));
+        let fits: Vec<usize> = at;
+        rewrite(plan, Enter, |place, op| {
+            vec![match op {
+                Op::FsMount { fs, attrs, into } if fits.contains(&place) && into == role::TWO => {
+                    Op::FsMount { fs, attrs: attrs.without(MountAttrs::NOEXEC), into }
+                }
+                other => other,
+            }]
+        })
+    }),
+    mutant(61, "idmap/root", "a bind whose ids are not mapped", |plan| drop(plan, Attend, OpKind::MountSetAttr)),
+    mutant(61, "binds", "a read-only bind that can be written", |plan| {
+        let at = places(
+            plan,
+            Enter,
+            |op| matches!(op, Op::MountSetAttr { set, propagation: Propagation::PRIVATE, .. } if set.has(MountAttrs::RDONLY)),
+        );
+        attrs(plan, at[0], |op| op.set = op.set.without(MountAttrs::RDONLY))
+    }),
+    mutant(61, "tmpfs", "a mount at another place", |plan| {
+        each(plan, Enter, OpKind::OpenAt2, |op| match op {
+            Op::OpenAt2 { dir, path, flags, mode, resolve, into } if path == c"cache" => {
+                Op::OpenAt2 { dir, path: c"other", flags, mode, resolve, into }
+            }
+            other => other,
+        })
     }),
     mutant(53, "root", "devices work in the root", |plan| {
         let at = run(plan, Enter, &[OpKind::OpenTree, OpKind::MountSetAttr]);

@@ -1,0 +1,281 @@
+//! Which devices a container may use, whatever nodes it gets: a closed list,
+//! by the files of cgroup v1 or by a program on a v2 group (kernel
+//! `admin-guide/cgroup-v1/devices.rst`, `admin-guide/cgroup-v2.rst`, "Device
+//! controller").
+
+use super::Context;
+use crate::error::{Error, ErrorKind, Result};
+use crate::facts::DeviceNumber;
+use crate::profile;
+use crate::report::Report;
+use crate::spec::{DeviceAccess, MountKind, Want};
+
+/// The name of its line in the report.
+pub(crate) const ITEM: &str = "device policy";
+
+/// One entry of the list.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Allowed {
+    pub(crate) block: bool,
+    pub(crate) major: u32,
+    /// `None`: every minor number.
+    pub(crate) minor: Option<u32>,
+    pub(crate) access: DeviceAccess,
+}
+
+const ALL: DeviceAccess = DeviceAccess { read: true, write: true, mknod: true };
+const READ_WRITE: DeviceAccess = DeviceAccess { read: true, write: true, mknod: false };
+
+/// What every container may use: the nodes of its `/dev`, `ptmx`, and the
+/// terminals of its own devpts.
+pub(crate) fn usual() -> impl Iterator<Item = Allowed> {
+    let character = |major, minor, access| Allowed { block: false, major, minor, access };
+    let nodes = profile::NODES.iter().map(move |node| character(node.major, Some(node.minor), ALL));
+    nodes.chain([character(5, Some(2), READ_WRITE), character(136, None, READ_WRITE)])
+}
+
+impl Allowed {
+    fn of(number: DeviceNumber, access: DeviceAccess) -> Self {
+        Self { block: number.block, major: number.major, minor: Some(number.minor), access }
+    }
+}
+
+/// As v1 takes it: `c 10:229 rw`.
+impl std::fmt::Display for Allowed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let kind = if self.block { 'b' } else { 'c' };
+        match self.minor {
+            Some(minor) => write!(f, "{kind} {}:{minor} {}", self.major, self.access),
+            None => write!(f, "{kind} {}:* {}", self.major, self.access),
+        }
+    }
+}
+
+/// What was decided, before it is known which cgroup there is.
+pub(super) struct Policy {
+    list: Vec<Allowed>,
+    /// Without it the start fails.
+    required: bool,
+    /// Worth a cgroup of its own.
+    pub(super) forces: bool,
+}
+
+/// `None` where none is wanted, or none can be had and that is fine.
+pub(super) fn decide(context: &Context<'_>, report: &mut Report) -> Result<Option<Policy>> {
+    let spec = context.spec;
+    let named: Vec<Allowed> = spec
+        .mounts
+        .iter()
+        .filter_map(|mount| match &mount.kind {
+            MountKind::Device(device) => Some(Allowed::of(context.facts.path(&device.source).node?, device.access)),
+            _ => None,
+        })
+        .collect();
+    // Only the cgroup keeps a device that can be read from being written.
+    let narrow = named.iter().any(|allowed| !(allowed.access.read && allowed.access.write));
+    if spec.device_policy == Want::Off {
+        if narrow {
+            return Err(context.invalid("device_policy", "a device with less access than rw, and no device policy"));
+        }
+        report.off(ITEM, "every device whose node is there, as its mode says");
+        return Ok(None);
+    }
+    let required = narrow || spec.device_policy == Want::Require;
+    if !context.facts.privileged() {
+        if required {
+            return Err(Error::new(ErrorKind::NotPermitted, "only root can limit devices by cgroup")
+                .from(spec.origins.of("device_policy"))
+                .remedy("Leave the policy out: an ordinary user's container has no node but those that it is given."));
+        }
+        report.unsupported(ITEM, "only root can limit devices by cgroup");
+        return Ok(None);
+    }
+    let forces = required || !named.is_empty();
+    let list = usual().chain(named).collect();
+    Ok(Some(Policy { list, required, forces }))
+}
+
+impl Policy {
+    /// The lines of v1: everything is denied first.
+    pub(super) fn legacy(&self, report: &mut Report) -> Vec<(&'static str, String)> {
+        self.applied("cgroup v1", report);
+        let allowed = self.list.iter().map(|allowed| ("devices.allow", allowed.to_string()));
+        std::iter::once(("devices.deny", "a".to_owned())).chain(allowed).collect()
+    }
+
+    /// The program of v2.
+    pub(super) fn unified(&self, report: &mut Report) -> Vec<u8> {
+        self.applied("cgroup v2", report);
+        program(&self.list)
+    }
+
+    fn applied(&self, how: &str, report: &mut Report) {
+        report.applied(ITEM, format!("{} devices, no other ({how})", self.list.len()));
+    }
+
+    /// There is no cgroup that could hold it.
+    pub(super) fn missing(&self, context: &Context<'_>, why: &str, report: &mut Report) -> Result<()> {
+        if self.required {
+            return Err(Error::new(ErrorKind::Unsupported, format!("devices cannot be limited: {why}"))
+                .from(context.spec.origins.of("device_policy"))
+                .remedy("Mount the v1 controller `devices`, or cgroup v2 where this caller may make groups."));
+        }
+        report.unsupported(ITEM, why);
+        Ok(())
+    }
+}
+
+/// One instruction of eBPF (kernel `bpf/standardization/instruction-set.rst`).
+const fn instruction(code: u8, registers: u8, offset: i16, value: i32) -> [u8; 8] {
+    let (offset, value) = (offset.to_le_bytes(), value.to_le_bytes());
+    [code, registers, offset[0], offset[1], value[0], value[1], value[2], value[3]]
+}
+
+const LOAD: u8 = 0x61;
+const MOVE: u8 = 0xbc;
+const SET: u8 = 0xb7;
+const AND: u8 = 0x54;
+const SHIFT_RIGHT: u8 = 0x74;
+const JUMP_UNLESS: u8 = 0x55;
+const JUMP_UNLESS_SAME: u8 = 0x5d;
+const EXIT: u8 = 0x95;
+
+const fn bits(access: DeviceAccess) -> i32 {
+    access.mknod as i32 | (access.read as i32) << 1 | (access.write as i32) << 2
+}
+
+/// A program that answers 1 for what `list` allows, else 0
+/// (`struct bpf_cgroup_dev_ctx`: access and type, major, minor).
+pub(crate) fn program(list: &[Allowed]) -> Vec<u8> {
+    let mut code = vec![
+        instruction(LOAD, 0x12, 0, 0),
+        instruction(MOVE, 0x23, 0, 0),
+        instruction(AND, 0x03, 0, 0xffff),
+        instruction(SHIFT_RIGHT, 0x02, 0, 16),
+        instruction(LOAD, 0x14, 4, 0),
+        instruction(LOAD, 0x15, 8, 0),
+    ];
+    for allowed in list {
+        // Beyond what a device number holds nothing is equal.
+        let number = |number: u32| i32::try_from(number).unwrap_or(i32::MAX);
+        let kind = if allowed.block { 1 } else { 2 };
+        let mut tests =
+            vec![instruction(JUMP_UNLESS, 0x03, 0, kind), instruction(JUMP_UNLESS, 0x04, 0, number(allowed.major))];
+        tests.extend(allowed.minor.map(|minor| instruction(JUMP_UNLESS, 0x05, 0, number(minor))));
+        if allowed.access != ALL {
+            tests.extend([
+                instruction(MOVE, 0x21, 0, 0),
+                instruction(AND, 0x01, 0, bits(allowed.access)),
+                instruction(JUMP_UNLESS_SAME, 0x21, 0, 0),
+            ]);
+        }
+        tests.extend([instruction(SET, 0x00, 0, 1), instruction(EXIT, 0, 0, 0)]);
+        // Every test leads to the next entry.
+        let count = tests.len();
+        for (place, test) in tests.iter_mut().enumerate() {
+            if matches!(test[0], JUMP_UNLESS | JUMP_UNLESS_SAME) {
+                let offset = i16::try_from(count - place - 1).unwrap_or(0).to_le_bytes();
+                (test[2], test[3]) = (offset[0], offset[1]);
+            }
+        }
+        code.extend(tests);
+    }
+    code.extend([instruction(SET, 0x00, 0, 0), instruction(EXIT, 0, 0, 0)]);
+    code.concat()
+}
+
+/// What such a program answers; `None` for one that is none.
+pub(crate) fn answer(program: &[u8], wanted: Allowed) -> Option<bool> {
+    let minor = wanted.minor?;
+    let kind = if wanted.block { 1 } else { 2 };
+    let context = [kind | (bits(wanted.access) as u32) << 16, wanted.major, minor];
+    let (code, rest) = program.as_chunks::<8>();
+    let (mut registers, mut at) = ([0_u64; 16], 0_usize);
+    // Every instruction moves on, so this many are enough.
+    for _ in 0..code.len() {
+        let [code, operands, low, high, value @ ..] = *code.get(at).filter(|_| rest.is_empty())?;
+        let (to, from) = (usize::from(operands & 15), usize::from(operands >> 4));
+        let (offset, value) = (i16::from_le_bytes([low, high]), i32::from_le_bytes(value));
+        let mut jump = false;
+        match code {
+            LOAD if from == 1 => {
+                registers[to] = u64::from(*context.get(usize::try_from(offset).ok()? / 4)?);
+            }
+            MOVE => registers[to] = registers[from] & 0xffff_ffff,
+            SET => registers[to] = u64::try_from(value).ok()?,
+            AND => registers[to] &= u64::from(value as u32),
+            SHIFT_RIGHT => registers[to] = (registers[to] & 0xffff_ffff) >> (value & 31),
+            JUMP_UNLESS => jump = registers[to] != i64::from(value) as u64,
+            JUMP_UNLESS_SAME => jump = registers[to] != registers[from],
+            EXIT => return Some(registers[0] != 0),
+            _ => return None,
+        }
+        at += 1;
+        if jump {
+            at += usize::try_from(offset).ok()?;
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn asked(word: &str, block: bool, major: u32, minor: u32) -> Allowed {
+        Allowed { block, major, minor: Some(minor), access: word.parse().unwrap() }
+    }
+
+    #[test]
+    fn the_list_is_closed() {
+        let list: Vec<Allowed> = usual().chain([asked("r", true, 8, 1)]).collect();
+        let program = program(&list);
+        for (wanted, allowed) in [
+            (asked("rw", false, 1, 3), true),
+            (asked("m", false, 1, 3), true),
+            (asked("rw", false, 136, 7), true),
+            (asked("m", false, 136, 7), false),
+            (asked("rw", false, 5, 2), true),
+            (asked("r", true, 8, 1), true),
+            (asked("w", true, 8, 1), false),
+            (asked("rw", true, 8, 1), false),
+            (asked("r", false, 8, 1), false),
+            (asked("r", true, 8, 0), false),
+            (asked("r", false, 1, 1), false),
+            (asked("r", false, 10, 229), false),
+        ] {
+            assert_eq!(answer(&program, wanted), Some(allowed), "{wanted}");
+        }
+        assert_eq!(answer(&program[..16], asked("r", false, 1, 3)), None, "no end");
+        assert_eq!(answer(&super::program(&[]), asked("r", false, 1, 3)), Some(false));
+    }
+
+    proptest! {
+        /// The program says what the list says, for every list.
+        #[test]
+        fn the_program_is_the_list(
+            list in prop::collection::vec((any::<bool>(), 0_u32..6, prop::option::of(0_u32..6), 1_i32..8), 0..8),
+            (block, major, minor, access) in (any::<bool>(), 0_u32..6, 0_u32..6, 1_i32..8),
+        ) {
+            let of = |bits: i32| DeviceAccess { mknod: bits & 1 > 0, read: bits & 2 > 0, write: bits & 4 > 0 };
+            let list: Vec<Allowed> = list
+                .into_iter()
+                .map(|(block, major, minor, bits)| Allowed { block, major, minor, access: of(bits) })
+                .collect();
+            let wanted = Allowed { block, major, minor: Some(minor), access: of(access) };
+            let fits = |one: &Allowed| {
+                one.block == block
+                    && one.major == major
+                    && one.minor.is_none_or(|own| own == minor)
+                    && access & !bits(one.access) == 0
+            };
+            prop_assert_eq!(answer(&program(&list), wanted), Some(list.iter().any(fits)));
+        }
+
+        #[test]
+        fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..80)) {
+            let _ = answer(&bytes, asked("r", false, 1, 3));
+        }
+    }
+}

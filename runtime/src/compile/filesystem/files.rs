@@ -1,0 +1,419 @@
+//! Files that the plan makes: contents of the caller, credentials, and those
+//! of `/etc`.
+//!
+//! All lie in one ramfs, which is never swapped out and which nothing can
+//! write once it is filled; what is mounted inside are copies of its parts.
+
+use std::ffi::CString;
+use std::path::{Path, PathBuf};
+
+use skep_sys::abi::{MountAttrs, OpenFlags, Propagation, Resolve, TreeFlags};
+use skep_sys::wire::{Blob, SecretBlob};
+use skep_sys::{At, Op, Slot};
+
+use super::source::Source;
+use super::target::Covered;
+use super::{CONFINED, Content, EMPTY, Placed};
+use crate::compile::{Context, c_path, c_text};
+use crate::error::{Error, Result};
+use crate::facts::{EntryKind, LOCALTIME};
+use crate::plan::{Builder, Phase, role};
+use crate::report::Report;
+use crate::spec::{Hosts, How, Namespace, Origin, Secret, Spec, Timezone, Volatile};
+
+/// Where credentials are, inside (`systemd.exec(5)`, "Credentials").
+pub(crate) const CREDENTIALS: &str = "/run/host/credentials";
+
+/// As systemd bounds one credential; and what all files of a plan hold.
+const FILE: usize = 1 << 20;
+const ALL: usize = 4 << 20;
+
+/// The attributes of every such file.
+pub(super) const ATTRS: MountAttrs = CONFINED.with(MountAttrs::NOEXEC).with(MountAttrs::RDONLY);
+
+/// One file to make.
+pub(super) struct Made {
+    content: Secret,
+    /// Not shown in printed plans, and readable for the payload alone.
+    kind: Kind,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// Of the library's own making: its content may be shown.
+    Plain,
+    /// The caller's: root's file, with these permission bits.
+    Caller(u32),
+    /// The payload's.
+    Secret,
+}
+
+/// The files to make, by number, and where the ramfs is.
+pub(super) struct Files {
+    made: Vec<Made>,
+    slot: Slot,
+}
+
+impl Files {
+    pub(super) fn new(plan: &mut Builder) -> Self {
+        Self { made: Vec::new(), slot: plan.slot() }
+    }
+
+    fn add(&mut self, content: Secret, kind: Kind) -> usize {
+        self.made.push(Made { content, kind });
+        self.made.len() - 1
+    }
+
+    /// A file with content of the caller's.
+    pub(super) fn of_caller(&mut self, content: &Secret, mode: u32) -> usize {
+        self.add(content.clone(), Kind::Caller(mode & 0o555))
+    }
+
+    /// A secret of the caller's.
+    pub(super) fn secret(&mut self, content: &Secret) -> usize {
+        self.add(content.clone(), Kind::Secret)
+    }
+
+    fn plain(&mut self, content: &[u8]) -> usize {
+        use std::os::unix::ffi::OsStringExt;
+        self.add(Secret::new(std::ffi::OsString::from_vec(content.to_vec())), Kind::Plain)
+    }
+
+    pub(super) fn slot(&self) -> Slot {
+        self.slot
+    }
+}
+
+/// The environment of a container that has credentials.
+pub(crate) fn with_directory(spec: &Spec) -> Option<Spec> {
+    const NAME: &str = "CREDENTIALS_DIRECTORY";
+    if spec.credentials.is_empty() || spec.environment.contains_key(NAME) {
+        return None;
+    }
+    let mut changed = spec.clone();
+    changed.environment.insert(NAME.to_owned(), Secret::new(CREDENTIALS));
+    Some(changed)
+}
+
+/// What can be said about files without looking at the host.
+pub(crate) fn check(spec: &Spec) -> Result<()> {
+    let invalid = |field: &str, what: String| {
+        Err(Error::new(crate::error::ErrorKind::InvalidSpec, what).from(spec.origins.of(field)))
+    };
+    let mut all = 0;
+    for (name, content) in &spec.credentials {
+        let field = format!("credentials.{name}");
+        // systemd's credential_name_valid: a file name, printable, no colon.
+        let plain = |byte: u8| (b' '..=b'~').contains(&byte) && byte != b'/' && byte != b':';
+        if name.is_empty() || name.len() > 255 || name == "." || name == ".." || !name.bytes().all(plain) {
+            let shown: String = name.chars().take(64).collect();
+            return invalid(&field, format!("{shown:?} is not a name of a credential"));
+        }
+        let length = content.reveal().len();
+        if length > FILE {
+            return invalid(&field, format!("the credential {name} of {length} bytes is longer than 1 MiB"));
+        }
+        all += length;
+    }
+    for mount in &spec.mounts {
+        let (content, mode) = match &mount.kind {
+            crate::spec::MountKind::File(file) => (&file.content, file.mode),
+            crate::spec::MountKind::Secret(file) => (&file.content, 0o400),
+            _ => continue,
+        };
+        let field = format!("mounts.{}", mount.target.display());
+        let length = content.reveal().len();
+        if length > FILE {
+            return invalid(&field, format!("the content of {} bytes is longer than 1 MiB", length));
+        }
+        if mode & !0o777 != 0 {
+            return invalid(&field, format!("{mode:#o} are not permission bits"));
+        }
+        all += length;
+    }
+    if all > ALL {
+        return invalid("mounts", format!("files and credentials of {all} bytes are more than 4 MiB together"));
+    }
+    Ok(())
+}
+
+/// Makes all files, on the tmpfs that the tree grows on.
+pub(super) fn make(context: &Context<'_>, files: &Files, plan: &mut Builder) -> Result<()> {
+    let credentials = &context.spec.credentials;
+    if files.made.is_empty() && credentials.is_empty() {
+        return Ok(());
+    }
+    let slot = files.slot;
+    plan.step(Phase::Enter, "make a ramfs for files", Origin::Always)
+        .op(Op::FsOpen { kind: c"ramfs", into: role::ONE })
+        .op(Op::FsString { fs: role::ONE, key: c"mode", value: c"755" })
+        .op(Op::FsCreate { fs: role::ONE })
+        .op(Op::FsMount { fs: role::ONE, attrs: ATTRS.without(MountAttrs::RDONLY), into: slot });
+    super::attach_name(slot, role::SCRATCH, c"files", plan);
+    for (number, file) in files.made.iter().enumerate() {
+        let name = name_of(number)?;
+        create(context, slot, &name, file, plan);
+    }
+    if !credentials.is_empty() {
+        plan.step(Phase::Enter, "make the files of the credentials", context.origin("credentials"));
+        plan.op(Op::Mkdir { dir: At::Slot(slot), name: c"credentials", mode: 0o500, exist_ok: false });
+        open(slot, c"credentials", role::TWO, plan);
+        for (name, content) in credentials {
+            let name = c_text(name.as_bytes())?;
+            create(context, role::TWO, &name, &Made { content: content.clone(), kind: Kind::Secret }, plan);
+        }
+        plan.op(Op::Chown { file: role::TWO, uid: context.uid, gid: context.gid });
+    }
+    plan.step(Phase::Enter, "let nobody write the files", Origin::Always).op(Op::MountSetAttr {
+        dir: At::Slot(slot),
+        path: EMPTY,
+        flags: TreeFlags::EMPTY_PATH,
+        set: MountAttrs::RDONLY,
+        clear: MountAttrs::NONE,
+        propagation: Propagation::NONE,
+        userns: None,
+    });
+    Ok(())
+}
+
+fn name_of(number: usize) -> Result<CString> {
+    c_text(number.to_string().as_bytes())
+}
+
+fn open(dir: Slot, name: &std::ffi::CStr, into: Slot, plan: &mut Builder) {
+    plan.op(Op::OpenAt2 {
+        dir: At::Slot(dir),
+        path: name,
+        flags: OpenFlags::PATH,
+        mode: 0,
+        resolve: Resolve::BENEATH.with(Resolve::NO_SYMLINKS),
+        into,
+    });
+}
+
+fn create(context: &Context<'_>, dir: Slot, name: &std::ffi::CStr, file: &Made, plan: &mut Builder) {
+    let bytes = file.content.reveal().as_encoded_bytes();
+    let into = At::Slot(dir);
+    match file.kind {
+        Kind::Plain => {
+            plan.op(Op::Create { dir: into, name, mode: 0o444, content: Blob(bytes), exist_ok: false });
+        }
+        Kind::Caller(mode) => {
+            plan.op(Op::CreateSecret { dir: into, name, mode, content: SecretBlob(bytes) });
+        }
+        Kind::Secret => {
+            plan.op(Op::CreateSecret { dir: into, name, mode: 0o400, content: SecretBlob(bytes) });
+            open(dir, name, role::ONE, plan);
+            plan.op(Op::Chown { file: role::ONE, uid: context.uid, gid: context.gid });
+        }
+    }
+}
+
+/// A copy of one file, or of the credentials, in slot two.
+pub(super) fn copy(files: &Files, number: Option<usize>, plan: &mut Builder) -> Result<()> {
+    let name = match number {
+        Some(number) => name_of(number)?,
+        None => c"credentials".to_owned(),
+    };
+    plan.op(Op::OpenTree { dir: At::Slot(files.slot()), path: &name, flags: TreeFlags::CLONE, into: role::TWO });
+    Ok(())
+}
+
+/// The credentials and the files of `/etc`, in the order of mounting, beside
+/// the mounts of the caller.
+pub(super) fn of_host(
+    context: &Context<'_>,
+    files: &mut Files,
+    report: &mut Report,
+    plan: &mut Builder,
+) -> Result<Vec<Placed>> {
+    let spec = context.spec;
+    let mut placed = Vec::new();
+    if !spec.credentials.is_empty() {
+        let names: Vec<&str> = spec.credentials.keys().map(String::as_str).collect();
+        report.applied("credentials", names.join(" "));
+        placed.push(Placed {
+            target: PathBuf::from(CREDENTIALS),
+            content: Content::Made(None),
+            origin: context.origin("credentials"),
+            over_link: false,
+        });
+    }
+    let mut covered = Covered::default();
+    spec.mounts.iter().for_each(|mount| covered.add(&mount.target));
+    let mut etc = Etc { context, files, report, plan, covered, placed };
+    etc.resolv_conf()?;
+    etc.timezone()?;
+    etc.hosts()?;
+    etc.hostname();
+    Ok(etc.placed)
+}
+
+/// The making of the files of `/etc`.
+struct Etc<'a, 'c> {
+    context: &'a Context<'c>,
+    files: &'a mut Files,
+    report: &'a mut Report,
+    plan: &'a mut Builder,
+    covered: Covered,
+    placed: Vec<Placed>,
+}
+
+impl Etc<'_, '_> {
+    /// Whether something can lie over `target`; the report says why not.
+    /// `quietly`: nobody has asked for it by name, so nothing is made for it
+    /// in a tree that keeps it.
+    fn fits(&mut self, item: &str, target: &str, over_link: bool, quietly: bool) -> bool {
+        let path = Path::new(target);
+        let spec = self.context.spec;
+        let known = self.context.facts.targets.get(path).copied().unwrap_or_default();
+        let fresh = super::is_fresh(self.context, path);
+        let kept = !fresh && !super::is_overlay(self.context);
+        let missing = known.kind == EntryKind::Missing && !known.through_link;
+        let why = if self.covered.on_the_way(path) {
+            format!("the Spec mounts something on {target} or above it")
+        } else if !fresh && known.through_link && !known.is_link {
+            format!("a directory above {target} is a symbolic link of the tree")
+        } else if !fresh && known.is_link && !over_link {
+            format!("{target} is a symbolic link of the tree, left alone")
+        } else if !fresh && known.kind == EntryKind::Directory && !known.is_link {
+            format!("{target} is a directory of the tree")
+        } else if missing && kept && (quietly || spec.root.read_only || spec.root.volatile == Volatile::State) {
+            format!("the tree has no {target}")
+        } else {
+            return true;
+        };
+        self.report.off(item, why);
+        false
+    }
+
+    /// Puts the file, or what the host says in it, over the tree's.
+    fn put(&mut self, item: &str, field: &str, target: &str, source: &str, how: How) -> Result<()> {
+        let context = self.context;
+        let fact = context.facts.path(Path::new(source));
+        if fact.kind != EntryKind::File {
+            self.report.unsupported(item, format!("the host has no file {source}"));
+            return Ok(());
+        }
+        let content = if how == How::Bind {
+            let source = Source::read_only(context, Path::new(source), context.origin(field), self.plan);
+            self.report.applied(item, format!("{} of the host, read-only", source.path.display()));
+            Content::Bind(source)
+        } else {
+            let content = context.facts.contents.get(Path::new(source)).map_or(&[][..], Vec::as_slice);
+            self.report.applied(item, format!("a copy of {source} of the host"));
+            Content::Made(Some(self.files.plain(content)))
+        };
+        self.place(field, target, content);
+        Ok(())
+    }
+
+    fn place(&mut self, field: &str, target: &str, content: Content) {
+        let target = PathBuf::from(target);
+        let known = self.context.facts.targets.get(&target).copied().unwrap_or_default();
+        let over_link = known.is_link && !super::is_fresh(self.context, &target);
+        self.placed.push(Placed { target, content, origin: self.context.origin(field), over_link });
+    }
+
+    fn make(&mut self, item: &str, field: &str, target: &str, content: &[u8], what: &str) {
+        self.report.applied(item, what);
+        let number = self.files.plain(content);
+        self.place(field, target, Content::Made(Some(number)));
+    }
+
+    fn resolv_conf(&mut self) -> Result<()> {
+        const ITEM: &str = "resolv.conf";
+        const TARGET: &str = "/etc/resolv.conf";
+        let spec = self.context.spec;
+        let mode = spec.resolv_conf;
+        if !mode.is_wanted(spec.network) {
+            return Ok(());
+        }
+        let found = mode.of(spec.network);
+        let over_link = found.is_none_or(|(_, how)| how != How::Copy);
+        if !self.fits(ITEM, TARGET, over_link, mode == crate::spec::ResolvConf::Auto) {
+            return Ok(());
+        }
+        match found {
+            Some((source, how)) => self.put(ITEM, "resolv_conf", TARGET, source, how),
+            None => {
+                self.make(ITEM, "resolv_conf", TARGET, b"", "an empty file");
+                Ok(())
+            }
+        }
+    }
+
+    fn timezone(&mut self) -> Result<()> {
+        const ITEM: &str = "timezone";
+        let mode = self.context.spec.timezone;
+        let quietly = mode == Timezone::Auto;
+        if mode == Timezone::Off || !self.fits(ITEM, LOCALTIME, mode != Timezone::Copy, quietly) {
+            return Ok(());
+        }
+        let fresh = self.context.spec.root.volatile == Volatile::Yes;
+        match mode {
+            Timezone::Off => Ok(()),
+            Timezone::Delete => {
+                self.make(ITEM, "timezone", LOCALTIME, b"", "an empty file");
+                Ok(())
+            }
+            Timezone::Copy => self.put(ITEM, "timezone", LOCALTIME, LOCALTIME, How::Copy),
+            Timezone::Symlink | Timezone::Auto if fresh && self.context.facts.time_zone.is_some() => {
+                // Made with the rest of the skeleton.
+                let zone = self.context.facts.time_zone.as_deref().unwrap_or_default();
+                self.report.applied(ITEM, zone);
+                Ok(())
+            }
+            Timezone::Bind | Timezone::Symlink | Timezone::Auto => {
+                self.put(ITEM, "timezone", LOCALTIME, LOCALTIME, How::Bind)
+            }
+        }
+    }
+
+    fn hosts(&mut self) -> Result<()> {
+        const ITEM: &str = "hosts file";
+        const TARGET: &str = "/etc/hosts";
+        let mode = self.context.spec.hosts;
+        if mode == Hosts::Off || !self.fits(ITEM, TARGET, true, false) {
+            return Ok(());
+        }
+        match (mode, mode.source()) {
+            (Hosts::BindHost, Some(source)) => self.put(ITEM, "hosts", TARGET, source, How::Bind),
+            (_, Some(source)) => self.put(ITEM, "hosts", TARGET, source, How::Replace),
+            (_, None) => {
+                let name = hostname(self.context);
+                let content = format!("127.0.0.1 localhost {name}\n::1 localhost {name}\n");
+                self.make(ITEM, "hosts", TARGET, content.as_bytes(), "localhost and the hostname");
+                Ok(())
+            }
+        }
+    }
+
+    fn hostname(&mut self) {
+        const ITEM: &str = "hostname file";
+        if self.context.spec.hostname_file && self.fits(ITEM, "/etc/hostname", true, false) {
+            let name = hostname(self.context);
+            self.make(ITEM, "hostname_file", "/etc/hostname", format!("{name}\n").as_bytes(), &name);
+        }
+    }
+}
+
+/// The name that the container has: the one of the Spec, or of the machine.
+fn hostname(context: &Context<'_>) -> String {
+    let spec = context.spec;
+    match &spec.hostname {
+        Some(name) if spec.namespaces.uts == Namespace::New => name.as_str().to_owned(),
+        _ => context.machine.as_str().to_owned(),
+    }
+}
+
+/// The link `/etc/localtime` of a tmpfs root, in its `etc` in slot three.
+pub(super) fn localtime(context: &Context<'_>, plan: &mut Builder) -> Result<()> {
+    let wanted = matches!(context.spec.timezone, Timezone::Symlink | Timezone::Auto);
+    let covered = context.spec.mounts.iter().any(|mount| Path::new(LOCALTIME).starts_with(&mount.target));
+    if let (Some(zone), true, false) = (&context.facts.time_zone, wanted, covered) {
+        let target = c_path(&Path::new("../usr/share/zoneinfo").join(zone))?;
+        plan.op(Op::Symlink { target: &target, dir: At::Slot(role::THREE), name: c"localtime" });
+    }
+    Ok(())
+}
