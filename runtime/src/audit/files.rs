@@ -5,7 +5,7 @@ use std::path::Path;
 use super::holdings::Holdings;
 use super::{Area, Rows};
 use crate::Escaped;
-use crate::spec::{Bind, MountKind, Spec, Volatile};
+use crate::spec::{IdMap, MountKind, Spec, Volatile};
 
 /// Directories whose writer rules the host, or sees what it should not.
 const SYSTEM: &[&str] = &[
@@ -34,10 +34,28 @@ pub(super) fn judge(holdings: &Holdings, spec: &Spec, rows: &mut Rows) {
         let target = Escaped::new(&mount.target).to_string();
         match &mount.kind {
             MountKind::Bind(bind) => {
-                let (tenths, why) = bound(bind, holdings);
+                let (tenths, why) = bound(&bind.source, bind.read_only, holdings);
                 let mode = if bind.read_only { "read-only" } else { "writable" };
                 let holds = format!("{} of the host, {mode}", Escaped::new(&bind.source));
                 rows.add(Area::Files, format!("bind {target}"), holds, tenths, why);
+                if bind.id_map != IdMap::NoIdMap && !bind.read_only {
+                    let why = "what its root writes belongs to the mapped id on the host, set-user-id files too";
+                    rows.add(Area::Files, format!("id-mapped {target}"), "ids of the host", 10, why);
+                }
+            }
+            MountKind::Overlay(overlay) => {
+                let layers = overlay.lower.iter().map(|path| (path, true));
+                let layers = layers.chain(overlay.upper.iter().map(|path| (path, overlay.read_only)));
+                let worst = layers.map(|(path, read_only)| bound(path, read_only, holdings)).max();
+                let (tenths, why) = worst.unwrap_or((0, "nothing of the host"));
+                let kept = if overlay.upper.is_some() { "changes kept on the host" } else { "changes thrown away" };
+                let holds = format!("{} directories of the host, {kept}", overlay.lower.len());
+                rows.add(Area::Files, format!("overlay {target}"), holds, tenths, why);
+            }
+            // Judged by what the plan lets through: see `rows.rs`.
+            MountKind::Device(_) => {}
+            MountKind::File(_) | MountKind::Secret(_) => {
+                rows.add(Area::Files, format!("file {target}"), "content of the caller", 0, "read-only, in memory");
             }
             MountKind::Tmpfs(_) => {
                 rows.add(
@@ -74,17 +92,17 @@ fn root(holdings: &Holdings, spec: &Spec, rows: &mut Rows) {
     rows.add(Area::Files, "root", holds, tenths, why);
 }
 
-/// What a bind is worth.
-fn bound(bind: &Bind, holdings: &Holdings) -> (u8, &'static str) {
-    let text = bind.source.to_string_lossy();
+/// What a path of the host is worth.
+fn bound(source: &Path, read_only: bool, holdings: &Holdings) -> (u8, &'static str) {
+    let text = source.to_string_lossy();
     if SOCKETS.iter().any(|name| text.contains(name)) {
         return (90, "a socket gives the powers of the service behind it, read-only or not");
     }
-    let whole = bind.source == Path::new("/");
-    let system = SYSTEM.iter().any(|directory| bind.source == Path::new(directory));
-    let telling = TELLING.iter().any(|directory| bind.source == Path::new(directory));
+    let whole = source == Path::new("/");
+    let system = SYSTEM.iter().any(|directory| source == Path::new(directory));
+    let telling = TELLING.iter().any(|directory| source == Path::new(directory));
     let root = holdings.maps_root();
-    match (bind.read_only, whole || system) {
+    match (read_only, whole || system) {
         (false, true) if root => {
             (95, "root on the host's own directory: what runs or is trusted there can be replaced")
         }
