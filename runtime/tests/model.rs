@@ -38,6 +38,11 @@ fn facts(spec: &Spec, root: bool) -> Facts {
     if root {
         (facts.uid, facts.gid) = (0, 0);
         facts.capabilities = skep::sys::abi::CapabilitySet::up_to(40);
+        // Where a device is named, its policy gets a group.
+        if spec.mounts.iter().any(|mount| matches!(mount.kind, MountKind::Device(_))) {
+            let group = &mut facts.cgroups.unified[0];
+            (group.path, group.writable) = ("/sys/fs/cgroup".into(), true);
+        }
     }
     facts
 }
@@ -269,6 +274,8 @@ fn mounts_are_what_the_spec_says() {
     }
     let unsupported = verified(&specs().into_iter().find(|row| row.0 == "id-mapped binds").unwrap().1, false);
     assert!(matches!(unsupported.plan().report().of("id map of /one"), Some(skep::Outcome::Unsupported(_))));
+    let policy = verified(&specs().into_iter().find(|row| row.0 == "files, device").unwrap().1, true);
+    assert!(matches!(policy.plan().report().of("device policy"), Some(skep::Outcome::Applied(_))));
     for root in [false, true] {
         let model = of("overlays", root);
         assert!(line(&model, "/opt").contains(" - overlay "), "{}", line(&model, "/opt"));

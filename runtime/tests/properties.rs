@@ -13,9 +13,9 @@ use proptest::prelude::*;
 use skep::audit::Audit;
 use skep::dialect::nspawn;
 use skep::spec::{
-    Bind, Capabilities, CapabilityList, CpuLimit, HostName, IdRange, Init, Limit, Limits, MachineName, Mount,
-    MountKind, Namespace, NamespaceChoice, Network, Profile, Readiness, Resources, Root, Secret, Stream, Tmpfs, User,
-    UserNamespace, Volatile, Want,
+    Bind, Capabilities, CapabilityList, CpuLimit, Device, File, HostName, Hosts, IdMap, IdRange, Init, Limit, Limits,
+    MachineName, Mount, MountKind, Namespace, NamespaceChoice, Network, Overlay, Profile, Readiness, ResolvConf,
+    Resources, Root, Secret, SecretFile, Stream, Timezone, Tmpfs, User, UserNamespace, Volatile, Want,
 };
 use skep::sys::abi::{CapabilitySet, Resource};
 use skep::{Command, Facts, Plan, Spec};
@@ -115,11 +115,38 @@ fn user_namespace() -> impl Strategy<Value = UserNamespace> {
 }
 
 fn bind() -> impl Strategy<Value = MountKind> {
-    (path(), any::<bool>(), any::<bool>()).prop_map(|(source, read_only, recursive)| {
+    let id_map = prop::sample::select(vec![IdMap::NoIdMap, IdMap::NoIdMap, IdMap::IdMap, IdMap::RootIdMap]);
+    (path(), any::<[bool; 5]>(), id_map, want()).prop_map(|(source, on, id_map, want)| {
         let mut bind = Bind::default();
-        (bind.source, bind.read_only, bind.recursive) = (source, read_only, recursive);
+        [bind.read_only, bind.recursive, bind.optional, bind.noexec, bind.nosymfollow] = on;
+        (bind.source, bind.id_map, bind.id_map_want) = (source, id_map, want);
         MountKind::Bind(bind)
     })
+}
+
+fn overlay() -> impl Strategy<Value = MountKind> {
+    (vec(path(), 0..3), option::of(path()), option::of(path()), any::<[bool; 2]>()).prop_map(
+        |(lower, upper, work, on)| {
+            let mut overlay = Overlay::default();
+            [overlay.read_only, overlay.noexec] = on;
+            (overlay.lower, overlay.upper, overlay.work) = (lower, upper, work);
+            MountKind::Overlay(overlay)
+        },
+    )
+}
+
+fn made() -> impl Strategy<Value = MountKind> {
+    let device = (path(), any::<bool>()).prop_map(|(source, optional)| {
+        let mut device = Device::new(source);
+        device.optional = optional;
+        MountKind::Device(device)
+    });
+    let file = (".{0,20}", 0..=0o1777_u32).prop_map(|(content, mode)| {
+        let mut file = File::new(content);
+        file.mode = mode;
+        MountKind::File(file)
+    });
+    prop_oneof![device, file, ".{0,20}".prop_map(|content| MountKind::Secret(SecretFile::new(content)))]
 }
 
 fn tmpfs() -> impl Strategy<Value = MountKind> {
@@ -133,7 +160,8 @@ fn tmpfs() -> impl Strategy<Value = MountKind> {
 }
 
 fn mount() -> impl Strategy<Value = Mount> {
-    (path(), prop_oneof![bind(), tmpfs()]).prop_map(|(target, kind)| Mount { target, kind })
+    (path(), prop_oneof![3 => bind(), 2 => tmpfs(), 1 => overlay(), 1 => made()])
+        .prop_map(|(target, kind)| Mount { target, kind })
 }
 
 fn limit() -> impl Strategy<Value = Limit> {
@@ -197,6 +225,15 @@ fn change() -> impl Strategy<Value = Change> {
             $values.prop_map(|value| Change(Box::new(move |spec: &mut Spec| spec.$($place)+ = value.clone()))).boxed()
         };
     }
+    let resolv_conf = prop::sample::select(vec![
+        ResolvConf::Off,
+        ResolvConf::CopyHost,
+        ResolvConf::ReplaceStatic,
+        ResolvConf::BindUplink,
+        ResolvConf::Delete,
+    ]);
+    let timezone =
+        prop::sample::select(vec![Timezone::Copy, Timezone::Bind, Timezone::Symlink, Timezone::Delete, Timezone::Auto]);
     let streams = prop::sample::select(vec![Stream::Null, Stream::Piped, Stream::Given]);
     let variables = btree_map(text(), bytes().prop_map(Secret::new), 0..4);
     prop::strategy::Union::new([
@@ -207,6 +244,12 @@ fn change() -> impl Strategy<Value = Change> {
         field!(vec(mount(), 0..6), mounts),
         field!(vec(path(), 0..4), masked),
         field!(vec(path(), 0..4), read_only),
+        field!(btree_map("[a-z.:]{0,4}", bytes().prop_map(Secret::new), 0..3), credentials),
+        field!(resolv_conf, resolv_conf),
+        field!(timezone, timezone),
+        field!(prop::sample::select(vec![Hosts::Generate, Hosts::CopyHost, Hosts::BindHost]), hosts),
+        field!(any::<bool>(), hostname_file),
+        field!(want(), device_policy),
         field!(namespaces(), namespaces),
         field!(user_namespace(), user_namespace),
         field!(prop::sample::select(vec![Network::None, Network::Host]), network),

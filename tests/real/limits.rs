@@ -73,13 +73,16 @@ fn a_limit_on_processes_is_counted_by_the_kernel() {
     let before = HostState::look();
     let mut command = Command::new("sh");
     command
-        .args(["-c", "for i in 1 2 3 4 5 6 7 8 9; do sleep 5 & done 2>&1; wait"])
+        .args(["-c", "read x; for i in 1 2 3 4 5 6 7 8 9; do sleep 5 & done 2>&1; wait"])
         .pids(5)
+        .stdin(skep::Stdio::piped())
         .stdout(skep::Stdio::piped())
         .stderr(skep::Stdio::piped());
-    let Some(container) = with_cgroup(&mut command) else { return };
+    let Some(mut container) = with_cgroup(&mut command) else { return };
     let groups = std::fs::read_to_string(format!("/proc/{}/cgroup", container.id())).unwrap();
     assert!(groups.contains(&format!("skep-{}", container.machine())), "{groups}");
+    // Before this it cannot end, and a process that has ended is in no group.
+    drop(container.stdin.take());
     let output = container.wait_with_output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
     assert!(text.contains("fork"), "{text}");

@@ -7,6 +7,7 @@
 //! namespace, which goes away with the old root.
 
 mod devices;
+mod etc;
 mod files;
 mod idmap;
 mod overlay;

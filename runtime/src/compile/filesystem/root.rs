@@ -108,7 +108,7 @@ fn skeleton(context: &Context<'_>, plan: &mut Builder) -> Result<()> {
         resolve: Resolve::BENEATH.with(Resolve::NO_SYMLINKS),
         into: role::THREE,
     });
-    super::files::localtime(context, plan)?;
+    super::etc::localtime(context, plan)?;
     let extra = match context.uid {
         0 | 65_534 => String::new(),
         uid => format!("user:x:{uid}:{}:user:/:/bin/sh\n", context.gid),

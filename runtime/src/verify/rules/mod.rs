@@ -1,11 +1,14 @@
 //! The rules, split by idea.
 
+mod contents;
 mod credentials;
+mod devices;
 mod files;
 mod frame;
 mod host;
 mod ids;
 mod mounts;
+mod options;
 mod process;
 mod switch;
 
@@ -356,9 +359,9 @@ pub(super) const RULES: &[Rule] = &[
         "options-known",
         &[19, 71],
         "Only known file systems with known options are made, one mount of each; an overlay lies over a read-only clone, its paths are words of ours.",
-        mounts::options_known,
+        options::options_known,
     ),
-    rule(42, "devpts-own", &[6, 71], "A devpts is a new instance.", mounts::devpts_own),
+    rule(42, "devpts-own", &[6, 71], "A devpts is a new instance.", options::devpts_own),
     rule(
         43,
         "devices-listed",
@@ -483,20 +486,20 @@ pub(super) const RULES: &[Rule] = &[
         "files-in-own-ramfs",
         &[128, 136],
         "Secrets and files of the plan are made in a ramfs of its own, without programs, and copied only once nothing can write it.",
-        mounts::files_in_own_ramfs,
+        contents::files_in_own_ramfs,
     ),
     rule(
         61,
         "mounts-as-reported",
         &[52, 59, 146],
         "Every mount that the report names is made at that place, with the attributes that the report gives it.",
-        mounts::mounts_as_reported,
+        contents::mounts_as_reported,
     ),
     rule(
         62,
         "devices-closed",
         &[69],
         "A device policy denies everything but the usual devices and those that the report names, for the child's own cgroup.",
-        host::devices_closed,
+        devices::devices_closed,
     ),
 ];
