@@ -4,6 +4,7 @@
 //! every [`Problem`] at once out. It opens no file, asks the kernel nothing,
 //! and knows nothing of plans. Settings then fill in a [`crate::spec::Spec`].
 
+mod nearest;
 pub mod nspawn;
 mod problem;
 

@@ -53,7 +53,7 @@ impl Settings {
                 let name = Capability::new(number).map_or_else(String::new, |c| c.to_string());
                 found.add(
                     list.place,
-                    Some(list.key),
+                    Some(list.key.name),
                     format!("{name} is not among the container's capabilities"),
                     Some(format!("add it with Capability={name}")),
                 );
@@ -124,7 +124,7 @@ impl Privileged {
         set!(spec, file, self.private_users, user_namespace);
         set!(spec, file, self.network, network);
         for Setting { value: (resource, limit), place, key } in &self.limits {
-            let origin = super::settings::origin(file, *place, key);
+            let origin = super::settings::origin(file, *place, key.name);
             note(spec, "limits", &resource.to_string(), origin);
             spec.limits.set(*resource, *limit);
         }

@@ -39,7 +39,7 @@ impl<'f> Value<'_, 'f> {
     /// Keeps the value as the only one.
     pub(super) fn once<T>(&mut self, slot: &mut Option<Setting<T>>, parse: impl FnOnce(&str) -> Parsed<T>) {
         match parse(self.text) {
-            Ok(value) => *slot = Some(Setting::new(value, self.place(0), self.key.name)),
+            Ok(value) => *slot = Some(Setting::new(value, self.place(0), self.key)),
             Err(fault) => self.fault(fault),
         }
     }
@@ -65,7 +65,7 @@ impl<'f> Value<'_, 'f> {
             }
             *self.left -= 1;
             match word.and_then(|(at, word)| match parse(&word) {
-                Ok(value) => Ok(Setting::new(value, self.place(at), self.key.name)),
+                Ok(value) => Ok(Setting::new(value, self.place(at), self.key)),
                 Err(fault) => Err(ValueError { at, ..fault }),
             }) {
                 Ok(setting) => list.push(setting),

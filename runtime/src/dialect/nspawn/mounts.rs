@@ -211,7 +211,7 @@ fn options(text: &OsStr, at: Option<usize>) -> impl Iterator<Item = (usize, &OsS
 
 /// The field that begins at the byte `from`, and where the next one begins.
 /// `\:` is a colon, `\\` a backslash.
-fn field(text: &OsStr, from: usize) -> Parsed<(OsString, Option<usize>)> {
+pub(super) fn field(text: &OsStr, from: usize) -> Parsed<(OsString, Option<usize>)> {
     let mut field = Vec::new();
     let mut bytes = text.as_bytes().iter().enumerate().skip(from);
     while let Some((at, byte)) = bytes.next() {

@@ -43,7 +43,9 @@ impl fmt::Display for Settings {
         self.exec(&mut Lines::of(Section::Exec, f))?;
         self.files(&mut Lines::of(Section::Files, f))?;
         let network = self.privileged.network.as_ref();
-        Lines::of(Section::Network, f).boolean("Private", network.map(|it| it.value == Network::None))
+        let mut to = Lines::of(Section::Network, f);
+        to.boolean("Private", network.map(|it| it.value == Network::None))?;
+        self.anyhow(&mut to)
     }
 }
 
@@ -97,7 +99,18 @@ impl Settings {
         if let Some(name) = &any.hostname {
             to.line("Hostname", &name.value)?;
         }
-        to.boolean("NoNewPrivileges", flag(&any.no_new_privileges))
+        to.boolean("NoNewPrivileges", flag(&any.no_new_privileges))?;
+        self.anyhow(to)
+    }
+
+    /// The keys of the section that are not acted on yet.
+    fn anyhow(&self, to: &mut Lines<'_, '_>) -> fmt::Result {
+        let of_section = |setting: &&Setting<(&str, String)>| setting.key.section == to.section;
+        for setting in self.harmless.anyhow.iter().filter(of_section).collect::<Vec<_>>() {
+            let (name, text) = &setting.value;
+            to.line(name, text)?;
+        }
+        Ok(())
     }
 
     fn files(&self, to: &mut Lines<'_, '_>) -> fmt::Result {
@@ -142,7 +155,7 @@ impl Settings {
         for path in &self.privileged.masked {
             to.line("Inaccessible", bare(&path.value))?;
         }
-        Ok(())
+        self.anyhow(to)
     }
 }
 

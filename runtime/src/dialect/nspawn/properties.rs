@@ -8,6 +8,7 @@ use proptest::prelude::*;
 use skep_sys::abi::{CapabilitySet, Resource};
 
 use super::lines::Place;
+use super::read::read;
 use super::settings::{Harmless, Privileged, Setting};
 use super::*;
 use crate::spec::{
@@ -18,7 +19,7 @@ use crate::spec::{
 const FILE: &str = "/etc/systemd/nspawn/web.nspawn";
 
 fn at<T>(value: T) -> Setting<T> {
-    Setting::new(value, Place::START, "")
+    Setting::new(value, Place::START, &KEYS[0])
 }
 
 fn maybe<T: std::fmt::Debug>(value: impl Strategy<Value = T>) -> impl Strategy<Value = Option<Setting<T>>> {
@@ -121,6 +122,7 @@ fn harmless() -> impl Strategy<Value = Harmless> {
         no_new_privileges: what.3,
         read_only: what.4,
         volatile: what.5,
+        anyhow: Vec::new(),
     })
 }
 
@@ -207,8 +209,8 @@ proptest! {
 
     #[test]
     fn bytes_are_read_or_refused(bytes in vec(any::<u8>(), 0..200), trusted in any::<bool>()) {
-        let _ = super::read(Path::new(FILE), &bytes, trusted);
+        let _ = read(Path::new(FILE), &bytes, trusted);
         let bytes = [b"[Exec]\n".as_slice(), &bytes].concat();
-        let _ = super::read(Path::new(FILE), &bytes, trusted);
+        let _ = read(Path::new(FILE), &bytes, trusted);
     }
 }

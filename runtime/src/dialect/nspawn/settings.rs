@@ -1,8 +1,11 @@
 //! What a `.nspawn` file says, value by value, with its place.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::lines::Place;
+use super::merge::Category;
+use super::table::Key;
 use crate::spec::{
     CapabilityList, HostName, Init, Limit, Mount, Network, Origin, Readiness, Secret, User, UserNamespace, Volatile,
 };
@@ -13,16 +16,16 @@ use skep_sys::abi::Resource;
 pub(super) struct Setting<T> {
     pub(super) value: T,
     pub(super) place: Place,
-    pub(super) key: &'static str,
+    pub(super) key: &'static Key,
 }
 
 impl<T> Setting<T> {
-    pub(super) const fn new(value: T, place: Place, key: &'static str) -> Self {
+    pub(super) const fn new(value: T, place: Place, key: &'static Key) -> Self {
         Self { value, place, key }
     }
 
     pub(super) fn origin(&self, file: &Path) -> Origin {
-        origin(file, self.place, self.key)
+        origin(file, self.place, self.key.name)
     }
 }
 
@@ -66,32 +69,101 @@ pub struct UntrustedSettings {
     pub ignored: Vec<Origin>,
 }
 
-/// What any file may set.
-#[derive(Clone, PartialEq, Debug, Default)]
-pub(super) struct Harmless {
-    pub(super) init: Option<Setting<Init>>,
-    pub(super) parameters: Vec<Setting<String>>,
-    pub(super) environment: Vec<Setting<(String, Secret)>>,
-    pub(super) user: Option<Setting<User>>,
-    pub(super) drop_capability: Vec<Setting<CapabilityList>>,
-    pub(super) kill_signal: Option<Setting<u8>>,
-    pub(super) working_directory: Option<Setting<PathBuf>>,
-    pub(super) readiness: Option<Setting<Readiness>>,
-    pub(super) hostname: Option<Setting<HostName>>,
-    pub(super) no_new_privileges: Option<Setting<bool>>,
-    pub(super) read_only: Option<Setting<bool>>,
-    pub(super) volatile: Option<Setting<Volatile>>,
+/// Declares a set of settings, and what is done with each of them alike.
+macro_rules! settings {
+    ($(#[$meta:meta])* $name:ident { $($(#[$of:meta])* $field:ident: $type:ty,)* }) => {
+        $(#[$meta])*
+        #[derive(Clone, PartialEq, Debug, Default)]
+        pub(super) struct $name {
+            $($(#[$of])* pub(super) $field: $type,)*
+        }
+
+        impl $name {
+            /// Forgets those whose key is not to be kept.
+            pub(super) fn retain(&mut self, keep: &dyn Fn(&Key) -> bool) {
+                $(Kept::retain(&mut self.$field, keep);)*
+            }
+
+            /// What they concern.
+            pub(super) fn categories(&self) -> BTreeSet<Category> {
+                let mut all = BTreeSet::new();
+                $(all.extend(Kept::keys(&self.$field).map(|key| key.category));)*
+                all
+            }
+        }
+    };
 }
 
-/// What only a trusted file may set.
-#[derive(Clone, PartialEq, Debug, Default)]
-pub(super) struct Privileged {
-    pub(super) ephemeral: Option<Setting<bool>>,
-    pub(super) capability: Vec<Setting<CapabilityList>>,
-    pub(super) ambient_capability: Vec<Setting<CapabilityList>>,
-    pub(super) private_users: Option<Setting<UserNamespace>>,
-    pub(super) limits: Vec<Setting<(Resource, Limit)>>,
-    pub(super) mounts: Vec<Setting<Mount>>,
-    pub(super) masked: Vec<Setting<PathBuf>>,
-    pub(super) network: Option<Setting<Network>>,
+/// Settings in a field: one at most, or a list.
+trait Kept {
+    fn retain(&mut self, keep: &dyn Fn(&Key) -> bool);
+    fn keys(&self) -> impl Iterator<Item = &'static Key>;
+}
+
+impl<T> Kept for Option<Setting<T>> {
+    fn retain(&mut self, keep: &dyn Fn(&Key) -> bool) {
+        let _ = self.take_if(|setting| !keep(setting.key));
+    }
+
+    fn keys(&self) -> impl Iterator<Item = &'static Key> {
+        self.iter().map(|setting| setting.key)
+    }
+}
+
+impl<T> Kept for Vec<Setting<T>> {
+    fn retain(&mut self, keep: &dyn Fn(&Key) -> bool) {
+        self.retain(|setting| keep(setting.key));
+    }
+
+    fn keys(&self) -> impl Iterator<Item = &'static Key> {
+        self.iter().map(|setting| setting.key)
+    }
+}
+
+settings! {
+    /// What any file may set.
+    Harmless {
+        init: Option<Setting<Init>>,
+        parameters: Vec<Setting<String>>,
+        environment: Vec<Setting<(String, Secret)>>,
+        user: Option<Setting<User>>,
+        drop_capability: Vec<Setting<CapabilityList>>,
+        kill_signal: Option<Setting<u8>>,
+        working_directory: Option<Setting<PathBuf>>,
+        readiness: Option<Setting<Readiness>>,
+        hostname: Option<Setting<HostName>>,
+        no_new_privileges: Option<Setting<bool>>,
+        read_only: Option<Setting<bool>>,
+        volatile: Option<Setting<Volatile>>,
+        /// Keys that are not acted on yet, with values that ask for what happens
+        /// anyhow. They are kept for printing, and for what they mask in a merge.
+        anyhow: Vec<Setting<(&'static str, String)>>,
+    }
+}
+
+settings! {
+    /// What only a trusted file may set.
+    Privileged {
+        ephemeral: Option<Setting<bool>>,
+        capability: Vec<Setting<CapabilityList>>,
+        ambient_capability: Vec<Setting<CapabilityList>>,
+        private_users: Option<Setting<UserNamespace>>,
+        limits: Vec<Setting<(Resource, Limit)>>,
+        mounts: Vec<Setting<Mount>>,
+        masked: Vec<Setting<PathBuf>>,
+        network: Option<Setting<Network>>,
+    }
+}
+
+impl Harmless {
+    /// Takes out what is harmless in general, but not with this value: it would
+    /// take away what a profile or the caller gave. Where it stood is returned.
+    pub(super) fn take_weakening(&mut self) -> Vec<(Place, &'static Key)> {
+        let off = |slot: &mut Option<Setting<bool>>| slot.take_if(|it| !it.value).map(|it| (it.place, it.key));
+        let kept = self.volatile.take_if(|it| it.value == Volatile::No).map(|it| (it.place, it.key));
+        let mut taken: Vec<_> =
+            [off(&mut self.no_new_privileges), off(&mut self.read_only), kept].into_iter().flatten().collect();
+        taken.sort_by_key(|(place, _)| place.line);
+        taken
+    }
 }

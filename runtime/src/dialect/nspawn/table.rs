@@ -1,9 +1,15 @@
 //! Every key of a `.nspawn` file, in one table.
 
+use std::cmp::Ordering;
+
+use skep_sys::abi::Resource;
+
 use super::assignment::Value;
+use super::later::{self, Today};
+use super::merge::Category;
 use super::mounts;
 use super::settings::{Harmless, Privileged};
-use super::value::{self, Separator};
+use super::value::{self, Parsed, Separator};
 use crate::spec::{Init, Network, Readiness};
 
 /// A section of a `.nspawn` file.
@@ -56,16 +62,40 @@ pub struct Key {
     pub name: &'static str,
     /// From whom it is taken.
     pub trust: Trust,
+    /// With which others it gives way to the command line, or the other way round.
+    pub category: Category,
     pub(super) shape: Shape,
     pub(super) read: Read,
 }
 
+/// Keys are equal, and in order, by section and name: the table has each once.
+impl PartialEq for Key {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for Key {}
+
+impl PartialOrd for Key {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Key {
+    fn cmp(&self, other: &Self) -> Ordering {
+        (self.section, self.name).cmp(&(other.section, other.name))
+    }
+}
+
 impl Key {
-    /// Whether this version does what the key says. One that it does not do is
-    /// an error, never ignored.
+    /// Whether this version does what the key says. Of one that it does not do,
+    /// the values that ask for what happens anyhow (`Boot=no`) are accepted; every
+    /// other is an error, never ignored.
     #[must_use]
     pub const fn is_supported(&self) -> bool {
-        !matches!(self.read, Read::NotYet)
+        !matches!(self.read, Read::Later(_))
     }
 }
 
@@ -86,19 +116,23 @@ pub(super) enum Shape {
 pub(super) enum Read {
     Harmless(fn(&mut Harmless, &mut Value<'_, '_>)),
     Privileged(fn(&mut Privileged, &mut Value<'_, '_>)),
-    NotYet,
+    /// Not acted on yet: checked all the same, and refused unless it asks for
+    /// what happens anyhow.
+    Later(fn(&str) -> Parsed<Today>),
 }
 
-const fn row(section: Section, name: &'static str, trust: Trust, shape: Shape, read: Read) -> Key {
-    Key { section, name, trust, shape, read }
+const fn row(section: Section, name: &'static str, trust: Trust, shape: Shape, category: Category, read: Read) -> Key {
+    Key { section, name, trust, category, shape, read }
 }
 
-const fn limit(name: &'static str) -> Key {
+/// A limit, by its name and its number (`getrlimit(2)`).
+const fn limit(name: &'static str, number: u8) -> Key {
     row(
         Section::Exec,
         name,
         Trust::Trusted,
         Shape::Once,
+        Category::Limit(Resource(number)),
         Read::Privileged(|s, v| {
             let name = v.key.name;
             v.push(&mut s.limits, |text| value::limit(name, text));
@@ -106,7 +140,8 @@ const fn limit(name: &'static str) -> Key {
     )
 }
 
-use Read::{Harmless as Any, NotYet, Privileged as Own};
+use Category as C;
+use Read::{Harmless as Any, Later, Privileged as Own};
 use Section::{Exec, Files, Network as Net};
 use Shape::{List, Once, Resettable};
 use Trust::{AcceptedFromUntrusted as Accepted, RestrictionsFromUntrusted, Trusted};
@@ -117,81 +152,81 @@ use Trust::{AcceptedFromUntrusted as Accepted, RestrictionsFromUntrusted, Truste
 /// it was taken from beside the image was a hole (CVE-2026-40226).
 #[rustfmt::skip]
 pub const KEYS: &[Key] = &[
-    row(Exec, "Boot", Accepted, Once, NotYet),
-    row(Exec, "Ephemeral", Trusted, Once, Own(|s, v| v.once(&mut s.ephemeral, value::boolean))),
-    row(Exec, "ProcessTwo", Accepted, Once, Any(|s, v| v.once(&mut s.init, |text| {
+    row(Exec, "Boot", Accepted, Once, C::StartMode, Later(later::off_or_later)),
+    row(Exec, "Ephemeral", Trusted, Once, C::Ephemeral, Own(|s, v| v.once(&mut s.ephemeral, value::boolean))),
+    row(Exec, "ProcessTwo", Accepted, Once, C::StartMode, Any(|s, v| v.once(&mut s.init, |text| {
         Ok(if value::boolean(text)? { Init::Stub } else { Init::Payload })
     }))),
-    row(Exec, "Parameters", Accepted, Resettable, Any(|s, v| v.words(&mut s.parameters, |word| Ok(word.to_owned())))),
-    row(Exec, "Environment", Accepted, Resettable, Any(|s, v| v.words(&mut s.environment, value::assigned))),
-    row(Exec, "User", Accepted, Once, Any(|s, v| v.once(&mut s.user, value::user))),
-    row(Exec, "Capability", Trusted, List, Own(|s, v| v.push(&mut s.capability, |text| value::capabilities(text, Separator::Blanks)))),
-    row(Exec, "AmbientCapability", Trusted, List, Own(|s, v| v.push(&mut s.ambient_capability, |text| value::ambient_capabilities(text, Separator::Blanks)))),
-    row(Exec, "DropCapability", Accepted, List, Any(|s, v| v.push(&mut s.drop_capability, |text| value::capabilities(text, Separator::Blanks)))),
-    row(Exec, "KillSignal", Accepted, Once, Any(|s, v| v.once(&mut s.kill_signal, value::signal))),
-    row(Exec, "Personality", Accepted, Once, NotYet),
-    row(Exec, "MachineID", Trusted, Once, NotYet),
-    row(Exec, "WorkingDirectory", Accepted, Once, Any(|s, v| v.once(&mut s.working_directory, |text| value::working_directory(text)))),
-    row(Exec, "PivotRoot", Trusted, Once, NotYet),
-    row(Exec, "PrivateUsers", Trusted, Once, Own(|s, v| v.once(&mut s.private_users, value::private_users))),
-    row(Exec, "PrivateUsersDelegate", Trusted, Once, NotYet),
-    row(Exec, "NotifyReady", Accepted, Once, Any(|s, v| v.once(&mut s.readiness, |text| {
+    row(Exec, "Parameters", Accepted, Resettable, C::StartMode, Any(|s, v| v.words(&mut s.parameters, |word| Ok(word.to_owned())))),
+    row(Exec, "Environment", Accepted, Resettable, C::Environment, Any(|s, v| v.words(&mut s.environment, value::assigned))),
+    row(Exec, "User", Accepted, Once, C::User, Any(|s, v| v.once(&mut s.user, value::user))),
+    row(Exec, "Capability", Trusted, List, C::Capabilities, Own(|s, v| v.push(&mut s.capability, |text| value::capabilities(text, Separator::Blanks)))),
+    row(Exec, "AmbientCapability", Trusted, List, C::Capabilities, Own(|s, v| v.push(&mut s.ambient_capability, |text| value::ambient_capabilities(text, Separator::Blanks)))),
+    row(Exec, "DropCapability", Accepted, List, C::Capabilities, Any(|s, v| v.push(&mut s.drop_capability, |text| value::capabilities(text, Separator::Blanks)))),
+    row(Exec, "KillSignal", Accepted, Once, C::KillSignal, Any(|s, v| v.once(&mut s.kill_signal, value::signal))),
+    row(Exec, "Personality", Accepted, Once, C::Personality, Later(later::personality)),
+    row(Exec, "MachineID", Trusted, Once, C::MachineId, Later(later::machine_id)),
+    row(Exec, "WorkingDirectory", Accepted, Once, C::WorkingDirectory, Any(|s, v| v.once(&mut s.working_directory, |text| value::working_directory(text)))),
+    row(Exec, "PivotRoot", Trusted, Once, C::PivotRoot, Later(later::pivot_root)),
+    row(Exec, "PrivateUsers", Trusted, Once, C::UserNamespace, Own(|s, v| v.once(&mut s.private_users, value::private_users))),
+    row(Exec, "PrivateUsersDelegate", Trusted, Once, C::UserNamespace, Later(later::delegate)),
+    row(Exec, "NotifyReady", Accepted, Once, C::Readiness, Any(|s, v| v.once(&mut s.readiness, |text| {
         Ok(if value::boolean(text)? { Readiness::Notify } else { Readiness::Exec })
     }))),
-    row(Exec, "SystemCallFilter", RestrictionsFromUntrusted, List, NotYet),
-    limit("LimitCPU"),
-    limit("LimitFSIZE"),
-    limit("LimitDATA"),
-    limit("LimitSTACK"),
-    limit("LimitCORE"),
-    limit("LimitRSS"),
-    limit("LimitNOFILE"),
-    limit("LimitAS"),
-    limit("LimitNPROC"),
-    limit("LimitMEMLOCK"),
-    limit("LimitLOCKS"),
-    limit("LimitSIGPENDING"),
-    limit("LimitMSGQUEUE"),
-    limit("LimitNICE"),
-    limit("LimitRTPRIO"),
-    limit("LimitRTTIME"),
-    row(Exec, "Hostname", Accepted, Once, Any(|s, v| v.once(&mut s.hostname, value::host_name))),
-    row(Exec, "NoNewPrivileges", Accepted, Once, Any(|s, v| v.once(&mut s.no_new_privileges, value::boolean))),
-    row(Exec, "OOMScoreAdjust", Trusted, Resettable, NotYet),
-    row(Exec, "CPUAffinity", Trusted, List, NotYet),
-    row(Exec, "ResolvConf", Accepted, Once, NotYet),
-    row(Exec, "LinkJournal", Trusted, Once, NotYet),
-    row(Exec, "Timezone", Accepted, Once, NotYet),
-    row(Exec, "SuppressSync", Accepted, Once, NotYet),
-    row(Exec, "RestrictAddressFamilies", Accepted, List, NotYet),
-    row(Files, "ReadOnly", Accepted, Once, Any(|s, v| v.once(&mut s.read_only, value::boolean))),
-    row(Files, "Volatile", Accepted, Once, Any(|s, v| v.once(&mut s.volatile, value::volatile))),
-    row(Files, "Bind", Trusted, List, Own(|s, v| {
+    row(Exec, "SystemCallFilter", RestrictionsFromUntrusted, List, C::SystemCallFilter, Later(later::system_calls)),
+    limit("LimitCPU", 0),
+    limit("LimitFSIZE", 1),
+    limit("LimitDATA", 2),
+    limit("LimitSTACK", 3),
+    limit("LimitCORE", 4),
+    limit("LimitRSS", 5),
+    limit("LimitNOFILE", 7),
+    limit("LimitAS", 9),
+    limit("LimitNPROC", 6),
+    limit("LimitMEMLOCK", 8),
+    limit("LimitLOCKS", 10),
+    limit("LimitSIGPENDING", 11),
+    limit("LimitMSGQUEUE", 12),
+    limit("LimitNICE", 13),
+    limit("LimitRTPRIO", 14),
+    limit("LimitRTTIME", 15),
+    row(Exec, "Hostname", Accepted, Once, C::Hostname, Any(|s, v| v.once(&mut s.hostname, value::host_name))),
+    row(Exec, "NoNewPrivileges", Accepted, Once, C::NoNewPrivileges, Any(|s, v| v.once(&mut s.no_new_privileges, value::boolean))),
+    row(Exec, "OOMScoreAdjust", Trusted, Resettable, C::OomScoreAdjust, Later(later::oom_score)),
+    row(Exec, "CPUAffinity", Trusted, List, C::CpuAffinity, Later(later::cpus)),
+    row(Exec, "ResolvConf", Accepted, Once, C::ResolvConf, Later(later::resolv_conf)),
+    row(Exec, "LinkJournal", Trusted, Once, C::LinkJournal, Later(later::link_journal)),
+    row(Exec, "Timezone", Accepted, Once, C::Timezone, Later(later::timezone)),
+    row(Exec, "SuppressSync", Accepted, Once, C::SuppressSync, Later(later::off_or_later)),
+    row(Exec, "RestrictAddressFamilies", Accepted, List, C::AddressFamilies, Later(later::address_families)),
+    row(Files, "ReadOnly", Accepted, Once, C::ReadOnly, Any(|s, v| v.once(&mut s.read_only, value::boolean))),
+    row(Files, "Volatile", Accepted, Once, C::Volatile, Any(|s, v| v.once(&mut s.volatile, value::volatile))),
+    row(Files, "Bind", Trusted, List, C::Mounts, Own(|s, v| {
         let file = v.file();
         v.push(&mut s.mounts, |text| mounts::bind_of(text, false, file));
     })),
-    row(Files, "BindReadOnly", Trusted, List, Own(|s, v| {
+    row(Files, "BindReadOnly", Trusted, List, C::Mounts, Own(|s, v| {
         let file = v.file();
         v.push(&mut s.mounts, |text| mounts::bind_of(text, true, file));
     })),
-    row(Files, "TemporaryFileSystem", Trusted, List, Own(|s, v| v.push(&mut s.mounts, |text| value::tmpfs(text)))),
-    row(Files, "Inaccessible", Trusted, List, Own(|s, v| v.push(&mut s.masked, |text| value::inside(text)))),
-    row(Files, "Overlay", Trusted, List, NotYet),
-    row(Files, "OverlayReadOnly", Trusted, List, NotYet),
-    row(Files, "PrivateUsersChown", Trusted, Once, NotYet),
-    row(Files, "PrivateUsersOwnership", Trusted, Once, NotYet),
-    row(Files, "BindUser", Trusted, Resettable, NotYet),
-    row(Files, "BindUserShell", Trusted, Resettable, NotYet),
-    row(Net, "Private", Trusted, Once, Own(|s, v| v.once(&mut s.network, |text| {
+    row(Files, "TemporaryFileSystem", Trusted, List, C::Mounts, Own(|s, v| v.push(&mut s.mounts, |text| value::tmpfs(text)))),
+    row(Files, "Inaccessible", Trusted, List, C::Mounts, Own(|s, v| v.push(&mut s.masked, |text| value::inside(text)))),
+    row(Files, "Overlay", Trusted, List, C::Mounts, Later(later::overlay)),
+    row(Files, "OverlayReadOnly", Trusted, List, C::Mounts, Later(later::overlay)),
+    row(Files, "PrivateUsersChown", Trusted, Once, C::UserNamespace, Later(later::off_or_later)),
+    row(Files, "PrivateUsersOwnership", Trusted, Once, C::UserNamespace, Later(later::ownership)),
+    row(Files, "BindUser", Trusted, Resettable, C::BindUser, Later(later::users)),
+    row(Files, "BindUserShell", Trusted, Resettable, C::BindUserShell, Later(later::shell)),
+    row(Net, "Private", Trusted, Once, C::Network, Own(|s, v| v.once(&mut s.network, |text| {
         Ok(if value::boolean(text)? { Network::None } else { Network::Host })
     }))),
-    row(Net, "NamespacePath", Trusted, Once, NotYet),
-    row(Net, "Interface", Trusted, List, NotYet),
-    row(Net, "MACVLAN", Trusted, List, NotYet),
-    row(Net, "IPVLAN", Trusted, List, NotYet),
-    row(Net, "VirtualEthernet", Trusted, Once, NotYet),
-    row(Net, "VirtualEthernetExtra", Trusted, List, NotYet),
-    row(Net, "Bridge", Trusted, Once, NotYet),
-    row(Net, "Zone", Trusted, Once, NotYet),
-    row(Net, "Port", Trusted, List, NotYet),
+    row(Net, "NamespacePath", Trusted, Once, C::Network, Later(later::path)),
+    row(Net, "Interface", Trusted, List, C::Network, Later(later::interfaces)),
+    row(Net, "MACVLAN", Trusted, List, C::Network, Later(later::interfaces)),
+    row(Net, "IPVLAN", Trusted, List, C::Network, Later(later::interfaces)),
+    row(Net, "VirtualEthernet", Trusted, Once, C::Network, Later(later::off_or_later)),
+    row(Net, "VirtualEthernetExtra", Trusted, List, C::Network, Later(later::interface)),
+    row(Net, "Bridge", Trusted, Once, C::Network, Later(later::interface_name)),
+    row(Net, "Zone", Trusted, Once, C::Network, Later(later::zone)),
+    row(Net, "Port", Trusted, List, C::Ports, Later(later::port)),
 ];

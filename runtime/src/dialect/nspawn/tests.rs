@@ -387,6 +387,20 @@ fn an_untrusted_file_sets_only_what_it_may() {
     assert!(spec.no_new_privileges);
 }
 
+/// What the caller asked for is not undone by whoever made the image.
+#[test]
+fn an_untrusted_file_takes_no_hardening_away() {
+    let text = b"[Exec]\nNoNewPrivileges=no\n[Files]\nVolatile=no\nReadOnly=no\n";
+    let settings = parse_untrusted(Path::new(FILE), text).unwrap();
+    let ignored: Vec<String> = settings.ignored.iter().map(|origin| origin.to_string().replace(FILE, "")).collect();
+    assert_eq!(ignored, [":2 NoNewPrivileges=", ":4 Volatile=", ":5 ReadOnly="]);
+    let mut spec = Spec::default();
+    spec.root.read_only = true;
+    let before = spec.clone();
+    settings.apply(&mut spec);
+    assert_eq!(spec, before);
+}
+
 /// For every key: an untrusted file cannot make a Spec hold what its class forbids.
 #[test]
 fn each_privileged_key_in_an_untrusted_file_is_ignored_and_reported() {

@@ -86,7 +86,7 @@ impl fmt::Display for ValueError {
 }
 
 /// A boolean in any of the spellings of `systemd`.
-fn as_boolean(text: &str) -> Option<bool> {
+pub(super) fn as_boolean(text: &str) -> Option<bool> {
     let is = |words: &[&str]| words.iter().any(|word| word.eq_ignore_ascii_case(text));
     if is(&["1", "yes", "y", "true", "t", "on"]) {
         Some(true)
@@ -108,7 +108,7 @@ pub fn boolean(text: &str) -> Parsed<bool> {
 }
 
 /// A decimal number without sign or leading zeros, which others read as octal.
-fn decimal(text: &str) -> Option<u32> {
+pub(super) fn decimal(text: &str) -> Option<u32> {
     let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     let canonical = text == "0" || !text.starts_with('0');
     (digits && canonical).then(|| text.parse().ok())?
@@ -195,7 +195,7 @@ pub enum Separator {
 
 impl Separator {
     /// The words of `text` that are not empty, and where each begins.
-    fn words(self, text: &str) -> impl Iterator<Item = (usize, &str)> {
+    pub(super) fn words(self, text: &str) -> impl Iterator<Item = (usize, &str)> {
         let between: &[char] = match self {
             Self::Blanks => &super::lines::BLANK,
             Self::Commas => &[','],

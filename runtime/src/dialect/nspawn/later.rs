@@ -1,0 +1,373 @@
+//! Values of keys that are not acted on yet: their syntax, and which of them ask
+//! for what happens anyhow.
+//!
+//! When a key's behaviour arrives, its function goes from here to
+//! [`super::value`] and returns the value, and its row in [`super::table`] says
+//! where the value is kept.
+
+use super::mounts;
+use super::value::{self, Parsed, ValueError, decimal};
+use crate::dialect::problem::quoted;
+use crate::seccomp;
+
+/// What becomes of a value today.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Today {
+    /// It asks for what happens anyhow, such as `Boot=no`.
+    Anyhow,
+    /// It asks for what this version does not do.
+    NotYet,
+}
+
+use Today::{Anyhow, NotYet};
+
+fn bad<T>(text: &str, what: &str, remedy: &str) -> Parsed<T> {
+    Err(ValueError::new(format!("{} is not {what}", quoted(text))).with_remedy(remedy))
+}
+
+/// One of a few words.
+fn word(text: &str, what: &str, words: &[&str]) -> Parsed<Today> {
+    if words.contains(&text) { Ok(NotYet) } else { bad(text, what, &format!("write one of {}", words.join(", "))) }
+}
+
+/// Every word of a value, separated by blanks.
+fn each(text: &str, check: impl Fn(&str) -> Parsed<()>) -> Parsed<Today> {
+    value::Separator::Blanks.words(text).try_for_each(|(at, word)| check(word).map_err(|error| error.at(at)))?;
+    Ok(NotYet)
+}
+
+/// A boolean of which only `no` is what happens.
+pub(super) fn off_or_later(text: &str) -> Parsed<Today> {
+    Ok(if value::boolean(text)? { NotYet } else { Anyhow })
+}
+
+/// An architecture by the name that `systemd` gives it (`systemd.unit(5)`,
+/// `ConditionArchitecture=`).
+pub(super) fn personality(text: &str) -> Parsed<Today> {
+    const NAMES: &[&str] = &[
+        "x86-64",
+        "x86",
+        "arm64",
+        "arm",
+        "ppc64",
+        "ppc64-le",
+        "ppc",
+        "ppc-le",
+        "s390x",
+        "s390",
+        "riscv64",
+        "riscv32",
+        "loongarch64",
+        "mips64",
+        "mips64-le",
+        "mips",
+        "mips-le",
+        "alpha",
+        "parisc",
+        "parisc64",
+        "sparc",
+        "sparc64",
+        "ia64",
+        "native",
+    ];
+    word(text, "an architecture", NAMES)
+}
+
+/// A UUID, plain or with dashes, but not the null one.
+pub(super) fn machine_id(text: &str) -> Parsed<Today> {
+    let dashes = [8, 13, 18, 23];
+    let right = match text.len() {
+        32 => text.bytes().all(|byte| byte.is_ascii_hexdigit()),
+        36 => text
+            .bytes()
+            .enumerate()
+            .all(|(at, byte)| if dashes.contains(&at) { byte == b'-' } else { byte.is_ascii_hexdigit() }),
+        _ => false,
+    };
+    if !right {
+        return bad(text, "a machine id", "write 32 hexadecimal digits, or a UUID with its dashes");
+    }
+    if text.bytes().all(|byte| matches!(byte, b'0' | b'-')) {
+        return bad(text, "a machine id", "the id of nothing but zeros means `none`; write another");
+    }
+    Ok(NotYet)
+}
+
+/// `NEW[:OLD]`.
+pub(super) fn pivot_root(text: &str) -> Parsed<Today> {
+    let (new, after) = mounts::field(text.as_ref(), 0)?;
+    let new = value::inside(new)?;
+    let Some(at) = after else {
+        return Ok(NotYet);
+    };
+    let (old, rest) = mounts::field(text.as_ref(), at)?;
+    let old = value::inside(old).map_err(|error| error.at(at))?;
+    if let Some(at) = rest {
+        return Err(ValueError::new("two paths are the most").with_remedy("write NEW or NEW:OLD").at(at));
+    }
+    if old == new {
+        return Err(ValueError::new("the old root cannot be put where the new one is")
+            .with_remedy("name another directory")
+            .at(at));
+    }
+    Ok(NotYet)
+}
+
+/// How many further id ranges are delegated.
+pub(super) fn delegate(text: &str) -> Parsed<Today> {
+    match decimal(text) {
+        Some(0) => Ok(Anyhow),
+        Some(1..=16) => Ok(NotYet),
+        _ => bad(text, "a number of ranges", "write a number from 0 to 16"),
+    }
+}
+
+/// `[~]NAME|@GROUP …`; with `~` they are denied, without allowed.
+pub(super) fn system_calls(text: &str) -> Parsed<Today> {
+    let names = text.strip_prefix('~').unwrap_or(text);
+    if names.trim_matches(super::lines::BLANK).is_empty() {
+        return Err(ValueError::new("no system call is named").with_remedy("name calls, or groups such as @clock"));
+    }
+    let start = text.len() - names.len();
+    each(names, |name| {
+        if seccomp::group(name).is_some() || seccomp::exists_somewhere(name) {
+            return Ok(());
+        }
+        bad(
+            name,
+            "a system call",
+            "names are those of syscalls(2); groups are those of systemd.exec(5), such as @clock",
+        )
+    })
+    .map_err(|error| error.at(start))
+}
+
+/// -1000 to 1000; empty for the inherited one.
+pub(super) fn oom_score(text: &str) -> Parsed<Today> {
+    if text.is_empty() {
+        return Ok(Anyhow);
+    }
+    match decimal(text.strip_prefix(['-', '+']).unwrap_or(text)) {
+        Some(0..=1000) => Ok(NotYet),
+        _ => bad(text, "a score", "write a number from -1000 (killed last) to 1000 (killed first)"),
+    }
+}
+
+/// Processors and ranges of them, such as `0-3 5,7`.
+pub(super) fn cpus(text: &str) -> Parsed<Today> {
+    const MOST: u32 = 8191;
+    each(text, |word| {
+        let number = |text: &str| decimal(text).filter(|number| *number <= MOST);
+        for part in word.split(',').filter(|part| !part.is_empty()) {
+            let (from, to) = part.split_once('-').unwrap_or((part, part));
+            if !matches!((number(from), number(to)), (Some(from), Some(to)) if from <= to) {
+                return bad(part, "a processor", &format!("write numbers up to {MOST} and ranges, such as 0-3 5"));
+            }
+        }
+        Ok(())
+    })
+}
+
+/// What becomes of `/etc/resolv.conf`.
+pub(super) fn resolv_conf(text: &str) -> Parsed<Today> {
+    const WORDS: &[&str] = &[
+        "off",
+        "auto",
+        "delete",
+        "copy-host",
+        "copy-static",
+        "copy-uplink",
+        "copy-stub",
+        "replace-host",
+        "replace-static",
+        "replace-uplink",
+        "replace-stub",
+        "bind-host",
+        "bind-static",
+        "bind-uplink",
+        "bind-stub",
+    ];
+    match value::as_boolean(text) {
+        Some(false) => Ok(Anyhow),
+        Some(true) => Ok(NotYet),
+        None => word(text, "a way to treat resolv.conf", WORDS),
+    }
+}
+
+/// The link to the host's journal.
+pub(super) fn link_journal(text: &str) -> Parsed<Today> {
+    match value::as_boolean(text) {
+        Some(false) => Ok(Anyhow),
+        Some(true) => Ok(NotYet),
+        None => word(text, "a journal mode", &["no", "auto", "host", "try-host", "guest", "try-guest"]),
+    }
+}
+
+/// What becomes of `/etc/localtime`.
+pub(super) fn timezone(text: &str) -> Parsed<Today> {
+    match value::as_boolean(text) {
+        Some(false) => Ok(Anyhow),
+        Some(true) => Ok(NotYet),
+        None => word(text, "a way to treat localtime", &["off", "copy", "bind", "symlink", "delete", "auto"]),
+    }
+}
+
+/// `[~]AF_… …`, or `none`.
+pub(super) fn address_families(text: &str) -> Parsed<Today> {
+    if text == "none" {
+        return Ok(NotYet);
+    }
+    let names = text.strip_prefix('~').unwrap_or(text);
+    let start = text.len() - names.len();
+    if names.trim_matches(super::lines::BLANK).is_empty() {
+        return Err(ValueError::new("no address family is named").with_remedy("name families such as AF_INET"));
+    }
+    each(names, |name| {
+        if FAMILIES.contains(&name) {
+            return Ok(());
+        }
+        bad(name, "an address family", "families are those of address_families(7), such as AF_UNIX and AF_INET6")
+    })
+    .map_err(|error| error.at(start))
+}
+
+/// `address_families(7)` and `linux/socket.h`.
+#[rustfmt::skip]
+const FAMILIES: &[&str] = &[
+    "AF_UNIX", "AF_LOCAL", "AF_INET", "AF_AX25", "AF_IPX", "AF_APPLETALK", "AF_NETROM", "AF_BRIDGE", "AF_ATMPVC",
+    "AF_X25", "AF_INET6", "AF_ROSE", "AF_DECnet", "AF_NETBEUI", "AF_SECURITY", "AF_KEY", "AF_NETLINK", "AF_ROUTE",
+    "AF_PACKET", "AF_ASH", "AF_ECONET", "AF_ATMSVC", "AF_RDS", "AF_SNA", "AF_IRDA", "AF_PPPOX", "AF_WANPIPE",
+    "AF_LLC", "AF_IB", "AF_MPLS", "AF_CAN", "AF_TIPC", "AF_BLUETOOTH", "AF_IUCV", "AF_RXRPC", "AF_ISDN",
+    "AF_PHONET", "AF_IEEE802154", "AF_CAIF", "AF_ALG", "AF_NFC", "AF_VSOCK", "AF_KCM", "AF_QIPCRTR", "AF_SMC",
+    "AF_XDP", "AF_MCTP",
+];
+
+/// `LOWER:TARGET`, or `LOWER…:UPPER:TARGET`.
+pub(super) fn overlay(text: &str) -> Parsed<Today> {
+    let mut fields = Vec::new();
+    let mut next = Some(0);
+    while let Some(at) = next {
+        let (field, after) = mounts::field(text.as_ref(), at)?;
+        fields.push((at, field));
+        next = after;
+    }
+    let Some(((target_at, target), layers)) = fields.split_last().filter(|(_, layers)| !layers.is_empty()) else {
+        return Err(ValueError::new("an overlay has at least two paths")
+            .with_remedy("write LOWER:TARGET or LOWER:UPPER:TARGET"));
+    };
+    value::inside(target).map_err(|error| error.at(*target_at))?;
+    let upper = layers.len() - 1;
+    for (nth, (at, layer)) in layers.iter().enumerate() {
+        if layer.is_empty() && nth == upper && nth > 0 {
+            continue; // An upper layer that is thrown away.
+        }
+        let text = layer.to_string_lossy();
+        value::inside(text.strip_prefix('+').unwrap_or(&text)).map_err(|error| error.at(*at))?;
+    }
+    Ok(NotYet)
+}
+
+/// Who owns the files of the tree.
+pub(super) fn ownership(text: &str) -> Parsed<Today> {
+    match text {
+        "off" => Ok(Anyhow),
+        _ => word(text, "a mode of ownership", &["off", "chown", "map", "foreign", "auto"]),
+    }
+}
+
+/// Names of users of the host; empty for none.
+pub(super) fn users(text: &str) -> Parsed<Today> {
+    if text.is_empty() {
+        return Ok(Anyhow);
+    }
+    each(text, |name| match value::user(name)? {
+        crate::spec::User::Ids { .. } if name != "root" => {
+            bad(name, "the name of a user", "write the name, not the number")
+        }
+        _ => Ok(()),
+    })
+}
+
+/// A boolean or the path of a shell; empty for the default, which is `no`.
+pub(super) fn shell(text: &str) -> Parsed<Today> {
+    match value::as_boolean(text) {
+        _ if text.is_empty() => Ok(Anyhow),
+        Some(false) => Ok(Anyhow),
+        Some(true) => Ok(NotYet),
+        None => value::inside(text).map(|_| NotYet),
+    }
+}
+
+/// A path of the host.
+pub(super) fn path(text: &str) -> Parsed<Today> {
+    value::inside(text).map(|_| NotYet)
+}
+
+/// The name of a network interface (`dev_valid_name()` of Linux).
+fn interface_named(text: &str, most: usize) -> Parsed<()> {
+    let right = !text.is_empty()
+        && text.len() <= most
+        && !matches!(text, "." | "..")
+        && text.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'/' | b':' | b'%'));
+    // A number would be taken for an index.
+    if right && !text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Ok(());
+    }
+    bad(
+        text,
+        "the name of an interface",
+        &format!("a name has up to {most} letters, digits and signs, but no `/`, `:` and `%`, and is no number"),
+    )
+}
+
+/// The longest name of an interface (`IFNAMSIZ`, less the NUL).
+const INTERFACE: usize = 15;
+
+/// The name of a bridge.
+pub(super) fn interface_name(text: &str) -> Parsed<Today> {
+    interface_named(text, INTERFACE).map(|()| NotYet)
+}
+
+/// The name of a zone, whose bridge is called `vz-NAME`.
+pub(super) fn zone(text: &str) -> Parsed<Today> {
+    interface_named(text, INTERFACE - "vz-".len()).map(|()| NotYet)
+}
+
+/// `HOST[:CONTAINER]`. Of the host's name, an alternative one is as good: up to
+/// 127 bytes (`ALTIFNAMSIZ`).
+fn pair(text: &str) -> Parsed<()> {
+    let (host, inside) = match text.split_once(':') {
+        Some((host, inside)) => (host, Some(inside)),
+        None => (text, None),
+    };
+    interface_named(host, 127)?;
+    match inside {
+        Some(inside) => interface_named(inside, INTERFACE).map_err(|error| error.at(host.len() + 1)),
+        None => Ok(()),
+    }
+}
+
+/// One `HOST[:CONTAINER]`.
+pub(super) fn interface(text: &str) -> Parsed<Today> {
+    pair(text).map(|()| NotYet)
+}
+
+/// Several of them, separated by blanks.
+pub(super) fn interfaces(text: &str) -> Parsed<Today> {
+    each(text, pair)
+}
+
+/// `[tcp:|udp:]HOST[:CONTAINER]`.
+pub(super) fn port(text: &str) -> Parsed<Today> {
+    let ports = text.strip_prefix("tcp:").or_else(|| text.strip_prefix("udp:")).unwrap_or(text);
+    let start = text.len() - ports.len();
+    let (host, inside) = ports.split_once(':').unwrap_or((ports, ports));
+    let number = |text: &str| decimal(text).filter(|port| (1..=65535).contains(port)).is_some();
+    if number(host) && number(inside) {
+        return Ok(NotYet);
+    }
+    let at = if number(host) { start + host.len() + 1 } else { start };
+    Err(ValueError::new(format!("{} is not a port", quoted(text)))
+        .with_remedy("write HOST or HOST:CONTAINER with numbers from 1 to 65535, and `tcp:` or `udp:` before it")
+        .at(at.min(text.len())))
+}
