@@ -2,6 +2,9 @@
 //! container, no file.
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a test file as a whole")]
 
+#[path = "support/schema.rs"]
+mod schema;
+
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Path, PathBuf};
@@ -11,7 +14,7 @@ use proptest::collection::{btree_map, vec};
 use proptest::option;
 use proptest::prelude::*;
 use skep::audit::Audit;
-use skep::dialect::nspawn;
+use skep::dialect::{self, Format, nspawn};
 use skep::spec::{
     Bind, Capabilities, CapabilityList, CpuLimit, Device, File, HostName, Hosts, IdMap, IdRange, Init, Limit, Limits,
     MachineName, Mount, MountKind, Namespace, NamespaceChoice, Network, Overlay, Profile, Readiness, ResolvConf,
@@ -499,13 +502,48 @@ proptest! {
     }
 
     #[test]
-    fn a_spec_that_compiles_is_the_same_after_json(spec in spec()) {
+    fn a_spec_that_compiles_is_the_same_after_any_format(spec in spec()) {
         if hosts(&spec).iter().any(|facts| skep::compile(&spec, facts).is_ok()) {
-            match serde_json::to_string(&spec) {
-                Ok(text) => prop_assert_eq!(serde_json::from_str::<Spec>(&text).unwrap_or_else(|error| panic!("{error}: {text}")), spec),
-                // Only of a path that is not text.
-                Err(error) => prop_assert!(error.to_string().contains("UTF-8"), "{}", error),
+            for format in Format::ALL {
+                let file = Path::new("/spec");
+                match dialect::write(format, &spec) {
+                    Ok(text) => {
+                        let again = dialect::read(format, file, text.as_bytes(), spec.profile);
+                        let mut again = again.unwrap_or_else(|error| panic!("{error}\n{text}"));
+                        again.machine.clone_from(&spec.machine);
+                        prop_assert_eq!(&again, &spec, "{}", text);
+                    }
+                    Err(unsayables) => {
+                        prop_assert!(!unsayables.0.is_empty());
+                        unsayables.to_string().lines().for_each(assert_plain);
+                        // Only paths that are not text cannot be said in JSON.
+                        prop_assert!(format != Format::Json || unsayables.to_string().contains("UTF-8"), "{}", unsayables);
+                    }
+                }
             }
+        }
+    }
+
+    #[test]
+    fn what_can_be_said_in_a_settings_file_is_all_but_what_is_told(spec in spec()) {
+        let (settings, left) = nspawn::Settings::of(&spec);
+        let again = nspawn::parse(Path::new("/spec"), settings.to_string().as_bytes());
+        let mut made = Spec::of(spec.profile);
+        if again.unwrap_or_else(|error| panic!("{error}\n{settings}")).apply(&mut made).is_ok() {
+            prop_assert_eq!(left.0.is_empty(), made == spec, "{}\n{}", settings, left);
+        }
+    }
+
+    #[test]
+    fn a_spec_fits_the_schema(mut spec in spec()) {
+        spec.version = 1;
+        let schema: serde_json::Value = serde_json::from_str(skep::dialect::native::SCHEMA).unwrap();
+        if let Ok(value) = serde_json::to_value(&spec) {
+            schema::validate(&schema, &value).unwrap_or_else(|why| panic!("{why}"));
+        }
+        if let Ok(text) = dialect::write(Format::Json, &spec) {
+            let value = serde_json::from_str(&text).unwrap();
+            schema::validate(&schema, &value).unwrap_or_else(|why| panic!("{why}"));
         }
     }
 
@@ -657,4 +695,31 @@ fn starts_as_said(spec: &Spec) -> bool {
     assert_eq!(has.no_new_privs, spec.no_new_privileges, "{spec:#?}");
     assert_eq!(has.filters > 0, spec.seccomp != Want::Off, "{spec:#?}");
     true
+}
+
+/// The schema is worth something only if it refuses.
+#[test]
+fn the_schema_refuses_what_reading_refuses() {
+    let schema: serde_json::Value = serde_json::from_str(skep::dialect::native::SCHEMA).unwrap();
+    for (text, fits) in [
+        (r#"{}"#, true),
+        (r#"{"$schema": "x", "version": 1, "environment": {"A": [1]}, "user": {"ids": {"uid": 1, "gid": 2}}}"#, true),
+        (r#"{"version": 2}"#, false),
+        (r#"{"comand": []}"#, false),
+        (r#"{"umask": -1}"#, false),
+        (r#"{"umask": "022"}"#, false),
+        (r#"{"root": {"volatile": "stat"}}"#, false),
+        (r#"{"mounts": [{"target": "/a"}]}"#, false),
+        (r#"{"mounts": [{"target": "/a", "kind": {"bind": {"sourse": "/b"}}}]}"#, false),
+        (r#"{"mounts": [{"target": "/a", "kind": {"bind": {}, "tmpfs": {}}}]}"#, false),
+        (r#"{"user": {"ids": {"uid": 1}}}"#, false),
+        (r#"{"stdio": ["null"]}"#, false),
+        (r#"{"environment": {"A": 1}}"#, false),
+        (r#"{"machine": ""}"#, false),
+    ] {
+        let value = serde_json::from_str(text).unwrap();
+        assert_eq!(schema::validate(&schema, &value).is_ok(), fits, "{text}");
+        let read = dialect::read(Format::Json, Path::new("/s"), text.as_bytes(), skep::spec::Profile::Strict);
+        assert_eq!(read.is_ok(), fits, "{text}");
+    }
 }

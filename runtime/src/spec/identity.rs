@@ -8,7 +8,8 @@ use skep_sys::abi::{CAPABILITY_NAMES, CapabilitySet, cap};
 /// The payload's user, by ids inside the container or by a name of its
 /// `/etc/passwd`.
 #[derive(Clone, PartialEq, Eq, Debug, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
 #[non_exhaustive]
 pub enum User {
     /// User and group id.
@@ -71,6 +72,7 @@ impl fmt::Display for Capability {
 
 /// A list of capabilities. Serialises as names.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(try_from = "Vec<String>", into = "Vec<String>")]
 pub struct CapabilityList(pub CapabilitySet);
 
@@ -100,6 +102,7 @@ impl From<CapabilityList> for Vec<String> {
 /// The payload's capabilities, set by set. The inheritable set holds the
 /// ambient ones and nothing else (CVE-2022-24769 and its kin).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 #[non_exhaustive]
 pub struct Capabilities {

@@ -36,6 +36,7 @@ pub use secret::Secret;
 
 /// How much a hardening item is wanted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Want {
     /// The start fails where it cannot be had.
@@ -49,6 +50,7 @@ pub enum Want {
 
 /// Where defaults come from (`DESIGN` calls it a profile).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Profile {
@@ -61,6 +63,7 @@ pub enum Profile {
 
 /// Who is process 1.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Init {
     /// A stub of a few KiB that reaps and forwards signals; the command is 2.
@@ -72,6 +75,7 @@ pub enum Init {
 
 /// When a container counts as ready.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Readiness {
     /// As soon as the command has been executed.
@@ -83,6 +87,7 @@ pub enum Readiness {
 
 /// What one of the three standard streams is inside.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Stream {
     /// `/dev/null`.
@@ -107,6 +112,7 @@ pub enum Stream {
 /// # Ok::<(), serde_json::Error>(())
 /// ```
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 #[non_exhaustive]
 pub struct Spec {
@@ -177,6 +183,7 @@ pub struct Spec {
     /// Program and arguments. A program without a slash is looked up in the
     /// container's `PATH`.
     #[serde(with = "secret::words")]
+    #[cfg_attr(test, schemars(with = "Vec<secret::Word>"))]
     pub command: Vec<OsString>,
     /// When it counts as ready.
     pub readiness: Readiness,

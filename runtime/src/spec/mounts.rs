@@ -9,6 +9,7 @@ use super::{Device, File, Overlay, SecretFile, Want};
 /// How much of the root is forgotten at the end (`systemd-nspawn(1)`,
 /// `--volatile=`).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Volatile {
     /// Nothing.
@@ -24,6 +25,7 @@ pub enum Volatile {
 
 /// The root file system.
 #[derive(Clone, PartialEq, Eq, Debug, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 #[non_exhaustive]
 pub struct Root {
@@ -60,6 +62,7 @@ impl Default for Root {
 
 /// One mount.
 #[derive(Clone, PartialEq, Eq, Debug, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Mount {
     /// Where, inside; absolute. A missing mount point is made.
@@ -70,6 +73,7 @@ pub struct Mount {
 
 /// What is mounted.
 #[derive(Clone, PartialEq, Eq, Debug, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum MountKind {
@@ -113,6 +117,7 @@ pub enum IdMap {
 
 /// A bind mount. Set-user-id bits and device nodes in it do not work.
 #[derive(Clone, PartialEq, Eq, Debug, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 #[non_exhaustive]
 pub struct Bind {
@@ -153,6 +158,7 @@ impl Default for Bind {
 
 /// A tmpfs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 #[non_exhaustive]
 pub struct Tmpfs {

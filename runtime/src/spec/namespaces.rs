@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// Whether a namespace is new or the caller's.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Namespace {
@@ -17,6 +18,7 @@ pub enum Namespace {
 /// Every kind of namespace but user and network, which have fields of their
 /// own, and mount, which is always new.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 #[non_exhaustive]
 pub struct NamespaceChoice {
@@ -46,6 +48,7 @@ impl Default for NamespaceChoice {
 
 /// A range of ids outside, mapped to 0 and up inside.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct IdRange {
     /// First id outside.
@@ -56,6 +59,7 @@ pub struct IdRange {
 
 /// The user namespace and the ids in it (`user_namespaces(7)`).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum UserNamespace {
@@ -80,6 +84,7 @@ pub enum UserNamespace {
 
 /// The network.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Network {

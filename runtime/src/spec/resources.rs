@@ -10,6 +10,7 @@ use crate::Escaped;
 
 /// Soft and hard value of a resource limit; `None` is "infinity".
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Limit {
     /// What the kernel enforces.
@@ -73,6 +74,7 @@ impl fmt::Display for Limit {
 
 /// Resource limits by resource.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(try_from = "BTreeMap<String, Limit>", into = "BTreeMap<String, Limit>")]
 pub struct Limits(BTreeMap<Resource, Limit>);
 
@@ -125,6 +127,7 @@ impl From<Limits> for BTreeMap<String, Limit> {
 
 /// Processor time: `quota` microseconds in every `period` microseconds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct CpuLimit {
     /// Microseconds; at least 1000.
@@ -136,6 +139,7 @@ pub struct CpuLimit {
 /// Limits that a cgroup enforces. What is set here is required: a start that
 /// cannot set it fails.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 #[non_exhaustive]
 pub struct Resources {

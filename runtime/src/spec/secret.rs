@@ -50,10 +50,22 @@ impl<'de> Deserialize<'de> for Secret {
     }
 }
 
+#[cfg(test)]
+impl schemars::JsonSchema for Secret {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Secret".into()
+    }
+
+    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        generator.subschema_for::<Word>()
+    }
+}
+
 /// Bytes that are usually text: text where they are, numbers where not.
 #[derive(Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(untagged)]
-enum Word {
+pub(super) enum Word {
     Text(String),
     Bytes(Vec<u8>),
 }

@@ -13,8 +13,8 @@ use nix::fcntl::OFlag;
 
 use super::merge::SettingsMode;
 use super::{MAX_FILE, Settings, UntrustedSettings, parse, parse_untrusted};
+use crate::Escaped;
 use crate::dialect::Problems;
-use crate::dialect::problem::write_printable;
 use crate::spec::MachineName;
 
 /// Whose settings are looked for.
@@ -81,7 +81,7 @@ pub enum Loaded {
 pub enum LookupError {
     /// It exists, but cannot be read. Going on to the next place would let
     /// somebody choose another file by spoiling this one.
-    #[error("{}: {why}; make it a file that can be read, or pass --settings=no", Shown(.path))]
+    #[error("{}: {why}; make it a file that can be read, or pass --settings=no", Escaped::new(.path))]
     Unreadable {
         /// The file.
         path: PathBuf,
@@ -91,16 +91,6 @@ pub enum LookupError {
     /// Everything that is wrong with what it says.
     #[error(transparent)]
     Problems(#[from] Problems),
-}
-
-/// A path as a message shows it.
-struct Shown<'a>(&'a Path);
-
-impl std::fmt::Display for Shown<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        use std::os::unix::ffi::OsStrExt as _;
-        write_printable(f, self.0.as_os_str().as_bytes())
-    }
 }
 
 /// Reads the first candidate that exists, and its path with it; `None` if there

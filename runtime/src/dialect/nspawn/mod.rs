@@ -47,6 +47,7 @@ mod lines;
 mod lookup;
 mod merge;
 mod mounts;
+mod of_spec;
 mod print;
 #[cfg(test)]
 mod properties;

@@ -1,0 +1,161 @@
+//! From a Spec to the settings that make it: the way back of `apply.rs`.
+
+use std::ffi::OsStr;
+use std::path::Path;
+
+use skep_sys::abi::{CapabilitySet, cap};
+
+use super::lines::Place;
+use super::parse;
+use super::settings::{Setting, Settings};
+use super::table::{KEYS, Key};
+use crate::dialect::native::differences;
+use crate::dialect::{Unsayable, Unsayables};
+use crate::spec::{CapabilityList, MountKind, Network, Profile, Secret, Spec};
+
+/// A field of the Spec, the option that says it, or what else does.
+const ELSEWHERE: &[(&str, &str)] = &[
+    ("machine", "the name of the file says it, or --machine="),
+    ("root.path", "say it on the command line (--directory=), or use another format"),
+    ("resources", "say it on the command line (--memory=, --cpus=, --pids=), or use another format"),
+    ("", "use another format"),
+];
+
+impl Settings {
+    /// The settings that make `spec` out of the defaults of its profile, and what
+    /// of it no `.nspawn` file can say: nothing of that is in the settings.
+    ///
+    /// What can be said is not looked up in a list: the settings are printed, read
+    /// and applied again, and whatever is then not as it should be is unsayable.
+    #[must_use]
+    pub fn of(spec: &Spec) -> (Self, Unsayables) {
+        let settings = candidates(spec);
+        let left = match missing(&settings, spec) {
+            Ok(left) => left,
+            Err(left) => return (Self::default(), left),
+        };
+        (settings, Unsayables(left))
+    }
+}
+
+/// What is missing of `spec` when the settings are read and applied; an error if
+/// nothing of it can be said at all.
+fn missing(settings: &Settings, spec: &Spec) -> Result<Vec<Unsayable>, Unsayables> {
+    let say = |field: &str, message: &str| Unsayable::new(field, message, spec);
+    let again = parse(Path::new("/"), settings.to_string().as_bytes()).map_err(|problems| {
+        let all = problems.0.iter().map(|problem| {
+            let field = problem.key.as_deref().map(|key| format!("{key}=")).unwrap_or_default();
+            say(&field, &problem.message)
+        });
+        Unsayables(all.collect())
+    })?;
+    let mut made = Spec::of(spec.profile);
+    again.apply(&mut made).map_err(|problems| {
+        Unsayables(problems.0.iter().map(|problem| say("capabilities.ambient", &problem.message)).collect())
+    })?;
+    let left = differences(&made, spec)?.into_iter().map(|path| {
+        let of = |name: &str| path.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
+        let remedy = ELSEWHERE.iter().find(|(name, _)| name.is_empty() || of(name)).map_or("", |(_, remedy)| remedy);
+        say(&path, &format!("a .nspawn file cannot say this; {remedy}"))
+    });
+    Ok(left.collect())
+}
+
+/// Settings for everything that differs from the profile and may be said. A text
+/// that no line can hold is left out, and found to be missing.
+fn candidates(spec: &Spec) -> Settings {
+    let base = Spec::of(spec.profile);
+    let mut all = Settings::default();
+    let (any, own) = (&mut all.harmless, &mut all.privileged);
+
+    /// Sets a slot, if the fields differ.
+    macro_rules! set {
+        ($slot:expr, $key:literal, $($field:ident).+) => {
+            if spec.$($field).+ != base.$($field).+ {
+                $slot = setting($key, spec.$($field).+.clone());
+            }
+        };
+    }
+    set!(any.init, "ProcessTwo", init);
+    set!(any.user, "User", user);
+    set!(any.kill_signal, "KillSignal", kill_signal);
+    set!(any.readiness, "NotifyReady", readiness);
+    set!(any.no_new_privileges, "NoNewPrivileges", no_new_privileges);
+    set!(any.read_only, "ReadOnly", root.read_only);
+    set!(any.volatile, "Volatile", root.volatile);
+    set!(own.ephemeral, "Ephemeral", root.ephemeral);
+    set!(own.private_users, "PrivateUsers", user_namespace);
+    set!(own.network, "Private", network);
+    if spec.working_directory != base.working_directory && holds(&spec.working_directory) {
+        any.working_directory = setting("WorkingDirectory", spec.working_directory.clone());
+    }
+    any.hostname = spec.hostname.clone().and_then(|name| setting("Hostname", name));
+    let words: Option<Vec<String>> =
+        spec.command.iter().map(|word| text(word).and_then(|word| word.to_str()).map(str::to_owned)).collect();
+    any.parameters = words.unwrap_or_default().into_iter().filter_map(|word| setting("Parameters", word)).collect();
+    let variables = spec.environment.iter().filter(|(_, value)| text(value.reveal()).is_some());
+    any.environment =
+        variables.filter_map(|(name, value)| setting("Environment", (name.clone(), Secret::clone(value)))).collect();
+    own.limits = spec
+        .limits
+        .iter()
+        .filter_map(|(resource, limit)| setting(&format!("Limit{resource}"), (resource, limit)))
+        .collect();
+    own.mounts = spec
+        .mounts
+        .iter()
+        .filter(|mount| holds(&mount.target))
+        .filter_map(|mount| {
+            let key = match &mount.kind {
+                MountKind::Bind(bind) if !holds(&bind.source) => return None,
+                MountKind::Bind(bind) if bind.read_only => "BindReadOnly",
+                MountKind::Bind(_) => "Bind",
+                MountKind::Tmpfs(_) => "TemporaryFileSystem",
+            };
+            setting(key, mount.clone())
+        })
+        .collect();
+    own.masked = spec
+        .masked
+        .iter()
+        .filter(|path| holds(path))
+        .filter_map(|path| setting("Inaccessible", path.clone()))
+        .collect();
+    capabilities(spec, &base, &mut all);
+    all
+}
+
+/// The differences of the sets, as `apply.rs` puts them together.
+fn capabilities(spec: &Spec, base: &Spec, all: &mut Settings) {
+    let mut usual = base.capabilities.bounding.0;
+    if all.privileged.network.as_ref().is_some_and(|network| network.value == Network::None)
+        && spec.profile == Profile::Nspawn
+    {
+        usual = usual.with(cap::NET_ADMIN);
+    }
+    let wanted = spec.capabilities.bounding.0;
+    let list = |key, bits| Some(bits).filter(|bits| *bits != 0).and_then(|bits| setting(key, of(bits)));
+    all.privileged.capability.extend(list("Capability", wanted.0 & !usual.0));
+    all.harmless.drop_capability.extend(list("DropCapability", usual.0 & !wanted.0));
+    let ambient = spec.capabilities.ambient.0.0 & !base.capabilities.ambient.0.0;
+    all.privileged.ambient_capability.extend(list("AmbientCapability", ambient));
+}
+
+const fn of(bits: u64) -> CapabilityList {
+    CapabilityList(CapabilitySet(bits))
+}
+
+fn setting<T>(key: &str, value: T) -> Option<Setting<T>> {
+    let key: &'static Key = KEYS.iter().find(|known| known.name == key)?;
+    Some(Setting::new(value, Place::START, key))
+}
+
+/// A text that a line can hold.
+fn text(text: &OsStr) -> Option<&OsStr> {
+    text.to_str().filter(|text| !text.contains(['\n', '\r', '\0'])).map(OsStr::new)
+}
+
+/// A path that a line can hold.
+fn holds(path: &Path) -> bool {
+    text(path.as_os_str()).is_some()
+}
