@@ -193,7 +193,9 @@ pub struct Unsayable {
 impl Unsayable {
     pub(super) fn new(field: impl Into<String>, message: impl Into<String>, spec: &Spec) -> Self {
         let field = field.into();
-        let origin = spec.origins.of(&field).filter(|_| !field.is_empty()).cloned();
+        // Its own, or that of what it is a part of.
+        let wholes = std::iter::successors(Some(field.as_str()), |part| part.rsplit_once('.').map(|(whole, _)| whole));
+        let origin = wholes.filter(|part| !part.is_empty()).find_map(|part| spec.origins.of(part)).cloned();
         Self { field, message: message.into(), origin }
     }
 }

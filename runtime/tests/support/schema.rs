@@ -4,7 +4,7 @@
 use serde_json::Value;
 
 /// Why `value` does not fit, with its path; `Ok` if it does.
-pub fn validate(schema: &Value, value: &Value) -> Result<(), String> {
+pub(crate) fn validate(schema: &Value, value: &Value) -> Result<(), String> {
     fits(schema, schema, value).map_err(|why| format!("{why} in {value}"))
 }
 

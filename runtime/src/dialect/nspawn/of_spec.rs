@@ -1,5 +1,6 @@
 //! From a Spec to the settings that make it: the way back of `apply.rs`.
 
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::path::Path;
 
@@ -10,7 +11,7 @@ use super::parse;
 use super::settings::{Setting, Settings};
 use super::table::{KEYS, Key};
 use crate::dialect::native::differences;
-use crate::dialect::{Unsayable, Unsayables};
+use crate::dialect::{Problems, Unsayable, Unsayables};
 use crate::spec::{CapabilityList, MountKind, Network, Profile, Secret, Spec};
 
 /// A field of the Spec, the option that says it, or what else does.
@@ -25,34 +26,44 @@ impl Settings {
     /// The settings that make `spec` out of the defaults of its profile, and what
     /// of it no `.nspawn` file can say: nothing of that is in the settings.
     ///
-    /// What can be said is not looked up in a list: the settings are printed, read
-    /// and applied again, and whatever is then not as it should be is unsayable.
+    /// What can be said is in no list that could be forgotten: the settings are
+    /// printed, read and applied again, and whatever is then not as it should be is
+    /// unsayable.
     #[must_use]
     pub fn of(spec: &Spec) -> (Self, Unsayables) {
-        let settings = candidates(spec);
-        let left = match missing(&settings, spec) {
-            Ok(left) => left,
-            Err(left) => return (Self::default(), left),
+        let mut settings = candidates(spec);
+        // Values that no key takes, such as a signal that there is not.
+        let again = loop {
+            let problems = match parse(Path::new("/"), settings.to_string().as_bytes()) {
+                Ok(again) => break again,
+                Err(Problems(problems)) => problems,
+            };
+            let keys: BTreeSet<&str> = problems.iter().filter_map(|problem| problem.key.as_deref()).collect();
+            if keys.is_empty() {
+                let message = problems.first().map_or("", |problem| &problem.message);
+                return (Self::default(), Unsayables::of("", message, spec));
+            }
+            settings.harmless.retain(&|key| !keys.contains(key.name));
+            settings.privileged.retain(&|key| !keys.contains(key.name));
         };
-        (settings, Unsayables(left))
+        match missing(&again, spec) {
+            Ok(left) => (settings, Unsayables(left)),
+            Err(unsayables) => (settings, unsayables),
+        }
     }
 }
 
-/// What is missing of `spec` when the settings are read and applied; an error if
-/// nothing of it can be said at all.
+/// What is missing of `spec` when the settings are applied.
 fn missing(settings: &Settings, spec: &Spec) -> Result<Vec<Unsayable>, Unsayables> {
     let say = |field: &str, message: &str| Unsayable::new(field, message, spec);
-    let again = parse(Path::new("/"), settings.to_string().as_bytes()).map_err(|problems| {
-        let all = problems.0.iter().map(|problem| {
-            let field = problem.key.as_deref().map(|key| format!("{key}=")).unwrap_or_default();
-            say(&field, &problem.message)
-        });
-        Unsayables(all.collect())
-    })?;
     let mut made = Spec::of(spec.profile);
-    again.apply(&mut made).map_err(|problems| {
+    settings.apply(&mut made).map_err(|problems| {
         Unsayables(problems.0.iter().map(|problem| say("capabilities.ambient", &problem.message)).collect())
     })?;
+    if made == *spec {
+        // Spellings of a path, such as `//a`, are no difference.
+        return Ok(Vec::new());
+    }
     let left = differences(&made, spec)?.into_iter().map(|path| {
         let of = |name: &str| path.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
         let remedy = ELSEWHERE.iter().find(|(name, _)| name.is_empty() || of(name)).map_or("", |(_, remedy)| remedy);
