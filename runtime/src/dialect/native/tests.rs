@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::*;
-use crate::dialect::{Format, Problems, read, write};
+use crate::dialect::{Format, Problems, read};
 use crate::spec::{Origin, Profile, Spec, User, Volatile};
 
 fn bad_json(text: impl AsRef<[u8]>) -> String {
@@ -172,6 +172,7 @@ fn noise_and_floods_are_refused_quickly() {
 #[cfg(feature = "toml")]
 mod as_toml {
     use super::*;
+    use crate::dialect::write;
 
     #[test]
     fn toml_reads_as_json_does() {
