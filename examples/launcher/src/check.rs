@@ -65,7 +65,7 @@ enum Refused {
 fn examined(file: &OsStr, typed: &Typed, here: &Here) -> Result<String, Refused> {
     let path = here.absolute(Path::new(file)).map_err(Refused::Unread)?;
     if !meaning::is_known(&path) {
-        let what = "is neither a .nspawn nor a .json file; give it the ending of what it is";
+        let what = "is neither a .nspawn, .json nor .toml file; give it the ending of what it is";
         return Err(Refused::Unread(Failure::new(format!("{} {what}", quoted(file)))));
     }
     // Looked for first, so that what follows is about what it says.

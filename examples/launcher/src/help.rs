@@ -18,6 +18,7 @@ pub(crate) const EXAMPLES: &[&str] = &[
     "skep run -D /srv/tree -x --bind-ro=/etc/hosts -- bash",
     "skep plan -v -f web.nspawn",
     "skep audit --diff old.nspawn new.nspawn",
+    "skep convert web.nspawn web.toml",
 ];
 
 /// The exit codes of `run`, by when: those of systemd-nspawn.

@@ -10,6 +10,7 @@
 mod audit;
 mod check;
 mod completion;
+mod convert;
 mod diff;
 mod doctor;
 mod events;
@@ -57,6 +58,7 @@ fn other(word: &OsStr, mut words: impl Iterator<Item = OsString>) -> Result<Exit
         Some("-h" | "--help") => print(&help::overview()),
         Some("-V" | "--version") => print(concat!("skep ", env!("CARGO_PKG_VERSION"), "\n")),
         Some("help") => help_on(words.next().as_deref()),
+        Some("convert") => convert::run(words),
         Some("nspawn" | "oci") => Err(Failure::new(format!(
             "skep {} is not supported yet; skep run takes the options of systemd-nspawn that it has",
             word.display()
@@ -132,6 +134,7 @@ fn help_on(topic: Option<&OsStr>) -> Result<ExitCode, Failure> {
     let Some(topic) = topic else { return print(&help::overview()) };
     match (topic.to_str(), Verb::named(topic)) {
         (_, Some(verb)) => print(&help::of(verb)),
+        (Some("convert"), _) => print(convert::HELP),
         (Some("exit-codes"), _) => print(&help::exit_codes()),
         (Some("events"), _) => print(&help::events()),
         _ => Err(Failure::new(format!(

@@ -10,12 +10,12 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use skep::dialect::nspawn;
+use skep::dialect::{self, Format, nspawn};
 use skep::spec::{CapabilityList, MachineName, Mount, MountKind, Network, Origin, Profile, Secret, Volatile};
 use skep::sys::abi::{CapabilitySet, cap};
 use skep::{Escaped, Spec};
 
-use crate::message::{Complaint, Failure, quoted};
+use crate::message::{Failure, quoted};
 use crate::typed::Typed;
 
 /// The Spec that `typed` asks for.
@@ -52,12 +52,13 @@ fn base(typed: &Typed, here: &Here) -> Result<Spec, Failure> {
 /// What a file says, by its absolute path: a Spec where it ends so, else
 /// settings over the profile.
 pub(crate) fn from_file(file: &Path, typed: &Typed, here: &Here) -> Result<Spec, Failure> {
-    if is_spec(file) {
+    if let Some(format @ (Format::Json | Format::Toml)) = Format::of(file) {
         if typed.profile.is_some() {
-            let what = "--profile=: a container as JSON says its profile itself; leave the option out";
+            let what = format!("--profile=: a container as {format} says its profile itself; leave the option out");
             return Err(Failure::new(what));
         }
-        return spec_file(file);
+        let bytes = read(file, format.max_file())?;
+        return Ok(dialect::read(format, file, &bytes, Profile::default())?);
     }
     let mut spec = base(typed, here)?;
     // Before the file too, which may make ambient what is added here.
@@ -66,39 +67,9 @@ pub(crate) fn from_file(file: &Path, typed: &Typed, here: &Here) -> Result<Spec,
     Ok(spec)
 }
 
-/// Whether a file is a Spec, by its ending.
-fn is_spec(file: &Path) -> bool {
-    file.extension().is_some_and(|extension| extension == "json")
-}
-
 /// Whether a file is something that this program reads, by its ending.
 pub(crate) fn is_known(file: &Path) -> bool {
-    is_spec(file) || file.extension().is_some_and(|extension| extension == "nspawn")
-}
-
-/// Reads a Spec as JSON.
-fn spec_file(file: &Path) -> Result<Spec, Failure> {
-    const MOST: usize = 16 << 20;
-    let bytes = read(file, MOST)?;
-    let shown = Escaped::new(file);
-    if bytes.len() > MOST {
-        return Err(Failure::new(format!("{shown}: more than {MOST} bytes; a container as JSON is shorter")));
-    }
-    serde_json::from_slice(&bytes).map_err(|error| {
-        let (line, column) = (error.line(), error.column());
-        let said = Escaped::new(&error.to_string()).to_string();
-        let message = said.strip_suffix(&format!(" at line {line} column {column}")).unwrap_or(&said);
-        // Serde repeats the value, whatever its length.
-        let mut message: String = message.chars().take(400).collect();
-        if message.len() < said.len() / 2 {
-            message.push('…');
-        }
-        let remedy = "correct the file";
-        Failure(vec![Complaint {
-            text: format!("{shown}:{line}:{column}: {message}; {remedy}"),
-            json: serde_json::json!({ "line": line, "column": column, "message": message, "remedy": remedy }),
-        }])
-    })
+    Format::of(file).is_some()
 }
 
 /// A file of at most `most` bytes; one more, so that the parser sees that

@@ -148,7 +148,7 @@ pub enum ConvertError {
     Target(#[from] Unsayables),
 }
 
-/// Reads a file of one format and writes it in another, as [`read`] and [`write`].
+/// Reads a file of one format and writes it in another, as [`read`] and [`write()`].
 ///
 /// ```
 /// use std::path::Path;

@@ -5,7 +5,7 @@
 //! when it is asked to), asks the kernel nothing, and knows nothing of plans.
 //! Settings then fill in a [`crate::spec::Spec`].
 //!
-//! [`read`], [`write`] and [`convert`] do it for any [`Format`]; [`nspawn`] and
+//! [`read`], [`write()`] and [`convert`] do it for any [`Format`]; [`nspawn`] and
 //! [`native`] have what each format has of its own.
 
 mod convert;

@@ -64,6 +64,23 @@ fn check_names_every_problem_with_its_place() {
 }
 
 #[test]
+fn convert_writes_what_can_be_said() {
+    let directory = Scratch::new("convert");
+    let file = directory.file("a.nspawn", "[Exec]\nParameters=id -u\nEnvironment=A=b\n");
+    let json = skep(["convert", &file]);
+    assert_eq!((json.code, json.stderr.as_str()), (Some(0), ""));
+    let spec: skep::Spec = serde_json::from_str(&json.stdout).unwrap();
+    assert_eq!(spec.command, ["id", "-u"]);
+    let toml = skep(["convert", "--to=toml", &file]);
+    assert!(toml.stdout.contains("command = [\n    \"id\",") && toml.code == Some(0), "{toml:?}");
+    let file = directory.file("b.json", "{\n\"umask\": 0, \"groups\": [1]}");
+    let ran = skep(["convert", "--to=nspawn", &file]);
+    assert_eq!((ran.code, ran.stdout.as_str()), (Some(1), ""));
+    assert!(ran.stderr.contains("b.json:2 umask: a .nspawn file cannot say this"), "{ran:?}");
+    assert!(ran.stderr.contains("b.json:2 groups: ") && ran.stderr.contains("nothing is written"), "{ran:?}");
+}
+
+#[test]
 fn check_of_json() {
     let directory = Scratch::new("check-json");
     let bad = directory.file("bad.json", "{\n  \"command\": [\"true\"],\n  \"umask_\": 1\n}\n");
@@ -71,7 +88,12 @@ fn check_of_json() {
     assert_eq!(ran.code, Some(1));
     assert!(ran.stdout.starts_with(&format!("{bad}:3:")) && ran.stdout.contains("umask_"), "{ran:?}");
     let wrong = directory.file("wrong.json", "{ \"command\": [\"true\"], \"umask\": 4096 }");
-    assert!(skep(["check", &wrong]).stdout.starts_with(&format!("{wrong}: ")));
+    assert!(skep(["check", &wrong]).stdout.starts_with(&format!("{wrong}:1: umask: ")));
+    let wrong = directory.file("wrong.toml", "command = [\"true\"]\nrot.path = \"/\"\n");
+    assert!(
+        skep(["check", &wrong]).stdout.starts_with(&format!("{wrong}:2:1: rot: unknown field; did you mean `root`?"))
+    );
+
     let Some(_containers) = containers("check of a good file") else { return };
     let good = directory.file("good.json", "{ \"command\": [\"true\"] }");
     let ran = skep(["check", &good]);

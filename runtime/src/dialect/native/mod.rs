@@ -1,4 +1,4 @@
-//! The native format: a [`Spec`] as JSON or, with the feature `toml`, as TOML.
+//! The native format: a [`Spec`](crate::Spec) as JSON or, with the feature `toml`, as TOML.
 //!
 //! What serde derives for a Spec is the format. What is added here is what an
 //! author of such a file needs: every problem at once, each with line, column and
@@ -19,7 +19,7 @@
 //! assert_eq!(
 //!     problems.to_string(),
 //!     "web.json:1:3: comand: unknown field; did you mean `command`?\n\
-//!      web.json:1:30: umask: -1 where a number from 0 to 4294967295 is expected",
+//!      web.json:1:30: umask: -1 where a number from 0 to 4294967295 is expected; correct the file",
 //! );
 //! # Ok::<(), skep::dialect::Problems>(())
 //! ```

@@ -189,7 +189,7 @@ impl Source<'_> {
             column,
             key: Some(path).filter(|path| !path.is_empty()),
             message: fault.message,
-            remedy: fault.remedy,
+            remedy: fault.remedy.or_else(|| Some("correct the file".to_owned())),
         }
     }
 

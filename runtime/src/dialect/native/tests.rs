@@ -166,7 +166,7 @@ fn noise_and_floods_are_refused_quickly() {
     let start = Instant::now();
     let found = bad_json(binds(10_000));
     assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
-    assert!(found.lines().count() > 30 && found.ends_with("there may be more problems, which are not listed"));
+    assert!(found.lines().count() > 30 && found.contains("there may be more problems, which are not listed"));
 }
 
 #[cfg(feature = "toml")]

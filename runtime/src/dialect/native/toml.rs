@@ -53,7 +53,9 @@ impl Reader {
             return Err(Fault::new(format!("values are nested more than {MAX_DEPTH} deep")).at(at));
         }
         let Some(left) = self.left.checked_sub(1) else {
-            return Err(Fault::new(format!("there are more than {MAX_VALUES} values")).at(at));
+            return Err(Fault::new(format!("there are more than {MAX_VALUES} values"))
+                .remedy("leave out what the container can do without")
+                .at(at));
         };
         self.left = left;
         let kind = match value.into_inner() {
