@@ -19,7 +19,7 @@
 //! assert_eq!(
 //!     problems.to_string(),
 //!     "web.json:1:3: comand: unknown field; did you mean `command`?\n\
-//!      web.json:1:30: umask: -1 where a number from 0 to 4294967295 is expected; correct the file",
+//!      web.json:1:21: umask: -1 where a number from 0 to 4294967295 is expected; correct the file",
 //! );
 //! # Ok::<(), skep::dialect::Problems>(())
 //! ```
