@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 /// The node keeps its owner and mode, so in a user namespace it must be open
 /// to everybody, or belong to an id that the container maps.
 #[derive(Clone, PartialEq, Eq, Debug, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Device {
@@ -35,6 +36,7 @@ impl Device {
 /// Kinds of access to a device: a word of `r`, `w` and `m` (kernel
 /// `admin-guide/cgroup-v1/devices.rst`).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(try_from = "String", into = "String")]
 #[non_exhaustive]
 pub struct DeviceAccess {

@@ -8,6 +8,7 @@ use super::{Network, Secret};
 /// A file with content of the caller's. It lies in memory, over the mount
 /// point, and belongs to root inside. The content is never printed.
 #[derive(Clone, PartialEq, Eq, Debug, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct File {
@@ -33,6 +34,7 @@ impl File {
 /// swapped out (ramfs). The content is in no plan that is printed, no argument,
 /// no environment, on no disk.
 #[derive(Clone, PartialEq, Eq, Debug, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct SecretFile {
@@ -54,6 +56,7 @@ impl SecretFile {
 /// file itself, read-only. A copy leaves a symbolic link of the tree alone, the
 /// two others lie over it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum ResolvConf {
@@ -136,6 +139,7 @@ impl ResolvConf {
 /// What `/etc/localtime` is inside (`systemd-nspawn(1)`, `--timezone=`).
 /// Nothing is written into the tree.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Timezone {
@@ -158,6 +162,7 @@ pub enum Timezone {
 
 /// What `/etc/hosts` is inside.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Hosts {

@@ -99,6 +99,7 @@ pub enum MountKind {
 /// container makes files that belong to the mapped id *on the host*, with
 /// `idmap` to host root. Set-user-id files among them work on the host.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum IdMap {

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 /// What is mounted below a layer is not part of it. Where root maps a range of
 /// ids, id *n* on disk is id *n* inside, in every layer; that needs Linux 5.19.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 #[non_exhaustive]
 pub struct Overlay {

@@ -106,6 +106,8 @@ impl Harmless {
         set!(spec, file, self.no_new_privileges, no_new_privileges);
         set!(spec, file, self.read_only, root.read_only);
         set!(spec, file, self.volatile, root.volatile);
+        set!(spec, file, self.resolv_conf, resolv_conf);
+        set!(spec, file, self.timezone, timezone);
         if let Some(first) = self.parameters.first() {
             spec.command = self.parameters.iter().map(|word| word.value.clone().into()).collect();
             spec.origins.note("command", first.origin(file));

@@ -168,47 +168,12 @@ pub(super) fn cpus(text: &str) -> Parsed<Today> {
     })
 }
 
-/// What becomes of `/etc/resolv.conf`.
-pub(super) fn resolv_conf(text: &str) -> Parsed<Today> {
-    const WORDS: &[&str] = &[
-        "off",
-        "auto",
-        "delete",
-        "copy-host",
-        "copy-static",
-        "copy-uplink",
-        "copy-stub",
-        "replace-host",
-        "replace-static",
-        "replace-uplink",
-        "replace-stub",
-        "bind-host",
-        "bind-static",
-        "bind-uplink",
-        "bind-stub",
-    ];
-    match value::as_boolean(text) {
-        Some(false) => Ok(Anyhow),
-        Some(true) => Ok(NotYet),
-        None => word(text, "a way to treat resolv.conf", WORDS),
-    }
-}
-
 /// The link to the host's journal.
 pub(super) fn link_journal(text: &str) -> Parsed<Today> {
     match value::as_boolean(text) {
         Some(false) => Ok(Anyhow),
         Some(true) => Ok(NotYet),
         None => word(text, "a journal mode", &["no", "auto", "host", "try-host", "guest", "try-guest"]),
-    }
-}
-
-/// What becomes of `/etc/localtime`.
-pub(super) fn timezone(text: &str) -> Parsed<Today> {
-    match value::as_boolean(text) {
-        Some(false) => Ok(Anyhow),
-        Some(true) => Ok(NotYet),
-        None => word(text, "a way to treat localtime", &["off", "copy", "bind", "symlink", "delete", "auto"]),
     }
 }
 
@@ -241,31 +206,6 @@ const FAMILIES: &[&str] = &[
     "AF_PHONET", "AF_IEEE802154", "AF_CAIF", "AF_ALG", "AF_NFC", "AF_VSOCK", "AF_KCM", "AF_QIPCRTR", "AF_SMC",
     "AF_XDP", "AF_MCTP",
 ];
-
-/// `LOWER:TARGET`, or `LOWER…:UPPER:TARGET`.
-pub(super) fn overlay(text: &str) -> Parsed<Today> {
-    let mut fields = Vec::new();
-    let mut next = Some(0);
-    while let Some(at) = next {
-        let (field, after) = mounts::field(text.as_ref(), at)?;
-        fields.push((at, field));
-        next = after;
-    }
-    let Some(((target_at, target), layers)) = fields.split_last().filter(|(_, layers)| !layers.is_empty()) else {
-        return Err(ValueError::new("an overlay has at least two paths")
-            .with_remedy("write LOWER:TARGET or LOWER:UPPER:TARGET"));
-    };
-    value::inside(target).map_err(|error| error.at(*target_at))?;
-    let upper = layers.len() - 1;
-    for (nth, (at, layer)) in layers.iter().enumerate() {
-        if layer.is_empty() && nth == upper && nth > 0 {
-            continue; // An upper layer that is thrown away.
-        }
-        let text = layer.to_string_lossy();
-        value::inside(text.strip_prefix('+').unwrap_or(&text)).map_err(|error| error.at(*at))?;
-    }
-    Ok(NotYet)
-}
 
 /// Who owns the files of the tree.
 pub(super) fn ownership(text: &str) -> Parsed<Today> {

@@ -5,8 +5,9 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Component, Path, PathBuf};
 
 use super::value::{self, Parsed, ValueError};
+use super::words;
 use crate::dialect::problem::{excerpt, quoted};
-use crate::spec::{Bind, Mount, MountKind, Tmpfs, parse_bytes};
+use crate::spec::{Bind, Mount, MountKind, Overlay, Tmpfs, parse_bytes};
 
 /// Bytes of a path as a message shows them.
 fn shown(text: &OsStr) -> String {
@@ -75,7 +76,7 @@ pub fn bind(text: impl AsRef<OsStr>, read_only: bool) -> Parsed<Mount> {
             .at(at));
     }
     let target = inside(&to).map_err(|fault| fault.at(at))?;
-    let mut recursive = None;
+    let (mut recursive, mut id_map) = (None, None);
     for (at, option) in self::options(text, options) {
         match option.as_bytes() {
             b"rbind" | b"norbind" if recursive.is_none() => recursive = Some(option == "rbind"),
@@ -84,19 +85,26 @@ pub fn bind(text: impl AsRef<OsStr>, read_only: bool) -> Parsed<Mount> {
                     .with_remedy("keep the one that you mean")
                     .at(at));
             }
-            b"noidmap" => {}
-            b"idmap" | b"rootidmap" | b"owneridmap" => {
-                let what = format!("the bind option `{}`", option.to_string_lossy());
-                return Err(ValueError::not_yet(&what).with_remedy("leave it out").at(at));
-            }
-            _ => {
-                return Err(ValueError::new(format!("{} is not a bind option", shown(option)))
-                    .with_remedy("options are rbind, norbind and noidmap; write `\\:` for a colon of a path")
-                    .at(at));
-            }
+            _ => match words::id_map(option) {
+                Some(mode) if id_map.is_none() => id_map = Some(mode),
+                Some(_) => {
+                    return Err(ValueError::new("more than one kind of id map")
+                        .with_remedy("keep the one that you mean")
+                        .at(at));
+                }
+                None => {
+                    return Err(ValueError::new(format!("{} is not a bind option", shown(option)))
+                        .with_remedy(
+                            "options are rbind, norbind, noidmap, idmap, rootidmap and owneridmap; write `\\:` for a \
+                             colon of a path",
+                        )
+                        .at(at));
+                }
+            },
         }
     }
     bind.recursive = recursive.unwrap_or(true);
+    bind.id_map = id_map.unwrap_or_default();
     Ok(Mount { target, kind: MountKind::Bind(bind) })
 }
 
@@ -148,7 +156,11 @@ pub fn tmpfs(text: impl AsRef<OsStr>) -> Parsed<Mount> {
             Some((name, value)) => (name, Some(value)),
             None => (option, None),
         };
-        let word = if name == "ro" { "rw" } else { name };
+        let word = match name {
+            "ro" => "rw",
+            "noexec" => "exec",
+            _ => name,
+        };
         if seen.iter().any(|earlier| earlier == word) {
             return Err(ValueError::new(format!("{} is given twice", quoted(name)))
                 .with_remedy("keep the one that you mean")
@@ -168,20 +180,62 @@ fn tmpfs_option(tmpfs: &mut Tmpfs, name: &str, value: Option<&str>) -> Parsed<()
         }
         ("size", Some(value)) => tmpfs.size = count(name, value)?,
         ("nr_inodes", Some(value)) => tmpfs.inodes = count(name, value)?,
+        ("noexec", None) => tmpfs.noexec = true,
+        ("exec", None) => tmpfs.noexec = false,
         ("ro", None) => tmpfs.read_only = true,
         ("rw", None) => tmpfs.read_only = false,
         (
-            "uid" | "gid" | "nr_blocks" | "huge" | "mpol" | "suid" | "nosuid" | "dev" | "nodev" | "exec" | "noexec"
-            | "atime" | "noatime" | "diratime" | "nodiratime" | "relatime" | "norelatime" | "strictatime"
-            | "nostrictatime" | "lazytime" | "nolazytime" | "sync" | "dirsync" | "inode32" | "inode64" | "noswap",
+            "uid" | "gid" | "nr_blocks" | "huge" | "mpol" | "suid" | "nosuid" | "dev" | "nodev" | "atime" | "noatime"
+            | "diratime" | "nodiratime" | "relatime" | "norelatime" | "strictatime" | "nostrictatime" | "lazytime"
+            | "nolazytime" | "sync" | "dirsync" | "inode32" | "inode64" | "noswap",
             _,
         ) => return Err(ValueError::not_yet(&format!("the tmpfs option `{name}`")).with_remedy("leave it out")),
         _ => {
-            return Err(ValueError::new(format!("{} is not a tmpfs option", quoted(name)))
-                .with_remedy("options are mode=, size=, nr_inodes=, ro and rw; write `\\:` for a colon of the path"));
+            return Err(ValueError::new(format!("{} is not a tmpfs option", quoted(name))).with_remedy(
+                "options are mode=, size=, nr_inodes=, ro, rw, exec and noexec; write `\\:` for a colon of the path",
+            ));
         }
     }
     Ok(())
+}
+
+/// `LOWER:TARGET`, whose target on the host is the upper layer, or
+/// `LOWER…:UPPER:TARGET`; the bottom layer comes first. An empty upper layer is
+/// thrown away. Read-only, the upper layer is one more that is not changed.
+///
+/// # Errors
+///
+/// Less than two paths, one that is not absolute, and what is not supported yet.
+pub fn overlay(text: impl AsRef<OsStr>, read_only: bool) -> Parsed<Mount> {
+    let text = text.as_ref();
+    let mut fields = Vec::new();
+    let mut next = Some(0);
+    while let Some(at) = next {
+        let (field, after) = field(text, at)?;
+        fields.push((at, field));
+        next = after;
+    }
+    let Some((target_at, target)) = fields.pop().filter(|_| !fields.is_empty()) else {
+        return Err(ValueError::new("an overlay has at least two paths")
+            .with_remedy("write LOWER:TARGET or LOWER:UPPER:TARGET"));
+    };
+    let target = inside(&target).map_err(|fault| fault.at(target_at))?;
+    if fields.len() == 1 {
+        fields.push((target_at, target.clone().into()));
+    }
+    let thrown_away = fields.pop_if(|(_, upper)| upper.is_empty() && !read_only).is_some();
+    let mut layers = Vec::new();
+    for (at, layer) in fields {
+        if layer.as_bytes().starts_with(b"+") {
+            return Err(ValueError::not_yet("a layer below the container's root (`+`)")
+                .with_remedy("write the path on the host")
+                .at(at));
+        }
+        layers.push(inside(&layer).map_err(|fault| fault.at(at))?);
+    }
+    let upper = if read_only || thrown_away { None } else { layers.pop() };
+    let overlay = Overlay { lower: layers, upper, read_only, ..Overlay::default() };
+    Ok(Mount { target, kind: MountKind::Overlay(overlay) })
 }
 
 /// A size. The kernel takes 0 for "no limit", and `010` for 8.

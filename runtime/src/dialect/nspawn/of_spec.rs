@@ -94,6 +94,8 @@ fn candidates(spec: &Spec) -> Settings {
     set!(any.no_new_privileges, "NoNewPrivileges", no_new_privileges);
     set!(any.read_only, "ReadOnly", root.read_only);
     set!(any.volatile, "Volatile", root.volatile);
+    set!(any.resolv_conf, "ResolvConf", resolv_conf);
+    set!(any.timezone, "Timezone", timezone);
     set!(own.ephemeral, "Ephemeral", root.ephemeral);
     set!(own.private_users, "PrivateUsers", user_namespace);
     set!(own.network, "Private", network);
@@ -122,6 +124,12 @@ fn candidates(spec: &Spec) -> Settings {
                 MountKind::Bind(bind) if bind.read_only => "BindReadOnly",
                 MountKind::Bind(_) => "Bind",
                 MountKind::Tmpfs(_) => "TemporaryFileSystem",
+                MountKind::Overlay(overlay) if !overlay.lower.iter().chain(&overlay.upper).all(|path| holds(path)) => {
+                    return None;
+                }
+                MountKind::Overlay(overlay) if overlay.read_only => "OverlayReadOnly",
+                MountKind::Overlay(_) => "Overlay",
+                MountKind::Device(_) | MountKind::File(_) | MountKind::Secret(_) => return None,
             };
             setting(key, mount.clone())
         })

@@ -8,7 +8,10 @@ use super::mounts::escaped;
 use super::settings::{Setting, Settings};
 use super::table::Section;
 use super::value::signal_name;
-use crate::spec::{CapabilityList, Init, Mount, MountKind, Network, Readiness, User, UserNamespace, Volatile};
+use super::words::{id_map_name, resolv_conf_name, timezone_name};
+use crate::spec::{
+    Bind, CapabilityList, IdMap, Init, Mount, MountKind, Network, Overlay, Readiness, User, UserNamespace, Volatile,
+};
 
 /// The lines of one section; its header is printed before the first.
 struct Lines<'a, 'b> {
@@ -100,6 +103,12 @@ impl Settings {
             to.line("Hostname", &name.value)?;
         }
         to.boolean("NoNewPrivileges", flag(&any.no_new_privileges))?;
+        if let Some(mode) = &any.resolv_conf {
+            to.line("ResolvConf", resolv_conf_name(mode.value))?;
+        }
+        if let Some(mode) = &any.timezone {
+            to.line("Timezone", timezone_name(mode.value))?;
+        }
         self.anyhow(to)
     }
 
@@ -132,24 +141,25 @@ impl Settings {
             match kind {
                 MountKind::Bind(bind) => to.line(
                     if bind.read_only { "BindReadOnly" } else { "Bind" },
-                    format_args!(
-                        "{}:{target}:{}",
-                        escaped(&bind.source),
-                        if bind.recursive { "rbind" } else { "norbind" }
-                    ),
+                    format_args!("{}:{target}:{}", escaped(&bind.source), bind_options(bind)),
                 )?,
                 MountKind::Tmpfs(tmpfs) => to.line(
                     "TemporaryFileSystem",
                     format_args!(
-                        "{target}:mode={:04o},size={},nr_inodes={},{}",
+                        "{target}:mode={:04o},size={},nr_inodes={},{}{}",
                         tmpfs.mode,
                         tmpfs.size,
                         tmpfs.inodes,
-                        if tmpfs.read_only { "ro" } else { "rw" }
+                        if tmpfs.read_only { "ro" } else { "rw" },
+                        if tmpfs.noexec { ",noexec" } else { "" }
                     ),
                 )?,
+                MountKind::Overlay(overlay) => to.line(
+                    if overlay.read_only { "OverlayReadOnly" } else { "Overlay" },
+                    format_args!("{}:{}", layers(overlay), closed(target)),
+                )?,
                 // No key gives these.
-                MountKind::Overlay(_) | MountKind::Device(_) | MountKind::File(_) | MountKind::Secret(_) => {}
+                MountKind::Device(_) | MountKind::File(_) | MountKind::Secret(_) => {}
             }
         }
         for path in &self.privileged.masked {
@@ -162,9 +172,34 @@ impl Settings {
 /// A path that is a whole value: a blank or backslash at its end would be read
 /// as something else, so a `/` follows, which is taken away again.
 fn bare(path: &Path) -> String {
-    let text = path.to_string_lossy();
+    closed(path.to_string_lossy().into_owned())
+}
+
+/// The text of such a path.
+fn closed(text: String) -> String {
     let end = if text.ends_with([' ', '\t', '\\']) { "/" } else { "" };
     format!("{text}{end}")
+}
+
+/// The options of a bind, such as `rbind,idmap`.
+fn bind_options(bind: &Bind) -> String {
+    let recursive = if bind.recursive { "rbind" } else { "norbind" };
+    match bind.id_map {
+        IdMap::NoIdMap => recursive.to_owned(),
+        other => format!("{recursive},{}", id_map_name(other)),
+    }
+}
+
+/// The layers of an overlay, the bottom first; an empty one for changes that are
+/// thrown away.
+fn layers(overlay: &Overlay) -> String {
+    let mut layers: Vec<String> = overlay.lower.iter().map(|path| escaped(path)).collect();
+    match &overlay.upper {
+        Some(upper) => layers.push(escaped(upper)),
+        None if overlay.read_only => {}
+        None => layers.push(String::new()),
+    }
+    layers.join(":")
 }
 
 fn capabilities(list: CapabilityList) -> String {

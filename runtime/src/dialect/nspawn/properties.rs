@@ -12,8 +12,8 @@ use super::read::read;
 use super::settings::{Harmless, Privileged, Setting};
 use super::*;
 use crate::spec::{
-    Bind, CapabilityList, IdRange, Init, Limit, Mount, MountKind, Network, Readiness, Secret, Tmpfs, User,
-    UserNamespace, Volatile,
+    Bind, CapabilityList, IdMap, IdRange, Init, Limit, Mount, MountKind, Network, Overlay, Readiness, ResolvConf,
+    Secret, Timezone, Tmpfs, User, UserNamespace, Volatile,
 };
 
 const FILE: &str = "/etc/systemd/nspawn/web.nspawn";
@@ -81,13 +81,18 @@ fn limits() -> impl Strategy<Value = Vec<Setting<(Resource, Limit)>>> {
 }
 
 fn mount() -> impl Strategy<Value = Mount> {
-    let bind = (path(), any::<(bool, bool)>()).prop_map(|(source, (read_only, recursive))| {
-        MountKind::Bind(Bind { source, read_only, recursive, ..Bind::default() })
+    let id_map = prop_oneof![Just(IdMap::NoIdMap), Just(IdMap::IdMap), Just(IdMap::RootIdMap), Just(IdMap::OwnerIdMap)];
+    let bind = (path(), any::<(bool, bool)>(), id_map).prop_map(|(source, (read_only, recursive), id_map)| {
+        MountKind::Bind(Bind { source, read_only, recursive, id_map, ..Bind::default() })
     });
-    let tmpfs = (1..u64::MAX / 4, 1..u64::MAX / 4, 0..=0o7777_u32, any::<bool>()).prop_map(
-        |(size, inodes, mode, read_only)| MountKind::Tmpfs(Tmpfs { size, inodes, mode, read_only, ..Tmpfs::default() }),
+    let overlay = (vec(path(), 1..4), option::of(path()))
+        .prop_map(|(lower, upper)| MountKind::Overlay(Overlay { lower, upper, ..Overlay::default() }));
+    let layers = vec(path(), 2..4)
+        .prop_map(|lower| MountKind::Overlay(Overlay { lower, read_only: true, ..Overlay::default() }));
+    let tmpfs = (1..u64::MAX / 4, 1..u64::MAX / 4, 0..=0o7777_u32, any::<(bool, bool)>()).prop_map(
+        |(size, inodes, mode, (read_only, noexec))| MountKind::Tmpfs(Tmpfs { size, inodes, mode, read_only, noexec }),
     );
-    (path(), prop_oneof![bind, tmpfs]).prop_map(|(target, kind)| Mount { target, kind })
+    (path(), prop_oneof![bind, tmpfs, overlay, layers]).prop_map(|(target, kind)| Mount { target, kind })
 }
 
 fn harmless() -> impl Strategy<Value = Harmless> {
@@ -108,6 +113,8 @@ fn harmless() -> impl Strategy<Value = Harmless> {
         maybe(any::<bool>()),
         maybe(any::<bool>()),
         maybe(prop_oneof![Just(Volatile::No), Just(Volatile::Yes), Just(Volatile::State), Just(Volatile::Overlay)]),
+        maybe(prop_oneof![Just(ResolvConf::Off), Just(ResolvConf::BindStub), Just(ResolvConf::Auto)]),
+        maybe(prop_oneof![Just(Timezone::Off), Just(Timezone::Symlink), Just(Timezone::Auto)]),
     );
     (who, what).prop_map(|(who, what)| Harmless {
         init: who.0,
@@ -122,6 +129,8 @@ fn harmless() -> impl Strategy<Value = Harmless> {
         no_new_privileges: what.3,
         read_only: what.4,
         volatile: what.5,
+        resolv_conf: what.6,
+        timezone: what.7,
         anyhow: Vec::new(),
     })
 }

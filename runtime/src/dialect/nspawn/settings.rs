@@ -7,7 +7,8 @@ use super::lines::Place;
 use super::merge::Category;
 use super::table::Key;
 use crate::spec::{
-    CapabilityList, HostName, Init, Limit, Mount, Network, Origin, Readiness, Secret, User, UserNamespace, Volatile,
+    CapabilityList, HostName, Init, Limit, Mount, Network, Origin, Readiness, ResolvConf, Secret, Timezone, User,
+    UserNamespace, Volatile,
 };
 use skep_sys::abi::Resource;
 
@@ -135,6 +136,8 @@ settings! {
         no_new_privileges: Option<Setting<bool>>,
         read_only: Option<Setting<bool>>,
         volatile: Option<Setting<Volatile>>,
+        resolv_conf: Option<Setting<ResolvConf>>,
+        timezone: Option<Setting<Timezone>>,
         /// Keys that are not acted on yet, with values that ask for what happens
         /// anyhow. They are kept for printing, and for what they mask in a merge.
         anyhow: Vec<Setting<(&'static str, String)>>,

@@ -24,7 +24,8 @@ use std::path::PathBuf;
 use nix::sys::signal::Signal;
 use skep_sys::abi::{CapabilitySet, Resource};
 
-pub use super::mounts::{bind, inside, tmpfs};
+pub use super::mounts::{bind, inside, overlay, tmpfs};
+pub use super::words::{resolv_conf, timezone};
 use crate::Escaped;
 use crate::dialect::problem::quoted;
 use crate::spec::{
