@@ -51,6 +51,11 @@ impl Context<'_> {
         }))
     }
 
+    /// The hostname that the container has.
+    fn hostname(&self) -> &str {
+        self.spec.hostname.as_ref().map_or(self.machine.as_str(), |name| name.as_str())
+    }
+
     fn stub(&self) -> bool {
         self.spec.init == Init::Stub
     }
@@ -78,8 +83,6 @@ impl Context<'_> {
 pub fn compile(spec: &Spec, facts: &Facts) -> Result<Plan> {
     bounds(spec)?;
     check(spec)?;
-    let with_directory = filesystem::with_directory(spec);
-    let spec = with_directory.as_ref().unwrap_or(spec);
     let machine = match &spec.machine {
         Some(name) => name.clone(),
         None => MachineName::new(facts.fresh_name.clone())

@@ -84,7 +84,7 @@ pub(super) fn inherited(
 ) -> Result<()> {
     let spec = context.spec;
     if spec.namespaces.uts == Namespace::New {
-        let name = spec.hostname.as_ref().map_or(context.machine.as_str(), |name| name.as_str());
+        let name = context.hostname();
         let text = super::c_text(name.as_bytes())?;
         plan.step(Phase::Enter, format!("set the hostname to {name}"), context.origin("hostname"))
             .op(Op::HostName { name: &text });
@@ -327,6 +327,9 @@ fn environment(context: &Context<'_>) -> BTreeMap<String, OsString> {
     .collect();
     if spec.readiness == Readiness::Notify {
         variables.insert("NOTIFY_SOCKET".to_owned(), "/run/host/notify".into());
+    }
+    if !spec.credentials.is_empty() {
+        variables.insert("CREDENTIALS_DIRECTORY".to_owned(), super::filesystem::CREDENTIALS.into());
     }
     for (name, value) in &spec.environment {
         variables.insert(name.clone(), value.reveal().to_owned());

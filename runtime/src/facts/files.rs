@@ -216,6 +216,11 @@ impl UpperPlace {
         Some(Self { above: above.to_path_buf(), upper: upper.to_path_buf(), work, named })
     }
 
+    /// What of it has to be looked at.
+    pub(crate) fn paths(self) -> [PathBuf; 3] {
+        [self.above, self.upper, self.work]
+    }
+
     /// Of an overlay, if it keeps changes.
     pub(crate) fn of_overlay(overlay: &Overlay) -> Option<Self> {
         Self::of(overlay.upper.as_deref()?, overlay.work.as_deref())

@@ -168,12 +168,12 @@ fn host_paths(spec: &Spec) -> impl Iterator<Item = PathBuf> {
     let binds = spec.mounts.iter().flat_map(|mount| match &mount.kind {
         MountKind::Bind(Bind { source, .. }) | MountKind::Device(Device { source, .. }) => vec![source.clone()],
         MountKind::Overlay(overlay) => {
-            let upper = UpperPlace::of_overlay(overlay).map(|place| [place.above, place.upper, place.work]);
+            let upper = UpperPlace::of_overlay(overlay).map(UpperPlace::paths);
             overlay.lower.iter().cloned().chain(upper.into_iter().flatten()).collect()
         }
         MountKind::Tmpfs(_) | MountKind::File(_) | MountKind::Secret(_) => Vec::new(),
     });
-    let upper = UpperPlace::of_root(&spec.root).map(|place| [place.above, place.upper, place.work]);
+    let upper = UpperPlace::of_root(&spec.root).map(UpperPlace::paths);
     let binds = binds.chain(upper.into_iter().flatten()).chain(etc_sources(spec).map(PathBuf::from));
     let etc = profile::ETC.iter().map(|path| spec.root.path.join(path));
     let covered = spec.masked.iter().chain(&spec.read_only).filter_map(|path| behind(spec, path));

@@ -48,7 +48,7 @@ pub enum Want {
     Off,
 }
 
-/// Where defaults come from (`DESIGN` calls it a profile).
+/// Where defaults come from.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Hash, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]

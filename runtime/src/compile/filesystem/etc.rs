@@ -14,7 +14,7 @@ use crate::error::Result;
 use crate::facts::{EntryKind, LOCALTIME};
 use crate::plan::{Builder, role};
 use crate::report::Report;
-use crate::spec::{Hosts, How, Namespace, Timezone, Volatile};
+use crate::spec::{Hosts, How, Timezone, Volatile};
 
 /// The files of `/etc`, to be mounted after the caller's mounts.
 pub(super) fn of_host(
@@ -165,7 +165,7 @@ impl Etc<'_, '_> {
             (Hosts::BindHost, Some(source)) => self.put(ITEM, "hosts", TARGET, source, How::Bind),
             (_, Some(source)) => self.put(ITEM, "hosts", TARGET, source, How::Replace),
             (_, None) => {
-                let name = hostname(self.context);
+                let name = self.context.hostname();
                 let content = format!("127.0.0.1 localhost {name}\n::1 localhost {name}\n");
                 self.make(ITEM, "hosts", TARGET, content.as_bytes(), "localhost and the hostname");
                 Ok(())
@@ -176,18 +176,9 @@ impl Etc<'_, '_> {
     fn hostname(&mut self) {
         const ITEM: &str = "hostname file";
         if self.context.spec.hostname_file && self.fits(ITEM, "/etc/hostname", true, false) {
-            let name = hostname(self.context);
-            self.make(ITEM, "hostname_file", "/etc/hostname", format!("{name}\n").as_bytes(), &name);
+            let name = self.context.hostname();
+            self.make(ITEM, "hostname_file", "/etc/hostname", format!("{name}\n").as_bytes(), name);
         }
-    }
-}
-
-/// The name that the container has: the one of the Spec, or of the machine.
-fn hostname(context: &Context<'_>) -> String {
-    let spec = context.spec;
-    match &spec.hostname {
-        Some(name) if spec.namespaces.uts == Namespace::New => name.as_str().to_owned(),
-        _ => context.machine.as_str().to_owned(),
     }
 }
 

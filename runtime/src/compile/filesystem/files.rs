@@ -81,17 +81,6 @@ impl Files {
     }
 }
 
-/// The environment of a container that has credentials.
-pub(crate) fn with_directory(spec: &Spec) -> Option<Spec> {
-    const NAME: &str = "CREDENTIALS_DIRECTORY";
-    if spec.credentials.is_empty() || spec.environment.contains_key(NAME) {
-        return None;
-    }
-    let mut changed = spec.clone();
-    changed.environment.insert(NAME.to_owned(), Secret::new(CREDENTIALS));
-    Some(changed)
-}
-
 /// What can be said about files without looking at the host.
 pub(crate) fn check(spec: &Spec) -> Result<()> {
     let invalid = |field: &str, what: String| {

@@ -101,7 +101,7 @@ fn decide(context: &Context<'_>, mount: &Mount, bind: &Bind) -> std::result::Res
 const REMEDY: &str = "The file system must support id-mapped mounts (ext4, xfs, btrfs; tmpfs from Linux 6.3), and so must what is mounted below it; else map no range, or bind without an id map.";
 
 /// Id-maps the clones, now that the child's maps are written.
-pub(super) fn attend(context: &Context<'_>, sources: &Sources, plan: &mut Builder) {
+pub(in crate::compile) fn attend(context: &Context<'_>, sources: &Sources, plan: &mut Builder) {
     let mut opened = false;
     for source in sources.all().filter(|source| source.ids != Ids::Plain) {
         let root = std::ptr::eq(source, sources.root());

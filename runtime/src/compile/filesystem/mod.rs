@@ -32,8 +32,9 @@ use crate::profile;
 use crate::report::Report;
 use crate::spec::{Mount, MountKind, Namespace, Origin, Tmpfs, Volatile};
 
-pub(super) use files::{check as check_files, with_directory};
+pub(super) use files::{CREDENTIALS, check as check_files};
 use idmap::Ids;
+pub(super) use idmap::attend;
 use source::{Source, clone, require_directory, require_source};
 use target::{Covered, open_link, open_target};
 
@@ -212,14 +213,14 @@ fn placed(
         MountKind::Bind(bind) => {
             let mut source = Source::read_only(context, &bind.source, origin.clone(), plan);
             source.recursive = bind.recursive;
-            source.attrs = MountAttrs::NONE;
-            for (on, attr) in [
-                (bind.read_only, MountAttrs::RDONLY),
-                (bind.noexec, MountAttrs::NOEXEC),
-                (bind.nosymfollow, MountAttrs::NOSYMFOLLOW),
-            ] {
-                source.attrs = if on { source.attrs.with(attr) } else { source.attrs };
-            }
+            source.attrs = with_chosen(
+                MountAttrs::NONE,
+                [
+                    (bind.read_only, MountAttrs::RDONLY),
+                    (bind.noexec, MountAttrs::NOEXEC),
+                    (bind.nosymfollow, MountAttrs::NOSYMFOLLOW),
+                ],
+            );
             if bind.optional && source.fact.kind == EntryKind::Missing && !source.fact.denied {
                 source::require_path(context, &field, "bind source", &bind.source)?;
                 report.off(item, format!("skipped: the host has no {}", bind.source.display()));
@@ -253,11 +254,6 @@ fn placed(
         }
     };
     Ok(Some(Placed { target: mount.target, content, origin, over_link: false }))
-}
-
-/// Id-maps the clones, now that the child's maps are written.
-pub(super) fn attend(context: &Context<'_>, sources: &Sources, plan: &mut Builder) {
-    idmap::attend(context, sources, plan);
 }
 
 /// A new tmpfs in `into`, detached.
@@ -294,10 +290,12 @@ fn attach_name(from: Slot, dir: Slot, name: &CStr, plan: &mut Builder) {
 }
 
 fn tmpfs_attrs(tmpfs: &Tmpfs) -> MountAttrs {
-    [(tmpfs.read_only, MountAttrs::RDONLY), (tmpfs.noexec, MountAttrs::NOEXEC)]
-        .into_iter()
-        .filter(|(on, _)| *on)
-        .fold(CONFINED, |attrs, (_, attr)| attrs.with(attr))
+    with_chosen(CONFINED, [(tmpfs.read_only, MountAttrs::RDONLY), (tmpfs.noexec, MountAttrs::NOEXEC)])
+}
+
+/// `attrs` and those of `choices` that are on.
+fn with_chosen<const N: usize>(attrs: MountAttrs, choices: [(bool, MountAttrs); N]) -> MountAttrs {
+    choices.into_iter().filter(|(on, _)| *on).fold(attrs, |attrs, (_, attr)| attrs.with(attr))
 }
 
 pub(super) fn assemble(

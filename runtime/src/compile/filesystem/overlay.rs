@@ -13,7 +13,7 @@ use skep_sys::{At, Op, Proof, Slot};
 
 use super::idmap::Ids;
 use super::source::{Source, require_path, require_source};
-use super::{CONFINED, attach_name, make_directory};
+use super::{CONFINED, attach_name, make_directory, with_chosen};
 use crate::compile::{Context, Mapping, absolute, c_path, c_text};
 use crate::error::{Error, ErrorKind, Result};
 use crate::facts::{EntryKind, PathFact, UpperPlace};
@@ -117,10 +117,7 @@ pub(super) fn of_mount(
         (None, true) => Upper::None,
         (None, false) => Upper::Thrown,
     };
-    let mut attrs = CONFINED;
-    for (on, attr) in [(overlay.read_only, MountAttrs::RDONLY), (overlay.noexec, MountAttrs::NOEXEC)] {
-        attrs = if on { attrs.with(attr) } else { attrs };
-    }
+    let attrs = with_chosen(CONFINED, [(overlay.read_only, MountAttrs::RDONLY), (overlay.noexec, MountAttrs::NOEXEC)]);
     Ok(Layers { number, lower, upper, attrs })
 }
 

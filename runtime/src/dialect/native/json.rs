@@ -7,10 +7,10 @@ use std::collections::HashSet;
 
 use serde::de::DeserializeOwned;
 
+use super::MAX_VALUES;
 use super::fault::Fault;
-use super::node::{Field, Kind, Node};
+use super::node::{Budget, Field, Kind, Node};
 use super::read::MOST;
-use super::{MAX_DEPTH, MAX_VALUES};
 
 /// Reads a document. A name that an object has twice is among the faults, and the
 /// first of the two is kept.
@@ -24,7 +24,7 @@ pub(super) fn read(text: &str) -> Result<(Node, Vec<Fault>), Fault> {
 
 /// Reads a document of at most `most` values.
 pub(super) fn read_most(text: &str, most: usize) -> Result<(Node, Vec<Fault>), Fault> {
-    let mut parser = Parser { text, at: 0, left: most, faults: Vec::new() };
+    let mut parser = Parser { text, at: 0, budget: Budget(most), faults: Vec::new() };
     parser.skip_space();
     let node = parser.value(0)?;
     parser.skip_space();
@@ -37,8 +37,7 @@ pub(super) fn read_most(text: &str, most: usize) -> Result<(Node, Vec<Fault>), F
 struct Parser<'a> {
     text: &'a str,
     at: usize,
-    /// How many values may follow.
-    left: usize,
+    budget: Budget,
     faults: Vec<Fault>,
 }
 
@@ -70,15 +69,7 @@ impl Parser<'_> {
 
     fn value(&mut self, depth: usize) -> Result<Node, Fault> {
         let at = self.at;
-        if depth > MAX_DEPTH {
-            return Err(Fault::new(format!("values are nested more than {MAX_DEPTH} deep")).at(at));
-        }
-        let Some(left) = self.left.checked_sub(1) else {
-            return Err(Fault::new(format!("there are more than {MAX_VALUES} values"))
-                .remedy("leave out what the container can do without")
-                .at(at));
-        };
-        self.left = left;
+        self.budget.take(depth, at)?;
         let kind = match self.peek() {
             Some(b'{') => self.table(depth)?,
             Some(b'[') => self.list(depth)?,

@@ -3,6 +3,28 @@
 use serde::Serialize;
 use serde::ser::{SerializeMap, SerializeSeq, Serializer};
 
+use super::fault::Fault;
+use super::{MAX_DEPTH, MAX_VALUES};
+
+/// How many values may follow.
+pub(super) struct Budget(pub(super) usize);
+
+impl Budget {
+    /// Takes one for the value at byte `at`, so many levels deep.
+    pub(super) fn take(&mut self, depth: usize, at: usize) -> Result<(), Fault> {
+        if depth > MAX_DEPTH {
+            return Err(Fault::new(format!("values are nested more than {MAX_DEPTH} deep")).at(at));
+        }
+        let Some(left) = self.0.checked_sub(1) else {
+            return Err(Fault::new(format!("there are more than {MAX_VALUES} values"))
+                .remedy("leave out what the container can do without")
+                .at(at));
+        };
+        self.0 = left;
+        Ok(())
+    }
+}
+
 /// A value of a file.
 #[derive(Clone, Debug)]
 pub(super) struct Node {

@@ -4,10 +4,10 @@ use serde_json::Number;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue, Error};
 
+use super::MAX_VALUES;
 use super::fault::Fault;
-use super::node::{Field, Kind, Node};
+use super::node::{Budget, Field, Kind, Node};
 use super::read::MOST;
-use super::{MAX_DEPTH, MAX_VALUES};
 
 /// A text up to this long is read to its end whatever is wrong with it. Each error
 /// of a longer one would hold a copy of it.
@@ -28,7 +28,7 @@ pub(super) fn read(text: &str) -> Result<(Node, Vec<Fault>), Vec<Fault>> {
             return Err(first.into_iter().chain(all.iter().take(MOST).map(fault)).collect());
         }
     };
-    let mut reader = Reader { left: MAX_VALUES, faults: Vec::new() };
+    let mut reader = Reader { budget: Budget(MAX_VALUES), faults: Vec::new() };
     match reader.table(document.into_inner(), 0) {
         Ok(kind) => Ok((Node::new(0, kind), reader.faults)),
         Err(fault) => Err(vec![fault]),
@@ -42,22 +42,14 @@ fn fault(error: &Error) -> Fault {
 }
 
 struct Reader {
-    left: usize,
+    budget: Budget,
     faults: Vec<Fault>,
 }
 
 impl Reader {
     fn value(&mut self, value: Spanned<DeValue<'_>>, depth: usize) -> Result<Node, Fault> {
         let at = value.span().start;
-        if depth > MAX_DEPTH {
-            return Err(Fault::new(format!("values are nested more than {MAX_DEPTH} deep")).at(at));
-        }
-        let Some(left) = self.left.checked_sub(1) else {
-            return Err(Fault::new(format!("there are more than {MAX_VALUES} values"))
-                .remedy("leave out what the container can do without")
-                .at(at));
-        };
-        self.left = left;
+        self.budget.take(depth, at)?;
         let kind = match value.into_inner() {
             DeValue::String(text) => Kind::Text(text.into_owned()),
             DeValue::Boolean(value) => Kind::Bool(value),
