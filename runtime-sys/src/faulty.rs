@@ -344,8 +344,8 @@ pub fn plausible(kind: OpKind) -> &'static [Errno] {
         // send(2), recv(2), write(2)
         OpKind::Release | OpKind::Await => &[E::ECANCELED, E::EBADF, E::ENOMEM, E::EINVAL],
         OpKind::Announce => &[E::EBADF, E::EPIPE, E::EPERM, E::ENOMEM],
-        OpKind::Receive => &[E::ETIMEDOUT, E::EBADMSG, E::EBADF, E::ENOMEM],
-        OpKind::Entrust | OpKind::EntrustFile | OpKind::Dismiss => {
+        OpKind::Receive => &[E::ETIMEDOUT, E::EBADMSG, E::EBADF, E::EMFILE, E::ENOMEM],
+        OpKind::Entrust | OpKind::EntrustFile | OpKind::Dismiss | OpKind::SendFile => {
             &[E::EPIPE, E::EMSGSIZE, E::ENOBUFS, E::ENOMEM, E::ETOOMANYREFS, E::EBADF]
         }
         // execve(2)

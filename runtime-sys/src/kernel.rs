@@ -181,6 +181,11 @@ pub enum Report {
     },
     /// The next call is the payload's exec.
     Marker,
+    /// A descriptor came along, for this slot of the starting process.
+    File {
+        /// Which.
+        place: Slot,
+    },
     /// The other side closed: after the marker the payload runs, before it
     /// stage B died.
     Closed,
@@ -191,6 +196,8 @@ impl Report {
     pub const SIZE: usize = 8;
     const MARKER: u64 = u64::MAX;
     const CLOSED: u64 = u64::MAX - 1;
+    /// Beyond every failure, which has 48 bits.
+    const FILE: u64 = 1 << 63;
 
     /// As a slot value, and as the record on the socket.
     #[must_use]
@@ -198,6 +205,7 @@ impl Report {
         match self {
             Self::Failed { op, errno } => (op as u64) << 16 | errno.raw() as u64,
             Self::Marker => Self::MARKER,
+            Self::File { place } => Self::FILE | place.0 as u64,
             Self::Closed => Self::CLOSED,
         }
     }
@@ -208,6 +216,7 @@ impl Report {
         match value {
             Self::MARKER => Self::Marker,
             Self::CLOSED => Self::Closed,
+            _ if value >> 16 == Self::FILE >> 16 => Self::File { place: Slot(value as u16) },
             _ => Self::Failed { op: (value >> 16) as u32, errno: Errno::from_raw(value as u16) },
         }
     }
@@ -223,7 +232,7 @@ mod tests {
             assert_eq!(WaitStatus::from_value(status.to_value()), status);
         }
         let failed = Report::Failed { op: 70_000, errno: Errno::EPERM };
-        for report in [failed, Report::Marker, Report::Closed] {
+        for report in [failed, Report::Marker, Report::Closed, Report::File { place: Slot(u16::MAX) }] {
             assert_eq!(Report::from_value(report.to_value()), report);
         }
         for cell in [Cell::Empty, Cell::Descriptor(900), Cell::Value(u64::MAX)] {

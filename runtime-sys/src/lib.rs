@@ -15,6 +15,7 @@ mod errno;
 mod faulty;
 pub mod kernel;
 mod linux;
+mod message;
 mod model;
 mod op;
 mod owned;

@@ -10,6 +10,7 @@ use core::marker::PhantomData;
 use crate::abi::{self, CapData, CapHeader, CapabilitySet, MountAttr, OpenHow, SecureBits, TreeFlags};
 use crate::errno::Errno;
 use crate::kernel::{Cell, Kernel, Report, Slots, WaitStatus};
+use crate::message::{hear, receive, report, send};
 use crate::op::{At, Op, Proof, Slot};
 use crate::raw::{nr, syscall};
 use crate::wire::{Secret, Strings};
@@ -564,39 +565,35 @@ impl Kernel for Linux<'_> {
                 fill(slots, into, file as i32)
             }
 
-            Op::Release { to } => match send(slots.descriptor(to)?, b"g") {
+            Op::Release { to } => match send(slots.descriptor(to)?, b"g", None) {
                 Err(Errno::EPIPE | Errno::ECONNRESET) => Err(Errno::ECANCELED),
                 other => other,
             },
-            // With write(2), which every filter that lets a program run allows.
             Op::Announce { to } => report(slots.descriptor(to)?, Report::Marker),
             Op::Await { from } => {
                 let mut byte = [0_u8; 1];
                 match receive(slots.descriptor(from)?, &mut byte) {
-                    Ok(1) if byte == *b"g" => Ok(()),
-                    Ok(_) | Err(Errno::ECONNRESET) => Err(Errno::ECANCELED),
+                    Ok((1, None)) if byte == *b"g" => Ok(()),
+                    Ok((_, file)) => {
+                        file.into_iter().for_each(close);
+                        Err(Errno::ECANCELED)
+                    }
+                    Err(Errno::ECONNRESET) => Err(Errno::ECANCELED),
                     Err(errno) => Err(errno),
                 }
             }
-            Op::Receive { from, timeout_ms, into } => {
+            Op::SendFile { to, file, place } => {
+                let record = Report::File { place }.to_value().to_le_bytes();
+                send(slots.descriptor(to)?, &record, Some(slots.descriptor(file)?))
+            }
+            Op::Receive { from, timeout_ms, file, into } => {
                 let from = slots.descriptor(from)?;
-                let mut record = [0_u8; Report::SIZE];
                 // Not for the first word: the end follows it at once, and waking
                 // up twice costs the child its processor.
                 wait_for(from, HANG_UP, timeout_ms)?;
-                // Where the other side left something unread, the kernel says so
-                // once, before it gives what that side wrote.
-                let read = match receive(from, &mut record) {
-                    Err(Errno::ECONNRESET) => receive(from, &mut record),
-                    other => other,
-                };
-                let report = match read {
-                    Ok(Report::SIZE) => u64::from_le_bytes(record),
-                    Ok(0) | Err(Errno::ECONNRESET) => Report::Closed.to_value(),
-                    Ok(_) => return Err(Errno::EBADMSG),
-                    Err(errno) => return Err(errno),
-                };
-                slots.put(into, Cell::Value(report)).map(drop)
+                let (report, came) = hear(from)?;
+                came.map_or(Ok(()), |came| fill(slots, file, came))?;
+                slots.put(into, Cell::Value(report.to_value())).map(drop)
             }
             #[cfg(not(skep_stage))]
             Op::Entrust { watcher, id, ops } => crate::spawn::entrust(slots.descriptor(watcher)?, id, ops.0),
@@ -1050,41 +1047,6 @@ fn adopt(slots: &mut Slots<'_>) -> Result<(), Errno> {
 
 pub(crate) fn signal(pidfd: i32, number: u8) -> Result<(), Errno> {
     done(ask(nr::PIDFD_SEND_SIGNAL, [Word::descriptor(pidfd), Word::number(u64::from(number)), Word::NULL, Word::NULL]))
-}
-
-pub(crate) fn send(socket: i32, message: &[u8]) -> Result<(), Errno> {
-    // MSG_NOSIGNAL: the embedder's SIGPIPE is its own.
-    let words = [
-        Word::descriptor(socket),
-        Word::bytes(message),
-        Word::number(message.len() as u64),
-        Word::number(0x4000),
-        Word::NULL,
-        Word::NULL,
-    ];
-    loop {
-        match ask(nr::SENDTO, words) {
-            Err(Errno::EINTR) => {}
-            other => return done(other),
-        }
-    }
-}
-
-/// Tells the starting process one thing.
-pub(crate) fn report(socket: i32, report: Report) -> Result<(), Errno> {
-    let record = report.to_value().to_le_bytes();
-    done(ask(nr::WRITE, [Word::descriptor(socket), Word::bytes(&record), Word::number(Report::SIZE as u64)]))
-}
-
-pub(crate) fn receive<const N: usize>(socket: i32, buffer: &mut [u8; N]) -> Result<usize, Errno> {
-    loop {
-        let buffer = Word::of_mut(buffer);
-        let words = [Word::descriptor(socket), buffer, Word::number(N as u64), Word::NULL, Word::NULL, Word::NULL];
-        match ask(nr::RECVFROM, words) {
-            Err(Errno::EINTR) => {}
-            other => return other,
-        }
-    }
 }
 
 fn now() -> Result<[u64; 2], Errno> {

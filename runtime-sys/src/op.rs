@@ -353,8 +353,9 @@ vocabulary! {
     /// Waits for that byte; ECANCELED when the other side has gone.
     Await = "await" { from: Slot }
     /// Waits until nobody holds the other end, at most `timeout_ms`, and takes
-    /// the next report of those that were left: see [`crate::kernel::Report`].
-    Receive = "receive" { from: Slot, timeout_ms: u32, into: Slot }
+    /// the next report of those that were left: see [`crate::kernel::Report`]. A
+    /// descriptor that came with it goes into `file`.
+    Receive = "receive" { from: Slot, timeout_ms: u32, file: Slot, into: Slot }
     /// Hands the watcher the ops that clear up after this process.
     Entrust = "entrust" { watcher: Slot, id: u64, ops: Blob<'a> }
     /// Hands the watcher a descriptor for `place`, a slot of those ops.
@@ -394,4 +395,7 @@ vocabulary! {
     /// `bpf(2)`, `BPF_PROG_ATTACH` to a v2 cgroup with `BPF_F_ALLOW_MULTI`: what
     /// the programs of the groups above forbid stays forbidden.
     BpfAttach = "bpf_prog_attach" { cgroup: Slot, program: Slot }
+    /// `sendmsg(2)` with SCM_RIGHTS: reports a descriptor, which belongs into
+    /// slot `place` of the other side.
+    SendFile = "send_file" { to: Slot, file: Slot, place: Slot }
 }

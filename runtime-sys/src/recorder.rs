@@ -313,7 +313,9 @@ mod tests {
         let mut slots = Slots::new(&mut cells);
         let mut kernel = Yes::new();
         for expected in [Report::Marker, Report::Closed, Report::Closed] {
-            kernel.call(&Op::Receive { from: Slot(0), timeout_ms: 1, into: Slot(1) }, &mut slots).unwrap();
+            kernel
+                .call(&Op::Receive { from: Slot(0), timeout_ms: 1, file: Slot(2), into: Slot(1) }, &mut slots)
+                .unwrap();
             assert_eq!(slots.value(Slot(1)).map(Report::from_value), Ok(expected));
         }
         kernel.call(&Op::PidfdWait { process: Slot(0), timeout_ms: 1, into: Slot(2) }, &mut slots).unwrap();

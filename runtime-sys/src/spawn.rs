@@ -23,7 +23,8 @@ use core::ffi::CStr;
 use crate::abi::{self, CapData, CapHeader, CloneArgs, Namespaces, TreeFlags, clone};
 use crate::errno::Errno;
 use crate::kernel::{Cell, Kernel, Slots};
-use crate::linux::{Word, ask, cloneable, close, decimal, send};
+use crate::linux::{Word, ask, cloneable, close, decimal};
+use crate::message::send;
 use crate::op::{At, Op, Slot};
 use crate::program::{self, Section, header};
 use crate::raw::{nr, outcome};
@@ -440,11 +441,11 @@ fn duplicate(file: i32) -> Result<std::os::fd::OwnedFd, Errno> {
 
 /// Messages to the watcher: one byte of kind, the id, then the content.
 pub(crate) fn entrust(watcher: i32, id: u64, ops: &[u8]) -> Result<(), Errno> {
-    send(watcher, &message(b'e', id, ops))
+    send(watcher, &message(b'e', id, ops), None)
 }
 
 pub(crate) fn dismiss(watcher: i32, id: u64) -> Result<(), Errno> {
-    send(watcher, &message(b'd', id, &[]))
+    send(watcher, &message(b'd', id, &[]), None)
 }
 
 fn message(kind: u8, id: u64, content: &[u8]) -> Vec<u8> {
@@ -455,31 +456,5 @@ fn message(kind: u8, id: u64, content: &[u8]) -> Vec<u8> {
 }
 
 pub(crate) fn entrust_file(watcher: i32, id: u64, place: Slot, file: i32) -> Result<(), Errno> {
-    let bytes = message(b'f', id, &place.0.to_le_bytes());
-    let vector = [bytes.as_ptr().expose_provenance() as u64, bytes.len() as u64];
-    // cmsghdr: length 20, SOL_SOCKET, SCM_RIGHTS, one descriptor, padding.
-    let control = [20_u64, 1 | 1 << 32, u64::from(file as u32)];
-    let header = MessageHeader {
-        name: 0,
-        name_length: 0,
-        vector: Word::of(&vector).0,
-        vector_count: 1,
-        control: Word::of(&control).0,
-        control_length: size_of_val(&control),
-        flags: 0,
-    };
-    // MSG_NOSIGNAL
-    ask(nr::SENDMSG, [Word::descriptor(watcher), Word::of(&header), Word::number(0x4000)]).map(drop)
-}
-
-/// `struct msghdr`.
-#[repr(C)]
-struct MessageHeader {
-    name: usize,
-    name_length: usize,
-    vector: usize,
-    vector_count: usize,
-    control: usize,
-    control_length: usize,
-    flags: usize,
+    send(watcher, &message(b'f', id, &place.0.to_le_bytes()), Some(file))
 }

@@ -9,8 +9,9 @@
 use crate::errno::Errno;
 use crate::kernel::{Cell, Slots};
 use crate::linux::{Linux, Word, ask, close, exit};
+use crate::message::receive;
 use crate::program::{Section, run};
-use crate::raw::{nr, syscall};
+use crate::raw::nr;
 
 /// Slots that the ops of one container may use.
 pub(crate) const PLACES: usize = 4;
@@ -43,7 +44,8 @@ pub(crate) fn watch(socket: i32) -> Result<(), Errno> {
     loop {
         let (length, file) = match receive(socket, &mut message) {
             Ok(received) => received,
-            Err(Errno::EINTR) => continue,
+            // What it cannot hold it cannot undo; the others it can.
+            Err(Errno::EMFILE) => continue,
             Err(_) => (0, None),
         };
         let Some(content) = message.get(..length).filter(|content| !content.is_empty()) else {
@@ -107,29 +109,4 @@ fn undo(entry: &mut Entry) {
         let _ = run(&mut kernel, Section { first: 0, ops: one }, &mut slots, &mut |_| {});
         rest = reader.rest();
     }
-}
-
-/// One message, with the descriptor that came along.
-fn receive(socket: i32, message: &mut [u8; ENTRY]) -> Result<(usize, Option<i32>), Errno> {
-    let mut control = [0_u64; 4];
-    let length = message.len();
-    let vector = [message.as_mut_ptr().expose_provenance(), length];
-    // struct msghdr
-    let mut header = [
-        0,
-        0,
-        core::ptr::from_ref(&vector).expose_provenance(),
-        1,
-        control.as_mut_ptr().expose_provenance(),
-        size_of_val(&control),
-        0,
-    ];
-    // MSG_CMSG_CLOEXEC
-    let words = [socket as usize, core::ptr::from_mut(&mut header).expose_provenance(), 0x4000_0000, 0, 0, 0];
-    // SAFETY: the header points to a vector and a control buffer of the
-    // lengths it names; both outlive the call, nothing else borrows them.
-    let length = unsafe { syscall(nr::RECVMSG, words) }?;
-    // cmsg_len 20, SOL_SOCKET, SCM_RIGHTS
-    let file = (control[0] == 20 && control[1] == 1 | 1 << 32).then_some(control[2] as i32);
-    Ok((length, file))
 }

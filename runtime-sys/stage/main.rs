@@ -19,6 +19,8 @@ mod init;
 mod kernel;
 #[path = "../src/linux.rs"]
 mod linux;
+#[path = "../src/message.rs"]
+mod message;
 #[path = "../src/op.rs"]
 mod op;
 #[path = "../src/program.rs"]
@@ -32,7 +34,8 @@ mod wire;
 
 use crate::errno::Errno;
 use crate::kernel::{Cell, Report, Slots};
-use crate::linux::{Linux, Word, ask, exit, report};
+use crate::linux::{Linux, Word, ask, exit};
+use crate::message::report;
 use crate::op::Slot;
 use crate::program::{Child, Section, header, run_child};
 use crate::raw::nr;

@@ -129,8 +129,10 @@ pub(crate) mod role {
     pub(crate) const LEGACY: [Slot; 4] = [Slot(31), Slot(32), Slot(33), Slot(34)];
     /// The container's sysfs.
     pub(crate) const SYS: Slot = Slot(35);
+    /// A descriptor from the child, before it is known where it belongs.
+    pub(crate) const RECEIVED: Slot = Slot(36);
     /// The first that has no fixed meaning.
-    pub(crate) const FREE: u16 = 36;
+    pub(crate) const FREE: u16 = 37;
 }
 
 /// The program that starts one container (see [`crate::compile`]).
@@ -197,6 +199,11 @@ impl Plan {
         Phase::ALL
             .into_iter()
             .flat_map(|phase| self.section(phase).iter().filter_map(move |(index, op)| Some((index, phase, op?))))
+    }
+
+    /// Whether the child sends the embedder a descriptor for `place`.
+    pub(crate) fn sends(&self, wanted: Slot) -> bool {
+        self.ops().any(|(_, _, op)| matches!(op, Op::SendFile { place, .. } if place == wanted))
     }
 
     /// How many slots the plan works on.

@@ -120,7 +120,8 @@ impl<K: Kernel> Attempt<'_, K> {
                 }
                 None => u32::MAX,
             };
-            let receive = Op::Receive { from: role::CONTROL_HOST, timeout_ms, into: role::RESULT };
+            let (file, into) = (role::RECEIVED, role::RESULT);
+            let receive = Op::Receive { from: role::CONTROL_HOST, timeout_ms, file, into };
             self.kernel.call(&receive, &mut self.slots.slots()).map_err(|errno| match errno {
                 Errno::ETIMEDOUT => {
                     Error::new(ErrorKind::TimedOut, format!("the start did not end in time, at: {}", self.position()))
@@ -132,9 +133,21 @@ impl<K: Kernel> Attempt<'_, K> {
             match report {
                 Ok(skep_sys::Report::Failed { op, errno }) => return Err(failed(self.plan, Failure { op, errno })),
                 Ok(skep_sys::Report::Marker) => announced = true,
+                Ok(skep_sys::Report::File { place }) => self.keep(place)?,
                 Ok(skep_sys::Report::Closed) if announced => return Ok(()),
                 Ok(skep_sys::Report::Closed) | Err(_) => return Err(self.died()),
             }
+        }
+    }
+
+    /// A descriptor has come: it goes where the plan says, and nowhere else.
+    fn keep(&mut self, place: skep_sys::Slot) -> Result<()> {
+        match self.slots.take(role::RECEIVED) {
+            Some(file) if self.plan.sends(place) => {
+                self.slots.give(place, file);
+                Ok(())
+            }
+            _ => Err(Error::system("hear from the child: a descriptor that the plan does not send", Errno::EBADMSG)),
         }
     }
 

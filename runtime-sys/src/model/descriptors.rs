@@ -112,6 +112,8 @@ pub(super) struct Ruleset {
 pub(super) struct Wire {
     released: [usize; 2],
     reports: [VecDeque<Report>; 2],
+    /// What came along with reports, in their order.
+    files: [VecDeque<FileId>; 2],
     /// Markers that were told before the sender ran: a rehearsal performs the
     /// host's side first.
     foretold: [bool; 2],
@@ -148,6 +150,10 @@ impl Model {
     /// Gives `task` a descriptor with the lowest free number.
     pub(super) fn install(&mut self, task: TaskId, object: Object, close_on_exec: bool) -> Result<i32, Errno> {
         let file = self.new_file(object);
+        self.install_file(task, file, close_on_exec)
+    }
+
+    fn install_file(&mut self, task: TaskId, file: FileId, close_on_exec: bool) -> Result<i32, Errno> {
         let number = self[task].free_number(0)?;
         self[task].table.insert(number, Entry { file, close_on_exec });
         Ok(number)
@@ -156,7 +162,12 @@ impl Model {
     /// Puts a new descriptor of the running process into a slot, which lets go
     /// of what it held.
     pub(super) fn fill(&mut self, slots: &mut Slots<'_>, into: Slot, object: Object) -> Result<(), Errno> {
-        let number = self.install(self.current, object, true).inspect_err(|_| self.dirty = true)?;
+        let file = self.new_file(object);
+        self.fill_file(slots, into, file)
+    }
+
+    fn fill_file(&mut self, slots: &mut Slots<'_>, into: Slot, file: FileId) -> Result<(), Errno> {
+        let number = self.install_file(self.current, file, true).inspect_err(|_| self.dirty = true)?;
         match slots.put(into, Cell::Descriptor(number)) {
             Ok(Cell::Descriptor(old)) => self.close_number(old),
             Ok(_) => {}
@@ -260,7 +271,13 @@ impl Model {
     fn held(&self) -> BTreeSet<FileId> {
         let tables = self.tasks.iter().filter(|task| !task.ended()).flat_map(|task| task.table.values());
         let entrusted = self.entrusted.values().flat_map(|entry| entry.files.values());
-        tables.map(|entry| entry.file).chain(entrusted.copied()).collect()
+        // What is under way is held by the end that it goes to.
+        let sent = self.wires.iter().enumerate().flat_map(|(wire, row)| {
+            let ends = row.files.iter().enumerate();
+            let open = ends.filter(move |(end, _)| self.holders(WireId(wire), 1 - end).next().is_some());
+            open.flat_map(|(_, files)| files)
+        });
+        tables.map(|entry| entry.file).chain(entrusted.copied()).chain(sent.copied()).collect()
     }
 
     /// Ends what nobody refers to any more: open files with their locks and
@@ -352,7 +369,18 @@ impl Model {
         Ok(())
     }
 
-    pub(super) fn receive(&mut self, slots: &mut Slots<'_>, from: Slot, into: Slot) -> Result<(), Errno> {
+    pub(super) fn send_file(&mut self, slots: &Slots<'_>, to: Slot, file: Slot, place: Slot) -> Result<(), Errno> {
+        let (wire, end) = self.wire(slots, to)?;
+        let file = self.file_in(slots, file)?;
+        if self.holders(wire, end).next().is_none() {
+            return Err(Errno::EPIPE);
+        }
+        self[wire].reports[1 - end].push_back(Report::File { place });
+        self[wire].files[1 - end].push_back(file);
+        Ok(())
+    }
+
+    pub(super) fn receive(&mut self, slots: &mut Slots<'_>, from: Slot, [file, into]: [Slot; 2]) -> Result<(), Errno> {
         let (wire, end) = self.wire(slots, from)?;
         let others: Vec<_> = self.holders(wire, end).collect();
         let later = others.iter().any(|task| self.runs_later(*task));
@@ -369,6 +397,11 @@ impl Model {
             }
             None => Report::Closed,
         };
+        if matches!(report, Report::File { .. })
+            && let Some(came) = self[wire].files[end].pop_front()
+        {
+            self.fill_file(slots, file, came)?;
+        }
         slots.put(into, Cell::Value(report.to_value())).map(drop)
     }
 
@@ -626,7 +659,7 @@ mod tests {
         stand.play(Actor::Host);
         stand.ok(Op::Close { file: CHILD_END });
         let heard = |stand: &mut Stand| {
-            stand.ok(Op::Receive { from: HOST_END, timeout_ms: 1, into: ONE });
+            stand.ok(Op::Receive { from: HOST_END, timeout_ms: 1, file: TWO, into: ONE });
             stand.cells[10]
         };
         // The child has not run to its end: foretold.
@@ -641,14 +674,43 @@ mod tests {
         stand.no(Op::Await { from: HOST_END }, Errno::ECANCELED);
     }
 
+    /// What was sent arrives as the same open file, and outlives its sender.
+    #[test]
+    fn a_descriptor_goes_over_the_conversation() {
+        let mut stand = Stand::root();
+        stand.spawn(Namespaces::PID, false, None).unwrap();
+        stand.ok(Op::Close { file: CHILD_END });
+        stand.play(Actor::Child);
+        stand.ok(Op::Adopt {});
+        stand.ok(open(c"/usr", OpenFlags::PATH, ONE));
+        let send = |to, file| Op::SendFile { to, file, place: Slot(7) };
+        stand.no(send(ONE, ONE), Errno::ENOTSOCK);
+        stand.no(send(CHILD_END, Slot(20)), Errno::EBADF);
+        stand.ok(send(CHILD_END, ONE));
+        stand.ok(Op::Exit { status: 0 });
+        stand.play(Actor::Host);
+        let before = stand.model.process(Actor::Host).unwrap().descriptors().len();
+        let receive = Op::Receive { from: HOST_END, timeout_ms: 1, file: TWO, into: ONE };
+        stand.ok(receive);
+        assert_eq!(stand.cells[10], Cell::Value(Report::File { place: Slot(7) }.to_value()));
+        let files = stand.model.process(Actor::Host).unwrap().descriptors();
+        assert_eq!(files.len(), before + 1);
+        assert!(files.iter().any(|file| file.path.as_deref() == Some("/usr") && file.close_on_exec));
+        stand.ok(Op::Fchdir { dir: TWO });
+        stand.ok(receive);
+        assert_eq!(stand.cells[10], Cell::Value(Report::Closed.to_value()));
+        stand.no(send(HOST_END, TWO), Errno::EPIPE);
+    }
+
     /// A host that keeps the child's end never hears it close.
     #[test]
     fn an_end_that_is_held_open_never_closes() {
         let mut stand = Stand::root();
         stand.ok(Op::SocketPair { one: ONE, other: TWO });
-        stand.no(Op::Receive { from: ONE, timeout_ms: 1, into: Slot(12) }, Errno::ETIMEDOUT);
+        let receive = Op::Receive { from: ONE, timeout_ms: 1, file: Slot(13), into: Slot(12) };
+        stand.no(receive, Errno::ETIMEDOUT);
         stand.ok(Op::Close { file: TWO });
-        stand.ok(Op::Receive { from: ONE, timeout_ms: 1, into: Slot(12) });
+        stand.ok(receive);
         stand.no(Op::Announce { to: ONE }, Errno::EPIPE);
         stand.ok(open(c"/usr", OpenFlags::PATH, TWO));
         stand.no(Op::Release { to: TWO }, Errno::ENOTSOCK);

@@ -713,7 +713,8 @@ impl Model {
             Op::Release { to } => self.release(slots, to),
             Op::Announce { to } => self.announce(slots, to),
             Op::Await { from } => self.await_release(slots, from),
-            Op::Receive { from, timeout_ms: _, into } => self.receive(slots, from, into),
+            Op::Receive { from, timeout_ms: _, file, into } => self.receive(slots, from, [file, into]),
+            Op::SendFile { to, file, place } => self.send_file(slots, to, file, place),
             Op::Entrust { watcher, id, ops } => {
                 self.connected(slots, watcher)?;
                 self.entrusted.entry(id).or_default().ops = ops.0.to_vec();

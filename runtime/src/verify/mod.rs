@@ -54,7 +54,7 @@
 //! | 43 | `devices-listed` | A device node is cloned alone, and proved to be one of the list. |
 //! | 44 | `masks-are-ours` | What masks is an empty file or directory without permissions that the plan made, read-only before the first use. |
 //! | 45 | `born-limited` | Every cgroup that is made holds the child before it may go on. |
-//! | 46 | `one-conversation` | Wait, release and announcement use the two ends of one socket pair, which the runner listens to; the lifeline is another. |
+//! | 46 | `one-conversation` | Wait, release, announcement and descriptors use the two ends of one socket pair, which the runner listens to; the lifeline is another. |
 //! | 47 | `maps-valid` | Id maps have extents of at least one id that neither overflow nor overlap. |
 //! | 48 | `groups-dropped` | The caller's supplementary groups are replaced, or setgroups is denied for good. |
 //! | 49 | `no-grant-locked` | Without a capability in the bounding set all securebits are locked; with one, only keep-caps is on. |
@@ -71,6 +71,7 @@
 //! | 60 | `files-in-own-ramfs` | Secrets and files of the plan are made in a ramfs of its own, without programs, and copied only once nothing can write it. |
 //! | 61 | `mounts-as-reported` | Every mount that the report names is made at that place, with the attributes that the report gives it. |
 //! | 62 | `devices-closed` | A device policy denies everything but the usual devices and those that the report names, for the child's own cgroup. |
+//! | 63 | `descriptors-sent` | The child sends the embedder no descriptor but those that it expects, each once, of the kind that it expects. |
 //!
 //! What it does not: it cannot see what the caller asked for. A plan that binds
 //! another directory than the Spec names, or drops fewer capabilities than it

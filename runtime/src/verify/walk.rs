@@ -358,7 +358,7 @@ fn operands(op: &Op<'_>) -> [Operand; 3] {
         | Op::ExecAt { program: on, .. }
         | Op::Watch { socket: on } => [file(on), None, None],
         Op::LandlockPath { ruleset, parent, .. } => [file(ruleset), file(parent), None],
-        Op::EntrustFile { watcher, file: on, .. } => [file(watcher), file(on), None],
+        Op::EntrustFile { watcher: to, file: on, .. } | Op::SendFile { to, file: on, .. } => [file(to), file(on), None],
         Op::Spawn { image, plan, cgroup, .. } => [file(image), file(plan), cgroup.and_then(file)],
         Op::OpenProcess { pid, pidfd, .. } => [file(pidfd), value(pid), None],
         Op::MapNamespace { image, .. } => [file(image), None, None],

@@ -153,6 +153,25 @@ pub(super) fn keep_is_the_childs(view: &View<'_>, found: &mut Findings) {
     found.unless(slots.windows(2).all(|pair| pair[0] != pair[1]), "the child is given a slot twice");
 }
 
+/// What the child may send, by the slot that the runner keeps it in.
+const SENT: &[(Slot, Is)] = &[];
+type Is = fn(What<'_>) -> bool;
+
+pub(super) fn descriptors_sent(view: &View<'_>, found: &mut Findings) {
+    let mut sent = Vec::new();
+    for seen in view.of(OpKind::SendFile) {
+        let Op::SendFile { place, .. } = seen.op else { continue };
+        let what = view.thing(seen.onto).what;
+        if !SENT.iter().any(|(slot, is)| *slot == place && is(what)) {
+            found.at(seen, "sends what the embedder does not expect");
+        }
+        if sent.contains(&place) {
+            found.at(seen, "sends a second one");
+        }
+        sent.push(place);
+    }
+}
+
 pub(super) fn one_conversation(view: &View<'_>, found: &mut Findings) {
     let mut control = None;
     for seen in view.of(OpKind::SocketPair) {
@@ -165,7 +184,7 @@ pub(super) fn one_conversation(view: &View<'_>, found: &mut Findings) {
         }
     }
     let Some(control) = control else { return found.plan("the two sides have no socket pair") };
-    for kind in [OpKind::Release, OpKind::Await, OpKind::Announce] {
+    for kind in [OpKind::Release, OpKind::Await, OpKind::Announce, OpKind::SendFile] {
         for seen in view.of(kind) {
             let fits = match view.thing(seen.on).what {
                 What::HostEnd(pair) => pair == control && kind == OpKind::Release,

@@ -78,9 +78,9 @@ const OWN: [u128; 5] = {
                 Chdir,
                 ProveRoot,
             ],
-            &[HostName, DomainName, LinkUp, Bind, SessionKeyring, Personality, SetLimit, BlockSignals, Fork],
+            &[HostName, DomainName, LinkUp, Bind, SessionKeyring, Personality, SetLimit, BlockSignals, Fork, SendFile],
         ]),
-        bits(&[CONFINE, &[Seccomp, SetSid, ResetSignals, Chdir, Close, Announce, Exec]]),
+        bits(&[CONFINE, &[Seccomp, SetSid, ResetSignals, Chdir, Close, SendFile, Announce, Exec]]),
         bits(&[CONFINE, &[Seccomp, SignalFd, Close, Adopt, Dumpable, Reap]]),
     ]
 };

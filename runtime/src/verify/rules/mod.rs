@@ -387,7 +387,7 @@ pub(super) const RULES: &[Rule] = &[
         46,
         "one-conversation",
         &[31, 122],
-        "Wait, release and announcement use the two ends of one socket pair, which the runner listens to; the lifeline is another.",
+        "Wait, release, announcement and descriptors use the two ends of one socket pair, which the runner listens to; the lifeline is another.",
         frame::one_conversation,
     ),
     rule(
@@ -501,5 +501,12 @@ pub(super) const RULES: &[Rule] = &[
         &[69],
         "A device policy denies everything but the usual devices and those that the report names, for the child's own cgroup.",
         devices::devices_closed,
+    ),
+    rule(
+        63,
+        "descriptors-sent",
+        &[26, 31],
+        "The child sends the embedder no descriptor but those that it expects, each once, of the kind that it expects.",
+        frame::descriptors_sent,
     ),
 ];

@@ -4,7 +4,7 @@ use skep_sys::abi::Namespaces;
 use skep_sys::wire::Strings;
 use skep_sys::{Op, OpKind};
 
-use super::{Mutant, append, drop, each, earlier, insert, keeping, mutant, place, spawn_into};
+use super::{Mutant, append, append_before_fork, drop, each, earlier, insert, keeping, mutant, place, spawn_into};
 use crate::plan::Phase::{Attend, Enter, Init, Payload, Prepare};
 use crate::plan::role;
 
@@ -79,6 +79,12 @@ pub(super) const ALL: &[Mutant] = &[
             Op::Reap { payload, signals, .. } => Op::Reap { payload, signals, lifeline: role::CONTROL },
             other => other,
         })
+    }),
+    mutant(46, "default", "a descriptor into the lifeline", |plan| {
+        append_before_fork(plan, Op::SendFile { to: role::LIFELINE, file: role::STDIO[0], place: role::RECEIVED })
+    }),
+    mutant(63, "default", "a stream goes back", |plan| {
+        append_before_fork(plan, Op::SendFile { to: role::CONTROL, file: role::STDIO[0], place: role::STDIO_HOST[0] })
     }),
     mutant(46, "notify", "an abstract name", |plan| {
         each(plan, Enter, OpKind::Bind, |_| Op::Bind { socket: role::NOTIFY, path: c"notify" })
