@@ -193,3 +193,64 @@ fn host_programs_are_not_run() {
     assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
     assert!(error.to_string().contains("not found in container"), "{error}");
 }
+
+#[test]
+fn a_tree_whose_usr_is_a_link_shows_nothing_of_the_host() {
+    let Some(_turn) = turn_to_start() else { return };
+    let scratch = Scratch::new();
+    let root = scratch.directory("root");
+    let outside = scratch.directory("outside");
+    let server = std::env::current_exe().unwrap();
+    for target in [outside.to_str().unwrap(), "../outside", "/usr"] {
+        let _ = std::fs::remove_file(root.join("usr"));
+        scratch.link("root/usr", target);
+        let mut command = Command::new("/usr/bin/true");
+        command.root(&root).bind_ro(&server, "/srv/test");
+        command.spec_mut().root.volatile = skep::spec::Volatile::Yes;
+        let error = command.plan().expect_err(target);
+        assert_eq!(error.kind(), ErrorKind::NotFound, "{target}: {error}");
+        assert!(error.to_string().contains("has no usr/"), "{target}: {error}");
+    }
+    // The same for what is taken of its etc.
+    std::fs::remove_file(root.join("usr")).unwrap();
+    scratch.directory("root/usr");
+    scratch.directory("root/etc");
+    scratch.link("root/etc/alternatives", "/etc");
+    let mut command = Command::new("/usr/bin/true");
+    command.root(&root);
+    command.spec_mut().root.volatile = skep::spec::Volatile::Yes;
+    let plan = command.plan().unwrap().to_string();
+    assert!(!plan.contains("alternatives"), "{plan}");
+}
+
+#[test]
+fn users_of_a_tree_are_read_from_a_small_regular_file_only() {
+    let Some(_turn) = turn_to_start() else { return };
+    let scratch = Scratch::new();
+    let root = scratch.tree();
+    let passwd = root.join("etc/passwd");
+    let refused = |what: &str| {
+        let mut command = in_tree(&root);
+        command.user(skep::spec::User::Name("web".to_owned()));
+        let error = command.plan().expect_err(what);
+        assert_eq!(error.kind(), ErrorKind::NotFound, "{what}: {error}");
+    };
+    let line = "web:x:0:0:web:/:/bin/sh\n";
+    let mut command = in_tree(&root);
+    scratch.file("root/etc/passwd", line);
+    command.user(skep::spec::User::Name("web".to_owned())).plan().unwrap();
+    // Cut short, the last line would be somebody else's.
+    scratch.file("root/etc/passwd", &(line.to_owned() + &"#".repeat(1 << 20)));
+    refused("too long");
+    std::fs::remove_file(&passwd).unwrap();
+    refused("missing");
+    let outside = scratch.file("outside", line);
+    scratch.link("root/etc/passwd", outside.to_str().unwrap());
+    refused("a link that leads out");
+    std::fs::remove_file(&passwd).unwrap();
+    nix::unistd::mkfifo(&passwd, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    refused("a FIFO");
+    std::fs::remove_file(&passwd).unwrap();
+    scratch.directory("root/etc/passwd");
+    refused("a directory");
+}

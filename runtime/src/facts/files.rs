@@ -70,28 +70,57 @@ impl std::fmt::Display for DeviceNumber {
 }
 
 impl PathFact {
+    /// Looks at a path that the caller names; links count.
     pub(super) fn look(path: &Path) -> Self {
-        match fs::metadata(path) {
-            Ok(metadata) => {
-                let of = metadata.file_type();
-                let number = metadata.rdev();
-                Self {
-                    kind: kind(of),
-                    device: metadata.dev(),
-                    inode: metadata.ino(),
-                    denied: false,
-                    uid: metadata.uid(),
-                    gid: metadata.gid(),
-                    node: (of.is_block_device() || of.is_char_device()).then(|| DeviceNumber {
-                        block: of.is_block_device(),
-                        major: nix::sys::stat::major(number) as u32,
-                        minor: nix::sys::stat::minor(number) as u32,
-                    }),
-                }
+        Self::of(fs::metadata(path))
+    }
+
+    /// Looks at a path of the tree at `root`. The tree is not the caller's word:
+    /// a link in it, which could lead out, is nothing. The host's own root is
+    /// nobody's but the host's.
+    pub(super) fn look_in(root: &Path, path: &Path) -> Self {
+        match path.strip_prefix(root) {
+            Ok(relative) if root != Path::new("/") => {
+                Self::of(find_in(root, relative, false).and_then(|file| file.metadata()))
             }
-            Err(error) => Self { denied: error.kind() == std::io::ErrorKind::PermissionDenied, ..Self::default() },
+            _ => Self::look(path),
         }
     }
+
+    fn of(found: std::io::Result<fs::Metadata>) -> Self {
+        let metadata = match found {
+            Ok(metadata) => metadata,
+            Err(error) => {
+                return Self { denied: error.kind() == std::io::ErrorKind::PermissionDenied, ..Self::default() };
+            }
+        };
+        let of = metadata.file_type();
+        let number = metadata.rdev();
+        Self {
+            kind: kind(of),
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            denied: false,
+            uid: metadata.uid(),
+            gid: metadata.gid(),
+            node: (of.is_block_device() || of.is_char_device()).then(|| DeviceNumber {
+                block: of.is_block_device(),
+                major: nix::sys::stat::major(number) as u32,
+                minor: nix::sys::stat::minor(number) as u32,
+            }),
+        }
+    }
+}
+
+/// A handle on what a tree has at `path`: through no link, or through links
+/// that take the tree for `/`.
+pub(super) fn find_in(root: &Path, path: &Path, links: bool) -> std::io::Result<fs::File> {
+    use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat2};
+    let handle = OFlag::O_PATH | OFlag::O_CLOEXEC;
+    let root = open(root, handle | OFlag::O_DIRECTORY, nix::sys::stat::Mode::empty())?;
+    let links = if links { ResolveFlag::RESOLVE_NO_MAGICLINKS } else { ResolveFlag::RESOLVE_NO_SYMLINKS };
+    let how = OpenHow::new().flags(handle).resolve(ResolveFlag::RESOLVE_IN_ROOT | links);
+    Ok(openat2(&root, if path.as_os_str().is_empty() { Path::new(".") } else { path }, how)?.into())
 }
 
 fn kind(of: fs::FileType) -> EntryKind {

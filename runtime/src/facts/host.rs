@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::Read;
+use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use skep_sys::abi::{CapabilitySet, Resource};
 
-use super::files::{EntryKind, PathFact, TargetFact, UpperPlace, behind, usr_links};
+use super::files::{EntryKind, PathFact, TargetFact, UpperPlace, behind, find_in, usr_links};
 use super::{Cgroups, Facts, NamedUser, UnifiedGroup};
 use crate::error::{Error, ErrorKind, Result};
 use crate::profile;
@@ -113,7 +114,7 @@ pub(super) fn gather(spec: &Spec) -> Result<Facts> {
         },
         free_range: None,
         range_lock: None,
-        paths: host_paths(spec).map(|path| (path.clone(), PathFact::look(&path))).collect(),
+        paths: paths(spec, &root),
         targets: targets(spec).map(|path| (path.clone(), TargetFact::look(&root, &path))).collect(),
         contents: etc_sources(spec).map(|path| (PathBuf::from(path), bytes(path))).collect(),
         time_zone: match spec.timezone {
@@ -163,8 +164,21 @@ fn root_of(spec: &Spec) -> PathBuf {
     spec.root.path.clone()
 }
 
+/// What is at the paths that a plan for `spec` opens. Those of the tree last:
+/// where the caller names one of them too, the stricter look counts.
+fn paths(spec: &Spec, root: &Path) -> BTreeMap<PathBuf, PathFact> {
+    let named = named_paths(spec).map(|path| (PathFact::look(&path), path));
+    let of_tree = tree_paths(spec).map(|path| (PathFact::look_in(root, &path), path));
+    named.chain(of_tree).map(|(fact, path)| (path, fact)).collect()
+}
+
 /// Paths of the host that a plan for `spec` opens.
 fn host_paths(spec: &Spec) -> impl Iterator<Item = PathBuf> {
+    named_paths(spec).chain(tree_paths(spec))
+}
+
+/// Those that the caller names.
+fn named_paths(spec: &Spec) -> impl Iterator<Item = PathBuf> {
     let binds = spec.mounts.iter().flat_map(|mount| match &mount.kind {
         MountKind::Bind(Bind { source, .. }) | MountKind::Device(Device { source, .. }) => vec![source.clone()],
         MountKind::Overlay(overlay) => {
@@ -175,10 +189,15 @@ fn host_paths(spec: &Spec) -> impl Iterator<Item = PathBuf> {
     });
     let upper = UpperPlace::of_root(&spec.root).map(UpperPlace::paths);
     let binds = binds.chain(upper.into_iter().flatten()).chain(etc_sources(spec).map(PathBuf::from));
+    let proc = (spec.namespaces.pid == Namespace::Host).then(|| PathBuf::from("/proc"));
+    std::iter::once(spec.root.path.clone()).chain(binds).chain(proc)
+}
+
+/// Those that follow from the tree, whose links may be anybody's.
+fn tree_paths(spec: &Spec) -> impl Iterator<Item = PathBuf> {
     let etc = profile::ETC.iter().map(|path| spec.root.path.join(path));
     let covered = spec.masked.iter().chain(&spec.read_only).filter_map(|path| behind(spec, path));
-    let proc = (spec.namespaces.pid == Namespace::Host).then(|| PathBuf::from("/proc"));
-    [spec.root.path.clone(), spec.root.path.join("usr")].into_iter().chain(etc).chain(binds).chain(covered).chain(proc)
+    std::iter::once(spec.root.path.join("usr")).chain(etc).chain(covered)
 }
 
 /// Paths inside the root that a plan for `spec` mounts on.
@@ -398,27 +417,19 @@ fn named_user(root: &Path, name: &str) -> Option<NamedUser> {
     Some(NamedUser { uid, gid, groups, home: PathBuf::from(home) })
 }
 
+/// A regular file of at most 1 MiB; empty where it is anything else. Opened for
+/// reading only when it has been looked at: to open a device can act on it.
 fn file_of_tree(root: &Path, path: &str) -> String {
-    use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
-    let open = || -> nix::Result<fs::File> {
-        let root = nix::fcntl::open(
-            root,
-            OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC,
-            nix::sys::stat::Mode::empty(),
-        )?;
-        let how = OpenHow::new()
-            .flags(OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK | OFlag::O_NOCTTY)
-            .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);
-        openat2(&root, path, how).map(fs::File::from)
+    const LONGEST: u64 = 1 << 20;
+    let regular = |file: &fs::File| file.metadata().is_ok_and(|found| found.is_file() && found.len() <= LONGEST);
+    let read = || {
+        let file = find_in(root, Path::new(path), true).ok().filter(regular)?;
+        let mut bytes = Vec::new();
+        let opened = fs::File::open(format!("/proc/self/fd/{}", file.as_raw_fd())).ok()?;
+        opened.take(LONGEST).read_to_end(&mut bytes).ok()?;
+        Some(String::from_utf8_lossy(&bytes).into_owned())
     };
-    let mut bytes = Vec::new();
-    match open() {
-        Ok(file) if file.metadata().is_ok_and(|metadata| metadata.is_file()) => {
-            let read = file.take(1 << 20).read_to_end(&mut bytes);
-            if read.is_ok() { String::from_utf8_lossy(&bytes).into_owned() } else { String::new() }
-        }
-        _ => String::new(),
-    }
+    read().unwrap_or_default()
 }
 
 /// Eight random letters and digits, for a container without a name.
