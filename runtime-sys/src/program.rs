@@ -1,12 +1,14 @@
 //! Sections of ops, the one interpreter, and the image that crosses to stage B.
 
+use core::fmt;
+
 use crate::errno::Errno;
 use crate::kernel::{Cell, Kernel, Slots};
 use crate::op::{Op, Slot};
 use crate::wire::Reader;
 
 /// A run of ops, numbered from `first` on.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
 pub struct Section<'a> {
     /// Index of the first op in the whole plan.
     pub first: u32,
@@ -32,6 +34,13 @@ impl<'a> Section<'a> {
             index = index.wrapping_add(1);
             Some((at, op))
         })
+    }
+}
+
+/// Op by op: in the bytes a secret would stand as it is.
+impl fmt::Debug for Section<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(self.iter()).finish()
     }
 }
 

@@ -352,11 +352,24 @@ fn a_range_is_held_while_a_container_of_root_lives() {
 #[test]
 fn a_secret_appears_nowhere_but_in_the_environment() {
     let mut command = Command::new("true");
-    command.env("TOKEN", "hunter2-secret");
+    command.env("TOKEN", "hunter2-secret").credential("key", "hunter2-secret");
     let plan = command.plan();
     if let Ok(plan) = plan {
-        for text in [plan.to_string(), plan.verbose().to_string(), plan.to_json().to_string(), format!("{command:?}")] {
-            assert!(!text.contains("hunter2"), "{text}");
+        let section = format!("{:?}", plan.child());
+        let verified = format!("{:?}", skep::verify::verify(plan.clone()).unwrap());
+        let texts = [
+            plan.to_string(),
+            plan.verbose().to_string(),
+            plan.to_json().to_string(),
+            format!("{command:?}"),
+            format!("{plan:?}"),
+            section,
+            verified,
+        ];
+        // As text, and as a list of bytes.
+        let bytes = format!("{:?}", b"hunter2");
+        for text in texts {
+            assert!(!text.contains("hunter2") && !text.contains(bytes.trim_matches(['[', ']'])), "{text}");
         }
     }
 }
