@@ -17,9 +17,9 @@ pub(crate) fn rehearse(spec: &Spec, facts: &Facts, plan: &Plan) {
     }
     let Some((mut model, facts)) = host(facts) else { return };
     // The same plan, for the inodes of the model.
-    let Ok(verified) = skep::compile(spec, &facts).and_then(skep::verify) else {
-        panic!("compiles no more when only inodes differ: {plan}");
-    };
+    let verified = skep::compile(spec, &facts)
+        .and_then(skep::verify)
+        .unwrap_or_else(|error| panic!("compiles no more when only inodes differ: {error}\n{spec:#?}\n{plan}"));
     let payload = if spec.init == Init::Stub { Actor::Payload } else { Actor::Child };
     let ended = skep::rehearse(&mut model, &verified);
     let process = model.process(payload);

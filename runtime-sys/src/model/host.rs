@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::abi::{CapabilitySet, MountAttrs, Namespaces, fs_magic};
+use crate::abi::{CapabilitySet, MountAttrs, Namespaces, Resolve, fs_magic};
 use crate::program::Actor;
 
 use super::credentials::Cred;
@@ -345,10 +345,21 @@ impl Model {
                 Node::Directory(entries) => entries.get(part.as_bytes()).copied(),
                 _ => None,
             };
-            let inode = existing.unwrap_or_else(|| {
-                self.add(at.inode, part.as_bytes(), Node::Directory(BTreeMap::new()), [0, 0, 0o755])
-            });
-            at = self.topmost(Place { mount: at.mount, inode });
+            let found = match existing {
+                // As a path is walked: to where the link leads.
+                Some(inode) if matches!(self[inode].node, Node::Symlink(_)) => {
+                    self.walk(at, part.as_bytes(), Resolve::NONE, true).ok()
+                }
+                Some(inode) => Some(self.topmost(Place { mount: at.mount, inode })),
+                None => None,
+            };
+            at = match found {
+                Some(found) => found,
+                None => {
+                    let inode = self.add(at.inode, part.as_bytes(), Node::Directory(BTreeMap::new()), [0, 0, 0o755]);
+                    self.topmost(Place { mount: at.mount, inode })
+                }
+            };
         }
         at
     }
@@ -365,6 +376,15 @@ impl Model {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_built_below_a_link_lies_where_the_link_leads() {
+        let mut model = Model::new().directory("/lib/deep");
+        assert!(model.inode("/usr/lib/deep").is_some());
+        assert_eq!(model.inode("/lib/deep"), model.inode("/usr/lib/deep"));
+        let mut model = Model::new().symlink("/nowhere", "/gone").directory("/nowhere/deep");
+        assert!(model.inode("/nowhere/deep").is_some());
+    }
 
     #[test]
     fn the_host_has_what_plans_look_for() {
