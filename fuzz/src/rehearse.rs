@@ -1,8 +1,8 @@
 //! Whole starts on the kernel in memory.
 
-use std::path::{Component, Path};
+use std::path::{Component, Path, PathBuf};
 
-use skep::facts::EntryKind;
+use skep::facts::{EntryKind, PathFact};
 use skep::spec::{Init, Stream, Want};
 use skep::{Facts, Plan, Spec};
 use skep_sys::{Actor, Model, Stage as _};
@@ -68,7 +68,7 @@ fn host(facts: &Facts) -> Option<(Model, Facts)> {
         model = model.subids(range.base, range.count);
     }
     for (path, fact) in &facts.paths {
-        let path = plain(path)?;
+        let path = &plain(path)?;
         model = match fact.kind {
             EntryKind::Directory if model.inode(path).is_none() => model.directory(path),
             EntryKind::File if model.inode(path).is_none() => model.file(path, ""),
@@ -76,16 +76,23 @@ fn host(facts: &Facts) -> Option<(Model, Facts)> {
         };
     }
     for group in &facts.cgroups.unified {
-        model = model.directory(plain(&group.path)?);
+        model = model.directory(&plain(&group.path)?);
     }
     model = model.file("/usr/bin/true", "program").file("/etc/subuid", "");
-    let facts = facts.clone().on(&mut model);
-    Some((model, facts))
+    let built = facts.clone().on(&mut model);
+    // What facts say may not be possible: a directory below a file.
+    let lost = |(path, fact): (&PathBuf, &PathFact)| {
+        fact.kind != EntryKind::Missing && built.paths[path].kind == EntryKind::Missing
+    };
+    if facts.paths.iter().any(lost) {
+        return None;
+    }
+    Some((model, built))
 }
 
-/// A path that the model's host can be built with.
-fn plain(path: &Path) -> Option<&str> {
+/// A path that the model's host can be built with, without `.` and doubled slashes.
+fn plain(path: &Path) -> Option<String> {
     let plain = path.components().all(|part| matches!(part, Component::RootDir | Component::Normal(_)));
-    let text = path.to_str()?;
+    let text = path.components().collect::<PathBuf>().into_os_string().into_string().ok()?;
     (plain && path.is_absolute() && text.len() < 256 && !text.contains('\0')).then_some(text)
 }

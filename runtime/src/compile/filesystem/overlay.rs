@@ -219,8 +219,9 @@ pub(super) fn mount(context: &Context<'_>, layers: &Layers, into: Slot, plan: &m
     Ok(())
 }
 
+/// Name by name, without doubled slashes.
 fn relative(kept: &Kept, path: &Path) -> PathBuf {
-    path.strip_prefix(&kept.place.above).unwrap_or(path).to_path_buf()
+    path.strip_prefix(&kept.place.above).unwrap_or(path).components().collect()
 }
 
 /// Proves that both directories are those that were seen, below the tree just

@@ -106,7 +106,7 @@ fn an_overlay_of_what_is_not_there() {
 fn paths_in_an_overlays_options_are_words_of_ours() {
     let names: Vec<String> = (0..32).map(|number| format!("/srv/{number}:a,b\\c {}", "x".repeat(200))).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    let kind = overlay(&names, |overlay| overlay.upper = Some("/srv/u:,\\".into()));
+    let kind = overlay(&names, |overlay| overlay.upper = Some("/srv/a//u:,\\/".into()));
     let mounts = (0..900).map(|number| at(&format!("/t/{number}"), bind(|_| {})));
     let spec = spec(mounts.chain([at("/z", kind)]).collect());
     let plan = compile(&spec, &Facts::example(&spec)).unwrap();
@@ -121,6 +121,7 @@ fn paths_in_an_overlays_options_are_words_of_ours() {
         }
     }
     assert_eq!(options, 3);
+    assert!(crate::verify(plan).is_ok());
 }
 
 #[test]
