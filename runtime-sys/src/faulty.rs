@@ -194,7 +194,7 @@ pub fn plausible(kind: OpKind) -> &'static [Errno] {
         // close(2)
         OpKind::Close => &[E::EBADF],
         // memfd_create(2), fcntl(2)
-        OpKind::MemFd => &[E::EINVAL, E::EMFILE, E::ENFILE, E::ENOMEM, E::EPERM, E::EACCES, E::ENOSPC],
+        OpKind::MemFd => &[E::EINVAL, E::EFBIG, E::EMFILE, E::ENFILE, E::ENOMEM, E::EPERM, E::EACCES, E::ENOSPC],
         // pread(2)
         OpKind::Peek => &[E::EBADF, E::EINVAL, E::EIO, E::ENOMEM],
         // fcntl(2)

@@ -56,7 +56,11 @@ fn reap_all(payload: u64, lifeline: i32) {
         // WNOHANG; any child, for this process is the container's init.
         let words = [Word::descriptor(-1), Word::of_mut(&mut status), Word::number(1), Word::NULL];
         match ask(nr::WAIT4, words) {
-            Ok(0) | Err(_) => return,
+            Ok(0) => return,
+            Err(Errno::EINTR) => {}
+            // There is always a child: the payload. Without word of it this
+            // would wait for ever.
+            Err(_) => exit(128 + signal::KILL),
             Ok(pid) if pid as u64 == payload => {
                 let (end, code) = match status & 0x7f {
                     0 => (WaitStatus::Exited((status >> 8) as u8), (status >> 8) as u8),

@@ -211,6 +211,7 @@ impl Kernel for Linux<'_> {
                 _ => Err(Errno::EBADF),
             },
             Op::MemFd { name, content, seals, executable, into } => {
+                may_write(content.0.len())?;
                 // MFD_CLOEXEC|MFD_ALLOW_SEALING, and MFD_EXEC or MFD_NOEXEC_SEAL.
                 let kind = if executable { 0x10 } else { 0x8 };
                 let file = memfd(name, 0x1 | 0x2 | kind).or_else(|errno| match errno {
@@ -811,6 +812,16 @@ fn bpf_device(program: &[u8]) -> Result<i32, Errno> {
 
 fn memfd(name: &CStr, flags: u64) -> Result<i32, Errno> {
     ask(nr::MEMFD_CREATE, [Word::text(name), Word::number(flags)]).map(|file| file as i32)
+}
+
+/// EFBIG where a file of `length` bytes is above the caller's limit: it counts
+/// for memfds, and the write itself would bring SIGXFSZ upon the embedder.
+fn may_write(length: usize) -> Result<(), Errno> {
+    let mut limit = [u64::MAX; 2];
+    // RLIMIT_FSIZE
+    let words = [Word::NULL, Word::number(1), Word::NULL, Word::of_mut(&mut limit)];
+    ask(nr::PRLIMIT64, words)?;
+    if length as u64 > limit[0] { Err(Errno::EFBIG) } else { Ok(()) }
 }
 
 fn add_seals(file: i32, seals: u32) -> Result<(), Errno> {
