@@ -36,6 +36,10 @@ pub(crate) fn facts(source: &mut Unstructured<'_>, spec: &Spec) -> Result<Facts>
         facts.capabilities = CapabilitySet(source.arbitrary()?);
     }
     if odd(source)? {
+        facts.ids = vec![IdRange { base: 0, count: source.int_in_range(1..=200_000)? }];
+        facts.foreign_mounts = source.arbitrary()?;
+    }
+    if odd(source)? {
         facts.bounding = CapabilitySet(source.arbitrary()?);
     }
     if odd(source)? {

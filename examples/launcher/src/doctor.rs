@@ -260,6 +260,7 @@ fn subordinate(facts: &Facts, can_start: bool) -> Check {
     if facts.privileged() {
         let picked = match facts.free_range {
             Some(range) => format!("a free one is picked, such as {}+{}", range.base, range.count),
+            None if !facts.has_every_id() => "none is free in this user namespace: your own id is mapped".to_owned(),
             None => {
                 return Check::missing(
                     name,

@@ -75,13 +75,16 @@ pub(super) fn decide(context: &Context<'_>, report: &mut Report) -> Result<Optio
     let narrow = named.iter().any(|allowed| !(allowed.access.read && allowed.access.write));
     if spec.device_policy == Want::Off {
         if narrow {
-            return Err(context.invalid("device_policy", "a device with less access than rw, and no device policy"));
+            return Err(context
+                .invalid("device_policy", "a device with less access than rw, and no device policy")
+                .remedy("Bind it with rw, or keep the policy."));
         }
         report.off(ITEM, "every device whose node is there, as its mode says");
         return Ok(None);
     }
     let required = narrow || spec.device_policy == Want::Require;
-    if !context.facts.privileged() {
+    // Root of a user namespace may not write the v1 files, nor load a program.
+    if !context.facts.privileged() || !context.facts.has_every_id() {
         if required {
             return Err(Error::new(ErrorKind::NotPermitted, "only root can limit devices by cgroup")
                 .from(spec.origins.of("device_policy"))

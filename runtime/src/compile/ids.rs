@@ -59,7 +59,11 @@ pub(super) fn mapping(spec: &Spec, facts: &Facts, uid: u32, gid: u32) -> Result<
     let refuse = |kind, what: &str, remedy: &str| Err(Error::new(kind, what).from(origin).remedy(remedy));
     let privileged = facts.privileged();
     let choice = match spec.user_namespace {
-        UserNamespace::Auto if privileged => UserNamespace::Pick,
+        // In a user namespace that is too small to hold a range, root is as
+        // anybody.
+        UserNamespace::Auto if privileged && (facts.free_range.is_some() || facts.has_every_id()) => {
+            UserNamespace::Pick
+        }
         UserNamespace::Auto => UserNamespace::Own,
         other => other,
     };
@@ -113,7 +117,7 @@ pub(super) fn mapping(spec: &Spec, facts: &Facts, uid: u32, gid: u32) -> Result<
                 return refuse(
                     ErrorKind::Unsupported,
                     "no free range of 65536 ids was found, or /etc/subuid cannot be locked",
-                    "Name a range, or create /etc/subuid (an empty file will do).",
+                    "Name a range, create /etc/subuid (an empty file will do), or map your own id.",
                 );
             };
             range_mapping(range, facts)
@@ -140,6 +144,16 @@ pub(super) fn mapping(spec: &Spec, facts: &Facts, uid: u32, gid: u32) -> Result<
         }
         UserNamespace::Identity => Mapping::Direct { extents: vec![[0, 0, 65_536]], locked: None },
     };
+    if let Mapping::Direct { extents, .. } = &mapping
+        && let Some([_, base, count]) =
+            extents.iter().find(|[_, base, count]| !facts.has_ids(IdRange { base: *base, count: *count }))
+    {
+        return refuse(
+            ErrorKind::NotPermitted,
+            &format!("the ids {base}+{count} are not all ids of the caller's own user namespace"),
+            "Choose a range within /proc/self/uid_map, or map your own id.",
+        );
+    }
     for (id, group, what) in [(uid, false, "user"), (gid, true, "group")] {
         if id == u32::MAX || !mapping.maps(id, group) {
             return Err(Error::new(ErrorKind::InvalidSpec, format!("{what} id {id} is not mapped in this container"))
@@ -277,12 +291,16 @@ pub(super) fn attend(context: &Context<'_>, plan: &mut Builder) {
         Mapping::Own { uid, gid } => {
             // setgroups first: without it an ordinary user may not map a group
             // (CVE-2014-8989).
-            let (uid, gid) = (map_text(&[*uid]), map_text(&[*gid]));
+            let (uids, gids) = (map_text(&[*uid]), map_text(&[*gid]));
             plan.step(Phase::Attend, "map the caller's own ids", origin)
-                .remedy("Where this says EPERM, user namespaces are restricted here: `skep doctor` names the setting.")
+                .remedy(match uid[1] {
+                    // user_namespaces(7): since Linux 5.12.
+                    0 => "Where this says EPERM, the caller is uid 0 without CAP_SETFCAP, which mapping uid 0 takes: be another user, or keep the capability.",
+                    _ => "Where this says EPERM, user namespaces are restricted here: `skep doctor` names the setting.",
+                })
                 .op(Op::Write { dir, path: c"setgroups", content: Blob(b"deny") })
-                .op(Op::Write { dir, path: c"gid_map", content: Blob(gid.as_bytes()) })
-                .op(Op::Write { dir, path: c"uid_map", content: Blob(uid.as_bytes()) });
+                .op(Op::Write { dir, path: c"gid_map", content: Blob(gids.as_bytes()) })
+                .op(Op::Write { dir, path: c"uid_map", content: Blob(uids.as_bytes()) });
         }
         Mapping::Helpers { uid, gid } => {
             plan.step(Phase::Attend, "map ids through newgidmap and newuidmap", origin)
@@ -338,6 +356,28 @@ mod tests {
         let Ok(Mapping::Direct { extents, locked }) = as_root(UserNamespace::Auto, 0) else { panic!() };
         assert_ne!(extents[0][1], 0, "never host id 0");
         assert!(locked.is_some());
+    }
+
+    #[test]
+    fn root_of_a_small_user_namespace_is_as_anybody() {
+        let spec = |user_namespace| Spec { user_namespace, ..Spec::default() };
+        let of = |spec: Spec, foreign_mounts| {
+            let mut facts = Facts::example(&spec);
+            (facts.uid, facts.gid, facts.foreign_mounts) = (0, 0, foreign_mounts);
+            facts.capabilities = skep_sys::abi::CapabilitySet::up_to(40);
+            facts.ids = vec![IdRange { base: 0, count: 1 }, IdRange { base: 1, count: 70_000 }];
+            facts.free_range = None;
+            mapping(&spec, &facts, 0, 0)
+        };
+        for foreign_mounts in [false, true] {
+            let own = of(spec(UserNamespace::Auto), foreign_mounts);
+            assert_eq!(own, Ok(Mapping::Own { uid: [0, 0, 1], gid: [0, 0, 1] }));
+        }
+        let range = |base| spec(UserNamespace::Range(IdRange { base, count: 65_536 }));
+        assert!(of(range(1000), false).is_ok());
+        for choice in [range(10_000), spec(UserNamespace::Identity)] {
+            assert!(of(choice, false).unwrap_err().to_string().contains("the caller's own user namespace"));
+        }
     }
 
     #[test]

@@ -29,9 +29,15 @@ fn constant() -> &'static Constant {
     CONSTANT.get_or_init(|| Constant {
         kernel: kernel_version(&line("/proc/sys/kernel/osrelease")),
         last_capability: number("/proc/sys/kernel/cap_last_cap").unwrap_or(40) as u8,
-        keyrings: Path::new("/proc/keys").exists(),
-        kernel_paths: profile::kernel_paths().filter(|path| Path::new(path).exists()).collect(),
+        keyrings: may_exist("/proc/keys"),
+        kernel_paths: profile::kernel_paths().filter(|path| may_exist(path)).collect(),
     })
+}
+
+/// Whether a path is there. One that cannot be looked at is taken to be: what
+/// is left out of a plan for its absence is a mask, or a keyring of its own.
+fn may_exist(path: &str) -> bool {
+    Path::new(path).try_exists().unwrap_or(true)
 }
 
 /// What keeps user namespaces and executable memfds from working.
@@ -42,6 +48,8 @@ struct Obstacles {
     memfd_noexec: u8,
 }
 
+const MAX_USER_NAMESPACES: &str = "/proc/sys/user/max_user_namespaces";
+
 /// Where nothing stood in the way once, the kernel's own answer is soon enough
 /// if that changes; where something did, it is looked at again each time, for
 /// somebody may follow the advice.
@@ -51,7 +59,13 @@ fn obstacles() -> Obstacles {
         return *clear;
     }
     let found = Obstacles {
-        max_user_namespaces: number("/proc/sys/user/max_user_namespaces").unwrap_or(0),
+        max_user_namespaces: number(MAX_USER_NAMESPACES).unwrap_or_else(|| match may_exist(MAX_USER_NAMESPACES) {
+            // It cannot be read (for want of a descriptor, say): the kernel
+            // will answer.
+            true => u64::from(u32::MAX),
+            // A kernel without them.
+            false => 0,
+        }),
         restricted_by: restriction(),
         memfd_noexec: number("/proc/sys/vm/memfd_noexec").unwrap_or(0) as u8,
     };
@@ -76,13 +90,24 @@ fn capabilities(spec: &Spec, last: u8) -> Result<(CapabilitySet, CapabilitySet)>
     Ok((read(caps::CapSet::Effective)?, bounding))
 }
 
+/// There has to be a procfs, and one of the caller's own process-id namespace:
+/// in another's the number of a child is that of somebody else.
+fn procfs() -> Result<()> {
+    let refuse = |what, remedy| Err(Error::new(ErrorKind::Unsupported, what).remedy(remedy));
+    match fs::read_link("/proc/self") {
+        Ok(link) if link.to_str() == Some(&std::process::id().to_string()) => Ok(()),
+        Ok(_) => refuse(
+            "look at the host: /proc is that of another process-id namespace",
+            "Mount one of this namespace on /proc: mount -t proc proc /proc (unshare --mount-proc).",
+        ),
+        Err(_) => refuse("look at the host: there is no /proc", "Skep needs procfs mounted on /proc."),
+    }
+}
+
 pub(super) fn gather(spec: &Spec) -> Result<Facts> {
     // Before a look at each of a hundred thousand paths.
     crate::compile::bounds(spec)?;
-    if fs::symlink_metadata("/proc/self").is_err() {
-        return Err(Error::new(ErrorKind::Unsupported, "look at the host: there is no /proc")
-            .remedy("Skep needs procfs mounted on /proc."));
-    }
+    procfs()?;
     let (constant, obstacles) = (constant(), obstacles());
     let (uid, gid) = (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw());
     let (capabilities, bounding) = capabilities(spec, constant.last_capability)?;
@@ -96,6 +121,8 @@ pub(super) fn gather(spec: &Spec) -> Result<Facts> {
         uid,
         gid,
         capabilities,
+        ids: vec![EVERY_ID],
+        foreign_mounts: false,
         bounding,
         last_capability: constant.last_capability,
         max_user_namespaces: obstacles.max_user_namespaces,
@@ -128,6 +155,10 @@ pub(super) fn gather(spec: &Spec) -> Result<Facts> {
         },
         fresh_name: fresh_name(),
     };
+    if facts.capable() {
+        facts.ids = own_ids(&text("/proc/self/uid_map"));
+        facts.foreign_mounts = !facts.has_every_id() && !may_clone_mounts();
+    }
     if facts.privileged() && spec.device_policy != Want::Off && !facts.cgroups.unified.is_empty() {
         facts.device_programs = device_programs();
     }
@@ -136,7 +167,7 @@ pub(super) fn gather(spec: &Spec) -> Result<Facts> {
         facts.range_lock = lock.as_ref().map(|_| RANGE_LOCK.into());
         if matches!(spec.user_namespace, UserNamespace::Auto | UserNamespace::Pick) {
             let name = spec.machine.as_ref().map_or(facts.fresh_name.as_str(), |name| name.as_str());
-            facts.free_range = lock.and_then(|lock| free_range(name, &lock));
+            facts.free_range = lock.and_then(|lock| free_range(name, &lock, &facts));
         }
     }
     Ok(facts)
@@ -332,6 +363,29 @@ fn user_name(passwd: &str, uid: u32) -> Option<String> {
     })
 }
 
+const EVERY_ID: IdRange = IdRange { base: 0, count: u32::MAX };
+
+/// The first and the third column of an id map (`user_namespaces(7)`). A map
+/// that cannot be read hides nothing: the kernel will answer.
+fn own_ids(map: &str) -> Vec<IdRange> {
+    let line = |line: &str| {
+        let mut numbers = line.split_ascii_whitespace().map(|number| number.parse().ok());
+        Some(IdRange { base: numbers.next()??, count: numbers.nth(1)?? })
+    };
+    let ids: Vec<IdRange> = map.lines().filter_map(line).collect();
+    if ids.is_empty() { vec![EVERY_ID] } else { ids }
+}
+
+/// Whether the kernel lets this caller clone a mount: it asks for CAP_SYS_ADMIN
+/// over the mount namespace, which is another question than whether one has it.
+fn may_clone_mounts() -> bool {
+    use skep_sys::abi::TreeFlags;
+    use skep_sys::{At, Errno, Kernel as _, Linux, Op, OwnedSlots, Slot};
+    let clone = Op::OpenTree { dir: At::Cwd, path: c"/", flags: TreeFlags::CLONE, into: Slot(0) };
+    // Other refusals are about this one mount.
+    Linux::new().call(&clone, &mut OwnedSlots::new(1).slots()) != Err(Errno::EPERM)
+}
+
 /// Never through `PATH`: a fixed list, proved root-owned when opened.
 fn id_map_helpers() -> Option<[PathBuf; 2]> {
     ["/usr/bin", "/usr/local/bin", "/run/wrappers/bin", "/bin"].iter().find_map(|directory| {
@@ -347,16 +401,17 @@ const RANGE_LOCK: &str = "/etc/subuid";
 /// A range of 65536 that neither a lock nor a user of this host claims
 /// (`systemd-nspawn(1)`, `--private-users=pick`: same bounds, same first
 /// candidate for a name).
-fn free_range(name: &str, lock: &fs::File) -> Option<IdRange> {
+fn free_range(name: &str, lock: &fs::File, facts: &Facts) -> Option<IdRange> {
     const COUNT: u32 = 65_536;
     let passwd = text("/etc/passwd") + &text("/etc/group");
     candidates(name).find_map(|base| {
+        let range = IdRange { base, count: COUNT };
         let claimed = passwd.lines().any(|line| {
             let id = line.split(':').nth(2).and_then(|field| field.parse::<u32>().ok());
             id.is_some_and(|id| id == base || id == base + COUNT - 2)
         });
-        let free = !claimed && !is_locked(lock, base, COUNT) && !nspawn_holds(base);
-        free.then_some(IdRange { base, count: COUNT })
+        let free = facts.has_ids(range) && !claimed && !is_locked(lock, base, COUNT) && !nspawn_holds(base);
+        free.then_some(range)
     })
 }
 
@@ -470,6 +525,8 @@ pub(super) fn example(spec: &Spec) -> Facts {
         uid: 1000,
         gid: 1000,
         capabilities: CapabilitySet::EMPTY,
+        ids: vec![EVERY_ID],
+        foreign_mounts: false,
         bounding: CapabilitySet::up_to(40),
         last_capability: 40,
         max_user_namespaces: 10_000,
@@ -527,6 +584,21 @@ mod tests {
         assert_eq!(range(1002, Some("bob")), None, "host root is nobody's subordinate");
         assert_eq!(range(1003, Some("carl")), None, "the range overflows");
         assert_eq!(range(1004, Some("dora")), None);
+    }
+
+    #[test]
+    fn only_what_is_not_there_is_absent() {
+        assert!(may_exist("/proc/self/status"));
+        assert!(!may_exist("/proc/nothing of the kind"));
+        assert!(may_exist("/proc/self/status/x"), "it cannot be looked at (ENOTDIR)");
+    }
+
+    #[test]
+    fn ids_of_a_user_namespace() {
+        let range = |base, count| IdRange { base, count };
+        assert_eq!(own_ids("         0          0 4294967295\n"), [EVERY_ID]);
+        assert_eq!(own_ids("0 1000 1\n1 100000 65536\n"), [range(0, 1), range(1, 65_536)]);
+        assert_eq!(own_ids(""), [EVERY_ID]);
     }
 
     #[test]

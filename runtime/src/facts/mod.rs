@@ -34,6 +34,12 @@ pub struct Facts {
     pub gid: u32,
     /// The caller's effective capabilities.
     pub capabilities: CapabilitySet,
+    /// The ids that the caller's own user namespace has (`/proc/self/uid_map`).
+    /// Looked at only for a caller with capabilities; else all.
+    pub ids: Vec<IdRange>,
+    /// Whether the caller's mounts belong to a user namespace above its own
+    /// (`unshare -r`): whatever its capabilities, it may clone none of them.
+    pub foreign_mounts: bool,
     /// The caller's bounding set.
     pub bounding: CapabilitySet,
     /// The last capability that the kernel knows.
@@ -112,8 +118,26 @@ impl Facts {
     /// a user namespace, map any id, id-map mounts.
     #[must_use]
     pub fn privileged(&self) -> bool {
+        self.capable() && !self.foreign_mounts
+    }
+
+    fn capable(&self) -> bool {
         use skep_sys::abi::cap;
         [cap::SYS_ADMIN, cap::SETUID, cap::SETGID, cap::SETPCAP].iter().all(|number| self.capabilities.has(*number))
+    }
+
+    /// Whether the caller's user namespace has every id: the initial one, or
+    /// one like it. In a smaller one, such as that of a rootless container, no
+    /// range may be free to be picked.
+    #[must_use]
+    pub fn has_every_id(&self) -> bool {
+        self.ids.iter().map(|range| u64::from(range.count)).sum::<u64>() >= u64::from(u32::MAX)
+    }
+
+    /// Whether these ids are all ids of the caller's user namespace.
+    pub(crate) fn has_ids(&self, wanted: IdRange) -> bool {
+        let last = |range: &IdRange| u64::from(range.base) + u64::from(range.count);
+        self.ids.iter().any(|own| own.base <= wanted.base && last(&wanted) <= last(own))
     }
 
     /// The fact about a path of the host.
