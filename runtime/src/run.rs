@@ -7,7 +7,7 @@ use skep_sys::abi::{Seals, signal};
 use skep_sys::program::{PROGRESS_OFFSET, image};
 use skep_sys::spawn::STAGE_B;
 use skep_sys::wire::{Blob, Reader};
-use skep_sys::{Cell, Errno, Failure, Kernel, Op, OwnedSlots, Slots, WaitStatus, program};
+use skep_sys::{Cell, Errno, Failure, Kernel, Op, OpKind, OwnedSlots, Slots, WaitStatus, program};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::{Phase, Plan, role};
@@ -194,8 +194,8 @@ fn files<K: Kernel>(kernel: &mut K, plan: &Plan, slots: &mut Slots<'_>) -> Resul
     let plan = Op::MemFd { name: c"skep-plan", content, seals: Seals::NONE, executable: false, into: role::PLAN };
     for (op, what) in [(stage, "make an executable memfd for the first stage"), (plan, "make a memfd for the plan")] {
         kernel.call(&op, slots).map_err(|errno| {
-            Error::system(format!("{what}: memfd_create"), errno)
-                .remedy("Executable memfds may be refused here: sysctl vm.memfd_noexec must not be 2.")
+            let refused = "Executable memfds may be refused here: sysctl vm.memfd_noexec must not be 2.";
+            Error::system(format!("{what}: memfd_create"), errno).remedy(scarcity(op.kind(), errno).unwrap_or(refused))
         })?;
     }
     Ok(())
@@ -237,24 +237,55 @@ pub(crate) fn failed(plan: &Plan, failure: Failure) -> Error {
         (Some(Op::Exec { .. }), Errno::ENOENT) => {
             Error::system(format!("{}: not found in container", step.what), errno)
         }
-        (Some(Op::Exec { .. }), Errno::EACCES) => Error::system(format!("{}: may not be executed", step.what), errno),
+        (Some(Op::Exec { .. }), Errno::EACCES) => {
+            let error = Error::system(format!("{}: may not be executed", step.what), errno).from(Some(&step.origin));
+            return error.remedy(
+                "It must be a file that the payload's user may execute (chmod +x), and lie on no mount that is noexec.",
+            );
+        }
+        (Some(Op::Exec { .. }), Errno::ENOEXEC) => {
+            let error = Error::system(format!("{}: {call}", step.what), errno).from(Some(&step.origin));
+            return error
+                .remedy("It must be a program for this machine, or a script that starts with #! and its interpreter.");
+        }
         (_, Errno::ELOOP) => Error::system(format!("{}: {call}: a symbolic link stands in the way", step.what), errno)
             .kind_is(ErrorKind::SafetyViolation),
         _ => Error::system(format!("{}: {call}", step.what), errno),
     };
     let error = error.from(Some(&step.origin));
-    match &step.remedy {
-        Some(remedy) => error.remedy(remedy.clone()),
-        None => match generic_remedy(errno) {
+    // What a step knows of its own failures is no advice where the caller has
+    // run out of something.
+    let scarce = op.as_ref().and_then(|op| scarcity(op.kind(), errno));
+    match (scarce, &step.remedy) {
+        (Some(remedy), _) => error.remedy(remedy),
+        (None, Some(remedy)) => error.remedy(remedy.clone()),
+        (None, None) => match generic_remedy(errno) {
             Some(remedy) => error.remedy(remedy),
             None => error,
         },
     }
 }
 
+/// What to do where a limit of the caller, or of the container, is used up.
+fn scarcity(call: OpKind, errno: Errno) -> Option<&'static str> {
+    match errno {
+        Errno::EMFILE => Some(
+            "Raise the limit of open descriptors: the caller's (ulimit -n), or the container's own (NOFILE) where one is set.",
+        ),
+        Errno::ENFILE => Some("The host's limit of open files is reached: raise sysctl fs.file-max."),
+        Errno::EFBIG => {
+            Some("The plan is handed over in a file in memory: raise the caller's limit of file sizes (ulimit -f).")
+        }
+        Errno::EAGAIN if matches!(call, OpKind::Spawn | OpKind::Fork) => Some(
+            "Raise the limit of processes: the container's own (pids, NPROC), the caller's (ulimit -u), or that of its cgroup.",
+        ),
+        _ => None,
+    }
+}
+
 fn generic_remedy(errno: Errno) -> Option<&'static str> {
     match errno {
-        Errno::EMFILE => Some("Raise the caller's limit of open descriptors (ulimit -n)."),
+        Errno::ELOOP => Some("No link is followed there: put a directory, or a file, in the link's place."),
         Errno::ENOSPC => Some("A limit of the host is reached: see sysctl user.max_*_namespaces, and free space."),
         Errno::ENOMEM => Some("There is not enough memory, or the container's own limit is too small."),
         Errno::EPERM | Errno::EACCES => Some("`skep doctor` lists what this host allows to this user."),

@@ -424,14 +424,19 @@ fn two_orders() -> impl Strategy<Value = (Vec<Call>, Vec<Call>)> {
 
 // ---------------------------------------------------------------- properties
 
-/// What compiles, verifies; an error says something on one line of plain text.
+/// What compiles, verifies; an error says something on one line of plain text,
+/// and what to do about it.
 fn verified(spec: &Spec, facts: &Facts) -> Option<Plan> {
     let compiled = skep::compile(spec, facts);
     if let Ok(plan) = &compiled {
         let verified = skep::verify(plan.clone()).unwrap_or_else(|error| panic!("{error}\n{spec:#?}"));
         assert_eq!(verified.plan(), plan);
     }
-    compiled.map_err(|error| assert_plain(&error.to_string())).ok()
+    let complaint = |error: skep::Error| {
+        assert_plain(&error.to_string());
+        assert!(error.advice().is_some(), "{error}");
+    };
+    compiled.map_err(complaint).ok()
 }
 
 fn assert_plain(line: &str) {

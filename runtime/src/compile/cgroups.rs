@@ -56,9 +56,9 @@ fn wanted(context: &Context<'_>) -> Result<Vec<Wanted>> {
     let mut list = Vec::new();
     if let Some(bytes) = resources.memory {
         if bytes < 64 << 10 {
-            return Err(
-                context.invalid("resources.memory", format!("a memory limit of {bytes} bytes holds no process"))
-            );
+            return Err(context
+                .invalid("resources.memory", format!("a memory limit of {bytes} bytes holds no process"))
+                .remedy("The least is 65536 bytes; some MiB are of use."));
         }
         list.push(Wanted {
             controller: "memory",
@@ -80,10 +80,9 @@ fn wanted(context: &Context<'_>) -> Result<Vec<Wanted>> {
     }
     if let Some(CpuLimit { quota, period }) = resources.cpu {
         if quota < 1000 || !(1000..=1_000_000).contains(&period) {
-            return Err(context.invalid(
-                "resources.cpu",
-                format!("a processor quota of {quota} in {period} microseconds: at least 1000, in 1000 to 1000000"),
-            ));
+            return Err(context
+                .invalid("resources.cpu", format!("a processor quota of {quota} in {period} microseconds"))
+                .remedy("The quota is at least 1000 microseconds, the period 1000 to 1000000."));
         }
         list.push(Wanted {
             controller: "cpu",
@@ -95,7 +94,9 @@ fn wanted(context: &Context<'_>) -> Result<Vec<Wanted>> {
     }
     if let Some(pids) = resources.pids {
         if pids == 0 {
-            return Err(context.invalid("resources.pids", "a limit of 0 processes holds no process"));
+            return Err(context
+                .invalid("resources.pids", "a limit of 0 processes holds no process")
+                .remedy("The command is one, the stub init another."));
         }
         list.push(pids_wanted(pids));
     }

@@ -163,7 +163,7 @@ pub(super) fn restrict(context: &Context<'_>, plan: &mut Builder, report: &mut R
         let field = format!("masked.{}", path.display());
         absolute(context.spec, &field, path)?;
         if plain_components(path).is_empty() {
-            return Err(context.invalid(&field, "a mask on / itself"));
+            return Err(context.invalid(&field, "a mask on / itself").remedy("Name a path below it."));
         }
         let directory = is_directory(context, path);
         plan.step(Phase::Enter, format!("mask {}", path.display()), context.origin(&field))

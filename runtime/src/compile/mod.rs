@@ -190,85 +190,97 @@ pub(crate) fn bounds(spec: &Spec) -> Result<()> {
     Ok(())
 }
 
+const IN_A_FILE: &str = "Put it into a file, and bind that into the container.";
+
 /// What can be said about a Spec without looking at the host.
 fn check(spec: &Spec) -> Result<()> {
-    let invalid =
-        |field: &str, what: String| Err(Error::new(ErrorKind::InvalidSpec, what).from(spec.origins.of(field)));
+    let invalid = |field: &str, what: String, remedy: &str| {
+        Err(Error::new(ErrorKind::InvalidSpec, what).from(spec.origins.of(field)).remedy(remedy))
+    };
     if spec.version != 1 {
-        return invalid("version", format!("a spec of version {} is not known here", spec.version));
+        let what = format!("a spec of version {} is not known here", spec.version);
+        return invalid("version", what, "Write version 1, or leave it out.");
     }
     if spec.command.first().is_none_or(|program| program.is_empty()) {
-        return Err(Error::new(ErrorKind::InvalidSpec, "there is no command to run")
-            .from(spec.origins.of("command"))
-            .remedy("Name a program, such as /bin/sh."));
+        return invalid("command", "there is no command to run".to_owned(), "Name a program, such as /bin/sh.");
     }
     // What the kernel takes in one exec (execve(2)): 128 KiB a string.
     let words = spec.command.iter().map(|word| word.len());
     if let Some(longest) = words.clone().max().filter(|length| *length >= 131_072) {
-        return invalid("command", format!("an argument of {longest} bytes is longer than an exec can take (131071)"));
+        let what = format!("an argument of {longest} bytes is longer than an exec can take (131071)");
+        return invalid("command", what, IN_A_FILE);
     }
     if words.sum::<usize>() > 1 << 20 {
-        return invalid("command", "the arguments are longer than 1 MiB".to_owned());
+        return invalid("command", "the arguments are longer than 1 MiB".to_owned(), IN_A_FILE);
     }
     let nul = |bytes: &[u8]| bytes.contains(&0);
     if spec.command.iter().any(|word| nul(word.as_encoded_bytes())) {
-        return invalid("command", "an argument holds a NUL byte".to_owned());
+        return invalid(
+            "command",
+            "an argument holds a NUL byte".to_owned(),
+            "Take the byte out: an argument ends at it.",
+        );
     }
     for (name, value) in &spec.environment {
         let field = format!("environment.{name}");
         let mut characters = name.bytes();
         let first = characters.next().is_some_and(|byte| byte.is_ascii_alphabetic() || byte == b'_');
         if !first || !characters.all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
-            return invalid(&field, format!("{name:?} is not a name of an environment variable"));
+            let what = format!("{name:?} is not a name of an environment variable");
+            return invalid(&field, what, "A name has letters, digits and `_`, and no digit at its start.");
         }
         let bytes = value.reveal().as_encoded_bytes();
         if nul(bytes) || bytes.len() + name.len() >= 131_000 {
-            return invalid(&field, format!("the value of {name} holds a NUL byte or is longer than 131000 bytes"));
+            let what = format!("the value of {name} holds a NUL byte or is longer than 131000 bytes");
+            return invalid(&field, what, IN_A_FILE);
         }
     }
     filesystem::check_files(spec)?;
     if spec.umask > 0o777 {
-        return invalid("umask", format!("{:#o} is not a file mode creation mask", spec.umask));
+        let what = format!("{:#o} is not a file mode creation mask", spec.umask);
+        return invalid("umask", what, "A mask is at most 0777 (in decimal, 511).");
     }
     if spec.kill_signal == 0 || spec.kill_signal > 64 {
-        return invalid("kill_signal", format!("{} is not a signal", spec.kill_signal));
+        return invalid("kill_signal", format!("{} is not a signal", spec.kill_signal), "Give a number from 1 to 64.");
     }
     absolute(spec, "working_directory", &spec.working_directory)?;
     if spec.root.path.as_os_str().is_empty() {
-        return invalid("root", "the root directory is the empty path".to_owned());
+        let remedy = "Name a directory that holds a root file system, or leave it out.";
+        return invalid("root", "the root directory is the empty path".to_owned(), remedy);
     }
     if spec.namespaces.pid == Namespace::Host && spec.init == Init::Stub {
-        return Err(Error::new(ErrorKind::InvalidSpec, "a stub init needs a process-id namespace of its own")
-            .from(spec.origins.of("namespaces.pid"))
-            .remedy("Let the command be the first process, or keep the namespace new."));
+        let remedy = "Let the command be the first process, or keep the namespace new.";
+        return invalid("namespaces.pid", "a stub init needs a process-id namespace of its own".to_owned(), remedy);
     }
     if let Some((resource, limit)) = spec.limits.iter().find(|(_, limit)| limit.raw().0 > limit.raw().1) {
         let what = format!("the soft limit of {resource}={limit} is above its hard limit");
-        return invalid(&format!("limits.{resource}"), what);
+        return invalid(&format!("limits.{resource}"), what, "Lower the soft limit, or raise the hard one.");
     }
     if spec.namespaces.uts == Namespace::Host && spec.hostname.is_some() {
-        return invalid("hostname", "a hostname needs a UTS namespace of its own".to_owned());
+        let remedy = "Leave the hostname out, or keep the namespace new.";
+        return invalid("hostname", "a hostname needs a UTS namespace of its own".to_owned(), remedy);
     }
     Ok(())
 }
 
 /// An absolute path without `..` and NUL, of a length that the kernel takes.
 pub(crate) fn absolute(spec: &Spec, field: &str, path: &Path) -> Result<()> {
-    let problem = if !path.is_absolute() {
-        "is not absolute"
+    let (problem, remedy) = if !path.is_absolute() {
+        ("is not absolute", "Write it from `/` on.")
     } else if path.components().any(|component| component == Component::ParentDir) {
-        "holds `..`"
+        ("holds `..`", "Write it without `..`.")
     } else if path.as_os_str().as_encoded_bytes().contains(&0) {
-        "holds a NUL byte"
+        ("holds a NUL byte", "Take the byte out.")
     } else if path.as_os_str().len() > 4095 {
-        "is longer than 4095 bytes"
+        ("is longer than 4095 bytes", "Choose a shorter one.")
     } else if plain_components(path).iter().any(|name| name.len() > 255) {
-        "has a component longer than 255 bytes"
+        ("has a component longer than 255 bytes", "Choose a shorter name.")
     } else {
         return Ok(());
     };
     let shown: String = path.to_string_lossy().chars().take(200).collect();
-    Err(Error::new(ErrorKind::InvalidSpec, format!("the path {shown:?} {problem}")).from(spec.origins.of(field)))
+    let what = format!("the path {shown:?} {problem}");
+    Err(Error::new(ErrorKind::InvalidSpec, what).from(spec.origins.of(field)).remedy(remedy))
 }
 
 /// A path as the kernel takes it. What [`absolute`] accepted has no NUL.

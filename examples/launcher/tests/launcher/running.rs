@@ -276,3 +276,41 @@ fn a_status_pipe_that_nobody_reads_stops_nothing() {
     let ended = ended(command(["run", "-q", "--status-fd=1", "sh", "-c", "exit 3"]).stdout(writer).spawn().unwrap());
     assert_eq!((ended.code, ended.stderr.as_str()), (Some(3), ""));
 }
+
+/// As in a rootless container, and in `unshare -r`: capabilities, few ids,
+/// perhaps the mounts of somebody else.
+#[test]
+fn root_of_a_user_namespace_runs_containers() {
+    needs_containers!();
+    for namespaces in ["-r", "-rm"] {
+        let unshare = |words: &[&str]| {
+            let mut command = std::process::Command::new("unshare");
+            command.arg(namespaces).args(words).stdin(Stdio::null()).output()
+        };
+        match unshare(&["true"]) {
+            Ok(output) if output.status.success() => {}
+            _ => return eprintln!("SKIP: root of a user namespace: unshare {namespaces} does not work here"),
+        }
+        let ran = unshare(&[crate::stand::SKEP, "run", "-q", "sh", "-c", "cat /proc/self/uid_map"]).unwrap();
+        assert!(ran.status.success(), "{namespaces}: {ran:?}");
+        let map: Vec<_> = std::str::from_utf8(&ran.stdout).unwrap().split_whitespace().collect();
+        assert_eq!(map, ["0", "0", "1"], "{namespaces}");
+    }
+    // Another's /proc, whose numbers are of other processes.
+    let ran = std::process::Command::new("unshare").args(["-rpf", crate::stand::SKEP, "run", "-q", "true"]).output();
+    let ran = ran.unwrap();
+    let said = String::from_utf8_lossy(&ran.stderr);
+    assert!(ran.status.code() == Some(1) && said.contains("another process-id namespace"), "{ran:?}");
+}
+
+/// The caller's limits are met by an error, not by a signal.
+#[test]
+fn what_the_caller_has_run_out_of_is_named() {
+    needs_containers!();
+    for (limit, named) in [("ulimit -f 0", "ulimit -f"), ("ulimit -n 6", "ulimit -n")] {
+        let script = format!("{limit}; exec {} run -q true", crate::stand::SKEP);
+        let ran = std::process::Command::new("sh").args(["-c", &script]).output().unwrap();
+        let said = String::from_utf8_lossy(&ran.stderr);
+        assert!(ran.status.code() == Some(1) && said.contains(named), "{limit}: {ran:?}");
+    }
+}

@@ -83,8 +83,10 @@ impl Files {
 
 /// What can be said about files without looking at the host.
 pub(crate) fn check(spec: &Spec) -> Result<()> {
-    let invalid = |field: &str, what: String| {
-        Err(Error::new(crate::error::ErrorKind::InvalidSpec, what).from(spec.origins.of(field)))
+    const NAME: &str = "It is a file name: printable, without `/` and `:`, at most 255 bytes.";
+    const BIND: &str = "Put it into a file of the host, and bind that.";
+    let invalid = |field: &str, what: String, remedy: &str| {
+        Err(Error::new(crate::error::ErrorKind::InvalidSpec, what).from(spec.origins.of(field)).remedy(remedy))
     };
     let mut all = 0;
     for (name, content) in &spec.credentials {
@@ -93,11 +95,11 @@ pub(crate) fn check(spec: &Spec) -> Result<()> {
         let plain = |byte: u8| (b' '..=b'~').contains(&byte) && byte != b'/' && byte != b':';
         if name.is_empty() || name.len() > 255 || name == "." || name == ".." || !name.bytes().all(plain) {
             let shown: String = name.chars().take(64).collect();
-            return invalid(&field, format!("{shown:?} is not a name of a credential"));
+            return invalid(&field, format!("{shown:?} is not a name of a credential"), NAME);
         }
         let length = content.reveal().len();
         if length > FILE {
-            return invalid(&field, format!("the credential {name} of {length} bytes is longer than 1 MiB"));
+            return invalid(&field, format!("the credential {name} of {length} bytes is longer than 1 MiB"), BIND);
         }
         all += length;
     }
@@ -110,15 +112,19 @@ pub(crate) fn check(spec: &Spec) -> Result<()> {
         let field = format!("mounts.{}", mount.target.display());
         let length = content.reveal().len();
         if length > FILE {
-            return invalid(&field, format!("the content of {} bytes is longer than 1 MiB", length));
+            return invalid(&field, format!("the content of {} bytes is longer than 1 MiB", length), BIND);
         }
         if mode & !0o777 != 0 {
-            return invalid(&field, format!("{mode:#o} are not permission bits"));
+            return invalid(
+                &field,
+                format!("{mode:#o} are not permission bits"),
+                "A mode is at most 0777 (in decimal, 511).",
+            );
         }
         all += length;
     }
     if all > ALL {
-        return invalid("mounts", format!("files and credentials of {all} bytes are more than 4 MiB together"));
+        return invalid("mounts", format!("files and credentials of {all} bytes are more than 4 MiB together"), BIND);
     }
     Ok(())
 }

@@ -89,7 +89,9 @@ pub(super) fn of_mount(
 ) -> Result<Layers> {
     let count = overlay.lower.len();
     if count == 0 || count > LAYERS {
-        return Err(context.invalid(field, format!("an overlay of {count} lower directories: 1 to {LAYERS}")));
+        return Err(context
+            .invalid(field, format!("an overlay of {count} lower directories"))
+            .remedy(format!("An overlay has 1 to {LAYERS}.")));
     }
     if overlay.read_only && (overlay.upper.is_some() || overlay.work.is_some()) {
         return Err(context
@@ -102,7 +104,7 @@ pub(super) fn of_mount(
             .remedy("Bind it read-only, or name a second."));
     }
     if overlay.upper.is_none() && overlay.work.is_some() {
-        return Err(context.invalid(field, "a work directory without an upper one"));
+        return Err(context.invalid(field, "a work directory without an upper one").remedy(BOTH));
     }
     let mut lower = Vec::new();
     for path in &overlay.lower {
@@ -120,6 +122,8 @@ pub(super) fn of_mount(
     let attrs = with_chosen(CONFINED, [(overlay.read_only, MountAttrs::RDONLY), (overlay.noexec, MountAttrs::NOEXEC)]);
     Ok(Layers { number, lower, upper, attrs })
 }
+
+const BOTH: &str = "Name the upper directory too, or leave both out.";
 
 fn require_directory(source: &Source) -> Result<()> {
     if source.fact.kind == EntryKind::Directory {
@@ -271,7 +275,7 @@ pub(super) fn of_root(context: &Context<'_>, lower: Source, plan: &mut Builder) 
 pub(super) fn refuse_upper_without_overlay(context: &Context<'_>) -> Result<()> {
     let root = &context.spec.root;
     if root.upper.is_none() && root.work.is_some() {
-        return Err(context.invalid("root.work", "a work directory of the root without an upper one"));
+        return Err(context.invalid("root.work", "a work directory of the root without an upper one").remedy(BOTH));
     }
     if root.upper.is_some() && !super::is_overlay(context) {
         return Err(Error::new(ErrorKind::InvalidSpec, "the root has an upper directory, and nothing is laid over it")

@@ -100,9 +100,9 @@ pub(super) fn require_directory(context: &Context<'_>, root: &Source) -> Result<
 pub(super) fn require_path(context: &Context<'_>, field: &str, what: &str, path: &Path) -> Result<()> {
     if !path.is_absolute() || path.as_os_str().as_bytes().contains(&0) || path.as_os_str().len() > 4095 {
         let shown: String = path.to_string_lossy().chars().take(200).collect();
-        return Err(
-            context.invalid(field, format!("the {what} {shown:?} is not an absolute path of at most 4095 bytes"))
-        );
+        return Err(context
+            .invalid(field, format!("the {what} {shown:?} is not an absolute path of at most 4095 bytes"))
+            .remedy("Write it from `/` on, without a NUL byte."));
     }
     if is_magic(path) {
         return Err(context
@@ -138,7 +138,7 @@ pub(super) fn clone(source: &Source, phase: Phase, plan: &mut Builder) -> Result
     let (path, slot) = (c_path(&source.path)?, source.slot);
     let flags = TreeFlags::EMPTY_PATH;
     plan.step(phase, format!("clone {}", source.path.display()), source.origin.clone());
-    if !source.recursive {
+    if phase == Phase::Enter && !source.recursive {
         plan.remedy("An ordinary user can bind a directory that has mounts below it only with them: rbind.");
     }
     plan.op(Op::OpenAt2 {

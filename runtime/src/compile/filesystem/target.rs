@@ -54,9 +54,9 @@ pub(super) fn sorted(context: &Context<'_>) -> Result<Vec<Mount>> {
                 .remedy("Mount it elsewhere: nothing may be put on or below /proc and /sys."));
         }
         if let MountKind::Tmpfs(Tmpfs { size: 0, .. } | Tmpfs { inodes: 0, .. }) = mount.kind {
-            return Err(
-                context.invalid(&field, format!("the tmpfs on {shown} has no bound: the kernel takes 0 for unlimited"))
-            );
+            return Err(context
+                .invalid(&field, format!("the tmpfs on {shown} has no bound: the kernel takes 0 for unlimited"))
+                .remedy("Give a size and a number of inodes from 1 on."));
         }
         if let Some(hidden) = hidden_by(context, &mount.target) {
             return Err(context
