@@ -7,10 +7,11 @@ use std::path::PathBuf;
 use arbitrary::{Result, Unstructured};
 use skep::Spec;
 use skep::spec::{
-    Bind, CapabilityList, CpuLimit, Device, File, HostName, Hosts, IdMap, IdRange, Init, Limit, MachineName, Mount,
-    MountKind, Namespace, Network, Overlay, Profile, Readiness, ResolvConf, Root, Secret, SecretFile, Stream, Timezone,
-    Tmpfs, User, UserNamespace, Volatile, Want,
+    Bind, CapabilityList, CpuLimit, Denial, Device, Family, File, HostName, Hosts, IdMap, IdRange, Init, Limit, MachineName, Mount,
+    MountKind, Namespace, Network, Overlay, Profile, Readiness, ResolvConf, Root, Secret, SecretFile, Socket, Stream,
+    SystemCalls, Timezone, Tmpfs, User, UserNamespace, Volatile, Want,
 };
+use skep_sys::Errno;
 use skep_sys::abi::{CapabilitySet, Resource};
 
 /// The next Spec. Where the bytes end, what is left is a default.
@@ -143,7 +144,39 @@ pub(crate) fn spec(source: &mut Unstructured<'_>) -> Result<Spec> {
     if set(25) {
         spec.device_policy = *source.choose(&[Want::Require, Want::IfSupported, Want::Off])?;
     }
+    if set(26) {
+        spec.system_calls = system_calls(source)?;
+    }
     Ok(spec)
+}
+
+fn system_calls(source: &mut Unstructured<'_>) -> Result<SystemCalls> {
+    const ITEMS: [&str; 10] =
+        ["@mount", "@process", "@clock", "@module", "@nothing", "bpf", "clone", "read", "chown32", "mount"];
+    let mut item = |source: &mut Unstructured<'_>| match source.ratio(1, 8)? {
+        true => Ok(String::from_utf8_lossy(&text(source)?).into_owned()),
+        false => source.choose(&ITEMS).map(|item| (*item).to_owned()),
+    };
+    let mut calls = SystemCalls::default();
+    calls.allow = some(source, 3, &mut item)?.into_iter().collect();
+    calls.danger_allow = some(source, 3, &mut item)?.into_iter().collect();
+    for _ in 0..source.int_in_range(0..=3)? {
+        let errno = Errno::from_raw(source.int_in_range(0..=5000)?);
+        let denial = if source.ratio(1, 4)? { Denial::Kill } else { Denial::Errno(errno) };
+        calls.deny.insert(item(source)?, denial);
+    }
+    const FAMILIES: [Family; 5] = [Family::UNIX, Family::INET, Family::INET6, Family::NETLINK, Family::VSOCK];
+    let mut family = |source: &mut Unstructured<'_>| source.choose(&FAMILIES).copied();
+    if source.arbitrary()? {
+        calls.sockets.only = Some(some(source, 3, &mut family)?.into_iter().collect());
+    }
+    calls.sockets.deny = some(source, 2, &mut family)?.into_iter().collect();
+    let socket = |source: &mut Unstructured<'_>| {
+        let family = family(source)?;
+        Ok(if source.arbitrary()? { Socket::new(family, source.arbitrary()?) } else { family.into() })
+    };
+    calls.sockets.danger_allow = some(source, 3, socket)?.into_iter().collect();
+    Ok(calls)
 }
 
 fn some<T>(

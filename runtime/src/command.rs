@@ -14,9 +14,9 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::facts::Facts;
 use crate::plan::Plan;
 use crate::spec::{
-    Bind, CapabilityList, CpuLimit, Device, File, HostName, Hosts, IdMap, Init, Limit, MachineName, Mount, MountKind,
-    Network, Origin, Overlay, Profile, Readiness, ResolvConf, Secret, SecretFile, Spec, Stream, Timezone, Tmpfs, User,
-    UserNamespace, Volatile, Want,
+    Bind, CapabilityList, CpuLimit, Denial, Device, Family, File, HostName, Hosts, IdMap, Init, Limit, MachineName,
+    Mount, MountKind, Network, Origin, Overlay, Profile, Readiness, ResolvConf, Secret, SecretFile, Socket, Spec,
+    Stream, Timezone, Tmpfs, User, UserNamespace, Volatile, Want,
 };
 use crate::status::ExitStatus;
 use crate::verify::verify;
@@ -337,6 +337,60 @@ impl Command {
     /// Leaves the system-call filter out. The report says so.
     pub fn danger_no_filter(&mut self) -> &mut Self {
         self.set("seccomp", "Command::danger_no_filter").seccomp = Want::Off;
+        self
+    }
+
+    /// Allows system calls beside those of the filter, by name or by group such
+    /// as `@mount`: see [`SystemCalls::allow`](crate::spec::SystemCalls::allow).
+    pub fn allow_system_calls<I: Into<String>>(&mut self, items: impl IntoIterator<Item = I>) -> &mut Self {
+        for item in items {
+            let item = item.into();
+            self.set(format!("system_calls.allow.{item}"), "Command::allow_system_calls")
+                .system_calls
+                .allow
+                .insert(item);
+        }
+        self
+    }
+
+    /// Allows one system call whatever its arguments, also one that has led out
+    /// of containers. The report and the audit name it.
+    pub fn danger_allow_system_call(&mut self, name: impl Into<String>) -> &mut Self {
+        let name = name.into();
+        self.set(format!("system_calls.danger_allow.{name}"), "Command::danger_allow_system_call")
+            .system_calls
+            .danger_allow
+            .insert(name);
+        self
+    }
+
+    /// Refuses system calls, by name or by group, whatever else allows them.
+    pub fn deny_system_calls<I: Into<String>>(
+        &mut self,
+        items: impl IntoIterator<Item = I>,
+        answer: Denial,
+    ) -> &mut Self {
+        for item in items {
+            let item = item.into();
+            self.set(format!("system_calls.deny.{item}"), "Command::deny_system_calls")
+                .system_calls
+                .deny
+                .insert(item, answer);
+        }
+        self
+    }
+
+    /// Leaves only these families of sockets; without any, none.
+    pub fn socket_families(&mut self, families: impl IntoIterator<Item = Family>) -> &mut Self {
+        let sockets = &mut self.set("system_calls.sockets", "Command::socket_families").system_calls.sockets;
+        sockets.only = Some(families.into_iter().collect());
+        self
+    }
+
+    /// Allows sockets that the profile refuses: of a family, or one protocol.
+    pub fn danger_allow_socket(&mut self, socket: impl Into<Socket>) -> &mut Self {
+        let sockets = &mut self.set("system_calls.sockets", "Command::danger_allow_socket").system_calls.sockets;
+        sockets.danger_allow.insert(socket.into());
         self
     }
 

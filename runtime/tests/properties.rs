@@ -10,16 +10,18 @@ use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use proptest::collection::{btree_map, vec};
+use proptest::collection::{btree_map, btree_set, vec};
 use proptest::option;
 use proptest::prelude::*;
 use skep::audit::Audit;
 use skep::dialect::{self, Format, nspawn};
 use skep::spec::{
-    Bind, Capabilities, CapabilityList, CpuLimit, Device, File, HostName, Hosts, IdMap, IdRange, Init, Limit, Limits,
-    MachineName, Mount, MountKind, Namespace, NamespaceChoice, Network, Overlay, Profile, Readiness, ResolvConf,
-    Resources, Root, Secret, SecretFile, Stream, Timezone, Tmpfs, User, UserNamespace, Volatile, Want,
+    Bind, Capabilities, CapabilityList, CpuLimit, Denial, Device, Family, File, HostName, Hosts, IdMap, IdRange, Init,
+    Limit, Limits, MachineName, Mount, MountKind, Namespace, NamespaceChoice, Network, Overlay, Profile, Readiness,
+    ResolvConf, Resources, Root, Secret, SecretFile, Socket, Stream, SystemCalls, Timezone, Tmpfs, User, UserNamespace,
+    Volatile, Want,
 };
+use skep::sys::Errno;
 use skep::sys::abi::{CapabilitySet, Resource};
 use skep::{Command, Facts, Plan, Spec};
 
@@ -211,6 +213,38 @@ fn namespaces() -> impl Strategy<Value = NamespaceChoice> {
     })
 }
 
+fn system_calls() -> impl Strategy<Value = SystemCalls> {
+    let item = || {
+        prop_oneof![
+            8 => prop::sample::select(vec!["@mount", "@process", "@clock", "kcmp", "mount", "read", "chown32"])
+                .prop_map(str::to_owned),
+            1 => text(),
+        ]
+    };
+    let denial = prop_oneof![Just(Denial::EPERM), Just(Denial::Kill), Just(Denial::Errno(Errno::ENOSYS))];
+    let family = || prop::sample::select(vec![Family::UNIX, Family::INET, Family::INET6, Family::VSOCK]);
+    let socket = (family(), option::of(any::<u32>())).prop_map(|(family, protocol)| match protocol {
+        Some(protocol) => Socket::new(family, protocol),
+        None => family.into(),
+    });
+    let danger =
+        prop_oneof![8 => prop::sample::select(vec!["bpf", "clone", "ioctl"]).prop_map(str::to_owned), 1 => text()];
+    (
+        btree_set(item(), 0..3),
+        btree_set(danger, 0..3),
+        btree_map(item(), denial, 0..3),
+        option::of(btree_set(family(), 0..3)),
+        btree_set(family(), 0..2),
+        btree_set(socket, 0..2),
+    )
+        .prop_map(|(allow, danger_allow, deny, only, closed, opened)| {
+            let mut calls = SystemCalls::default();
+            (calls.allow, calls.danger_allow, calls.deny) = (allow, danger_allow, deny);
+            (calls.sockets.only, calls.sockets.deny, calls.sockets.danger_allow) = (only, closed, opened);
+            calls
+        })
+}
+
 /// A change of one field. Only the Spec that it leads to is worth printing.
 struct Change(Box<dyn Fn(&mut Spec)>);
 
@@ -265,6 +299,7 @@ fn change() -> impl Strategy<Value = Change> {
             .boxed(),
         field!(any::<bool>(), no_new_privileges),
         field!(want(), seccomp),
+        field!(system_calls(), system_calls),
         field!(want(), keyring),
         field!(limits(), limits),
         field!(resources(), resources),

@@ -10,6 +10,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use skep::dialect::nspawn::value::{FamilyList, SystemCallList};
 use skep::dialect::{self, Format, nspawn};
 use skep::spec::{CapabilityList, MachineName, Mount, MountKind, Network, Origin, Profile, Secret, Volatile};
 use skep::sys::abi::{CapabilitySet, cap};
@@ -180,6 +181,21 @@ fn options(spec: &mut Spec, typed: Typed, here: &Here) -> Result<(), Failure> {
         let value = value.unwrap_or_else(|| Secret::new(std::env::var_os(&name).unwrap_or_default()));
         note(spec, &format!("environment.{name}"), "--setenv=");
         spec.environment.insert(name, value);
+    }
+    let calls = &mut spec.system_calls;
+    typed.system_calls.iter().for_each(|list| list.apply(calls));
+    FamilyList::apply(&typed.address_families, &mut calls.sockets);
+    calls.sockets.danger_allow.extend(&typed.sockets);
+    for item in typed.system_calls.iter().flat_map(SystemCallList::items) {
+        for list in ["allow", "deny"] {
+            note(spec, &format!("system_calls.{list}.{item}"), "--system-call-filter=");
+        }
+    }
+    if !typed.address_families.is_empty() {
+        note(spec, "system_calls.sockets", "--restrict-address-families=");
+    }
+    if !typed.sockets.is_empty() {
+        note(spec, "system_calls.sockets", "--danger-allow-socket=");
     }
     for (resource, limit) in typed.limits {
         note(spec, &format!("limits.{resource}"), "--rlimit=");

@@ -4,9 +4,10 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use skep::dialect::nspawn::value::{FamilyList, SystemCallList};
 use skep::spec::{
-    CpuLimit, HostName, Init, Limit, MachineName, Mount, Network, Profile, Readiness, Secret, User, UserNamespace,
-    Volatile,
+    CpuLimit, HostName, Init, Limit, MachineName, Mount, Network, Profile, Readiness, Secret, Socket, User,
+    UserNamespace, Volatile,
 };
 use skep::sys::abi::{CapabilitySet, Resource};
 
@@ -53,6 +54,9 @@ pub(crate) struct Typed {
     pub(crate) drop_capability: CapabilitySet,
     pub(crate) ambient_capability: CapabilitySet,
     pub(crate) no_new_privileges: Option<bool>,
+    pub(crate) system_calls: Vec<SystemCallList>,
+    pub(crate) address_families: Vec<FamilyList>,
+    pub(crate) sockets: Vec<Socket>,
     pub(crate) limits: Vec<(Resource, Limit)>,
     pub(crate) memory: Option<u64>,
     pub(crate) cpus: Option<CpuLimit>,

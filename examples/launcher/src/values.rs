@@ -7,7 +7,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use skep::dialect::nspawn::value::{self, Separator, ValueError};
-use skep::spec::{CpuLimit, Limit, Profile, User, UserNamespace, parse_bytes};
+use skep::spec::{CpuLimit, Limit, Profile, Socket, User, UserNamespace, parse_bytes};
 use skep::sys::abi::{CapabilitySet, Resource};
 
 use crate::message::quoted;
@@ -136,6 +136,12 @@ pub(crate) fn name<T: FromStr<Err = skep::spec::NameError>>(value: &str) -> Pars
     value.parse().map(Some).map_err(|error: skep::spec::NameError| {
         ValueError::new(error.to_string()).with_remedy("write up to 64 ASCII letters, digits, `-` and `.`")
     })
+}
+
+/// A family of sockets, or one protocol of it.
+pub(crate) fn socket(value: &str) -> Parsed<Socket> {
+    const REMEDY: &str = "write a family of address_families(7) such as AF_VSOCK, or one protocol: AF_NETLINK/9";
+    value.parse().or_else(|_| bad(OsStr::new(value), "is not a family of sockets", REMEDY))
 }
 
 /// An exposure of `skep audit`, in tenths.

@@ -7,7 +7,7 @@ use skep_sys::abi::{CapabilitySet, Namespaces};
 use skep_sys::wire::Numbers;
 
 use crate::plan::{Phase, Plan};
-use crate::seccomp::{Instruction, Program};
+use crate::seccomp::Program;
 
 /// A line of an id map: first id inside, first id outside, how many.
 pub(super) type Extent = [u32; 3];
@@ -62,7 +62,8 @@ impl Holdings {
                     (found.uid, found.bounding, found.ambient) = (uid, bounding, ambient);
                     found.no_new_privs = no_new_privs;
                 }
-                Op::Seccomp { program, .. } if on_the_way => found.filters.extend(decoded(program.0)),
+                // One that the kernel would not take is none.
+                Op::Seccomp { program, .. } if on_the_way => found.filters.extend(Program::from_bytes(program.0).ok()),
                 _ => {}
             }
         }
@@ -120,18 +121,4 @@ fn lines(text: &[u8]) -> Vec<Extent> {
 fn triples(map: &Numbers<'_>) -> Vec<Extent> {
     let mut numbers = map.bytes().chunks_exact(4).map(|raw| u32::from_le_bytes([raw[0], raw[1], raw[2], raw[3]]));
     std::iter::from_fn(|| Some([numbers.next()?, numbers.next()?, numbers.next()?])).collect()
-}
-
-/// `None`, as for no filter, where the kernel would not take it.
-fn decoded(bytes: &[u8]) -> Option<Program> {
-    let instructions = bytes
-        .chunks_exact(8)
-        .map(|raw| Instruction {
-            code: u16::from_ne_bytes([raw[0], raw[1]]),
-            jt: raw[2],
-            jf: raw[3],
-            k: u32::from_ne_bytes([raw[4], raw[5], raw[6], raw[7]]),
-        })
-        .collect();
-    Program::from_instructions(instructions).ok()
 }

@@ -1,36 +1,99 @@
-//! The built-in filters. They depend on nothing that a Spec says but, for
-//! nspawn's, the capabilities.
+//! The filters: the built-in ones, and those with changes of the caller's.
 
 use std::borrow::Cow;
 use std::sync::OnceLock;
 
 use skep_sys::abi::CapabilitySet;
 
+use super::Context;
 use crate::error::{Error, ErrorKind, Result};
-use crate::seccomp::{Arch, built, compile, nspawn_default};
-use crate::spec::Profile;
+use crate::report::Report;
+use crate::seccomp::{Arch, Policy, Program, built, compile, family_names, floor, nspawn_default, strict_default};
+use crate::spec::{Profile, Spec, SystemCalls, Want};
 
-/// The payload's filter.
-pub(super) fn payload(profile: Profile, retained: CapabilitySet) -> Result<Cow<'static, [u8]>> {
-    static STRICT: OnceLock<Vec<u8>> = OnceLock::new();
-    match profile {
-        Profile::Strict => Ok(STRICT.get_or_init(built::strict).into()),
-        Profile::Nspawn => nspawn(retained),
+/// The payload's filter, if it has one, and what the report says of it.
+pub(super) fn payload(context: &Context<'_>, report: &mut Report) -> Result<Option<Cow<'static, [u8]>>> {
+    let spec = context.spec;
+    if spec.seccomp == Want::Off {
+        report.off("system-call filter", "switched off by the caller");
+        report.off("system-call floor", "there is no filter");
+        return Ok(None);
     }
+    let (program, opened) = match (spec.profile, spec.system_calls == SystemCalls::default()) {
+        (Profile::Strict, true) => {
+            static STRICT: OnceLock<Vec<u8>> = OnceLock::new();
+            (Cow::from(STRICT.get_or_init(built::strict)), Vec::new())
+        }
+        (Profile::Nspawn, true) => nspawn(context.bounding)?,
+        (_, false) => adjusted(spec, context.bounding, report)?,
+    };
+    let kind = match spec.profile {
+        Profile::Strict => "strict allow list",
+        Profile::Nspawn => "allow list of systemd-nspawn",
+    };
+    report.applied("system-call filter", format!("{kind}, {} instructions", program.len() / 8));
+    if opened.is_empty() {
+        report.applied("system-call floor", "nothing of it is open");
+    } else {
+        report.off("system-call floor", format!("open: {}", opened.join(" ")));
+    }
+    Ok(Some(program))
 }
+
+/// What of the floor is open, beside the program.
+type Made<B> = (B, Vec<&'static str>);
 
 /// systemd-nspawn's, compiled once for the capabilities that this process asks
 /// for first: most programs ask for no others.
-fn nspawn(retained: CapabilitySet) -> Result<Cow<'static, [u8]>> {
-    static FIRST: OnceLock<(CapabilitySet, Vec<u8>)> = OnceLock::new();
-    if let Some((_, program)) = FIRST.get().filter(|(capabilities, _)| *capabilities == retained) {
-        return Ok(program.into());
+fn nspawn(retained: CapabilitySet) -> Result<Made<Cow<'static, [u8]>>> {
+    static FIRST: OnceLock<(CapabilitySet, Made<Vec<u8>>)> = OnceLock::new();
+    if let Some((_, (program, opened))) = FIRST.get().filter(|(capabilities, _)| *capabilities == retained) {
+        return Ok((program.into(), opened.clone()));
     }
-    let program = compile(&nspawn_default(Arch::NATIVE, retained.0))
-        .map_err(|error| Error::new(ErrorKind::Unverified, format!("compile the system-call filter: {error}")))?
-        .bytes();
-    let _ = FIRST.set((retained, program.clone()));
-    Ok(program.into())
+    let program = made(&nspawn_default(Arch::NATIVE, retained.0))?;
+    let opened = floor::opened(&program, Arch::NATIVE);
+    let _ = FIRST.set((retained, (program.bytes(), opened.clone())));
+    Ok((program.bytes().into(), opened))
+}
+
+fn made(policy: &Policy) -> Result<Program> {
+    compile(policy)
+        .map_err(|error| Error::new(ErrorKind::InvalidSpec, format!("compile the system-call filter: {error}")))
+}
+
+/// The profile's with the changes that the Spec asks for.
+fn adjusted(spec: &Spec, retained: CapabilitySet, report: &mut Report) -> Result<Made<Cow<'static, [u8]>>> {
+    let mut policy = match spec.profile {
+        Profile::Strict => strict_default(Arch::NATIVE),
+        Profile::Nspawn => nspawn_default(Arch::NATIVE, retained.0),
+    };
+    let calls = &spec.system_calls;
+    let left = policy.adjust(calls, spec.profile == Profile::Strict).map_err(|error| {
+        let origin = ["danger_allow", "allow", "deny"].iter().find_map(|list| {
+            spec.origins.exactly(&format!("system_calls.{list}.{}", error.item()))
+        });
+        Error::new(ErrorKind::InvalidSpec, format!("system-call filter: {error}"))
+            .from(origin.or_else(|| spec.origins.of("system_calls")))
+            .remedy("Names are those of syscalls(2), groups those of systemd.exec(5). What is dangerous goes by name into `danger_allow` (Command::danger_allow_system_call, --system-call-filter=NAME).")
+    })?;
+    let program = made(&policy)?;
+    let mut words = Vec::new();
+    for (what, count) in [("allowed", calls.allow.len() + calls.danger_allow.len()), ("denied", calls.deny.len())] {
+        if count > 0 {
+            words.push(format!("{count} {what}"));
+        }
+    }
+    if let Some(names) = family_names(&calls.sockets) {
+        words.push(format!("socket families: {names}"));
+    } else if calls.sockets != Default::default() {
+        words.push("socket families changed".to_owned());
+    }
+    if !left.is_empty() {
+        words.push(format!("groups leave out {}", left.join(" ")));
+    }
+    report.applied("system-call changes", words.join("; "));
+    let opened = floor::opened(&program, Arch::NATIVE);
+    Ok((program.bytes().into(), opened))
 }
 
 /// The stub init's.

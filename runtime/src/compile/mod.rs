@@ -21,7 +21,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::facts::{Facts, plain_components};
 use crate::plan::{Builder, Ending, Plan};
 use crate::report::Report;
-use crate::spec::{Init, MachineName, Namespace, Network, Origin, Profile, Spec, User};
+use crate::spec::{Init, MachineName, Namespace, Network, Origin, Profile, Spec, SystemCalls, User, Want};
 
 pub(crate) use ids::Mapping;
 
@@ -177,6 +177,10 @@ pub(crate) fn bounds(spec: &Spec) -> Result<()> {
         ("environment", "variables", spec.environment.len(), 4096),
         ("credentials", "credentials", spec.credentials.len(), 1000),
         ("groups", "supplementary groups", spec.groups.len(), 65_536),
+        ("system_calls.allow", "allowed system calls", spec.system_calls.allow.len(), 1000),
+        ("system_calls.danger_allow", "allowed system calls", spec.system_calls.danger_allow.len(), 1000),
+        ("system_calls.deny", "denied system calls", spec.system_calls.deny.len(), 1000),
+        ("system_calls.sockets", "allowed sockets", spec.system_calls.sockets.danger_allow.len(), 200),
     ] {
         if count > most {
             return Err(Error::new(
@@ -247,6 +251,11 @@ fn check(spec: &Spec) -> Result<()> {
     if spec.root.path.as_os_str().is_empty() {
         let remedy = "Name a directory that holds a root file system, or leave it out.";
         return invalid("root", "the root directory is the empty path".to_owned(), remedy);
+    }
+    if spec.seccomp == Want::Off && spec.system_calls != SystemCalls::default() {
+        return Err(Error::new(ErrorKind::InvalidSpec, "there is no system-call filter to change: it is switched off")
+            .from(spec.origins.of("system_calls"))
+            .remedy("Keep the filter, or leave the changes out."));
     }
     if spec.namespaces.pid == Namespace::Host && spec.init == Init::Stub {
         let remedy = "Let the command be the first process, or keep the namespace new.";

@@ -256,13 +256,7 @@ pub(super) fn payload(context: &Context<'_>, plan: &mut Builder, report: &mut Re
             .op(Op::SetSid {})
             .op(Op::ResetSignals {});
     }
-    let filter = match spec.seccomp {
-        Want::Off => {
-            report.off("system-call filter", "switched off by the caller");
-            None
-        }
-        Want::Require | Want::IfSupported => Some(filters::payload(spec.profile, context.bounding)?),
-    };
+    let filter = filters::payload(context, report)?;
     if !together {
         confine(context, Phase::Payload, filter.as_deref(), plan);
     }
@@ -276,13 +270,6 @@ pub(super) fn payload(context: &Context<'_>, plan: &mut Builder, report: &mut Re
     .op(Op::Chdir { path: &directory });
     if let (Some(program), true) = (&filter, spec.no_new_privileges) {
         install(context, Phase::Payload, program, plan);
-    }
-    if let Some(program) = &filter {
-        let kind = match spec.profile {
-            Profile::Strict => "strict allow list",
-            Profile::Nspawn => "allow list of systemd-nspawn",
-        };
-        report.applied("system-call filter", format!("{kind}, {} instructions", program.len() / 8));
     }
     report.applied("capabilities", format!("bounding {}, ambient {}", context.bounding, context.ambient));
     if context.bounding.0 == 0 {

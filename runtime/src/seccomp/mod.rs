@@ -20,8 +20,11 @@
 //! Sources: seccomp(2), seccomp_unotify(2), the kernel's
 //! `Documentation/userspace-api/seccomp_filter.rst` and `include/uapi/linux/seccomp.h`.
 
+mod adjust;
 pub(crate) mod built;
 mod emit;
+pub(crate) mod families;
+pub(crate) mod floor;
 mod groups;
 mod policy;
 mod profiles;
@@ -31,6 +34,8 @@ mod table;
 #[cfg(test)]
 mod tests;
 
+pub use adjust::AdjustError;
+pub(crate) use adjust::family_names;
 pub use emit::compile;
 pub use groups::{GROUPS, Group, group};
 pub use policy::{

@@ -122,6 +122,21 @@ impl Program {
         Ok(Program { instructions, ignored: Vec::new() })
     }
 
+    /// The same from the array that seccomp(2) takes, as [`Program::bytes`] gives it.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Program, CompileError> {
+        let (whole, rest) = bytes.as_chunks::<8>();
+        if !rest.is_empty() {
+            return Err(CompileError::Refused { at: whole.len() });
+        }
+        let instruction = |[c0, c1, jt, jf, k @ ..]: &[u8; 8]| Instruction {
+            code: u16::from_ne_bytes([*c0, *c1]),
+            jt: *jt,
+            jf: *jf,
+            k: u32::from_ne_bytes(*k),
+        };
+        Program::from_instructions(whole.iter().map(instruction).collect())
+    }
+
     /// The instructions in order.
     pub fn instructions(&self) -> &[Instruction] {
         &self.instructions

@@ -14,6 +14,7 @@ mod origin;
 mod overlay;
 mod resources;
 mod secret;
+mod system_calls;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -33,6 +34,7 @@ pub use origin::{Origin, Origins};
 pub use overlay::Overlay;
 pub use resources::{CpuLimit, Limit, Limits, Resources, parse_bytes};
 pub use secret::Secret;
+pub use system_calls::{Denial, Family, Socket, Sockets, SystemCalls};
 
 /// How much a hardening item is wanted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Hash, Serialize, Deserialize)]
@@ -160,6 +162,8 @@ pub struct Spec {
     pub no_new_privileges: bool,
     /// The system-call filter of the profile.
     pub seccomp: Want,
+    /// What is changed of that filter.
+    pub system_calls: SystemCalls,
     /// A session keyring of its own.
     pub keyring: Want,
     /// Resource limits (`setrlimit(2)`) beside those of the profile.
@@ -218,6 +222,7 @@ impl Default for Spec {
             capabilities: Capabilities::default(),
             no_new_privileges: true,
             seccomp: Want::Require,
+            system_calls: SystemCalls::default(),
             keyring: Want::IfSupported,
             limits: Limits::new(),
             resources: Resources::default(),

@@ -74,6 +74,11 @@ impl Origins {
         self.0.get(field).or_else(whole).or_else(part)
     }
 
+    /// Where exactly this was set.
+    pub(crate) fn exactly(&self, field: &str) -> Option<&Origin> {
+        self.0.get(field)
+    }
+
     /// Every note.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Origin)> {
         self.0.iter().map(|(field, origin)| (field.as_str(), origin))

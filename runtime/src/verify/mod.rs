@@ -72,6 +72,7 @@
 //! | 61 | `mounts-as-reported` | Every mount that the report names is made at that place, with the attributes that the report gives it. |
 //! | 62 | `devices-closed` | A device policy denies everything but the usual devices and those that the report names, for the child's own cgroup. |
 //! | 63 | `descriptors-sent` | The child sends the embedder no descriptor but those that it expects, each once, of the kind that it expects. |
+//! | 64 | `floor-as-reported` | Every call of the filter's floor that the payload's filter lets through is named in the report. |
 //!
 //! What it does not: it cannot see what the caller asked for. A plan that binds
 //! another directory than the Spec names, or drops fewer capabilities than it

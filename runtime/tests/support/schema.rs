@@ -43,6 +43,9 @@ fn fits(root: &Value, schema: &Value, value: &Value) -> Result<(), String> {
             "maxLength" => value.as_str().is_none_or(|text| rule.as_u64() >= Some(length(text.chars().count()))),
             "minItems" => value.as_array().is_none_or(|items| rule.as_u64() <= Some(length(items.len()))),
             "maxItems" => value.as_array().is_none_or(|items| rule.as_u64() >= Some(length(items.len()))),
+            "uniqueItems" => value
+                .as_array()
+                .is_none_or(|items| items.iter().enumerate().all(|(nth, item)| !items[..nth].contains(item))),
             "items" => {
                 for (nth, item) in value.as_array().into_iter().flatten().enumerate() {
                     fits(root, rule, item).map_err(|why| format!("[{nth}]{why}"))?;

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use skep_sys::abi::{CapabilitySet, cap};
 
+use super::calls::{FamilyList, SystemCallList};
 use super::found::Found;
 use super::settings::{Harmless, Privileged, Setting, Settings, UntrustedSettings};
 use crate::dialect::Problems;
@@ -108,6 +109,17 @@ impl Harmless {
         set!(spec, file, self.volatile, root.volatile);
         set!(spec, file, self.resolv_conf, resolv_conf);
         set!(spec, file, self.timezone, timezone);
+        for list in &self.system_calls {
+            list.value.apply(&mut spec.system_calls);
+            for item in list.value.items() {
+                let field = if matches!(list.value, SystemCallList::Deny(_)) { "deny" } else { "allow" };
+                note(spec, "system_calls", &format!("{field}.{item}"), list.origin(file));
+            }
+        }
+        FamilyList::apply(self.address_families.iter().map(|list| &list.value), &mut spec.system_calls.sockets);
+        for list in &self.address_families {
+            note(spec, "system_calls", "sockets", list.origin(file));
+        }
         if let Some(first) = self.parameters.first() {
             spec.command = self.parameters.iter().map(|word| word.value.clone().into()).collect();
             spec.origins.note("command", first.origin(file));

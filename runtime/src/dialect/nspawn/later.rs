@@ -8,7 +8,6 @@
 use super::mounts;
 use super::value::{self, Parsed, ValueError, decimal};
 use crate::dialect::problem::quoted;
-use crate::seccomp;
 
 /// What becomes of a value today.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -122,26 +121,6 @@ pub(super) fn delegate(text: &str) -> Parsed<Today> {
     }
 }
 
-/// `[~]NAME|@GROUP …`; with `~` they are denied, without allowed.
-pub(super) fn system_calls(text: &str) -> Parsed<Today> {
-    let names = text.strip_prefix('~').unwrap_or(text);
-    if names.trim_matches(super::lines::BLANK).is_empty() {
-        return Err(ValueError::new("no system call is named").with_remedy("name calls, or groups such as @clock"));
-    }
-    let start = text.len() - names.len();
-    each(names, |name| {
-        if seccomp::group(name).is_some() || seccomp::exists_somewhere(name) {
-            return Ok(());
-        }
-        bad(
-            name,
-            "a system call",
-            "names are those of syscalls(2); groups are those of systemd.exec(5), such as @clock",
-        )
-    })
-    .map_err(|error| error.at(start))
-}
-
 /// -1000 to 1000; empty for the inherited one.
 pub(super) fn oom_score(text: &str) -> Parsed<Today> {
     if text.is_empty() {
@@ -176,36 +155,6 @@ pub(super) fn link_journal(text: &str) -> Parsed<Today> {
         None => word(text, "a journal mode", &["no", "auto", "host", "try-host", "guest", "try-guest"]),
     }
 }
-
-/// `[~]AF_… …`, or `none`.
-pub(super) fn address_families(text: &str) -> Parsed<Today> {
-    if text == "none" {
-        return Ok(NotYet);
-    }
-    let names = text.strip_prefix('~').unwrap_or(text);
-    let start = text.len() - names.len();
-    if names.trim_matches(super::lines::BLANK).is_empty() {
-        return Err(ValueError::new("no address family is named").with_remedy("name families such as AF_INET"));
-    }
-    each(names, |name| {
-        if FAMILIES.contains(&name) {
-            return Ok(());
-        }
-        bad(name, "an address family", "families are those of address_families(7), such as AF_UNIX and AF_INET6")
-    })
-    .map_err(|error| error.at(start))
-}
-
-/// `address_families(7)` and `linux/socket.h`.
-#[rustfmt::skip]
-const FAMILIES: &[&str] = &[
-    "AF_UNIX", "AF_LOCAL", "AF_INET", "AF_AX25", "AF_IPX", "AF_APPLETALK", "AF_NETROM", "AF_BRIDGE", "AF_ATMPVC",
-    "AF_X25", "AF_INET6", "AF_ROSE", "AF_DECnet", "AF_NETBEUI", "AF_SECURITY", "AF_KEY", "AF_NETLINK", "AF_ROUTE",
-    "AF_PACKET", "AF_ASH", "AF_ECONET", "AF_ATMSVC", "AF_RDS", "AF_SNA", "AF_IRDA", "AF_PPPOX", "AF_WANPIPE",
-    "AF_LLC", "AF_IB", "AF_MPLS", "AF_CAN", "AF_TIPC", "AF_BLUETOOTH", "AF_IUCV", "AF_RXRPC", "AF_ISDN",
-    "AF_PHONET", "AF_IEEE802154", "AF_CAIF", "AF_ALG", "AF_NFC", "AF_VSOCK", "AF_KCM", "AF_QIPCRTR", "AF_SMC",
-    "AF_XDP", "AF_MCTP",
-];
 
 /// Who owns the files of the tree.
 pub(super) fn ownership(text: &str) -> Parsed<Today> {

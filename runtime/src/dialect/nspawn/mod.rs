@@ -39,6 +39,7 @@
 
 mod apply;
 mod assignment;
+mod calls;
 #[cfg(test)]
 mod cases;
 mod found;

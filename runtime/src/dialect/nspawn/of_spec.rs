@@ -6,13 +6,14 @@ use std::path::Path;
 
 use skep_sys::abi::{CapabilitySet, cap};
 
+use super::calls::{FamilyList, SystemCallList, is_item};
 use super::lines::Place;
 use super::parse;
-use super::settings::{Setting, Settings};
+use super::settings::{Harmless, Setting, Settings};
 use super::table::{KEYS, Key};
 use crate::dialect::native::differences;
 use crate::dialect::{Problems, Unsayable, Unsayables};
-use crate::spec::{CapabilityList, MountKind, Network, Profile, Secret, Spec};
+use crate::spec::{CapabilityList, Denial, MountKind, Network, Profile, Secret, Spec};
 
 /// A field of the Spec, the option that says it, or what else does.
 const ELSEWHERE: &[(&str, &str)] = &[
@@ -102,6 +103,7 @@ fn candidates(spec: &Spec) -> Settings {
     if spec.working_directory != base.working_directory && holds(&spec.working_directory) {
         any.working_directory = setting("WorkingDirectory", spec.working_directory.clone());
     }
+    system_calls(spec, any);
     any.hostname = spec.hostname.clone().and_then(|name| setting("Hostname", name));
     let words: Option<Vec<String>> =
         spec.command.iter().map(|word| text(word).and_then(|word| word.to_str()).map(str::to_owned)).collect();
@@ -142,6 +144,25 @@ fn candidates(spec: &Spec) -> Settings {
         .collect();
     capabilities(spec, &base, &mut all);
     all
+}
+
+/// The lists of calls and families. A name that there is not is left out, and an
+/// answer other than `EPERM`.
+fn system_calls(spec: &Spec, any: &mut Harmless) {
+    let calls = &spec.system_calls;
+    let names = calls.allow.iter().chain(&calls.danger_allow).filter(|name| is_item(name)).cloned().collect::<Vec<_>>();
+    let deny = |(name, denial): (&String, &Denial)| {
+        (is_item(name) && *denial == Denial::EPERM).then(|| (name.clone(), *denial))
+    };
+    let denied: Vec<_> = calls.deny.iter().filter_map(deny).collect();
+    let mut add = |list, empty: bool| any.system_calls.extend(setting("SystemCallFilter", list).filter(|_| !empty));
+    let none = (names.is_empty(), denied.is_empty());
+    add(SystemCallList::Allow(names), none.0);
+    add(SystemCallList::Deny(denied), none.1);
+    let only = calls.sockets.only.clone().map(FamilyList::Only);
+    let deny = Some(calls.sockets.deny.clone()).filter(|deny| !deny.is_empty()).map(FamilyList::Deny);
+    any.address_families =
+        only.into_iter().chain(deny).filter_map(|list| setting("RestrictAddressFamilies", list)).collect();
 }
 
 /// The differences of the sets, as `apply.rs` puts them together.

@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::Path;
 
 use super::assignment::quote;
+use super::calls::SystemCallList;
 use super::mounts::escaped;
 use super::settings::{Setting, Settings};
 use super::table::Section;
@@ -103,6 +104,13 @@ impl Settings {
             to.line("Hostname", &name.value)?;
         }
         to.boolean("NoNewPrivileges", flag(&any.no_new_privileges))?;
+        for list in &any.system_calls {
+            let tilde = if matches!(list.value, SystemCallList::Deny(_)) { "~" } else { "" };
+            to.line("SystemCallFilter", format_args!("{tilde}{}", list.value.items().join(" ")))?;
+        }
+        for list in &any.address_families {
+            to.line("RestrictAddressFamilies", list.value.text())?;
+        }
         if let Some(mode) = &any.resolv_conf {
             to.line("ResolvConf", resolv_conf_name(mode.value))?;
         }

@@ -2,18 +2,19 @@
 
 use std::path::{Path, PathBuf};
 
-use proptest::collection::vec;
+use proptest::collection::{btree_set, vec};
 use proptest::option;
 use proptest::prelude::*;
 use skep_sys::abi::{CapabilitySet, Resource};
 
+use super::calls::{FamilyList, SystemCallList};
 use super::lines::Place;
 use super::read::read;
 use super::settings::{Harmless, Privileged, Setting};
 use super::*;
 use crate::spec::{
-    Bind, CapabilityList, IdMap, IdRange, Init, Limit, Mount, MountKind, Network, Overlay, Readiness, ResolvConf,
-    Secret, Timezone, Tmpfs, User, UserNamespace, Volatile,
+    Bind, CapabilityList, Denial, Family, IdMap, IdRange, Init, Limit, Mount, MountKind, Network, Overlay, Readiness,
+    ResolvConf, Secret, Timezone, Tmpfs, User, UserNamespace, Volatile,
 };
 
 const FILE: &str = "/etc/systemd/nspawn/web.nspawn";
@@ -95,6 +96,14 @@ fn mount() -> impl Strategy<Value = Mount> {
     (path(), prop_oneof![bind, tmpfs, overlay, layers]).prop_map(|(target, kind)| Mount { target, kind })
 }
 
+fn call() -> impl Strategy<Value = String> {
+    prop::sample::select(vec!["@clock", "@mount", "read", "bpf", "chown32", "clone"]).prop_map(str::to_owned)
+}
+
+fn family() -> impl Strategy<Value = Family> {
+    prop::sample::select(vec![Family::UNIX, Family::INET, Family::INET6, Family::NETLINK, Family::VSOCK])
+}
+
 fn harmless() -> impl Strategy<Value = Harmless> {
     let who = (
         maybe(prop_oneof![Just(Init::Stub), Just(Init::Payload)]),
@@ -115,6 +124,14 @@ fn harmless() -> impl Strategy<Value = Harmless> {
         maybe(prop_oneof![Just(Volatile::No), Just(Volatile::Yes), Just(Volatile::State), Just(Volatile::Overlay)]),
         maybe(prop_oneof![Just(ResolvConf::Off), Just(ResolvConf::BindStub), Just(ResolvConf::Auto)]),
         maybe(prop_oneof![Just(Timezone::Off), Just(Timezone::Symlink), Just(Timezone::Auto)]),
+        some(prop_oneof![
+            vec(call(), 1..4).prop_map(SystemCallList::Allow),
+            vec((call(), Just(Denial::EPERM)), 1..4).prop_map(SystemCallList::Deny),
+        ]),
+        some(prop_oneof![
+            btree_set(family(), 0..4).prop_map(FamilyList::Only),
+            btree_set(family(), 1..4).prop_map(FamilyList::Deny),
+        ]),
     );
     (who, what).prop_map(|(who, what)| Harmless {
         init: who.0,
@@ -131,6 +148,8 @@ fn harmless() -> impl Strategy<Value = Harmless> {
         volatile: what.5,
         resolv_conf: what.6,
         timezone: what.7,
+        system_calls: what.8,
+        address_families: what.9,
         anyhow: Vec::new(),
     })
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use super::calls::{FamilyList, SystemCallList};
 use super::lines::Place;
 use super::merge::Category;
 use super::table::Key;
@@ -138,6 +139,8 @@ settings! {
         volatile: Option<Setting<Volatile>>,
         resolv_conf: Option<Setting<ResolvConf>>,
         timezone: Option<Setting<Timezone>>,
+        system_calls: Vec<Setting<SystemCallList>>,
+        address_families: Vec<Setting<FamilyList>>,
         /// Keys that are not acted on yet, with values that ask for what happens
         /// anyhow. They are kept for printing, and for what they mask in a merge.
         anyhow: Vec<Setting<(&'static str, String)>>,
@@ -166,6 +169,8 @@ impl Harmless {
         let kept = self.volatile.take_if(|it| it.value == Volatile::No).map(|it| (it.place, it.key));
         let mut taken: Vec<_> =
             [off(&mut self.no_new_privileges), off(&mut self.read_only), kept].into_iter().flatten().collect();
+        let allows = |list: &mut Setting<SystemCallList>| matches!(list.value, SystemCallList::Allow(_));
+        taken.extend(self.system_calls.extract_if(.., allows).map(|it| (it.place, it.key)));
         taken.sort_by_key(|(place, _)| place.line);
         taken
     }

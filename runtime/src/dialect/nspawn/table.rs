@@ -173,7 +173,7 @@ pub const KEYS: &[Key] = &[
     row(Exec, "NotifyReady", Accepted, Once, C::Readiness, Any(|s, v| v.once(&mut s.readiness, |text| {
         Ok(if value::boolean(text)? { Readiness::Notify } else { Readiness::Exec })
     }))),
-    row(Exec, "SystemCallFilter", RestrictionsFromUntrusted, List, C::SystemCallFilter, Later(later::system_calls)),
+    row(Exec, "SystemCallFilter", RestrictionsFromUntrusted, List, C::SystemCallFilter, Any(|s, v| v.push(&mut s.system_calls, |text| value::system_calls(text, false)))),
     limit("LimitCPU", 0),
     limit("LimitFSIZE", 1),
     limit("LimitDATA", 2),
@@ -198,7 +198,7 @@ pub const KEYS: &[Key] = &[
     row(Exec, "LinkJournal", Trusted, Once, C::LinkJournal, Later(later::link_journal)),
     row(Exec, "Timezone", Accepted, Once, C::Timezone, Any(|s, v| v.once(&mut s.timezone, value::timezone))),
     row(Exec, "SuppressSync", Accepted, Once, C::SuppressSync, Later(later::off_or_later)),
-    row(Exec, "RestrictAddressFamilies", Accepted, List, C::AddressFamilies, Later(later::address_families)),
+    row(Exec, "RestrictAddressFamilies", Accepted, List, C::AddressFamilies, Any(|s, v| v.push(&mut s.address_families, value::address_families))),
     row(Files, "ReadOnly", Accepted, Once, C::ReadOnly, Any(|s, v| v.once(&mut s.read_only, value::boolean))),
     row(Files, "Volatile", Accepted, Once, C::Volatile, Any(|s, v| v.once(&mut s.volatile, value::volatile))),
     row(Files, "Bind", Trusted, List, C::Mounts, Own(|s, v| {

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use super::*;
 use crate::spec::{
-    Bind, Capability, CapabilityList, IdRange, Init, Limit, Mount, MountKind, Network, Profile, Readiness, Spec, Tmpfs,
-    User, UserNamespace, Volatile,
+    Bind, Capability, CapabilityList, Denial, Family, IdRange, Init, Limit, Mount, MountKind, Network, Origin, Profile,
+    Readiness, Spec, Tmpfs, User, UserNamespace, Volatile,
 };
 use skep_sys::abi::{CapabilitySet, Resource};
 
@@ -399,6 +399,36 @@ fn an_untrusted_file_takes_no_hardening_away() {
     let before = spec.clone();
     settings.apply(&mut spec);
     assert_eq!(spec, before);
+}
+
+#[test]
+fn an_untrusted_file_can_only_deny_calls() {
+    let text = b"[Exec]\nSystemCallFilter=bpf @mount\nSystemCallFilter=~uname ptrace\n\
+                 RestrictAddressFamilies=AF_UNIX AF_VSOCK\nRestrictAddressFamilies=~AF_NETLINK\n";
+    let settings = parse_untrusted(Path::new(FILE), text).unwrap();
+    let ignored: Vec<String> = settings.ignored.iter().map(|origin| origin.to_string().replace(FILE, "")).collect();
+    assert_eq!(ignored, [":2 SystemCallFilter="]);
+    let mut spec = Spec::default();
+    spec.system_calls.allow = ["ptrace".into()].into();
+    spec.system_calls.deny = [("uname".into(), Denial::Kill)].into();
+    spec.system_calls.sockets.only = Some([Family::UNIX, Family::INET].into());
+    settings.apply(&mut spec);
+    let mut expected = Spec::default();
+    expected.system_calls.deny = [("uname".into(), Denial::Kill), ("ptrace".into(), Denial::EPERM)].into();
+    expected.system_calls.sockets.only = Some([Family::UNIX].into());
+    expected.system_calls.sockets.deny = [Family::NETLINK].into();
+    assert_eq!(spec, expected);
+}
+
+#[test]
+fn an_item_is_in_the_list_that_named_it_last() {
+    let text = "[Exec]\nSystemCallFilter=~@clock bpf\nSystemCallFilter=@clock bpf uname\nSystemCallFilter=~uname\n";
+    let mut spec = Spec::default();
+    good(text).apply(&mut spec).unwrap();
+    assert_eq!(spec.system_calls.allow, ["@clock".into()].into());
+    assert_eq!(spec.system_calls.danger_allow, ["bpf".into()].into());
+    assert_eq!(spec.system_calls.deny, [("uname".into(), Denial::EPERM)].into());
+    assert!(matches!(spec.origins.of("system_calls.deny.uname"), Some(Origin::File { line: 4, .. })));
 }
 
 /// For every key: an untrusted file cannot make a Spec hold what its class forbids.

@@ -4,6 +4,7 @@ mod contents;
 mod credentials;
 mod devices;
 mod files;
+mod filter;
 mod frame;
 mod host;
 mod ids;
@@ -508,5 +509,12 @@ pub(super) const RULES: &[Rule] = &[
         &[26, 31],
         "The child sends the embedder no descriptor but those that it expects, each once, of the kind that it expects.",
         frame::descriptors_sent,
+    ),
+    rule(
+        64,
+        "floor-as-reported",
+        &[91, 94, 96, 109],
+        "Every call of the filter's floor that the payload's filter lets through is named in the report.",
+        filter::floor_as_reported,
     ),
 ];

@@ -7,9 +7,9 @@ use skep_sys::abi::{CapabilitySet, cap};
 use crate::facts::{EntryKind, Facts};
 use crate::plan::Plan;
 use crate::spec::{
-    Bind, Capabilities, CapabilityList, CpuLimit, Device, File, Hosts, IdMap, IdRange, Init, Mount, MountKind,
-    Namespace, NamespaceChoice, Network, Overlay, Profile, Readiness, ResolvConf, Resources, Root, SecretFile, Spec,
-    Stream, Timezone, Tmpfs, User, UserNamespace, Volatile, Want,
+    Bind, Capabilities, CapabilityList, CpuLimit, Denial, Device, Family, File, Hosts, IdMap, IdRange, Init, Mount,
+    MountKind, Namespace, NamespaceChoice, Network, Overlay, Profile, Readiness, ResolvConf, Resources, Root,
+    SecretFile, Spec, Stream, Timezone, Tmpfs, User, UserNamespace, Volatile, Want,
 };
 use crate::{ErrorKind, compile};
 
@@ -239,6 +239,14 @@ const TABLE: &[(&str, Change)] = &[
         spec.no_new_privileges = false;
     }),
     ("no filter", |spec, _| (spec.seccomp, spec.no_new_privileges) = (Want::Off, false)),
+    ("calls opened", |spec, _| {
+        spec.system_calls.danger_allow = ["bpf".into(), "unshare".into()].into();
+        spec.system_calls.allow = ["@mount".into(), "@ipc".into()].into();
+    }),
+    ("calls denied", |spec, _| {
+        spec.system_calls.deny = [("@clock".into(), Denial::EPERM), ("ptrace".into(), Denial::Kill)].into();
+        spec.system_calls.sockets.only = Some([Family::UNIX].into());
+    }),
     ("no keyrings", |_, facts| facts.keyrings = false),
     ("keyring off", |spec, _| spec.keyring = Want::Off),
     ("subordinate", |spec, _| spec.user_namespace = UserNamespace::Subordinate),

@@ -3,6 +3,7 @@
 
 mod credentials;
 mod files;
+mod filter;
 mod frame;
 mod host;
 mod ids;
@@ -32,7 +33,7 @@ const fn mutant(rule: u16, of: &'static str, what: &'static str, make: fn(&Plan)
 }
 
 pub(super) fn all() -> impl Iterator<Item = &'static Mutant> {
-    [frame::ALL, ids::ALL, credentials::ALL, mounts::ALL, files::ALL, switch::ALL, process::ALL, host::ALL]
+    [frame::ALL, ids::ALL, credentials::ALL, mounts::ALL, files::ALL, switch::ALL, process::ALL, host::ALL, filter::ALL]
         .into_iter()
         .flatten()
 }

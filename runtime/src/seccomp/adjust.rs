@@ -1,0 +1,304 @@
+//! A profile's policy with what a caller changes of it.
+
+use super::families;
+use super::floor::is_floor;
+use super::groups::group;
+use super::policy::{Action, Clause, Condition, EAFNOSUPPORT, ENOSYS, Policy, Rule, Test};
+use super::table::exists_somewhere;
+use crate::spec::{Socket, Sockets, SystemCalls};
+
+/// What is wrong with a change, and the item that it is about.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AdjustError {
+    /// No Linux has such a call, and no list such a group.
+    #[error("{0:?} is neither a system call nor a group of them")]
+    Unknown(String),
+    /// A call that is opened by name only.
+    #[error("{0} is not opened in passing: it has led out of containers, or is allowed but for some arguments")]
+    Floor(String),
+    /// A group where a single call must stand.
+    #[error("{0} is a group: what is dangerous is named call by call")]
+    Group(String),
+    /// A group of which everything is of the floor.
+    #[error("{0} holds nothing but calls that are named one by one")]
+    Empty(String),
+}
+
+impl AdjustError {
+    /// The item.
+    #[must_use]
+    pub fn item(&self) -> &str {
+        match self {
+            Self::Unknown(item) | Self::Floor(item) | Self::Group(item) | Self::Empty(item) => item,
+        }
+    }
+}
+
+impl Policy {
+    /// Changes the policy as `calls` says. With `floor`, groups open nothing of
+    /// the floor and no call that has a rule on its arguments. Gives the calls
+    /// that groups name and that stay closed.
+    ///
+    /// # Errors
+    ///
+    /// An item that names nothing, or something that must be named otherwise.
+    pub fn adjust(&mut self, calls: &SystemCalls, floor: bool) -> Result<Vec<&'static str>, AdjustError> {
+        let mut left = Vec::new();
+        for item in &calls.allow {
+            match group(item) {
+                Some(group) => {
+                    let members = group.calls(self.arch);
+                    let before = left.len();
+                    for call in &members {
+                        // What runs anyhow is no news.
+                        if self.rules.get(*call).is_some_and(Rule::permits_all) {
+                            continue;
+                        }
+                        if floor && (is_floor(call) || self.is_guarded_by_arguments(call)) {
+                            left.push(*call);
+                        } else {
+                            self.open(call, floor);
+                        }
+                    }
+                    if !members.is_empty() && left.len() - before == members.len() {
+                        return Err(AdjustError::Empty(item.clone()));
+                    }
+                }
+                None if !exists_somewhere(item) => return Err(AdjustError::Unknown(item.clone())),
+                None if self.arch.number(item).is_none() => {}
+                None if is_floor(item) || (floor && self.is_guarded_by_arguments(item)) => {
+                    return Err(AdjustError::Floor(item.clone()));
+                }
+                None => self.open(item, floor),
+            }
+        }
+        for item in &calls.danger_allow {
+            if group(item).is_some() {
+                return Err(AdjustError::Group(item.clone()));
+            }
+            if !exists_somewhere(item) {
+                return Err(AdjustError::Unknown(item.clone()));
+            }
+            if self.arch.number(item).is_some() {
+                self.open(item, floor);
+            }
+        }
+        self.restrict_sockets(&calls.sockets);
+        for (item, denial) in &calls.deny {
+            if group(item).is_none() && !exists_somewhere(item) {
+                return Err(AdjustError::Unknown(item.clone()));
+            }
+            self.set(item, denial.action());
+        }
+        left.sort_unstable();
+        left.dedup();
+        Ok(left)
+    }
+
+    /// Allows a call. One that only some arguments refuse is allowed already
+    /// in a profile without a floor, whose refusals are layers of their own.
+    fn open(&mut self, call: &str, floor: bool) {
+        let allowed = |rule: &Rule| !rule.clauses.is_empty() && rule.otherwise.permits();
+        if floor || !self.rules.get(call).is_some_and(allowed) {
+            self.set(call, Action::Allow);
+        }
+    }
+
+    fn is_guarded_by_arguments(&self, call: &str) -> bool {
+        self.rules.get(call).is_some_and(|rule| !rule.clauses.is_empty())
+    }
+
+    /// Refusals first, then what is opened, then the profile's own rule.
+    fn restrict_sockets(&mut self, sockets: &Sockets) {
+        if *sockets == Sockets::default() {
+            return;
+        }
+        let family = |test| Condition::low32(0, test);
+        let refused = Action::Errno(EAFNOSUPPORT);
+        let mut clauses: Vec<Clause> = sockets
+            .deny
+            .iter()
+            .map(|denied| Clause { when: vec![family(Test::Eq(denied.number().into()))], then: refused })
+            .collect();
+        if let Some(only) = &sockets.only {
+            // The numbers between those that are allowed.
+            let mut next = 0;
+            for number in only.iter().map(|family| u64::from(family.number())) {
+                if next < number {
+                    clauses
+                        .push(Clause { when: vec![family(Test::Range { min: next, max: number - 1 })], then: refused });
+                }
+                next = number + 1;
+            }
+            let max = u64::from(u32::MAX);
+            clauses.push(Clause { when: vec![family(Test::Range { min: next, max })], then: refused });
+        }
+        for Socket { family: opened, protocol } in &sockets.danger_allow {
+            let mut when = vec![family(Test::Eq(opened.number().into()))];
+            when.extend(protocol.map(|number| Condition::low32(2, Test::Eq(number.into()))));
+            clauses.push(Clause { when, then: Action::Allow });
+        }
+        let mut rule = self.rules.get("socket").cloned().unwrap_or_else(|| Rule::always(self.unlisted));
+        clauses.append(&mut rule.clauses);
+        rule.clauses = clauses;
+        self.rules.insert("socket".to_owned(), rule);
+        // Its arguments lie in memory, so no family can be told from another.
+        if self.arch.number("socketcall").is_some() && (sockets.only.is_some() || !sockets.deny.is_empty()) {
+            self.set("socketcall", Action::Errno(ENOSYS));
+        }
+    }
+}
+
+/// The families that a filter lets through, by name: for reports.
+pub(crate) fn family_names(sockets: &Sockets) -> Option<String> {
+    let only = sockets.only.as_ref()?;
+    let names: Vec<&str> = only.iter().filter_map(|family| families::name(family.number())).collect();
+    Some(if names.is_empty() { "none".to_owned() } else { names.join(" ") })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::policy::EPERM;
+    use super::super::{Arch, Program, SeccompData, compile, floor, nspawn_default, strict_default};
+    use super::*;
+    use crate::spec::{Denial, Family};
+
+    const ALLOW: Action = Action::Allow;
+    const NO: Action = Action::Errno(EPERM);
+    const NO_FAMILY: Action = Action::Errno(EAFNOSUPPORT);
+
+    fn set(items: &[&str]) -> std::collections::BTreeSet<String> {
+        items.iter().map(|item| (*item).to_owned()).collect()
+    }
+
+    fn calls(allow: &[&str], danger_allow: &[&str], deny: &[(&str, Denial)]) -> SystemCalls {
+        let mut calls = SystemCalls::default();
+        (calls.allow, calls.danger_allow) = (set(allow), set(danger_allow));
+        calls.deny = deny.iter().map(|(item, denial)| ((*item).to_owned(), *denial)).collect();
+        calls
+    }
+
+    /// Adjusted, and the same by the program and by the plain reading.
+    fn strict(calls: &SystemCalls) -> Result<(Policy, Vec<&'static str>), AdjustError> {
+        let mut policy = strict_default(Arch::X86_64);
+        let left = policy.adjust(calls, true)?;
+        Ok((policy, left))
+    }
+
+    fn ask(policy: &Policy, call: &str, args: [u64; 6]) -> Action {
+        let program = compile(policy).unwrap();
+        let data = SeccompData::new(policy.arch, policy.arch.number(call).unwrap(), args);
+        assert_eq!(program.decide(&data), policy.decide(&data));
+        program.decide(&data)
+    }
+
+    fn answer(calls: &SystemCalls, call: &str, args: [u64; 6]) -> Action {
+        ask(&strict(calls).unwrap().0, call, args)
+    }
+
+    #[test]
+    fn what_is_allowed_denied_and_answered() {
+        let changes = calls(&["@mount", "kcmp"], &["bpf"], &[("umount2", Denial::Kill), ("uname", Denial::EPERM)]);
+        for (call, expected) in [
+            ("mount", ALLOW),
+            ("move_mount", ALLOW),
+            ("umount2", Action::KillProcess),
+            ("kcmp", ALLOW),
+            ("bpf", ALLOW),
+            ("uname", NO),
+            ("perf_event_open", NO),
+            ("read", ALLOW),
+        ] {
+            assert_eq!(answer(&changes, call, [0; 6]), expected, "{call}");
+        }
+        let denied = calls(&["@clock"], &[], &[("@clock", Denial::Errno(skep_sys::Errno::ENOSYS))]);
+        assert_eq!(answer(&denied, "adjtimex", [0; 6]), Action::Errno(ENOSYS), "what is denied stays denied");
+    }
+
+    #[test]
+    fn groups_keep_the_floor_and_rules_on_arguments() {
+        let (policy, left) = strict(&calls(&["@process", "@ipc", "@network-io", "@aio", "@debug"], &[], &[])).unwrap();
+        let expected = "clone clone3 io_uring_enter io_uring_register io_uring_setup perf_event_open pidfd_getfd \
+             process_vm_readv process_vm_writev setns socket socketpair unshare";
+        assert_eq!(left.join(" "), expected);
+        assert_eq!(ask(&policy, "ptrace", [0; 6]), ALLOW);
+        assert_eq!(ask(&policy, "clone", [0x1000_0000, 0, 0, 0, 0, 0]), NO);
+        assert_eq!(ask(&policy, "socket", [40, 1, 0, 0, 0, 0]), NO_FAMILY);
+        assert!(floor::opened(&compile(&policy).unwrap(), Arch::X86_64).is_empty());
+    }
+
+    #[test]
+    fn what_must_be_said_otherwise() {
+        for (changes, error) in [
+            (calls(&["moutn"], &[], &[]), AdjustError::Unknown("moutn".into())),
+            (calls(&["@moutn"], &[], &[]), AdjustError::Unknown("@moutn".into())),
+            (calls(&[], &["bfp"], &[]), AdjustError::Unknown("bfp".into())),
+            (calls(&[], &[], &[("raed", Denial::EPERM)]), AdjustError::Unknown("raed".into())),
+            (calls(&["bpf"], &[], &[]), AdjustError::Floor("bpf".into())),
+            (calls(&["clone"], &[], &[]), AdjustError::Floor("clone".into())),
+            (calls(&[], &["@mount"], &[]), AdjustError::Group("@mount".into())),
+            (calls(&["@module"], &[], &[]), AdjustError::Empty("@module".into())),
+        ] {
+            assert_eq!(strict(&changes), Err(error));
+        }
+        // Of another processor: nothing to open, nothing to close.
+        let (policy, _) = strict(&calls(&["chown32"], &["s390_sthyi"], &[("mmap2", Denial::EPERM)])).unwrap();
+        compile(&policy).unwrap();
+    }
+
+    #[test]
+    fn dangers_are_opened_whole_and_named() {
+        let (policy, _) = strict(&calls(&[], &["clone", "io_uring_setup", "ioctl"], &[])).unwrap();
+        assert_eq!(ask(&policy, "clone", [0x1000_0000, 0, 0, 0, 0, 0]), ALLOW);
+        let opened = floor::opened(&compile(&policy).unwrap(), Arch::X86_64);
+        assert_eq!(opened, ["io_uring_setup", "clone", "ioctl"]);
+    }
+
+    #[test]
+    fn nspawns_groups_open_all_and_its_layers_stay() {
+        let mut policy = nspawn_default(Arch::X86_64, 0);
+        let left = policy.adjust(&calls(&["@debug", "@module"], &["socket", "bpf"], &[]), false).unwrap();
+        assert!(left.is_empty());
+        for call in ["perf_event_open", "init_module", "bpf"] {
+            assert_eq!(ask(&policy, call, [0; 6]), ALLOW, "{call}");
+        }
+        assert_eq!(ask(&policy, "socket", [16, 3, 9, 0, 0, 0]), NO_FAMILY, "the audit netlink");
+    }
+
+    #[test]
+    fn socket_families() {
+        let socket = |sockets: Sockets, family, protocol| {
+            let changes = SystemCalls { sockets, ..SystemCalls::default() };
+            answer(&changes, "socket", [family, 1, protocol, 0, 0, 0])
+        };
+        let only =
+            |families: &[Family]| Sockets { only: Some(families.iter().copied().collect()), ..Sockets::default() };
+        for family in 0..70 {
+            let expected = if family == 1 || family == 10 { ALLOW } else { NO_FAMILY };
+            assert_eq!(socket(only(&[Family::INET6, Family::UNIX]), family, 0), expected, "{family}");
+            assert_eq!(socket(only(&[]), family, 0), NO_FAMILY, "{family}");
+        }
+        assert_eq!(socket(only(&[Family::UNIX]), 1 << 32 | 2, 0), NO_FAMILY, "the upper half does not count");
+        assert_eq!(socket(only(&[Family::VSOCK]), 40, 0), NO_FAMILY, "a list of what stays opens nothing");
+        let deny = Sockets { deny: [Family::UNIX].into(), danger_allow: [Family::UNIX.into()].into(), only: None };
+        assert_eq!(socket(deny.clone(), 1, 0), NO_FAMILY);
+        assert_eq!(socket(deny, 2, 0), ALLOW);
+        let opened = Sockets {
+            danger_allow: [Family::VSOCK.into(), Socket::new(Family::NETLINK, 9)].into(),
+            ..Sockets::default()
+        };
+        assert_eq!(socket(opened.clone(), 40, 7), ALLOW);
+        assert_eq!(socket(opened.clone(), 16, 9), ALLOW);
+        assert_eq!(socket(opened.clone(), 16, 12), NO_FAMILY);
+        assert_eq!(socket(opened, 2, 132), Action::Errno(super::super::EPROTONOSUPPORT));
+    }
+
+    #[test]
+    fn the_kernel_takes_what_is_made() {
+        let (policy, _) = strict(&calls(&["@mount", "@debug"], &["bpf"], &[("@clock", Denial::Kill)])).unwrap();
+        let program = compile(&policy).unwrap();
+        assert_eq!(Program::from_bytes(&program.bytes()).map(|program| program.bytes()), Ok(program.bytes()));
+        assert!(Program::from_bytes(&[0; 7]).is_err() && Program::from_bytes(&[]).is_err());
+    }
+}
