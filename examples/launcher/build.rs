@@ -64,7 +64,8 @@ fn ways(output: &Path, linker: &str) -> Vec<Way> {
     if let Some(archives) = archives
         && let Some((_, libc)) = archives.first()
     {
-        let mut scripts: Vec<_> = archives.iter().map(|(name, own)| (*name, vec![own, libc, &unwinder, &rest])).collect();
+        let mut scripts: Vec<_> =
+            archives.iter().map(|(name, own)| (*name, vec![own, libc, &unwinder, &rest])).collect();
         scripts.push(("gcc_s", vec![&unwinder, libc, &rest]));
         // The second: what is weak and nowhere defined is null, and not left to
         // a dynamic linker that will not run.

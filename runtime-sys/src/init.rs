@@ -2,7 +2,11 @@
 //!
 //! Part of stage B only. It holds the payload's own capability sets, a filter
 //! of its own and nothing of the plan; it is not dumpable, so a payload of the
-//! same uid can neither trace it nor open its memory.
+//! same uid can neither trace it nor open its memory. It lives as long as the
+//! container, so it keeps nothing of stage B either, but the page or two of its
+//! own code: `reap` refers to nothing outside its section, which
+//! `tests/real/stages.rs` reads in the disassembly.
+#![allow(unsafe_code)]
 
 use crate::abi::signal;
 use crate::errno::Errno;
@@ -14,9 +18,17 @@ use crate::raw::nr;
 /// when it ends, or when the other side of `lifeline` closes: without its
 /// owner the container has no reason to live, and the end of process 1 ends
 /// all others. A byte on `lifeline` lets go of that tie.
-pub(crate) fn reap(payload: u64, signals: i32, lifeline: i32, plan: [usize; 2]) -> ! {
+// SAFETY: code is put into a section of its own; nothing is replaced.
+#[unsafe(link_section = "skep_reap")]
+#[inline(never)]
+pub(crate) fn reap(payload: u64, signals: i32, lifeline: i32, plan: [[usize; 2]; 2]) -> ! {
     // The plan holds the payload's environment. From here on nothing of it is used.
-    let _ = ask(nr::MUNMAP, [Word::number(plan[0] as u64), Word::number(plan[1] as u64)]);
+    for [start, length] in plan {
+        let _ = ask(nr::MUNMAP, [Word::number(start as u64), Word::number(length as u64)]);
+    }
+    for [start, length] in elsewhere() {
+        let _ = ask(nr::MUNMAP, [Word::number(start as u64), Word::number(length as u64)]);
+    }
     let mut tied = true;
     loop {
         // POLLIN on both; a hang-up is always told.
@@ -50,6 +62,25 @@ pub(crate) fn reap(payload: u64, signals: i32, lifeline: i32, plan: [usize; 2]) 
     }
 }
 
+/// The image without the pages of `reap`. Where a length is nothing the call
+/// fails, and that is all.
+#[inline(always)]
+fn elsewhere() -> [[usize; 2]; 2] {
+    // Named by the linker, GNU's and LLVM's.
+    unsafe extern "C" {
+        static __executable_start: u8;
+        static __start_skep_reap: u8;
+        static __stop_skep_reap: u8;
+        static _end: u8;
+    }
+    let page = |address: usize| address & !0xfff;
+    let next = |address: usize| page(address.wrapping_add(0xfff));
+    let image = [page((&raw const __executable_start).addr()), next((&raw const _end).addr())];
+    let own = [page((&raw const __start_skep_reap).addr()), next((&raw const __stop_skep_reap).addr())];
+    [[image[0], own[0].wrapping_sub(image[0])], [own[1], image[1].wrapping_sub(own[1])]]
+}
+
+#[inline(always)]
 fn reap_all(payload: u64, lifeline: i32) {
     loop {
         let mut status = 0_u32;

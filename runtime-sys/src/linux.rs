@@ -57,8 +57,9 @@ impl Plain for u8 {}
 impl Plain for u64 {}
 impl Plain for CapData {}
 
-/// Makes a system call whose words are typed.
-#[inline]
+/// Makes a system call whose words are typed. Inlined: the stub init keeps no
+/// code but its own.
+#[inline(always)]
 pub(crate) fn ask<const N: usize>(number: usize, words: [Word<'_>; N]) -> Result<usize, Errno> {
     let mut args = [0_usize; 6];
     for (arg, word) in args.iter_mut().zip(words) {
@@ -99,9 +100,10 @@ pub(crate) fn ask<const N: usize>(number: usize, words: [Word<'_>; N]) -> Result
 pub struct Linux<'s> {
     /// Room for the two lists of pointers that `execve` wants.
     scratch: &'s mut [usize],
-    /// Address and length of the mapped plan, which the stub init wipes.
+    /// Addresses and lengths of the plan's two mappings, which the stub init
+    /// lets go of.
     #[cfg(skep_stage)]
-    plan: [usize; 2],
+    plan: [[usize; 2]; 2],
 }
 
 impl Linux<'static> {
@@ -112,7 +114,7 @@ impl Linux<'static> {
         Self {
             scratch: &mut [],
             #[cfg(skep_stage)]
-            plan: [0; 2],
+            plan: [[0; 2]; 2],
         }
     }
 }
@@ -125,7 +127,7 @@ impl Default for Linux<'static> {
 
 #[cfg(skep_stage)]
 impl<'s> Linux<'s> {
-    pub(crate) const fn with(scratch: &'s mut [usize], plan: [usize; 2]) -> Self {
+    pub(crate) const fn with(scratch: &'s mut [usize], plan: [[usize; 2]; 2]) -> Self {
         Self { scratch, plan }
     }
 }
@@ -1126,6 +1128,7 @@ fn exit_record(pidfd: i32) -> WaitStatus {
 }
 
 #[cfg(skep_stage)]
+#[inline(always)]
 pub(crate) fn exit(status: u8) -> ! {
     loop {
         let _ = ask(nr::EXIT_GROUP, [Word::number(u64::from(status))]);

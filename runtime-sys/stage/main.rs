@@ -174,7 +174,7 @@ unsafe fn interpret(mapped: &Mapped) -> ! {
     let (Some(enter), Some(payload), Some(init)) = (section(0), section(1), section(2)) else { exit(125) };
     let child = Child { enter, payload, init };
     let mut slots = Slots::new(cells);
-    let mut kernel = Linux::with(scratch, [base, length]);
+    let mut kernel = Linux::with(scratch, [[base, length], [shared, PAGE as usize]]);
     // SAFETY: the progress word lies in the first page, and no reference to
     // the shared mapping of it exists.
     let progress = unsafe { core::ptr::with_exposed_provenance_mut::<u64>(shared).add(header::PROGRESS) };

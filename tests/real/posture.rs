@@ -196,6 +196,10 @@ fn the_stub_init_is_confined_and_closed() {
     assert_eq!(field(&seen, "NoNewPrivs"), "1");
     assert_eq!(field(&seen, "Seccomp"), "2");
     assert!(!seen.contains("OPEN"), "{seen}");
+    // It is there as long as the container, so it keeps little: its stack, its
+    // own code, and nothing of the plan.
+    let resident: u64 = field(&seen, "VmRSS").trim_end_matches(" kB").parse().unwrap();
+    assert!(resident <= 32, "{resident} KiB");
 }
 
 #[test]

@@ -32,12 +32,12 @@ type Code = BTreeMap<u64, (String, String)>;
 /// The code of a file, or of one function of it; none where there is no
 /// disassembler, which is said.
 fn disassemble(file: &Path, function: Option<&str>) -> Option<Code> {
+    disassemble_what(file, &function.map_or("--disassemble".to_owned(), |name| format!("--disassemble={name}")))
+}
+
+fn disassemble_what(file: &Path, what: &str) -> Option<Code> {
     let mut objdump = Process::new("objdump");
-    objdump.env("LC_ALL", "C").args(["--no-show-raw-insn", "-w"]);
-    match function {
-        Some(function) => objdump.arg(format!("--disassemble={function}")),
-        None => objdump.arg("--disassemble"),
-    };
+    objdump.env("LC_ALL", "C").args(["--no-show-raw-insn", "-w", "--disassemble", what]);
     let Ok(output) = objdump.arg(file).output() else {
         skip("no objdump here (package binutils)");
         return None;
@@ -309,6 +309,26 @@ fn stage_b_is_static_and_small() {
     for word in ["panicked", "/rustc/", ".rs:", "core::", "unwrap"] {
         let found = STAGE_B.windows(word.len()).any(|window| window == word.as_bytes());
         assert!(!found, "{word:?} in stage B: a panic, or a path of the machine that built it");
+    }
+}
+
+#[test]
+fn the_stub_init_needs_only_its_own_pages() {
+    // It unmaps all others.
+    let _turn = turn();
+    let scratch = Scratch::new();
+    let Some(code) = disassemble_what(&stage_b(&scratch), "--section=skep_reap") else { return };
+    for (address, (mnemonic, operands)) in &code {
+        let line = format!("{address:x}: {mnemonic} {operands}");
+        assert!(!MACHINE.is_call(mnemonic), "a call: {line}");
+        if MACHINE.is_jump(mnemonic) {
+            let inside = target(operands).is_some_and(|target| code.contains_key(&target));
+            assert!(inside, "a jump out of the section: {line}");
+        } else if cfg!(target_arch = "x86_64") {
+            // `$0x200000` is a number; `0x200000` and `0x10(%rip)` are places.
+            let named = operands.split(',').any(|operand| operand.starts_with("0x") && !operand.contains('('));
+            assert!(!named && !operands.contains("%rip") && !operands.contains("(,"), "a place elsewhere: {line}");
+        }
     }
 }
 
