@@ -56,7 +56,8 @@ pub(super) fn mount(
         report.applied("process view", "only the container's");
     }
     if context.new_network() {
-        plan.step(Phase::Enter, "mount sysfs on /sys read-only", context.origin("profile"));
+        plan.step(Phase::Enter, "mount sysfs on /sys read-only", context.origin("profile"))
+            .remedy("A new sysfs needs a caller that has one itself, not covered by other mounts (EPERM), and no link at `sys` in the root.");
         mount_kernel_fs(c"sysfs", fs_magic::SYSFS, LOCKED_DOWN.with(MountAttrs::RDONLY), role::SYS, plan);
         place(c"sys", plan);
         plan.op(Op::MoveMount { from: role::SYS, dir: At::Slot(role::THREE), path: c"" });

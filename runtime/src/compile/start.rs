@@ -153,7 +153,7 @@ pub(super) fn spawn(context: &Context<'_>, resources: &Resources, plan: &mut Bui
     let now = namespaces.without(Namespaces::CGROUP).without(Namespaces::TIME);
     plan.step(Phase::Prepare, format!("start the child in new namespaces: {now}"), context.origin("namespaces"));
     if context.mapping.is_new() {
-        plan.remedy("Where this says EPERM, EACCES or ENOSPC, user namespaces are restricted here: `skep doctor` names the setting.");
+        plan.remedy("EPERM and EACCES say that user namespaces are restricted here: `skep doctor` names the setting. ENOSPC is a sysctl user.max_*_namespaces that is used up: raise it.");
     }
     if let Some(numbers) = skep_sys::wire::Numbers::new(&kept) {
         plan.op(Op::Spawn {

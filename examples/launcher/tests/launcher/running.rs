@@ -296,6 +296,11 @@ fn root_of_a_user_namespace_runs_containers() {
         let map: Vec<_> = std::str::from_utf8(&ran.stdout).unwrap().split_whitespace().collect();
         assert_eq!(map, ["0", "0", "1"], "{namespaces}");
     }
+    // Of no kind of namespace more.
+    let script = format!("echo 0 >/proc/sys/user/max_pid_namespaces; exec {} run -q true", crate::stand::SKEP);
+    let ran = std::process::Command::new("unshare").args(["-r", "sh", "-c", &script]).output().unwrap();
+    let said = String::from_utf8_lossy(&ran.stderr);
+    assert!(ran.status.code() == Some(1) && said.contains("sysctl user.max_*_namespaces"), "{ran:?}");
     // Another's /proc, whose numbers are of other processes.
     let ran = std::process::Command::new("unshare").args(["-rpf", crate::stand::SKEP, "run", "-q", "true"]).output();
     let ran = ran.unwrap();
