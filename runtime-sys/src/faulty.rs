@@ -346,7 +346,7 @@ pub fn plausible(kind: OpKind) -> &'static [Errno] {
         OpKind::Announce => &[E::EBADF, E::EPIPE, E::EPERM, E::ENOMEM],
         OpKind::Receive => &[E::ETIMEDOUT, E::EBADMSG, E::EBADF, E::EMFILE, E::ENOMEM],
         OpKind::Entrust | OpKind::EntrustFile | OpKind::Dismiss | OpKind::SendFile => {
-            &[E::EPIPE, E::EMSGSIZE, E::ENOBUFS, E::ENOMEM, E::ETOOMANYREFS, E::EBADF]
+            &[E::EPIPE, E::E2BIG, E::ENOBUFS, E::ENOMEM, E::ETIMEDOUT, E::ETOOMANYREFS, E::EBADF]
         }
         // execve(2)
         OpKind::Exec | OpKind::ExecAt => &[

@@ -774,10 +774,13 @@ fn open_process(pid: u64) -> Result<i32, Errno> {
 /// Writes the whole of `content` with one call: files of the kernel take
 /// their value in one piece.
 fn write_and_close(file: i32, content: &[u8]) -> Result<(), Errno> {
-    let written = if content.is_empty() {
-        Ok(0)
-    } else {
-        ask(nr::WRITE, [Word::descriptor(file), Word::bytes(content), Word::number(content.len() as u64)])
+    let words = [Word::descriptor(file), Word::bytes(content), Word::number(content.len() as u64)];
+    let written = loop {
+        match if content.is_empty() { Ok(0) } else { ask(nr::WRITE, words) } {
+            // Some files of cgroup v1 give up when the embedder gets a signal.
+            Err(Errno::EINTR) => {}
+            other => break other,
+        }
     };
     close(file);
     match written {
@@ -1062,31 +1065,32 @@ pub(crate) fn signal(pidfd: i32, number: u8) -> Result<(), Errno> {
     done(ask(nr::PIDFD_SEND_SIGNAL, [Word::descriptor(pidfd), Word::number(u64::from(number)), Word::NULL, Word::NULL]))
 }
 
-fn now() -> Result<[u64; 2], Errno> {
+/// The monotonic clock, in nanoseconds.
+fn now() -> Result<u64, Errno> {
     let mut time = [0_u64; 2];
     // CLOCK_MONOTONIC
     ask(nr::CLOCK_GETTIME, [Word::number(1), Word::of_mut(&mut time)])?;
-    Ok(time)
+    Ok(time[0].saturating_mul(1_000_000_000).saturating_add(time[1]))
 }
 
 const READABLE: u32 = 1;
+pub(crate) const WRITABLE: u32 = 4;
 /// POLLHUP need not be asked for (`poll(2)`).
 const HANG_UP: u32 = 0;
 
 /// Waits for one of `events` or the other end's close; ETIMEDOUT after
-/// `timeout_ms` (for ever when that is `u32::MAX`).
-fn wait_for(file: i32, events: u32, timeout_ms: u32) -> Result<(), Errno> {
-    let end = now()?[0].saturating_mul(1000).saturating_add(u64::from(timeout_ms));
-    let mut left = u64::from(timeout_ms);
+/// `timeout_ms` (for ever when that is `u32::MAX`), however many signals the
+/// embedder gets meanwhile.
+pub(crate) fn wait_for(file: i32, events: u32, timeout_ms: u32) -> Result<(), Errno> {
+    let mut left = u64::from(timeout_ms).saturating_mul(1_000_000);
+    let end = now()?.saturating_add(left);
     loop {
         let mut poll = [file as u32, events];
-        let limit = [left / 1000, left % 1000 * 1_000_000];
+        let limit = [left / 1_000_000_000, left % 1_000_000_000];
         let limit = if timeout_ms == u32::MAX { Word::NULL } else { Word::of(&limit) };
         match ask(nr::PPOLL, [Word::of_mut(&mut poll), Word::number(1), limit, Word::NULL, Word::NULL]) {
             Ok(0) => return Err(Errno::ETIMEDOUT),
-            Err(Errno::EINTR) => {
-                left = end.saturating_sub(now()?[0].saturating_mul(1000)).min(u64::from(timeout_ms));
-            }
+            Err(Errno::EINTR) => left = end.saturating_sub(now()?),
             other => return done(other),
         }
     }
@@ -1108,6 +1112,14 @@ fn wait(pidfd: i32, timeout_ms: u32) -> Result<WaitStatus, Errno> {
         Err(Errno::ECHILD) => Ok(exit_record(pidfd)),
         Err(errno) => Err(errno),
     }
+}
+
+/// Waits for a child that is ending, and takes its status away.
+#[cfg(not(skep_stage))]
+pub(crate) fn bury(pidfd: i32) {
+    // P_PIDFD, WEXITED
+    let words = [Word::number(3), Word::descriptor(pidfd), Word::NULL, Word::number(4), Word::NULL];
+    while ask(nr::WAITID, words) == Err(Errno::EINTR) {}
 }
 
 /// What the kernel remembers of a process that somebody else reaped

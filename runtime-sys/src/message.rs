@@ -5,7 +5,7 @@
 
 use crate::errno::Errno;
 use crate::kernel::Report;
-use crate::linux::{Word, ask, close};
+use crate::linux::{WRITABLE, Word, ask, close, wait_for};
 use crate::raw::nr;
 
 /// SOL_SOCKET, SCM_RIGHTS: the second word of a `struct cmsghdr`.
@@ -13,6 +13,7 @@ const RIGHTS: u64 = 1 | 1 << 32;
 /// The first: a header of 16 bytes and one descriptor.
 const LENGTH: u64 = 20;
 const MSG_CTRUNC: u64 = 0x8;
+const MSG_DONTWAIT: u64 = 0x40;
 const MSG_NOSIGNAL: u64 = 0x4000;
 const MSG_CMSG_CLOEXEC: u64 = 0x4000_0000;
 
@@ -29,10 +30,12 @@ pub(crate) fn send(socket: i32, content: &[u8], file: Option<i32>) -> Result<(),
     let rights = [LENGTH, RIGHTS, file.map_or(0, |file| u64::from(file as u32))];
     let header = header(&vector, if file.is_some() { &rights } else { &[] });
     // MSG_NOSIGNAL: the embedder's SIGPIPE is its own.
-    let words = [Word::descriptor(socket), Word::of(&header), Word::number(MSG_NOSIGNAL)];
+    let words = [Word::descriptor(socket), Word::of(&header), Word::number(MSG_NOSIGNAL | MSG_DONTWAIT)];
     loop {
         match ask(nr::SENDMSG, words) {
             Err(Errno::EINTR) => {}
+            // There is no room. Not for ever: who should read may be stopped.
+            Err(Errno::EAGAIN) => wait_for(socket, WRITABLE, 5000)?,
             other => return other.map(drop),
         }
     }

@@ -356,7 +356,8 @@ vocabulary! {
     /// the next report of those that were left: see [`crate::kernel::Report`]. A
     /// descriptor that came with it goes into `file`.
     Receive = "receive" { from: Slot, timeout_ms: u32, file: Slot, into: Slot }
-    /// Hands the watcher the ops that clear up after this process.
+    /// Hands the watcher the ops that clear up after this process: E2BIG for more
+    /// than it can keep, ETIMEDOUT where it does not read for five seconds.
     Entrust = "entrust" { watcher: Slot, id: u64, ops: Blob<'a> }
     /// Hands the watcher a descriptor for `place`, a slot of those ops.
     EntrustFile = "entrust_file" { watcher: Slot, id: u64, place: Slot, file: Slot }

@@ -133,6 +133,20 @@ pub(crate) mod header {
     pub(crate) const SECTIONS: usize = 6;
 }
 
+/// How much a watcher keeps.
+pub mod watched {
+    use crate::kernel::Cell;
+
+    /// Containers.
+    pub const ENTRIES: usize = 16 * 1024;
+    /// Bytes of each, in the watcher's table.
+    pub(crate) const ENTRY: usize = 16 * 1024;
+    /// Slots that the ops of one container may use.
+    pub const PLACES: usize = 4;
+    /// Bytes of the ops of one container.
+    pub const OPS: usize = ENTRY - 16 - PLACES * Cell::SIZE;
+}
+
 /// Where stage B writes its progress into its plan: the index of the op that
 /// it is at, plus one.
 #[cfg(not(skep_stage))]

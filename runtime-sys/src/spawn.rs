@@ -23,10 +23,10 @@ use core::ffi::CStr;
 use crate::abi::{self, CapData, CapHeader, CloneArgs, Namespaces, TreeFlags, clone};
 use crate::errno::Errno;
 use crate::kernel::{Cell, Kernel, Slots};
-use crate::linux::{Word, ask, cloneable, close, decimal};
+use crate::linux::{Word, ask, bury, cloneable, close, decimal};
 use crate::message::send;
 use crate::op::{At, Op, Slot};
-use crate::program::{self, Section, header};
+use crate::program::{self, Section, header, watched};
 use crate::raw::{nr, outcome};
 use crate::wire::{Blob, Numbers};
 
@@ -264,9 +264,8 @@ fn clone_and_run(namespaces: u64, cgroup: Option<i32>, table: &[Call]) -> Result
         // The exec took place, and the verdict was never written.
         Ok(_) if verdict.index == 0 => Ok(Child { pidfd, pid }),
         failed => {
-            // P_PIDFD, WEXITED: reap what ended before its exec.
-            let words = [Word::number(3), Word::descriptor(pidfd), Word::NULL, Word::number(4), Word::NULL];
-            let _ = ask(nr::WAITID, words);
+            // It has ended before its exec.
+            bury(pidfd);
             close(pidfd);
             failed.and(Err(Errno::ECANCELED))
         }
@@ -342,8 +341,8 @@ pub(crate) fn idmap_helper(program: i32, pid: u64, map: Numbers<'_>) -> Result<(
     let mut slots = Slots::new(&mut cells);
     let wait = crate::op::Op::PidfdWait { process: Slot(0), timeout_ms: 10_000, into: Slot(1) };
     let waited = crate::kernel::Kernel::call(&mut crate::linux::Linux::new(), &wait, &mut slots);
-    if waited == Err(Errno::ETIMEDOUT) {
-        let _ = crate::linux::signal(child.pidfd, abi::signal::KILL);
+    if waited.is_err() && crate::linux::signal(child.pidfd, abi::signal::KILL).is_ok() {
+        bury(child.pidfd);
     }
     close(child.pidfd);
     waited?;
@@ -388,8 +387,7 @@ pub(crate) fn map_namespace(image: i32, uid: Numbers<'_>, gid: Numbers<'_>) -> R
     let child = spawn(&request, &slots.slots())?;
     let namespace = mapped(&child, uid, gid);
     let _ = crate::linux::signal(child.pidfd, abi::signal::KILL);
-    // P_PIDFD, WEXITED
-    let _ = ask(nr::WAITID, [Word::number(3), Word::descriptor(child.pidfd), Word::NULL, Word::number(4), Word::NULL]);
+    bury(child.pidfd);
     close(child.pidfd);
     namespace
 }
@@ -441,6 +439,10 @@ fn duplicate(file: i32) -> Result<std::os::fd::OwnedFd, Errno> {
 
 /// Messages to the watcher: one byte of kind, the id, then the content.
 pub(crate) fn entrust(watcher: i32, id: u64, ops: &[u8]) -> Result<(), Errno> {
+    // It has nobody to complain to.
+    if ops.len() > watched::OPS {
+        return Err(Errno::E2BIG);
+    }
     send(watcher, &message(b'e', id, ops), None)
 }
 
@@ -456,5 +458,32 @@ fn message(kind: u8, id: u64, content: &[u8]) -> Vec<u8> {
 }
 
 pub(crate) fn entrust_file(watcher: i32, id: u64, place: Slot, file: i32) -> Result<(), Errno> {
+    if usize::from(place.0) >= watched::PLACES {
+        return Err(Errno::EBADF);
+    }
     send(watcher, &message(b'f', id, &place.0.to_le_bytes()), Some(file))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::fd::AsRawFd;
+    use std::os::unix::net::UnixStream;
+
+    #[test]
+    fn what_the_watcher_could_not_keep_is_refused() {
+        let (one, _other) = UnixStream::pair().unwrap();
+        let socket = one.as_raw_fd();
+        assert_eq!(entrust(socket, 1, &[0; watched::OPS]), Ok(()));
+        assert_eq!(entrust(socket, 1, &[0; watched::OPS + 1]), Err(Errno::E2BIG));
+        assert_eq!(entrust_file(socket, 1, Slot(watched::PLACES as u16 - 1), socket), Ok(()));
+        assert_eq!(entrust_file(socket, 1, Slot(watched::PLACES as u16), socket), Err(Errno::EBADF));
+    }
+
+    #[test]
+    fn a_watcher_that_does_not_read_holds_nobody_up_for_ever() {
+        let (one, _other) = UnixStream::pair().unwrap();
+        let full = (0..10_000).find_map(|id| entrust(one.as_raw_fd(), id, &[0; watched::OPS]).err());
+        assert_eq!(full, Some(Errno::ETIMEDOUT));
+    }
 }

@@ -10,13 +10,9 @@ use crate::errno::Errno;
 use crate::kernel::{Cell, Slots};
 use crate::linux::{Linux, Word, ask, close, exit};
 use crate::message::receive;
+use crate::program::watched::{ENTRIES, ENTRY, OPS, PLACES};
 use crate::program::{Section, run};
 use crate::raw::nr;
-
-/// Slots that the ops of one container may use.
-pub(crate) const PLACES: usize = 4;
-const ENTRY: usize = 16 * 1024;
-const ENTRIES: usize = 16 * 1024;
 
 /// One container. Untouched entries of the table take no memory.
 #[repr(C)]
@@ -24,7 +20,7 @@ struct Entry {
     id: u64,
     length: usize,
     cells: [Cell; PLACES],
-    ops: [u8; ENTRY - 16 - PLACES * Cell::SIZE],
+    ops: [u8; OPS],
 }
 
 const _: () = assert!(size_of::<Entry>() == ENTRY);

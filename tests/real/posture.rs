@@ -203,6 +203,28 @@ fn the_stub_init_is_confined_and_closed() {
 }
 
 #[test]
+fn the_stub_init_keeps_nothing_of_the_plan() {
+    let Some(_turn) = turn_to_start() else { return };
+    if !is_root() {
+        return skip("only root can look into a process that nobody may trace");
+    }
+    let container = Command::new("sleep").arg("100").env("TOKEN", "hunter2-secret").spawn().unwrap();
+    let path = format!("/proc/{}/maps", container.id());
+    // The start is over with the payload's exec, a moment before the stub
+    // init's last steps.
+    let mut maps = String::new();
+    for _ in 0..200 {
+        maps = std::fs::read_to_string(&path).unwrap();
+        if !maps.contains("skep-plan") {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    assert!(maps.contains("skep"), "{maps}");
+    assert!(!maps.contains("skep-plan"), "{maps}");
+}
+
+#[test]
 fn files_of_the_kernel_are_covered() {
     let Some(_turn) = turn_to_start() else { return };
     let opened = shell(

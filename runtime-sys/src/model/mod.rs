@@ -716,6 +716,9 @@ impl Model {
             Op::Receive { from, timeout_ms: _, file, into } => self.receive(slots, from, [file, into]),
             Op::SendFile { to, file, place } => self.send_file(slots, to, file, place),
             Op::Entrust { watcher, id, ops } => {
+                if ops.0.len() > crate::program::watched::OPS {
+                    return Err(Errno::E2BIG);
+                }
                 self.connected(slots, watcher)?;
                 self.entrusted.entry(id).or_default().ops = ops.0.to_vec();
                 Ok(())
