@@ -229,7 +229,9 @@ impl Container {
     }
 
     /// Lets go: the container goes on without this handle, and also when this
-    /// process ends. Its cgroup stays until somebody removes it.
+    /// process ends. Its cgroup stays until somebody removes it, and nothing
+    /// holds its range of ids any more: a picked one may be picked again, so
+    /// name a range of its own for a container that is to be let go of.
     ///
     /// # Errors
     ///
@@ -238,8 +240,9 @@ impl Container {
     pub fn detach(mut self) -> Result<u32> {
         let inner = &mut self.inner;
         if let Some(lifeline) = &inner.lifeline {
-            nix::unistd::write(lifeline, b"d")
-                .map_err(|errno| Error::system("let go of the stub init", Errno::from_raw(errno as u16)))?;
+            inner
+                .call(&[lifeline.as_fd()], &Op::Release { to: skep_sys::Slot(0) })
+                .map_err(|errno| Error::system("let go of the stub init", errno))?;
         }
         if let Some(watch) = inner.watch.take() {
             inner.dismiss(&watch)?;
@@ -285,21 +288,20 @@ impl Inner {
         if let Some(status) = *self.ended.lock().unwrap_or_else(PoisonError::into_inner) {
             return Ok(Some(status));
         }
-        let timeout_ms = timeout.map_or(u32::MAX, |timeout| {
-            let whole = timeout.as_millis() + u128::from(timeout.subsec_nanos() % 1_000_000 != 0);
-            u32::try_from(whole).unwrap_or(u32::MAX - 1).min(u32::MAX - 1)
-        });
-        let op = Op::PidfdWait { process: skep_sys::Slot(0), timeout_ms, into: skep_sys::Slot(3) };
-        let mut ended = match self.call(&[self.pidfd.as_fd()], &op) {
-            Ok(value) => WaitStatus::from_value(value),
-            Err(Errno::ETIMEDOUT) => return Ok(None),
-            Err(errno) => return Err(Error::system("wait for the container", errno)),
-        };
+        // Others may look meanwhile; who takes the status, says what it was.
+        if !self.has_ended(timeout)? {
+            return Ok(None);
+        }
         let mut kept = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(status) = *kept {
             // Another thread was faster.
             return Ok(Some(status));
         }
+        let op = Op::PidfdWait { process: skep_sys::Slot(0), timeout_ms: 0, into: skep_sys::Slot(3) };
+        let mut ended = match self.call(&[self.pidfd.as_fd()], &op) {
+            Ok(value) => WaitStatus::from_value(value),
+            Err(errno) => return Err(Error::system("wait for the container", errno)),
+        };
         // The stub init's own end says less than its report of the payload's.
         if let Some(reported) = self.lifeline.as_ref().and_then(last_word) {
             ended = reported;
@@ -309,6 +311,28 @@ impl Inner {
         drop(kept);
         self.clear_up();
         Ok(Some(status))
+    }
+
+    /// Whether the container has ended, which its pidfd says; `None` waits for it.
+    fn has_ended(&self, timeout: Option<Duration>) -> Result<bool> {
+        use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+        // One beyond the clock's end is none.
+        let end = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        loop {
+            let left = end.map(|end| end.saturating_duration_since(Instant::now()));
+            let limit = left.map_or(PollTimeout::NONE, |left| {
+                let milliseconds = i32::try_from(left.as_nanos().div_ceil(1_000_000)).unwrap_or(i32::MAX);
+                PollTimeout::try_from(milliseconds).unwrap_or(PollTimeout::MAX)
+            });
+            match poll(&mut [PollFd::new(self.pidfd.as_fd(), PollFlags::POLLIN)], limit) {
+                Ok(0) if left.is_some_and(|left| left.is_zero()) => return Ok(false),
+                Ok(0) | Err(nix::Error::EINTR) => {}
+                Ok(_) => return Ok(true),
+                Err(errno) => {
+                    return Err(Error::system("wait for the container: poll", Errno::from_raw(errno as u16)));
+                }
+            }
+        }
     }
 
     /// How often the kernel killed a process for the container's memory limit.

@@ -37,7 +37,8 @@ pub(crate) fn start<K: Kernel>(
     deadline: Option<Duration>,
 ) -> Result<Started> {
     let plan = verified.into_plan();
-    let end = deadline.map(|deadline| Instant::now() + deadline);
+    // One beyond the clock's end is none.
+    let end = deadline.and_then(|deadline| Instant::now().checked_add(deadline));
     let mut attempt =
         Attempt { slots: OwnedSlots::new(usize::from(plan.slots())), watch: None, done: 0, kernel, plan: &plan };
     for (slot, file) in role::STDIO.into_iter().zip(given) {

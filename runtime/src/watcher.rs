@@ -9,8 +9,8 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use skep_sys::abi::{Namespaces, OpenFlags, Resolve, Seals};
-use skep_sys::program::{Child, Section, image};
+use skep_sys::abi::{Namespaces, OpenFlags, Resolve, Resource, Seals};
+use skep_sys::program::{Child, Section, image, watched};
 use skep_sys::spawn::STAGE_B;
 use skep_sys::wire::{Blob, Numbers};
 use skep_sys::{At, Errno, Kernel, Op, OwnedSlots, Slot};
@@ -20,9 +20,23 @@ use crate::error::{Error, Result};
 /// A running watcher. It ends when the last of these is dropped.
 pub(crate) struct Watcher {
     socket: OwnedFd,
+    /// Whose it is: a fork of the embedder that executes nothing has the socket
+    /// and the ids too, and must not use them.
+    owner: u32,
+    /// How many containers it can hold the descriptors of.
+    room: usize,
 }
 
 impl Watcher {
+    /// Whether it can take one more container of this process.
+    fn serves(this: &Arc<Self>) -> bool {
+        use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+        let mut polled = [PollFd::new(this.socket.as_fd(), PollFlags::empty())];
+        let gone = poll(&mut polled, PollTimeout::ZERO).is_ok_and(|ready| ready != 0);
+        // One reference for each container, and this one.
+        this.owner == std::process::id() && Arc::strong_count(this) <= this.room && !gone
+    }
+
     /// A descriptor of its own for one start.
     pub(crate) fn socket(&self) -> Result<OwnedFd> {
         self.socket
@@ -44,10 +58,10 @@ pub(crate) fn errno_of(error: &std::io::Error) -> Errno {
 
 static CURRENT: Mutex<Weak<Watcher>> = Mutex::new(Weak::new());
 
-/// The watcher of this process, started if there is none.
+/// The watcher of this process, started if there is none that serves.
 pub(crate) fn get<K: Kernel>(kernel: &mut K) -> Result<Arc<Watcher>> {
     let mut current = CURRENT.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(watcher) = current.upgrade() {
+    if let Some(watcher) = current.upgrade().filter(Watcher::serves) {
         return Ok(watcher);
     }
     let watcher = Arc::new(spawn(kernel)?);
@@ -73,6 +87,10 @@ fn spawn<K: Kernel>(kernel: &mut K) -> Result<Watcher> {
         ops.iter().for_each(|op| op.write(&mut bytes));
         bytes
     };
+    // It holds a descriptor for each container, and some of its own.
+    let most =
+        nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE).map_or(1024, |(_, hard)| hard);
+    let room = usize::try_from(most).unwrap_or(usize::MAX).saturating_sub(16).clamp(1, watched::ENTRIES);
     let enter = write(&[
         Op::Adopt {},
         Op::Dup { file: NULL, number: 0 },
@@ -80,6 +98,7 @@ fn spawn<K: Kernel>(kernel: &mut K) -> Result<Watcher> {
         Op::Dup { file: NULL, number: 2 },
         Op::SetSid {},
         Op::ResetSignals {},
+        Op::SetLimit { resource: Resource::NOFILE, soft: most, hard: most },
         // So that it holds no file system of the embedder's busy.
         Op::Chdir { path: c"/" },
         Op::Dumpable { on: false },
@@ -126,7 +145,7 @@ fn spawn<K: Kernel>(kernel: &mut K) -> Result<Watcher> {
             .map_err(|errno| Error::system(format!("start the watcher: {}", op.kind().name()), errno))?;
     }
     match slots.take(HOST) {
-        Some(socket) => Ok(Watcher { socket }),
+        Some(socket) => Ok(Watcher { socket, owner: std::process::id(), room }),
         None => Err(Error::system("start the watcher: its socket", Errno::EBADF)),
     }
 }

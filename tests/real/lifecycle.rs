@@ -230,6 +230,77 @@ fn a_start_has_a_deadline() {
 }
 
 #[test]
+fn no_patience_is_too_long() {
+    let Some(_turn) = turn_to_start() else { return };
+    let mut container = Command::new("true").deadline(Duration::MAX).spawn().unwrap();
+    assert!(container.wait_timeout(Duration::MAX).unwrap().unwrap().success());
+}
+
+#[test]
+fn whoever_waits_hears_the_same() {
+    let Some(_turn) = turn_to_start() else { return };
+    for _ in 0..20 {
+        let container = Command::new("sh").args(["-c", "exit 7"]).init(Init::Payload).spawn().unwrap();
+        std::thread::scope(|scope| {
+            let look = || {
+                loop {
+                    if let Some(status) = container.try_wait().unwrap() {
+                        return status.code();
+                    }
+                }
+            };
+            let both = [scope.spawn(look), scope.spawn(look)];
+            for code in both {
+                assert_eq!(code.join().unwrap(), Some(7));
+            }
+        });
+    }
+}
+
+#[test]
+fn a_watcher_that_was_killed_has_a_successor() {
+    let Some(_turn) = turn_to_start() else { return };
+    // In a process of its own, whose children its watchers are.
+    let program = std::env::current_exe().unwrap();
+    let output = std::process::Command::new(program)
+        .args(["--exact", "watcher_killer", "--ignored", "--nocapture"])
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{text}");
+}
+
+#[test]
+#[ignore = "run by a_watcher_that_was_killed_has_a_successor, in a process of its own"]
+fn watcher_killer() {
+    nix::sys::prctl::set_child_subreaper(true).unwrap();
+    let start = || Command::new("sleep").arg("1000").init(Init::Payload).spawn();
+    let children = || {
+        let file = format!("/proc/self/task/{}/children", nix::unistd::gettid());
+        // Orphans come to the first thread.
+        let text = std::fs::read_to_string(format!("/proc/self/task/{}/children", std::process::id())).unwrap()
+            + &std::fs::read_to_string(file).unwrap();
+        let is_watcher =
+            |pid: &i32| std::fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line.starts_with(b"skep-init"));
+        text.split_whitespace().map(|pid| pid.parse().unwrap()).filter(is_watcher).collect::<Vec<i32>>()
+    };
+    let first = start().unwrap();
+    let second = start().unwrap();
+    let watcher = children();
+    assert_eq!(watcher.len(), 1, "one for both: {watcher:?}");
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", watcher[0])).unwrap();
+    let files: Vec<_> =
+        limits.lines().find(|line| line.starts_with("Max open files")).unwrap().split_whitespace().collect();
+    assert_eq!(files[3], files[4], "as many descriptors as it may have");
+    let pid = nix::unistd::Pid::from_raw(watcher[0]);
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).unwrap();
+    nix::sys::wait::waitpid(pid, None).unwrap();
+    let third = start().unwrap();
+    assert_eq!(children().len(), 1, "a successor");
+    drop((first, second, third));
+}
+
+#[test]
 fn a_hundred_containers_at_once() {
     let Some(_turn) = turn_to_start() else { return };
     let before = HostState::look();

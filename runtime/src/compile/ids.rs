@@ -257,7 +257,7 @@ pub(super) fn prepare(context: &Context<'_>, plan: &mut Builder, report: &mut Re
                             start: u64::from(range.base),
                             length: u64::from(range.count),
                         });
-                    report.applied("id range", "held by a lock while the container lives");
+                    report.applied("id range", "held by a lock until its handle goes");
                 }
                 _ => report.off("id range", "not held by a lock"),
             }
@@ -304,7 +304,7 @@ pub(super) fn attend(context: &Context<'_>, plan: &mut Builder) {
         }
         Mapping::Helpers { uid, gid } => {
             plan.step(Phase::Attend, "map ids through newgidmap and newuidmap", origin)
-                .remedy("Both print their reason on standard error; check /etc/subuid and /etc/subgid.");
+                .remedy("They must be set-user-id or have the capability for it, and /etc/subuid and /etc/subgid must give this user the ranges.");
             for (index, extents) in [(1, gid), (0, uid)] {
                 let bytes: Vec<u8> = extents.iter().flatten().flat_map(|number| number.to_le_bytes()).collect();
                 if let Some(map) = Numbers::new(&bytes) {
