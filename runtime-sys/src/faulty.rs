@@ -348,6 +348,23 @@ pub fn plausible(kind: OpKind) -> &'static [Errno] {
         OpKind::Entrust | OpKind::EntrustFile | OpKind::Dismiss | OpKind::SendFile => {
             &[E::EPIPE, E::E2BIG, E::ENOBUFS, E::ENOMEM, E::ETIMEDOUT, E::ETOOMANYREFS, E::EBADF]
         }
+        // openat2(2), pts(4): EIO when the limit of terminals is reached
+        OpKind::OpenTerminal => &[
+            E::EACCES,
+            E::EIO,
+            E::EMFILE,
+            E::ENFILE,
+            E::ENODEV,
+            E::ENOENT,
+            E::ENOMEM,
+            E::ENOSPC,
+            E::ENOTTY,
+            E::EPERM,
+            E::ESTALE,
+        ],
+        // tty_ioctl(4)
+        OpKind::ControllingTerminal => &[E::EBADF, E::EIO, E::ENOTTY, E::EPERM],
+        OpKind::ResizeTerminal | OpKind::TerminalSize => &[E::EBADF, E::EIO, E::ENOTTY],
         // execve(2)
         OpKind::Exec | OpKind::ExecAt => &[
             E::E2BIG,

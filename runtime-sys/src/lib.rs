@@ -23,6 +23,7 @@ pub mod program;
 mod raw;
 mod recorder;
 pub mod spawn;
+mod terminal;
 pub mod wire;
 
 pub use errno::{ERRNOS, Errno};

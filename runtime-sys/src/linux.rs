@@ -13,6 +13,7 @@ use crate::kernel::{Cell, Kernel, Report, Slots, WaitStatus};
 use crate::message::{hear, receive, report, send};
 use crate::op::{At, Op, Proof, Slot};
 use crate::raw::{nr, syscall};
+use crate::terminal;
 use crate::wire::{Secret, Strings};
 
 /// One argument word of a system call: a number, or the address of memory
@@ -589,6 +590,22 @@ impl Kernel for Linux<'_> {
                 let record = Report::File { place }.to_value().to_le_bytes();
                 send(slots.descriptor(to)?, &record, Some(slots.descriptor(file)?))
             }
+            Op::OpenTerminal { devpts, rows, columns, master, peer } => {
+                let ends = terminal::open(slots.descriptor(devpts)?, [rows, columns])?;
+                fill_pair(slots, [master, peer], ends)
+            }
+            // Of the calling process, so only where that is the container's.
+            #[cfg(skep_stage)]
+            Op::ControllingTerminal { terminal } => terminal::take(slots.descriptor(terminal)?),
+            #[cfg(not(skep_stage))]
+            Op::ControllingTerminal { .. } => Err(Errno::ENOSYS),
+            Op::ResizeTerminal { terminal, rows, columns } => {
+                terminal::resize(slots.descriptor(terminal)?, [rows, columns])
+            }
+            Op::TerminalSize { terminal, into } => {
+                let size = terminal::size(slots.descriptor(terminal)?)?;
+                slots.put(into, Cell::Value(size)).map(drop)
+            }
             Op::Receive { from, timeout_ms, file, into } => {
                 let from = slots.descriptor(from)?;
                 // Not for the first word: the end follows it at once, and waking
@@ -753,6 +770,12 @@ fn openat2(dir: Word<'_>, path: &CStr, how: &OpenHow) -> Result<i32, Errno> {
     }
 }
 
+/// A device by its name in a directory of devices.
+pub(crate) fn open_device(dir: i32, name: &CStr) -> Result<i32, Errno> {
+    // O_RDWR
+    openat2(Word::descriptor(dir), name, &OpenHow { flags: 0o2 | O_CLOEXEC | O_NOCTTY, mode: 0, resolve: PROVED })
+}
+
 fn open_to_write(dir: Word<'_>, path: &CStr) -> Result<i32, Errno> {
     // O_WRONLY|O_NOFOLLOW
     let no_follow = u64::from(abi::OpenFlags::NO_FOLLOW.0);
@@ -892,7 +915,7 @@ struct Statx {
 }
 impl Plain for Statx {}
 
-fn prove(file: i32, proof: Proof) -> Result<(), Errno> {
+pub(crate) fn prove(file: i32, proof: Proof) -> Result<(), Errno> {
     let holds = match proof {
         Proof::FileSystem { magic } => {
             let mut answer = [0_u64; 16];

@@ -399,4 +399,15 @@ vocabulary! {
     /// `sendmsg(2)` with SCM_RIGHTS: reports a descriptor, which belongs into
     /// slot `place` of the other side.
     SendFile = "send_file" { to: Slot, file: Slot, place: Slot }
+    /// Opens `ptmx` in the devpts whose top is in a slot, unlocks it, sets the
+    /// size, and opens the other end by TIOCGPTPEER (`pts(4)`). ESTALE where
+    /// `ptmx` is not the device that it must be.
+    OpenTerminal = "open_terminal" { devpts: Slot, rows: u16, columns: u16, master: Slot, peer: Slot }
+    /// TIOCSCTTY: the terminal becomes the controlling one of the session that
+    /// the calling process leads (`tty_ioctl(4)`).
+    ControllingTerminal = "set_controlling_terminal" { terminal: Slot }
+    /// TIOCSWINSZ.
+    ResizeTerminal = "resize_terminal" { terminal: Slot, rows: u16, columns: u16 }
+    /// TIOCGWINSZ: the slot then holds rows << 16 | columns.
+    TerminalSize = "terminal_size" { terminal: Slot, into: Slot }
 }

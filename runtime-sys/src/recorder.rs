@@ -217,6 +217,11 @@ impl Kernel for Yes {
                 self.hand_out(first, slots)?;
                 self.hand_out(second, slots)
             }
+            Op::OpenTerminal { master, peer, .. } => {
+                self.hand_out(master, slots)?;
+                self.hand_out(peer, slots)
+            }
+            Op::TerminalSize { into, .. } => slots.put(into, Cell::Value(24 << 16 | 80)).map(drop),
             Op::Close { file } => slots.put(file, Cell::Empty).map(drop),
             Op::Spawn { pidfd, pid, .. } => {
                 self.hand_out(pidfd, slots)?;

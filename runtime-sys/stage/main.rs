@@ -27,6 +27,8 @@ mod op;
 mod program;
 #[path = "../src/raw.rs"]
 mod raw;
+#[path = "../src/terminal.rs"]
+mod terminal;
 #[path = "../src/watch.rs"]
 mod watch;
 #[path = "../src/wire.rs"]

@@ -16,7 +16,7 @@ use crate::plan::Plan;
 use crate::spec::{
     Bind, CapabilityList, CpuLimit, Denial, Device, Family, File, HostName, Hosts, IdMap, Init, Limit, MachineName,
     Mount, MountKind, Network, Origin, Overlay, Profile, Readiness, ResolvConf, Secret, SecretFile, Socket, Spec,
-    Stream, Timezone, Tmpfs, User, UserNamespace, Volatile, Want,
+    Stream, TerminalSize, Timezone, Tmpfs, User, UserNamespace, Volatile, Want,
 };
 use crate::status::ExitStatus;
 use crate::verify::verify;
@@ -32,6 +32,7 @@ enum Source {
     Piped,
     Inherit,
     Given(OwnedFd),
+    Terminal,
 }
 
 impl Stdio {
@@ -54,6 +55,12 @@ impl Stdio {
     #[must_use]
     pub const fn inherit() -> Self {
         Self(Source::Inherit)
+    }
+
+    /// The container's own terminal, which [`Command::terminal`] asks for.
+    #[must_use]
+    pub const fn terminal() -> Self {
+        Self(Source::Terminal)
     }
 }
 
@@ -92,6 +99,7 @@ impl From<Spec> for Command {
             Stream::Null => Stdio::null(),
             Stream::Piped => Stdio::piped(),
             Stream::Given => Stdio::inherit(),
+            Stream::Terminal => Stdio::terminal(),
         });
         Self { spec, stdio, deadline: Some(DEADLINE) }
     }
@@ -442,6 +450,15 @@ impl Command {
         self
     }
 
+    /// Gives the payload a terminal of its own, of this size, for all three
+    /// streams; [`Container::terminal`] is its other end. A stream that is set
+    /// afterwards is something else again.
+    pub fn terminal(&mut self, rows: u16, columns: u16) -> &mut Self {
+        self.set("terminal", "Command::terminal").terminal = Some(TerminalSize::new(rows, columns));
+        self.stdio = [Stdio::terminal(), Stdio::terminal(), Stdio::terminal()];
+        self
+    }
+
     /// Standard input.
     pub fn stdin(&mut self, stdio: impl Into<Stdio>) -> &mut Self {
         self.stdio[0] = stdio.into();
@@ -476,6 +493,7 @@ impl Command {
                 Source::Null => Stream::Null,
                 Source::Piped => Stream::Piped,
                 Source::Inherit | Source::Given(_) => Stream::Given,
+                Source::Terminal => Stream::Terminal,
             };
         }
         spec
@@ -552,7 +570,7 @@ impl Command {
         let mut given = [None, None, None];
         for (index, (place, stdio)) in given.iter_mut().zip(&self.stdio).enumerate() {
             let file = match &stdio.0 {
-                Source::Null | Source::Piped => continue,
+                Source::Null | Source::Piped | Source::Terminal => continue,
                 Source::Given(file) => file.as_fd().try_clone_to_owned(),
                 Source::Inherit => match index {
                     0 => std::io::stdin().as_fd().try_clone_to_owned(),

@@ -15,6 +15,7 @@ use crate::report::Report;
 use crate::run::{self, Started, Watch};
 use crate::spec::MachineName;
 use crate::status::ExitStatus;
+use crate::terminal::Terminal;
 
 /// A running container.
 ///
@@ -33,6 +34,8 @@ pub struct Container {
     pub stdout: Option<File>,
     /// The pipe from the payload's standard error, when it is piped.
     pub stderr: Option<File>,
+    /// The other end of the payload's terminal, when it has one.
+    pub terminal: Option<Terminal>,
     inner: Inner,
 }
 
@@ -90,13 +93,14 @@ impl Container {
     pub(crate) fn new(started: Started) -> Result<Self> {
         let Started { plan, mut slots, pid, watch } = started;
         let [stdin, stdout, stderr] = role::STDIO_HOST.map(|slot| slots.take(slot).map(File::from));
+        let terminal = slots.take(role::TERMINAL).map(Terminal::new);
         let (lifeline, notify) = (slots.take(role::LIFELINE_HOST), slots.take(role::NOTIFY));
         let Some(pidfd) = slots.take(role::PIDFD) else {
             return Err(Error::system("take the container's pidfd", Errno::EBADF));
         };
         let range = Mutex::new(slots.take(role::RANGE));
         let inner = Inner { plan, pid, pidfd, lifeline, notify, range, watch, ended: Mutex::new(None) };
-        Ok(Self { stdin, stdout, stderr, inner })
+        Ok(Self { stdin, stdout, stderr, terminal, inner })
     }
 
     /// The process id of the container's first process, as the host sees it.

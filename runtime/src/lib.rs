@@ -33,6 +33,7 @@ mod run;
 pub mod seccomp;
 pub mod spec;
 mod status;
+mod terminal;
 pub mod verify;
 mod watcher;
 
@@ -47,6 +48,7 @@ pub use report::{Item, Outcome, Report};
 pub use run::{rehearse, start_with_fault};
 pub use spec::Spec;
 pub use status::ExitStatus;
+pub use terminal::Terminal;
 pub use verify::{Verified, verify};
 
 pub use skep_sys as sys;

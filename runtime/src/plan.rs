@@ -131,8 +131,12 @@ pub(crate) mod role {
     pub(crate) const SYS: Slot = Slot(35);
     /// A descriptor from the child, before it is known where it belongs.
     pub(crate) const RECEIVED: Slot = Slot(36);
+    /// The two ends of the payload's terminal: the embedder's in its own
+    /// table, the payload's in the child's.
+    pub(crate) const TERMINAL: Slot = Slot(37);
+    pub(crate) const TERMINAL_PEER: Slot = Slot(38);
     /// The first that has no fixed meaning.
-    pub(crate) const FREE: u16 = 37;
+    pub(crate) const FREE: u16 = 39;
 }
 
 /// The program that starts one container (see [`crate::compile`]).
@@ -208,9 +212,12 @@ impl Plan {
             .flat_map(|phase| self.section(phase).iter().filter_map(move |(index, op)| Some((index, phase, op?))))
     }
 
-    /// Whether the child sends the embedder a descriptor for `place`.
-    pub(crate) fn sends(&self, wanted: Slot) -> bool {
-        self.ops().any(|(_, _, op)| matches!(op, Op::SendFile { place, .. } if place == wanted))
+    /// The slots of the embedder for which the child sends a descriptor.
+    pub(crate) fn sent(&self) -> impl Iterator<Item = Slot> {
+        self.ops().filter_map(|(_, _, op)| match op {
+            Op::SendFile { place, .. } => Some(place),
+            _ => None,
+        })
     }
 
     /// How many slots the plan works on.
@@ -459,15 +466,23 @@ impl Builder {
 
     /// Notes what an op of `enter` fills and closes.
     fn follow(&mut self, op: &Op<'_>) {
+        if let Op::OpenTerminal { master, .. } = *op {
+            self.holds(master, true);
+        }
         let (slot, filled) = match *op {
             Op::OpenAt2 { into, .. }
             | Op::OpenTree { into, .. }
             | Op::FsOpen { into, .. }
             | Op::FsMount { into, .. }
+            | Op::OpenTerminal { peer: into, .. }
             | Op::Socket { into, .. } => (into, true),
             Op::Close { file } => (file, false),
             _ => return,
         };
+        self.holds(slot, filled);
+    }
+
+    fn holds(&mut self, slot: Slot, filled: bool) {
         let place = usize::from(slot.0);
         if self.entered.len() <= place {
             self.entered.resize(place + 1, None);

@@ -7,7 +7,7 @@ use skep_sys::abi::{Seals, signal};
 use skep_sys::program::{PROGRESS_OFFSET, image};
 use skep_sys::spawn::STAGE_B;
 use skep_sys::wire::{Blob, Reader};
-use skep_sys::{Cell, Errno, Failure, Kernel, Op, OpKind, OwnedSlots, Slots, WaitStatus, program};
+use skep_sys::{Cell, Errno, Failure, Kernel, Op, OpKind, OwnedSlots, Slot, Slots, WaitStatus, program};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::{Phase, Plan, role};
@@ -134,21 +134,10 @@ impl<K: Kernel> Attempt<'_, K> {
             match report {
                 Ok(skep_sys::Report::Failed { op, errno }) => return Err(failed(self.plan, Failure { op, errno })),
                 Ok(skep_sys::Report::Marker) => announced = true,
-                Ok(skep_sys::Report::File { place }) => self.keep(place)?,
-                Ok(skep_sys::Report::Closed) if announced => return Ok(()),
+                Ok(skep_sys::Report::File { place }) => keep(self.plan, &mut self.slots.slots(), place)?,
+                Ok(skep_sys::Report::Closed) if announced => return complete(self.plan, &self.slots.slots()),
                 Ok(skep_sys::Report::Closed) | Err(_) => return Err(self.died()),
             }
-        }
-    }
-
-    /// A descriptor has come: it goes where the plan says, and nowhere else.
-    fn keep(&mut self, place: skep_sys::Slot) -> Result<()> {
-        match self.slots.take(role::RECEIVED) {
-            Some(file) if self.plan.sends(place) => {
-                self.slots.give(place, file);
-                Ok(())
-            }
-            _ => Err(Error::system("hear from the child: a descriptor that the plan does not send", Errno::EBADMSG)),
         }
     }
 
@@ -183,6 +172,28 @@ impl<K: Kernel> Attempt<'_, K> {
     fn undo(mut self) {
         let id = self.watch.as_ref().map_or(0, |watch| watch.id);
         undo(self.kernel, self.plan, self.done, id, &mut self.slots);
+    }
+}
+
+/// A descriptor has come: it goes where the plan says, once, and nowhere else.
+fn keep(plan: &Plan, slots: &mut Slots<'_>, place: Slot) -> Result<()> {
+    let wanted = plan.sent().any(|sent| sent == place) && slots.get(place) == Cell::Empty;
+    let moved = match slots.get(role::RECEIVED) {
+        came @ Cell::Descriptor(_) if wanted => {
+            slots.put(place, came).and_then(|_| slots.put(role::RECEIVED, Cell::Empty))
+        }
+        _ => Err(Errno::EBADMSG),
+    };
+    moved
+        .map(drop)
+        .map_err(|errno| Error::system("hear from the child: a descriptor that the plan does not send", errno))
+}
+
+/// Whether everything has come that the plan sends.
+fn complete(plan: &Plan, slots: &Slots<'_>) -> Result<()> {
+    match plan.sent().find(|place| slots.descriptor(*place).is_err()) {
+        Some(_) => Err(Error::system("hear from the child: a descriptor that the plan sends", Errno::EBADMSG)),
+        None => Ok(()),
     }
 }
 
@@ -337,6 +348,9 @@ pub fn rehearse<K: skep_sys::Stage>(kernel: &mut K, verified: &Verified) -> Resu
         ended = program::rehearse(&mut counting, prepare, attend, &plan.child(), &mut slots)
             .map_err(|failure| failed(plan, failure));
     }
+    if ended.is_ok() && plan.sent().next().is_some() {
+        ended = hear(&mut counting, plan, &mut slots);
+    }
     let done = counting.host_calls;
     if ended.is_err() {
         kernel.act_as(skep_sys::Actor::Host);
@@ -352,6 +366,28 @@ pub fn rehearse<K: skep_sys::Stage>(kernel: &mut K, verified: &Verified) -> Resu
         }
     }
     ended
+}
+
+/// What the embedder hears at the end of a rehearsal in which something is
+/// sent: nobody listens meanwhile.
+fn hear<K: skep_sys::Stage>(kernel: &mut K, plan: &Plan, slots: &mut Slots<'_>) -> Result<()> {
+    kernel.act_as(skep_sys::Actor::Host);
+    let mut ask = |op: Op<'_>, slots: &mut Slots<'_>| {
+        kernel
+            .call(&op, slots)
+            .map_err(|errno| Error::system(format!("hear from the child: {}", op.kind().name()), errno))
+    };
+    ask(Op::Close { file: role::CONTROL }, slots)?;
+    loop {
+        let (file, into) = (role::RECEIVED, role::RESULT);
+        ask(Op::Receive { from: role::CONTROL_HOST, timeout_ms: 1000, file, into }, slots)?;
+        match slots.value(role::RESULT).map(skep_sys::Report::from_value) {
+            Ok(skep_sys::Report::File { place }) => keep(plan, slots, place)?,
+            Ok(skep_sys::Report::Failed { op, errno }) => return Err(failed(plan, Failure { op, errno })),
+            Ok(skep_sys::Report::Marker) => {}
+            Ok(skep_sys::Report::Closed) | Err(_) => return complete(plan, slots),
+        }
+    }
 }
 
 /// Counts the embedder's ops that succeeded: those are to be undone.

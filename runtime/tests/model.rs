@@ -3,8 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 use skep::spec::{
-    Bind, Device, File, IdMap, Init, Mount, MountKind, Network, Overlay, Readiness, SecretFile, User, UserNamespace,
-    Volatile, Want,
+    Bind, Device, File, IdMap, Init, Mount, MountKind, Network, Overlay, Readiness, SecretFile, Stream, TerminalSize,
+    User, UserNamespace, Volatile, Want,
 };
 use skep::sys::{Actor, Errno, Faulty, Model, OpKind, Recorder, Stage, WaitStatus, plausible};
 use skep::{Facts, Spec, Verified};
@@ -116,6 +116,21 @@ fn specs() -> Vec<(&'static str, Spec)> {
                 spec.network = Network::Host;
                 spec.hosts = skep::spec::Hosts::Generate;
                 spec.user = User::Ids { uid: 7, gid: 7 };
+            }),
+        ),
+        (
+            "terminal",
+            spec(&|spec| {
+                spec.stdio = [Stream::Terminal; 3];
+                spec.terminal = Some(TerminalSize::new(33, 101));
+                spec.user = User::Ids { uid: 7, gid: 7 };
+            }),
+        ),
+        (
+            "terminal of process one",
+            spec(&|spec| {
+                spec.stdio = [Stream::Terminal, Stream::Piped, Stream::Terminal];
+                (spec.terminal, spec.init) = (Some(TerminalSize::default()), Init::Payload);
             }),
         ),
         (
@@ -279,6 +294,32 @@ fn mounts_are_what_the_spec_says() {
     for root in [false, true] {
         let model = of("overlays", root);
         assert!(line(&model, "/opt").contains(" - overlay "), "{}", line(&model, "/opt"));
+    }
+}
+
+#[test]
+fn a_terminal_is_held_by_the_payload_and_the_embedder() {
+    for root in [false, true] {
+        for (name, streams) in [("terminal", 3), ("terminal of process one", 2)] {
+            let (_, spec) = specs().into_iter().find(|(row, _)| *row == name).unwrap();
+            let mut model = host(root);
+            let verified = verified(&spec, root);
+            skep::rehearse(&mut model, &verified).unwrap_or_else(|error| panic!("{name}: {error}"));
+            let ends = |actor, is: &dyn Fn(&skep::sys::Descriptor) -> bool| {
+                model.process(actor).unwrap().descriptors().iter().filter(|file| is(file)).count()
+            };
+            let peer = |file: &skep::sys::Descriptor| file.path.as_deref() == Some("/0");
+            let master = |file: &skep::sys::Descriptor| file.kind == "terminal";
+            let actor = payload(&spec);
+            assert_eq!((ends(actor, &peer), ends(actor, &master)), (streams, 0), "{name}");
+            assert_eq!((ends(Actor::Host, &peer), ends(Actor::Host, &master)), (0, 1), "{name}");
+            if actor == Actor::Payload {
+                assert_eq!((ends(Actor::Child, &peer), ends(Actor::Child, &master)), (0, 0), "the stub init");
+            }
+            let process = model.process(actor).unwrap();
+            assert_eq!(process.controlling_terminal().as_deref(), Some("/0"), "{name}");
+            assert!(process.mountinfo().iter().any(|line| line.split(' ').nth(4) == Some("/dev/console")), "{name}");
+        }
     }
 }
 

@@ -18,8 +18,8 @@ use skep::dialect::{self, Format, nspawn};
 use skep::spec::{
     Bind, Capabilities, CapabilityList, CpuLimit, Denial, Device, Family, File, HostName, Hosts, IdMap, IdRange, Init,
     Limit, Limits, MachineName, Mount, MountKind, Namespace, NamespaceChoice, Network, Overlay, Profile, Readiness,
-    ResolvConf, Resources, Root, Secret, SecretFile, Socket, Stream, SystemCalls, Timezone, Tmpfs, User, UserNamespace,
-    Volatile, Want,
+    ResolvConf, Resources, Root, Secret, SecretFile, Socket, Stream, SystemCalls, TerminalSize, Timezone, Tmpfs, User,
+    UserNamespace, Volatile, Want,
 };
 use skep::sys::Errno;
 use skep::sys::abi::{CapabilitySet, Resource};
@@ -271,7 +271,7 @@ fn change() -> impl Strategy<Value = Change> {
     ]);
     let timezone =
         prop::sample::select(vec![Timezone::Copy, Timezone::Bind, Timezone::Symlink, Timezone::Delete, Timezone::Auto]);
-    let streams = prop::sample::select(vec![Stream::Null, Stream::Piped, Stream::Given]);
+    let streams = prop::sample::select(vec![Stream::Null, Stream::Piped, Stream::Given, Stream::Terminal]);
     let variables = btree_map(text(), bytes().prop_map(Secret::new), 0..4);
     prop::strategy::Union::new([
         field!(prop_oneof![9 => Just(1), 1 => any::<u32>()], version),
@@ -314,6 +314,7 @@ fn change() -> impl Strategy<Value = Change> {
         field!(prop::sample::select(vec![Readiness::Exec, Readiness::Notify]), readiness),
         field!(prop_oneof![9 => 1..=64_u8, 1 => any::<u8>()], kill_signal),
         field!([streams.clone(), streams.clone(), streams], stdio),
+        field!(prop::option::of((any::<u16>(), any::<u16>()).prop_map(|(r, c)| TerminalSize::new(r, c))), terminal),
     ])
 }
 

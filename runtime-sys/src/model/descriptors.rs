@@ -54,6 +54,8 @@ pub(super) enum Object {
     Ruleset(Ruleset),
     Signals,
     Listener,
+    /// The end of a terminal that is not in its devpts.
+    Terminal(InodeId),
     /// A program for the devices of a cgroup.
     DeviceProgram,
 }
@@ -78,6 +80,7 @@ impl Object {
             Self::Ruleset(_) => "landlock-ruleset",
             Self::Signals => "signalfd",
             Self::Listener => "seccomp-listener",
+            Self::Terminal(_) => "terminal",
             Self::DeviceProgram => "bpf-prog",
         }
     }
@@ -133,7 +136,7 @@ pub struct Descriptor {
     pub number: i32,
     /// What it refers to: `path`, `file`, `tree`, `fscontext`, `pidfd`,
     /// `socketpair`, `socket`, `memfd`, `namespace`, `landlock-ruleset`,
-    /// `signalfd` or `seccomp-listener`.
+    /// `signalfd`, `terminal` or `seccomp-listener`.
     pub kind: &'static str,
     /// Whether exec closes it.
     pub close_on_exec: bool,

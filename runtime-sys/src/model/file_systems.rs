@@ -210,6 +210,17 @@ impl Model {
             }
             (self[root].uid, self[root].gid) = (uid, gid);
         }
+        // mknod_ptmx: whoever mounts it owns it; kernel
+        // filesystems/devpts.rst, ptmxmode.
+        if context.kind.magic == fs_magic::DEVPTS
+            && let Node::Directory(entries) = &self[root].node
+            && let Some(ptmx) = entries.get(b"ptmx".as_slice()).copied()
+        {
+            let (uid, gid) = (self.cred().uid.fs, self.cred().gid.fs);
+            let mode = u32::from_str_radix(get("ptmxmode").unwrap_or("0"), 8).map_err(|_| Errno::EINVAL)? & 0o7777;
+            let inode = &mut self[ptmx];
+            (inode.uid, inode.gid, inode.mode) = (uid, gid, mode);
+        }
         if get("subset") == Some("pid")
             && let Node::Directory(entries) = &mut self[root].node
         {

@@ -415,7 +415,7 @@ impl Model {
 
     /// mount(2), MS_NODEV; and a file system that was mounted in another user
     /// namespace than the initial one has no devices (user_namespaces(7)).
-    fn may_open_device(&self, place: Place) -> Result<(), Errno> {
+    pub(super) fn may_open_device(&self, place: Place) -> Result<(), Errno> {
         let fs = &self[self[place.inode].fs];
         let foreign = fs.user != super::UserId::INITIAL && fs.kind.magic != fs_magic::DEVPTS;
         if self[place.mount].attrs.has(MountAttrs::NODEV) || foreign { Err(Errno::EACCES) } else { Ok(()) }

@@ -168,6 +168,7 @@ impl Model {
             entrusted: BTreeMap::new(),
             foreign_locks: Vec::new(),
             subids: Vec::new(),
+            terminals: BTreeMap::new(),
             actors: [Some(TaskId(0)), None, None],
             actor: Actor::Host,
             current: TaskId(0),

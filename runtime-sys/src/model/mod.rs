@@ -26,6 +26,7 @@ mod processes;
 mod procfs;
 #[cfg(test)]
 mod stand;
+mod terminals;
 #[cfg(test)]
 mod tests;
 mod view;
@@ -164,6 +165,8 @@ pub struct Model {
     entrusted: BTreeMap<u64, Entrusted>,
     foreign_locks: Vec<(InodeId, (u64, u64))>,
     subids: Vec<(u32, u32)>,
+    /// Rows and columns, by the inode of the end in the devpts.
+    terminals: BTreeMap<InodeId, [u16; 2]>,
     actors: [Option<TaskId>; 3],
     actor: Actor,
     current: TaskId,
@@ -715,6 +718,12 @@ impl Model {
             Op::Await { from } => self.await_release(slots, from),
             Op::Receive { from, timeout_ms: _, file, into } => self.receive(slots, from, [file, into]),
             Op::SendFile { to, file, place } => self.send_file(slots, to, file, place),
+            Op::OpenTerminal { devpts, rows, columns, master, peer } => {
+                self.open_terminal(slots, devpts, [rows, columns], [master, peer])
+            }
+            Op::ControllingTerminal { terminal } => self.take_terminal(slots, terminal),
+            Op::ResizeTerminal { terminal, rows, columns } => self.resize_terminal(slots, terminal, [rows, columns]),
+            Op::TerminalSize { terminal, into } => self.terminal_size(slots, terminal, into),
             Op::Entrust { watcher, id, ops } => {
                 if ops.0.len() > crate::program::watched::OPS {
                     return Err(Errno::E2BIG);

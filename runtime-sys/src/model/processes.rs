@@ -81,6 +81,8 @@ pub(super) struct Task {
     /// The process that leads its session, and whether it leads its group.
     pub(super) session: TaskId,
     pub(super) leader: bool,
+    /// The controlling terminal of its session, where it has taken it itself.
+    pub(super) terminal: Option<InodeId>,
     pub(super) limits: [(u64, u64); 16],
     pub(super) signals: Signals,
     pub(super) personality: u32,
@@ -117,6 +119,7 @@ impl Task {
             umask: 0o22,
             session: TaskId(0),
             leader: true,
+            terminal: None,
             limits,
             signals,
             personality: 0,
@@ -151,6 +154,7 @@ impl Model {
         let mut task = self[self.current].clone();
         task.parent = Some(self.current);
         task.leader = false;
+        task.terminal = None;
         task.exec = None;
         task.lifeline = None;
         task.pivoted = false;
@@ -562,6 +566,7 @@ impl Model {
             return Err(Errno::EPERM);
         }
         (self[current].leader, self[current].session) = (true, current);
+        self[current].terminal = None;
         Ok(())
     }
 

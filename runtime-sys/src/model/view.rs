@@ -120,6 +120,12 @@ impl<'m> Process<'m> {
         self.state().session == self.task
     }
 
+    /// The controlling terminal that it has taken, by its path in its devpts.
+    #[must_use]
+    pub fn controlling_terminal(&self) -> Option<String> {
+        self.state().terminal.map(|inode| self.model.path_in_fs(inode))
+    }
+
     /// A number for its session keyring.
     #[must_use]
     pub fn keyring(&self) -> u32 {

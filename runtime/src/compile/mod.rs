@@ -21,7 +21,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::facts::{Facts, plain_components};
 use crate::plan::{Builder, Ending, Plan};
 use crate::report::Report;
-use crate::spec::{Init, MachineName, Namespace, Network, Origin, Profile, Spec, SystemCalls, User, Want};
+use crate::spec::{Init, MachineName, Namespace, Network, Origin, Profile, Spec, Stream, SystemCalls, User, Want};
 
 pub(crate) use ids::Mapping;
 
@@ -248,6 +248,11 @@ fn check(spec: &Spec) -> Result<()> {
         return invalid("kill_signal", format!("{} is not a signal", spec.kill_signal), "Give a number from 1 to 64.");
     }
     absolute(spec, "working_directory", &spec.working_directory)?;
+    if spec.stdio.contains(&Stream::Terminal) && spec.terminal.is_none() {
+        return Err(Error::new(ErrorKind::InvalidSpec, "a stream is to be the terminal, and the container has none")
+            .from(spec.origins.of("stdio"))
+            .remedy("Say its size (`terminal`)."));
+    }
     if spec.root.path.as_os_str().is_empty() {
         let remedy = "Name a directory that holds a root file system, or leave it out.";
         return invalid("root", "the root directory is the empty path".to_owned(), remedy);

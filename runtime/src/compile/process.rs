@@ -21,7 +21,7 @@ use crate::facts::Facts;
 use crate::plan::{Builder, Phase, role};
 use crate::profile;
 use crate::report::Report;
-use crate::spec::{Namespace, Network, Origin, Profile, Readiness, Spec, Want};
+use crate::spec::{Namespace, Network, Origin, Profile, Readiness, Spec, Stream, Want};
 
 /// All locked: with uid 0 or without, an exec brings no capability back.
 const NO_GRANT: SecureBits = SecureBits(0b1110_1111);
@@ -127,7 +127,9 @@ pub(super) fn inherited(
         .op(Op::Personality { persona: 0 })
         .op(Op::Umask { mode: spec.umask });
     report.applied("umask", format!("{:03o}", spec.umask));
-    report.applied("session", "its own, without a terminal");
+    let terminal =
+        if spec.terminal.is_some() { "its own, with a terminal of its own" } else { "its own, without a terminal" };
+    report.applied("session", terminal);
     limits(context, resources, plan, report)
 }
 
@@ -242,6 +244,18 @@ fn install(context: &Context<'_>, phase: Phase, program: &[u8], plan: &mut Build
     });
 }
 
+/// By the payload's process alone: the stub init never holds the terminal.
+fn take_terminal(context: &Context<'_>, plan: &mut Builder) {
+    if context.spec.terminal.is_none() {
+        return;
+    }
+    let terminal = role::TERMINAL_PEER;
+    plan.step(Phase::Payload, "take the terminal", context.origin("terminal")).op(Op::ControllingTerminal { terminal });
+    for (number, _) in (0..).zip(context.spec.stdio).filter(|(_, stream)| *stream == Stream::Terminal) {
+        plan.op(Op::Dup { file: terminal, number });
+    }
+}
+
 pub(super) fn payload(context: &Context<'_>, plan: &mut Builder, report: &mut Report) -> Result<()> {
     let spec = context.spec;
     let together = confined_together(context);
@@ -256,6 +270,7 @@ pub(super) fn payload(context: &Context<'_>, plan: &mut Builder, report: &mut Re
             .op(Op::SetSid {})
             .op(Op::ResetSignals {});
     }
+    take_terminal(context, plan);
     let filter = filters::payload(context, report)?;
     if !together {
         confine(context, Phase::Payload, filter.as_deref(), plan);

@@ -88,7 +88,9 @@ pub(super) fn streams(context: &Context<'_>, plan: &mut Builder) {
         let (slot, host) = (role::STDIO[index], role::STDIO_HOST[index]);
         let origin = context.origin("stdio");
         match stream {
-            Stream::Null => {
+            // A terminal takes its place later: until then no other descriptor may
+            // get its number.
+            Stream::Null | Stream::Terminal => {
                 plan.step(Phase::Prepare, format!("open /dev/null for {}", NAMES[index]), origin).op(Op::OpenAt2 {
                     dir: At::Cwd,
                     path: c"/dev/null",

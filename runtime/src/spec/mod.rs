@@ -15,6 +15,7 @@ mod overlay;
 mod resources;
 mod secret;
 mod system_calls;
+mod terminal;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -35,6 +36,7 @@ pub use overlay::Overlay;
 pub use resources::{CpuLimit, Limit, Limits, Resources, parse_bytes};
 pub use secret::Secret;
 pub use system_calls::{Denial, Family, Socket, Sockets, SystemCalls};
+pub use terminal::TerminalSize;
 
 /// How much a hardening item is wanted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Hash, Serialize, Deserialize)]
@@ -100,6 +102,8 @@ pub enum Stream {
     /// A descriptor that the embedder gives, its own stream for instance. The
     /// payload can open such a file again with other modes.
     Given,
+    /// The container's terminal; see [`Spec::terminal`].
+    Terminal,
 }
 
 /// A container, as plain data.
@@ -195,6 +199,11 @@ pub struct Spec {
     pub kill_signal: u8,
     /// Standard input, output and error.
     pub stdio: [Stream; 3],
+    /// A terminal of the container's own devpts, of this size at first: its
+    /// `/dev/console`, the controlling terminal of the payload's session, and
+    /// every stream that `stdio` says. [`crate::Container::terminal`] is its
+    /// other end.
+    pub terminal: Option<TerminalSize>,
     /// Where values came from, for messages.
     #[serde(skip)]
     pub origins: Origins,
@@ -237,6 +246,7 @@ impl Default for Spec {
             readiness: Readiness::Exec,
             kill_signal: signal::TERM,
             stdio: [Stream::Null; 3],
+            terminal: None,
             origins: Origins::default(),
         }
     }

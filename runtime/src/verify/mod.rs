@@ -45,7 +45,7 @@
 //! | 34 | `namespaces-complete` | The mount namespace is always new, and every kind that the clone leaves out is entered by one unshare. |
 //! | 35 | `own-namespace-only` | Hostname, interfaces, sysfs and mqueue are touched only in a namespace of the container's own. |
 //! | 36 | `plan-is-readable` | Every byte of the plan, its undo and its watcher's ops is part of an op, as many as it says. |
-//! | 37 | `descriptors-passed` | The payload gets descriptors 0, 1 and 2, each once, from the slots of its streams, and no other. |
+//! | 37 | `descriptors-passed` | The payload gets descriptors 0, 1 and 2, each once, from the slots of its streams or its terminal, and no other. |
 //! | 38 | `keep-is-the-childs` | The child is given streams, its ends of sockets and confined clones: no open directory of the host, no end of the embedder's. |
 //! | 39 | `nothing-of-the-tree-after-switch` | After the switch no tree descriptor is used and no file of the tree is opened or made but the notification socket. |
 //! | 40 | `attributes-only-added` | Mount attributes are only added, and propagation is private or left alone. |
@@ -73,6 +73,7 @@
 //! | 62 | `devices-closed` | A device policy denies everything but the usual devices and those that the report names, for the child's own cgroup. |
 //! | 63 | `descriptors-sent` | The child sends the embedder no descriptor but those that it expects, each once, of the kind that it expects. |
 //! | 64 | `floor-as-reported` | Every call of the filter's floor that the payload's filter lets through is named in the report. |
+//! | 65 | `terminal-own` | A terminal is of the container's own devpts and never found by a path; it is the payload's user's, its session's and its console, and only the embedder holds the other end. |
 //!
 //! What it does not: it cannot see what the caller asked for. A plan that binds
 //! another directory than the Spec names, or drops fewer capabilities than it

@@ -65,6 +65,12 @@ pub(super) enum What<'a> {
     HostEnd(usize),
     /// The child's end.
     ChildEnd(usize),
+    /// The two ends of a terminal, and a detached copy of the second.
+    TerminalMaster,
+    Terminal,
+    Console {
+        of: Id,
+    },
     Pipe,
     Socket,
     Pidfd,

@@ -208,6 +208,10 @@ impl<'a> Walk<'a> {
                 self.add(one, What::HostEnd(seen.at), seen.at);
                 (other, What::ChildEnd(seen.at), MountAttrs::NONE)
             }
+            Op::OpenTerminal { master, peer, .. } => {
+                self.add(master, What::TerminalMaster, seen.at);
+                (peer, What::Terminal, MountAttrs::NONE)
+            }
             Op::Pipe { read, write } => {
                 self.add(read, What::Pipe, seen.at);
                 (write, What::Pipe, MountAttrs::NONE)
@@ -216,9 +220,11 @@ impl<'a> Walk<'a> {
                 self.add(pid, What::Value, seen.at);
                 (pidfd, What::Pidfd, MountAttrs::NONE)
             }
-            Op::Fork { pid: into } | Op::Peek { into, .. } | Op::PidfdWait { into, .. } | Op::Receive { into, .. } => {
-                (into, What::Value, MountAttrs::NONE)
-            }
+            Op::Fork { pid: into }
+            | Op::Peek { into, .. }
+            | Op::PidfdWait { into, .. }
+            | Op::TerminalSize { into, .. }
+            | Op::Receive { into, .. } => (into, What::Value, MountAttrs::NONE),
             Op::MapNamespace { into, .. } => (into, What::MappedNamespace, MountAttrs::NONE),
             Op::BpfDevice { into, .. } => (into, What::DeviceProgram, MountAttrs::NONE),
             Op::MemFd { into, .. }
@@ -248,6 +254,7 @@ impl<'a> Walk<'a> {
             _ if dir == At::Cwd => What::HostClone { recursive },
             _ if on == self.view.building && on != Id::NONE => What::Blank,
             What::Mount(kind) if kind == c"ramfs" && !recursive => What::MadeCopy { of: on },
+            What::Terminal if path.is_empty() && !recursive => What::Console { of: on },
             What::Inside { .. } if path.is_empty() => What::TreeClone { of: on, recursive },
             _ => What::Other,
         }
@@ -349,6 +356,10 @@ fn operands(op: &Op<'_>) -> [Operand; 3] {
         | Op::SocketOption { socket: on, .. }
         | Op::Bind { socket: on, .. }
         | Op::LinkUp { socket: on, .. }
+        | Op::OpenTerminal { devpts: on, .. }
+        | Op::ControllingTerminal { terminal: on }
+        | Op::ResizeTerminal { terminal: on, .. }
+        | Op::TerminalSize { terminal: on, .. }
         | Op::Release { to: on }
         | Op::Announce { to: on }
         | Op::Await { from: on }

@@ -90,6 +90,31 @@ impl Node {
     }
 }
 
+/// The payload's terminal, of the devpts in slot two: opened by descriptors,
+/// bound on `/dev/console`, its other end sent to the embedder.
+fn terminal(context: &Context<'_>, plan: &mut Builder, report: &mut Report) {
+    let Some(size) = context.spec.terminal else {
+        return report.off("terminal", "none");
+    };
+    let (rows, columns, peer) = (size.rows, size.columns, role::TERMINAL_PEER);
+    plan.step(Phase::Enter, "open a terminal of its own and send the other end", context.origin("terminal"))
+        .remedy("EIO, ENOSPC: there are too many terminals; see sysctl kernel.pty.max.")
+        .op(Op::OpenTerminal { devpts: role::TWO, rows, columns, master: role::ONE, peer })
+        .op(Op::SendFile { to: role::CONTROL, file: role::ONE, place: role::TERMINAL })
+        .op(Op::Close { file: role::ONE })
+        .op(Op::Chown { file: peer, uid: context.uid, gid: context.gid });
+    plan.step(Phase::Enter, "bind the terminal on /dev/console", context.origin("terminal"))
+        .op(Op::OpenTree {
+            dir: At::Slot(peer),
+            path: EMPTY,
+            flags: TreeFlags::CLONE.with(TreeFlags::EMPTY_PATH),
+            into: role::TWO,
+        })
+        .op(Op::Create { dir: At::Slot(role::DEV), name: c"console", mode: 0o600, content: Blob(b""), exist_ok: false })
+        .op(Op::MoveMount { from: role::TWO, dir: At::Slot(role::DEV), path: c"console" });
+    report.applied("terminal", format!("its own, {rows} rows of {columns}, also /dev/console"));
+}
+
 /// A `/dev` with nothing but what every program may expect.
 pub(super) fn devices(context: &Context<'_>, plan: &mut Builder, report: &mut Report) -> Result<()> {
     let origin = || context.origin("profile");
@@ -122,6 +147,7 @@ pub(super) fn devices(context: &Context<'_>, plan: &mut Builder, report: &mut Re
         .op(Op::FsMount { fs: role::ONE, attrs, into: role::TWO });
     make_directory(role::DEV, OsStr::new("pts"), 0o755, plan)?;
     plan.op(Op::MoveMount { from: role::TWO, dir: At::Slot(role::DEV), path: c"pts" });
+    terminal(context, plan, report);
     plan.step(Phase::Enter, "mount tmpfs on /dev/shm", origin());
     new_tmpfs(&(64_u64 << 20).to_string(), 10_000, 0o1777, attrs.with(MountAttrs::NODEV), role::TWO, plan)?;
     make_directory(role::DEV, OsStr::new("shm"), 0o755, plan)?;

@@ -134,7 +134,9 @@ pub(super) fn credentials_proved(view: &View<'_>, found: &mut Findings) {
                     | OpKind::BlockSignals
                     | OpKind::Chdir
                     | OpKind::Close
+                    | OpKind::ControllingTerminal
                     | OpKind::Dumpable
+                    | OpKind::Dup
                     | OpKind::Exec
                     | OpKind::Fork
                     | OpKind::Reap

@@ -113,10 +113,23 @@ pub(super) fn own_namespace_only(view: &View<'_>, found: &mut Findings) {
 }
 
 pub(super) fn descriptors_passed(view: &View<'_>, found: &mut Findings) {
-    let mut passed = [false; 3];
+    let (mut passed, mut replaced) = ([false; 3], [false; 3]);
     for seen in view.of(OpKind::Dup) {
         let Op::Dup { file, number } = seen.op else { continue };
         let stream = role::STDIO.iter().position(|slot| *slot == file);
+        if matches!(view.thing(seen.on).what, What::Terminal) && seen.phase == Phase::Payload {
+            // In the place of /dev/null, and of nothing that was passed.
+            let null = |(slot, id): &(Slot, _)| {
+                let proof = view.thing(*id).proof.map(|(_, proof)| proof);
+                role::STDIO.get(number as usize) == Some(slot)
+                    && proof == Some(Proof::CharDevice { major: 1, minor: 3 })
+            };
+            match replaced.get_mut(number as usize) {
+                Some(done) if view.kept.iter().any(null) && !*done => *done = true,
+                _ => found.at(seen, "puts the terminal in the place of another stream"),
+            }
+            continue;
+        }
         match passed.get_mut(number as usize) {
             Some(done) if stream == Some(number as usize) && seen.phase == Phase::Enter && !*done => *done = true,
             _ => found.at(seen, "passes a descriptor that is not that stream"),
@@ -154,7 +167,7 @@ pub(super) fn keep_is_the_childs(view: &View<'_>, found: &mut Findings) {
 }
 
 /// What the child may send, by the slot that the runner keeps it in.
-const SENT: &[(Slot, Is)] = &[];
+const SENT: &[(Slot, Is)] = &[(role::TERMINAL, |what| matches!(what, What::TerminalMaster))];
 type Is = fn(What<'_>) -> bool;
 
 pub(super) fn descriptors_sent(view: &View<'_>, found: &mut Findings) {

@@ -78,9 +78,13 @@ const OWN: [u128; 5] = {
                 Chdir,
                 ProveRoot,
             ],
-            &[HostName, DomainName, LinkUp, Bind, SessionKeyring, Personality, SetLimit, BlockSignals, Fork, SendFile],
+            &[HostName, DomainName, LinkUp, Bind, SessionKeyring, Personality, SetLimit, BlockSignals, Fork],
+            &[SendFile, OpenTerminal],
         ]),
-        bits(&[CONFINE, &[Seccomp, SetSid, ResetSignals, Chdir, Close, SendFile, Announce, Exec]]),
+        bits(&[
+            CONFINE,
+            &[Seccomp, SetSid, ResetSignals, ControllingTerminal, Dup, Chdir, Close, SendFile, Announce, Exec],
+        ]),
         bits(&[CONFINE, &[Seccomp, SignalFd, Close, Adopt, Dumpable, Reap]]),
     ]
 };
@@ -265,6 +269,7 @@ pub(super) fn report_is_true(view: &View<'_>, found: &mut Findings) {
         ("init", !view.phase(Phase::Init).is_empty(), true),
         ("network", view.has(OpKind::LinkUp, Enter), true),
         ("notification socket", view.has(OpKind::Bind, Enter), false),
+        ("terminal", view.has(OpKind::OpenTerminal, Enter), true),
         ("id range", view.has(OpKind::Lock, Prepare), false),
     ];
     let report = view.plan.report();

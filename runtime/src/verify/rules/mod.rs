@@ -12,6 +12,7 @@ mod mounts;
 mod options;
 mod process;
 mod switch;
+mod terminal;
 
 use skep_sys::OpKind;
 
@@ -331,7 +332,7 @@ pub(super) const RULES: &[Rule] = &[
         37,
         "descriptors-passed",
         &[24, 29],
-        "The payload gets descriptors 0, 1 and 2, each once, from the slots of its streams, and no other.",
+        "The payload gets descriptors 0, 1 and 2, each once, from the slots of its streams or its terminal, and no other.",
         frame::descriptors_passed,
     ),
     rule(
@@ -516,5 +517,12 @@ pub(super) const RULES: &[Rule] = &[
         &[91, 94, 96, 109],
         "Every call of the filter's floor that the payload's filter lets through is named in the report.",
         filter::floor_as_reported,
+    ),
+    rule(
+        65,
+        "terminal-own",
+        &[6, 85, 145],
+        "A terminal is of the container's own devpts and never found by a path; it is the payload's user's, its session's and its console, and only the embedder holds the other end.",
+        terminal::terminal_own,
     ),
 ];

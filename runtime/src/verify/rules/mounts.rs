@@ -69,7 +69,12 @@ pub(super) fn attach_to_descriptors(view: &View<'_>, found: &mut Findings) {
         let Op::MoveMount { dir, path, .. } = seen.op else { continue };
         if !matches!(
             view.thing(seen.on).what,
-            What::Mount(_) | What::HostClone { .. } | What::Blank | What::MadeCopy { .. } | What::TreeClone { .. }
+            What::Mount(_)
+                | What::HostClone { .. }
+                | What::Blank
+                | What::MadeCopy { .. }
+                | What::TreeClone { .. }
+                | What::Console { .. }
         ) {
             found.at(seen, "attaches what is no detached tree");
         }
@@ -232,7 +237,12 @@ pub(super) fn everything_attached(view: &View<'_>, found: &mut Findings) {
     for (id, thing) in view.things() {
         let tree = matches!(
             thing.what,
-            What::Mount(_) | What::HostClone { .. } | What::Blank | What::MadeCopy { .. } | What::TreeClone { .. }
+            What::Mount(_)
+                | What::HostClone { .. }
+                | What::Blank
+                | What::MadeCopy { .. }
+                | What::TreeClone { .. }
+                | What::Console { .. }
         );
         if let (true, None, Some(maker)) = (tree, thing.attached, view.maker(id)) {
             found.at(maker, "makes a tree that is never attached");

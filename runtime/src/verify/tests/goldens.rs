@@ -9,7 +9,7 @@ use crate::plan::Plan;
 use crate::spec::{
     Bind, Capabilities, CapabilityList, CpuLimit, Denial, Device, Family, File, Hosts, IdMap, IdRange, Init, Mount,
     MountKind, Namespace, NamespaceChoice, Network, Overlay, Profile, Readiness, ResolvConf, Resources, Root,
-    SecretFile, Spec, Stream, Timezone, Tmpfs, User, UserNamespace, Volatile, Want,
+    SecretFile, Spec, Stream, TerminalSize, Timezone, Tmpfs, User, UserNamespace, Volatile, Want,
 };
 use crate::{ErrorKind, compile};
 
@@ -284,6 +284,14 @@ const TABLE: &[(&str, Change)] = &[
     }),
     ("time namespace", |spec, _| spec.namespaces.time = Namespace::New),
     ("streams", |spec, _| spec.stdio = [Stream::Piped, Stream::Given, Stream::Piped]),
+    ("terminal", |spec, _| {
+        (spec.stdio, spec.terminal) = ([Stream::Terminal; 3], Some(TerminalSize::default()));
+        spec.user = User::Ids { uid: 7, gid: 7 };
+    }),
+    ("terminal for some streams, and payload is process 1", |spec, _| {
+        spec.stdio = [Stream::Terminal, Stream::Piped, Stream::Terminal];
+        (spec.terminal, spec.init) = (Some(TerminalSize::default()), Init::Payload);
+    }),
     ("environment", |spec, _| {
         spec.environment.insert("TOKEN".into(), "x".into());
         (spec.umask, spec.working_directory) = (0o077, "/var/empty".into());

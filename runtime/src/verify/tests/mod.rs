@@ -94,6 +94,8 @@ fn is_expendable(phase: Phase, op: &Op<'_>) -> bool {
             | Op::HostName { .. }
             | Op::Umask { mode: 0 },
         ) => true,
+        // Then that stream stays /dev/null.
+        (Phase::Payload, Op::Dup { .. }) => true,
         // Then a file of the plan is root's, not the payload's.
         (Phase::Enter, Op::Chown { .. }) => true,
         // A slot that holds the same place already.
@@ -125,6 +127,7 @@ fn no_op_can_be_left_out() {
         ("device policy v2", Caller::Root),
         ("files", Caller::User),
         ("credentials", Caller::User),
+        ("terminal", Caller::User),
         ("files of the host over links", Caller::Root),
     ] {
         let plan = compiled(name, caller);

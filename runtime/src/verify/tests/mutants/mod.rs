@@ -10,6 +10,7 @@ mod ids;
 mod mounts;
 mod process;
 mod switch;
+mod terminal;
 
 use skep_sys::abi::{MountAttrs, Namespaces, Propagation, Resolve, TreeFlags};
 use skep_sys::wire::Numbers;
@@ -33,9 +34,20 @@ const fn mutant(rule: u16, of: &'static str, what: &'static str, make: fn(&Plan)
 }
 
 pub(super) fn all() -> impl Iterator<Item = &'static Mutant> {
-    [frame::ALL, ids::ALL, credentials::ALL, mounts::ALL, files::ALL, switch::ALL, process::ALL, host::ALL, filter::ALL]
-        .into_iter()
-        .flatten()
+    [
+        frame::ALL,
+        ids::ALL,
+        credentials::ALL,
+        mounts::ALL,
+        files::ALL,
+        switch::ALL,
+        process::ALL,
+        host::ALL,
+        filter::ALL,
+        terminal::ALL,
+    ]
+    .into_iter()
+    .flatten()
 }
 
 /// The golden plan, and what the defect makes of it.
