@@ -304,7 +304,7 @@ pub(super) fn attend(context: &Context<'_>, plan: &mut Builder) {
         }
         Mapping::Helpers { uid, gid } => {
             plan.step(Phase::Attend, "map ids through newgidmap and newuidmap", origin)
-                .remedy("They must be set-user-id or have the capability for it, and /etc/subuid and /etc/subgid must give this user the ranges.");
+                .remedy("They must be set-user-id or have the capability for it (which no_new_privs and a nosuid mount take away), and /etc/subuid and /etc/subgid must give this user the ranges.");
             for (index, extents) in [(1, gid), (0, uid)] {
                 let bytes: Vec<u8> = extents.iter().flatten().flat_map(|number| number.to_le_bytes()).collect();
                 if let Some(map) = Numbers::new(&bytes) {
