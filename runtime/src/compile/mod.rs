@@ -218,6 +218,12 @@ fn check(spec: &Spec) -> Result<()> {
         return invalid("command", "the arguments are longer than 1 MiB".to_owned(), IN_A_FILE);
     }
     let nul = |bytes: &[u8]| bytes.contains(&0);
+    // One name in each directory of PATH: together they could be gigabytes.
+    let name = spec.command.first().map_or(&[][..], |program| program.as_encoded_bytes());
+    if name.len() > 255 && !name.contains(&b'/') {
+        let what = format!("a program's name of {} bytes", name.len());
+        return invalid("command", what, "A name has at most 255 bytes; a path begins with `/`.");
+    }
     if spec.command.iter().any(|word| nul(word.as_encoded_bytes())) {
         return invalid(
             "command",

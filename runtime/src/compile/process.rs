@@ -369,7 +369,13 @@ fn exec(context: &Context<'_>, plan: &mut Builder) -> Result<()> {
     let variables = environment(context);
     let program = spec.command.first().cloned().unwrap_or_default();
     let path = variables.get("PATH").cloned().unwrap_or_default();
-    let programs = joined(candidates(&program, &path));
+    let candidates = candidates(&program, &path);
+    if candidates.is_empty() {
+        return Err(context
+            .invalid("command", format!("{program:?} cannot be looked for: PATH names no absolute directory"))
+            .remedy("Write the program with its path, or set PATH otherwise."));
+    }
+    let programs = joined(candidates);
     let arguments = joined(spec.command.iter().map(|word| word.as_bytes().to_vec()));
     let environment = joined(variables.into_iter().map(|(name, value)| {
         let mut entry = name.into_bytes();

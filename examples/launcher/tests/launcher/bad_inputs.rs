@@ -116,6 +116,9 @@ const CASES: &[(&[&str], &[&str])] = &[
     (&["run", "--rlimit=NOFILE=99999999999999999999", "true"], &["--rlimit=", "too large"]),
     (&["run", "--setenv==x", "true"], &["--setenv="]),
     (&["run", "--setenv=", "true"], &["--setenv="]),
+    (&["run", "--setenv=PATH=", "true"], &["\"true\"", "PATH names no absolute directory", "with its path"]),
+    (&["run", "--setenv=PATH=.:bin", "true"], &["PATH names no absolute directory"]),
+    (&["run", "LONG"], &["a program's name of 256 bytes", "at most 255"]),
     (&["run", "-u0:", "true"], &["--uid=", "UID:GID"]),
     (&["run", "-u65535", "true"], &["--uid=", "65535"]),
     (&["run", "--umask=7777", "true"], &["--umask="]),
@@ -205,7 +208,8 @@ fn bad_inputs_say_where_and_what_to_do_and_leave_nothing() {
     let before = leftovers();
     let mut wrong = Vec::new();
     for (words, expected) in CASES {
-        let mut words: Vec<String> = words.iter().map(|word| word.replace('@', &at)).collect();
+        let mut words: Vec<String> =
+            words.iter().map(|word| word.replace('@', &at).replace("LONG", &"n".repeat(256))).collect();
         if words.first().is_some_and(|verb| verb == "run")
             && !words.iter().any(|word| word.starts_with("-M"))
             && words.len() > 2
