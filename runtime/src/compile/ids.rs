@@ -209,18 +209,26 @@ fn map_text(extents: &[Extent]) -> String {
     extents.iter().map(|[inside, outside, count]| format!("{inside} {outside} {count}\n")).collect()
 }
 
+/// An ordinary user has these ids and no others.
+const SHARED: &str = "every container of this user has the same ids";
+
 pub(super) fn prepare(context: &Context<'_>, plan: &mut Builder, report: &mut Report) -> Result<()> {
     let origin = context.origin("user_namespace");
     match &context.mapping {
-        Mapping::None => report.off("id map", "ids are the caller's"),
+        Mapping::None => {
+            report.off("id map", "ids are the caller's");
+            report.off("id range", "there is none");
+        }
         Mapping::Own { uid, gid } => {
             report.applied(
                 "id map",
                 format!("uid {} is {}, gid {} is {}; setgroups denied", uid[0], uid[1], gid[0], gid[1]),
             );
+            report.off("id range", SHARED);
         }
         Mapping::Helpers { uid, gid } => {
             report.applied("id map", format!("{} and {} ids through newuidmap and newgidmap", total(uid), total(gid)));
+            report.off("id range", SHARED);
             for (index, path) in context.facts.id_map_helpers.iter().flatten().enumerate() {
                 let into = helper_slot(index);
                 let file = c_path(path)?;

@@ -153,14 +153,16 @@ pub(super) fn restrict(context: &Context<'_>, plan: &mut Builder, report: &mut R
     for path in &read_only {
         make_read_only(Path::new(path), plan)?;
     }
-    for path in innermost_first(&context.spec.read_only) {
+    let (own_read_only, own_masked) = (innermost_first(&context.spec.read_only), innermost_first(&context.spec.masked));
+    let count = [masked.len() + own_masked.len(), read_only.len() + own_read_only.len(), absent.len()];
+    for path in own_read_only {
         let field = format!("read_only.{}", path.display());
         absolute(context.spec, &field, path)?;
         plan.step(Phase::Enter, format!("make read-only {}", path.display()), context.origin(&field))
             .remedy("The path must exist inside, without a symbolic link on the way.");
         make_read_only(path, plan)?;
     }
-    for path in innermost_first(&context.spec.masked) {
+    for path in own_masked {
         let field = format!("masked.{}", path.display());
         absolute(context.spec, &field, path)?;
         if plain_components(path).is_empty() {
@@ -174,10 +176,7 @@ pub(super) fn restrict(context: &Context<'_>, plan: &mut Builder, report: &mut R
     if context.bounding.has(skep_sys::abi::cap::SYS_ADMIN) {
         report.unsupported("masks", "the payload has CAP_SYS_ADMIN and may remove them");
     } else {
-        report.applied(
-            "masks",
-            format!("{} masked, {} read-only, {} absent", masked.len(), read_only.len(), absent.len()),
-        );
+        report.applied("masks", format!("{} masked, {} read-only, {} absent", count[0], count[1], count[2]));
     }
     Ok(())
 }

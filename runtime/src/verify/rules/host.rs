@@ -1,14 +1,12 @@
 //! The plan as a whole, and the embedder's half of it.
 
-use std::ffi::CStr;
-
-use skep_sys::abi::{Namespaces, signal};
+use skep_sys::abi::signal;
+use skep_sys::program::watched;
 use skep_sys::{At, Op, OpKind, Slot};
 
 use super::files::is_cgroup;
 use super::{Findings, the_one};
 use crate::plan::{Phase, role};
-use crate::report::Outcome;
 use crate::verify::view::{Id, Seen, View, What};
 
 pub(super) fn plan_is_readable(view: &View<'_>, found: &mut Findings) {
@@ -184,12 +182,9 @@ pub(super) fn undo_of_everything_made(view: &View<'_>, found: &mut Findings) {
 }
 
 fn entrusted(view: &View<'_>, groups: &[(&Seen<'_>, Vec<u8>)], found: &mut Findings) {
-    // What the watcher has room for: see its table.
-    const PLACES: u16 = 4;
-    const ROOM: usize = 16_000;
     let Some(entrust) = the_one(view, OpKind::Entrust, Phase::Prepare, found) else { return };
     if let Op::Entrust { ops, watcher, .. } = entrust.op
-        && (ops.0 != view.plan.watch.as_slice() || watcher != role::WATCHER || ops.0.len() > ROOM)
+        && (ops.0 != view.plan.watch.as_slice() || watcher != role::WATCHER || ops.0.len() > watched::OPS)
     {
         found.at(entrust, "entrusts other ops than the plan's, or more than the watcher takes");
     }
@@ -204,7 +199,7 @@ fn entrusted(view: &View<'_>, groups: &[(&Seen<'_>, Vec<u8>)], found: &mut Findi
 
     let mut ops = view.watch.iter().flatten();
     let killed = matches!(ops.next(), Some(Op::PidfdSignal { process: Slot(0), signal: signal::KILL }));
-    let waited = matches!(ops.next(), Some(Op::PidfdWait { process: Slot(0), into: Slot(into), .. }) if *into < PLACES);
+    let waited = matches!(ops.next(), Some(Op::PidfdWait { process: Slot(0), into: Slot(into), .. }) if usize::from(*into) < watched::PLACES);
     found.unless(killed && waited, "the watcher does not kill the child first");
     let mut rest = ops;
     let removed = groups.iter().all(|(_, path)| unlinks(rest.next(), path)) && rest.next().is_none();
@@ -245,66 +240,6 @@ pub(super) fn born_limited(view: &View<'_>, found: &mut Findings) {
     for seen in view.of_in(OpKind::Write, Phase::Prepare).chain(view.of(OpKind::BpfAttach)) {
         if !moved.contains(&seen.on) {
             found.at(seen, "limits a group that the child is not in");
-        }
-    }
-}
-
-pub(super) fn report_is_true(view: &View<'_>, found: &mut Findings) {
-    use Phase::{Enter, Payload, Prepare};
-    let writes = |name: &CStr| {
-        view.of_in(OpKind::Write, Enter).any(|seen| matches!(seen.op, Op::Write { path, .. } if path == name))
-    };
-    let payload = view.line(Payload);
-    let locked = payload
-        .first(OpKind::SetSecureBits)
-        .is_some_and(|seen| matches!(seen.op, Op::SetSecureBits { bits } if bits.0 == 0b1110_1111));
-    // In the plan, and whether the report must speak of it in any case.
-    let items = [
-        ("system-call filter", payload.has(OpKind::Seccomp), true),
-        ("no new privileges", payload.has(OpKind::NoNewPrivs), true),
-        ("keyring", view.has(OpKind::SessionKeyring, Enter), true),
-        ("supplementary groups", payload.has(OpKind::SetGroups), true),
-        ("nested user namespaces", writes(c"sys/user/max_user_namespaces"), true),
-        ("securebits", locked, true),
-        ("init", !view.phase(Phase::Init).is_empty(), true),
-        ("network", view.has(OpKind::LinkUp, Enter), true),
-        ("notification socket", view.has(OpKind::Bind, Enter), false),
-        ("terminal", view.has(OpKind::OpenTerminal, Enter), true),
-        ("id range", view.has(OpKind::Lock, Prepare), false),
-    ];
-    let report = view.plan.report();
-    for (name, done, needed) in items {
-        match report.of(name) {
-            Some(Outcome::Applied(_)) if !done => found.plan(format!("{name:?} is reported and not in the plan")),
-            Some(Outcome::Off(_) | Outcome::Unsupported(_)) if done => {
-                found.plan(format!("{name:?} is in the plan and reported as absent"))
-            }
-            None if done || needed => found.plan(format!("the report does not speak of {name:?}")),
-            _ => {}
-        }
-    }
-    let own = view.namespaces();
-    for item in report.items() {
-        let applied = matches!(item.outcome, Outcome::Applied(_));
-        if let Some(name) = item.name.strip_prefix("namespace ") {
-            let kind =
-                Namespaces::NAMES.iter().find(|(_, known)| *known == name).map_or(Namespaces::NONE, |(kind, _)| *kind);
-            found.unless(own.has(kind) == applied, "a namespace is reported as it is not");
-        }
-        if let (Some(limit), Outcome::Applied(how)) = (item.name.strip_prefix("limit "), &item.outcome)
-            && how.contains("(cgroup")
-        {
-            let written = |name: &CStr| {
-                view.of_in(OpKind::Write, Prepare).any(|seen| matches!(seen.op, Op::Write { path, .. } if path == name))
-            };
-            let set = match limit {
-                "memory" => {
-                    written(c"memory.limit_in_bytes") || (written(c"memory.max") && written(c"memory.swap.max"))
-                }
-                "cpu" => written(c"cpu.max") || (written(c"cpu.cfs_quota_us") && written(c"cpu.cfs_period_us")),
-                _ => written(c"pids.max"),
-            };
-            found.unless(set, "a limit is reported and not set");
         }
     }
 }

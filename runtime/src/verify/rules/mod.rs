@@ -11,6 +11,7 @@ mod ids;
 mod mounts;
 mod options;
 mod process;
+mod report;
 mod switch;
 mod terminal;
 
@@ -425,7 +426,7 @@ pub(super) const RULES: &[Rule] = &[
         "report-is-true",
         &[102, 146],
         "What the report says is applied is in the plan, and the report says what is not.",
-        host::report_is_true,
+        report::report_is_true,
     ),
     rule(
         52,

@@ -5,7 +5,8 @@ use skep_sys::wire::Blob;
 use skep_sys::{At, Errno, Op, OpKind, Slot};
 
 use super::{
-    Mutant, append, append_before_fork, cut, drop, each, insert, keeping, last, mutant, place, places, run, spawn_into,
+    Mutant, append, append_before_fork, cut, drop, each, insert, keeping, last, mutant, place, places, rewrite, run,
+    spawn_into,
 };
 use crate::plan::Phase::{Attend, Enter, Init, Payload, Prepare};
 use crate::plan::{Plan, Undo, role};
@@ -163,6 +164,42 @@ pub(super) const ALL: &[Mutant] = &[
     mutant(51, "no filter", "a filter that the report denies", |plan| {
         let filter = Op::Seccomp { program: Blob(b"12345678"), flags: SeccompFlags::NONE, listener: None };
         insert(plan, Payload, place(plan, Payload, OpKind::CapSet), filter)
+    }),
+    mutant(51, "default", "a mask less than the report says", |plan| {
+        let masks = places(plan, Enter, |op| matches!(op, Op::OpenTree { path, .. } if *path == c"void"));
+        rewrite(plan, Enter, |place, op| if place == masks[0] || place == masks[0] + 1 { vec![] } else { vec![op] })
+    }),
+    mutant(51, "capabilities of root", "another bounding set than the report says", |plan| {
+        let mut changed = plan.clone();
+        changed.report = crate::Report::default();
+        for item in plan.report.items() {
+            match &item.outcome {
+                crate::Outcome::Applied(_) if item.name == "capabilities" => {
+                    changed.report.applied("capabilities", "bounding none, ambient none");
+                }
+                crate::Outcome::Applied(detail) => changed.report.applied(&item.name, detail),
+                crate::Outcome::Unsupported(why) => changed.report.unsupported(&item.name, why),
+                crate::Outcome::Off(why) => changed.report.off(&item.name, why),
+            }
+        }
+        changed
+    }),
+    mutant(51, "default", "another umask than the report says", |plan| {
+        each(plan, Enter, OpKind::Umask, |_| Op::Umask { mode: 0 })
+    }),
+    mutant(51, "default", "more processes than the report says", |plan| {
+        each(plan, Enter, OpKind::SetLimit, |op| match op {
+            Op::SetLimit { resource, .. } if resource == skep_sys::abi::Resource::NPROC => {
+                Op::SetLimit { resource, soft: 5000, hard: 5000 }
+            }
+            other => other,
+        })
+    }),
+    mutant(51, "root/root", "another range than the report says", |plan| {
+        each(plan, Attend, OpKind::Write, |op| match op {
+            Op::Write { dir, path, .. } => Op::Write { dir, path, content: Blob(b"0 100000 65536\n") },
+            other => other,
+        })
     }),
     mutant(51, "default", "a report that says nothing", |plan| {
         let mut changed = plan.clone();

@@ -1,0 +1,155 @@
+//! What the report says, held against what the ops do.
+
+use std::ffi::CStr;
+
+use skep_sys::abi::{Namespaces, Resource};
+use skep_sys::{Op, OpKind};
+
+use super::Findings;
+use crate::plan::Phase;
+use crate::report::Outcome;
+use crate::verify::view::{Seen, View, What};
+
+pub(super) fn report_is_true(view: &View<'_>, found: &mut Findings) {
+    use Phase::{Enter, Payload, Prepare};
+    let writes = |name: &CStr| {
+        view.of_in(OpKind::Write, Enter).any(|seen| matches!(seen.op, Op::Write { path, .. } if path == name))
+    };
+    let payload = view.line(Payload);
+    let locked = payload
+        .first(OpKind::SetSecureBits)
+        .is_some_and(|seen| matches!(seen.op, Op::SetSecureBits { bits } if bits.0 == 0b1110_1111));
+    // In the plan, and whether the report must speak of it in any case.
+    let items = [
+        ("system-call filter", payload.has(OpKind::Seccomp), true),
+        ("no new privileges", payload.has(OpKind::NoNewPrivs), true),
+        ("keyring", view.has(OpKind::SessionKeyring, Enter), true),
+        ("supplementary groups", payload.has(OpKind::SetGroups), true),
+        ("nested user namespaces", writes(c"sys/user/max_user_namespaces"), true),
+        ("securebits", locked, true),
+        ("init", !view.phase(Phase::Init).is_empty(), true),
+        ("network", view.has(OpKind::LinkUp, Enter), true),
+        ("notification socket", view.has(OpKind::Bind, Enter), false),
+        ("terminal", view.has(OpKind::OpenTerminal, Enter), true),
+        ("id range", view.has(OpKind::Lock, Prepare), true),
+    ];
+    let report = view.plan.report();
+    for (name, done, needed) in items {
+        match report.of(name) {
+            Some(Outcome::Applied(_)) if !done => found.plan(format!("{name:?} is reported and not in the plan")),
+            Some(Outcome::Off(_) | Outcome::Unsupported(_)) if done => {
+                found.plan(format!("{name:?} is in the plan and reported as absent"))
+            }
+            None if done || needed => found.plan(format!("the report does not speak of {name:?}")),
+            _ => {}
+        }
+    }
+    let own = view.namespaces();
+    for item in report.items() {
+        let applied = matches!(item.outcome, Outcome::Applied(_));
+        if let Some(name) = item.name.strip_prefix("namespace ") {
+            let kind =
+                Namespaces::NAMES.iter().find(|(_, known)| *known == name).map_or(Namespaces::NONE, |(kind, _)| *kind);
+            found.unless(own.has(kind) == applied, "a namespace is reported as it is not");
+        }
+        if let (Some(limit), Outcome::Applied(how)) = (item.name.strip_prefix("limit "), &item.outcome)
+            && how.contains("(cgroup")
+        {
+            let written = |name: &CStr| {
+                view.of_in(OpKind::Write, Prepare).any(|seen| matches!(seen.op, Op::Write { path, .. } if path == name))
+            };
+            let set = match limit {
+                "memory" => {
+                    written(c"memory.limit_in_bytes") || (written(c"memory.max") && written(c"memory.swap.max"))
+                }
+                "cpu" => written(c"cpu.max") || (written(c"cpu.cfs_quota_us") && written(c"cpu.cfs_period_us")),
+                _ => written(c"pids.max"),
+            };
+            found.unless(set, "a limit is reported and not set");
+        }
+    }
+    for (name, holds) in [
+        ("masks", masks as Holds),
+        ("capabilities", capabilities),
+        ("umask", umask),
+        ("id map", id_map),
+        ("limit pids", processes),
+        ("process view", process_view),
+        ("sysfs", sysfs),
+    ] {
+        match report.of(name) {
+            Some(Outcome::Applied(detail)) if !holds(view, detail) => {
+                found.plan(format!("{name:?} is reported as {detail:?}, and the plan does something else"));
+            }
+            None => found.plan(format!("the report does not speak of {name:?}")),
+            _ => {}
+        }
+    }
+}
+
+/// Whether the plan does what the report says of an item.
+type Holds = fn(&View<'_>, &str) -> bool;
+
+fn numbers(text: &str) -> Vec<u64> {
+    text.split(|character: char| !character.is_ascii_digit()).filter_map(|digits| digits.parse().ok()).collect()
+}
+
+/// As many masks and read-only covers as it says.
+fn masks(view: &View<'_>, detail: &str) -> bool {
+    let attached = |is: fn(&What<'_>) -> bool| {
+        view.of(OpKind::MoveMount).filter(|seen| is(&view.thing(seen.on).what)).count() as u64
+    };
+    let masked = attached(|what| matches!(what, What::Blank));
+    let covered = attached(|what| matches!(what, What::TreeClone { .. }));
+    numbers(detail).starts_with(&[masked, covered])
+}
+
+fn capabilities(view: &View<'_>, detail: &str) -> bool {
+    let line = view.line(Phase::Payload);
+    let kept = line.first(OpKind::DropBounding).zip(line.first(OpKind::AmbientSet));
+    kept.is_some_and(|(bounding, ambient)| match (bounding.op, ambient.op) {
+        (Op::DropBounding { keep }, Op::AmbientSet { capabilities }) => {
+            detail == format!("bounding {keep}, ambient {capabilities}")
+        }
+        _ => false,
+    })
+}
+
+fn umask(view: &View<'_>, detail: &str) -> bool {
+    let last = view.of_in(OpKind::Umask, Phase::Enter).next_back();
+    last.is_some_and(|seen| matches!(seen.op, Op::Umask { mode } if detail == format!("{mode:03o}")))
+}
+
+/// Of a range that this process maps itself, the range.
+fn id_map(view: &View<'_>, detail: &str) -> bool {
+    let Some((count, base)) = detail.strip_suffix(" on").and_then(|range| range.split_once(" ids from ")) else {
+        return true;
+    };
+    let extent = format!(" {base} {count}");
+    ["uid_map", "gid_map"].iter().all(|name| {
+        view.of_in(OpKind::Write, Phase::Attend).any(|seen| {
+            matches!(seen.op, Op::Write { path, content, .. } if path.to_bytes() == name.as_bytes()
+                && content.0.strip_suffix(b"\n").is_some_and(|line| line.ends_with(extent.as_bytes())))
+        })
+    })
+}
+
+/// Where no cgroup counts them, the rlimit does, in a user namespace.
+fn processes(view: &View<'_>, detail: &str) -> bool {
+    let count = numbers(detail).first().copied();
+    let limited = |seen: &Seen<'_>| matches!(seen.op, Op::SetLimit { resource: Resource::NPROC, hard, .. } if Some(hard) <= count);
+    detail.contains("(cgroup")
+        || (view.namespaces().has(Namespaces::USER) && view.of_in(OpKind::SetLimit, Phase::Enter).any(limited))
+}
+
+fn attached(view: &View<'_>, kind: &CStr) -> bool {
+    view.things().any(|(_, thing)| thing.is_mount(kind) && thing.attached.is_some())
+}
+
+fn process_view(view: &View<'_>, _: &str) -> bool {
+    attached(view, c"proc") && view.namespaces().has(Namespaces::PID)
+}
+
+fn sysfs(view: &View<'_>, detail: &str) -> bool {
+    attached(view, c"sysfs") != detail.starts_with("absent")
+}
