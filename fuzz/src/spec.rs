@@ -92,7 +92,11 @@ pub(crate) fn spec(source: &mut Unstructured<'_>) -> Result<Spec> {
     }
     if set(17) {
         for _ in 0..source.int_in_range(0..=3)? {
-            let name = String::from_utf8_lossy(&text(source)?).into_owned();
+            let name = match source.ratio(1, 4)? {
+                // The one that the start itself reads.
+                true => "PATH".to_owned(),
+                false => String::from_utf8_lossy(&text(source)?).into_owned(),
+            };
             spec.environment.insert(name, Secret::new(OsString::from_vec(text(source)?)));
         }
     }
