@@ -99,7 +99,7 @@ impl Container {
             return Err(Error::system("take the container's pidfd", Errno::EBADF));
         };
         let range = Mutex::new(slots.take(role::RANGE));
-        let inner = Inner { plan, pid, pidfd, lifeline, notify, range, watch, ended: Mutex::new(None) };
+        let inner = Inner { plan: plan.started(), pid, pidfd, lifeline, notify, range, watch, ended: Mutex::new(None) };
         Ok(Self { stdin, stdout, stderr, terminal, inner })
     }
 
@@ -151,10 +151,8 @@ impl Container {
         self.inner.wait(Some(timeout))
     }
 
-    /// Sends `signal` to the payload: the stub init forwards it, all but SIGCHLD,
-    /// which it takes for its own, and SIGSTOP, which stops itself and not the
-    /// payload. SIGKILL ends the whole container at once. A container that has
-    /// ended is no error.
+    /// Sends `signal` to the payload: the stub init forwards it. SIGKILL ends
+    /// the whole container at once. A container that has ended is no error.
     ///
     /// # Errors
     ///
