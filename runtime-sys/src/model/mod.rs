@@ -691,7 +691,6 @@ impl Model {
             }
 
             Op::Adopt {} => self.adopt(slots),
-            Op::Vacate { numbers } => self.vacate(slots, numbers),
             Op::Dup { file, number } => {
                 let file = self.file_in(slots, file)?;
                 self.dup(file, number)
