@@ -11,6 +11,7 @@ use skep::seccomp::{self, Arch};
 
 use crate::Result;
 use crate::measure::Subject;
+use crate::peers::Whole;
 
 /// Host ids of the floor's range, when it runs as root.
 pub(crate) const BASE: u32 = 1_900_544_000;
@@ -64,8 +65,9 @@ impl Floor {
     }
 
     /// One start as a process of its own.
-    pub(crate) fn whole(&self) -> Command {
-        self.command("once", &[TRUE])
+    pub(crate) fn whole(&self, payload: &[&str]) -> Whole {
+        let options: Vec<&str> = self.options.iter().map(String::as_str).collect();
+        Whole::new(&self.program, &[&["once"][..], &options, payload].concat())
     }
 
     /// A process that makes a start whenever it is asked.

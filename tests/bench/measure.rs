@@ -43,6 +43,11 @@ pub(crate) struct Pace {
 }
 
 impl Pace {
+    /// Asked for few samples.
+    pub(crate) fn is_quick(self) -> bool {
+        self.rounds < 100
+    }
+
     /// For what takes longer, or needs fewer samples.
     pub(crate) fn share(self, part: usize) -> Self {
         Self { rounds: self.rounds.div_ceil(part), ..self }
@@ -101,10 +106,43 @@ pub(crate) struct Group {
     pub(crate) name: &'static str,
     pub(crate) title: String,
     pub(crate) rows: Vec<Row>,
-    /// What follows from it.
+    /// What is seen in it besides.
     pub(crate) remarks: Vec<String>,
     /// Whether the ratio to the first row means anything.
     pub(crate) ratios: bool,
+    /// Of the samples.
+    pub(crate) unit: &'static str,
+    pub(crate) bounds: Vec<Bound>,
+}
+
+/// A number that the design wants held. Missing one fails nothing: the machine
+/// may be busy.
+pub(crate) struct Bound {
+    pub(crate) what: String,
+    pub(crate) value: f64,
+    pub(crate) most: f64,
+    pub(crate) unit: &'static str,
+}
+
+impl Bound {
+    pub(crate) fn new(what: impl Into<String>, value: f64, most: f64, unit: &'static str) -> Self {
+        Self { what: what.into(), value, most, unit }
+    }
+
+    pub(crate) fn is_met(&self) -> bool {
+        self.value <= self.most
+    }
+
+    pub(crate) fn line(&self) -> String {
+        let word = if self.is_met() { "met   " } else { "missed" };
+        let digits = if self.unit.is_empty() { 2 } else { 0 };
+        let Self { what, value, most, unit, .. } = self;
+        format!("{word} {what}: {value:.digits$}{unit}, at most {most:.digits$}{unit}")
+    }
+
+    fn json(&self) -> serde_json::Value {
+        serde_json::json!({ "what": self.what, "value": self.value, "most": self.most, "unit": self.unit.trim(), "met": self.is_met() })
+    }
 }
 
 /// Takes the same number of samples of each, in a new order every round: what one leaves
@@ -163,6 +201,23 @@ impl Dice {
 }
 
 impl Group {
+    pub(crate) fn new(name: &'static str, title: impl Into<String>, rows: Vec<Row>) -> Self {
+        let title = title.into();
+        Self { name, title, rows, remarks: Vec::new(), ratios: true, unit: "µs", bounds: Vec::new() }
+    }
+
+    /// The median of the row with that name.
+    pub(crate) fn median(&self, name: &str) -> Option<f64> {
+        self.rows.iter().find(|row| row.name == name)?.median()
+    }
+
+    /// A bound on the ratio of two rows, where both were measured.
+    pub(crate) fn bound(&mut self, what: impl Into<String>, row: &str, base: &str, most: f64) {
+        if let (Some(row), Some(base)) = (self.median(row), self.median(base)) {
+            self.bounds.push(Bound::new(what, row / base, most, ""));
+        }
+    }
+
     pub(crate) fn ratio(&self, row: &Row) -> Option<f64> {
         let floor = self.rows.first()?.median()?;
         self.ratios.then_some(row.median()? / floor)
@@ -172,7 +227,16 @@ impl Group {
         let mut text = String::new();
         let ratio = if self.ratios { "ratio" } else { "" };
         let _ = writeln!(text, "{}: {}", self.name, self.title);
-        let _ = writeln!(text, "  {:<34} {:>9} {:>9} {:>9} {:>7} {:>6}", "", "median µs", "p10", "p90", ratio, "n");
+        let _ = writeln!(
+            text,
+            "  {:<34} {:>9} {:>9} {:>9} {:>7} {:>6}",
+            "",
+            format!("median {}", self.unit),
+            "p10",
+            "p90",
+            ratio,
+            "n"
+        );
         for row in &self.rows {
             let numbers = (row.quantile(0.1), row.median(), row.quantile(0.9));
             let (Some(p10), Some(median), Some(p90)) = numbers else {
@@ -184,7 +248,7 @@ impl Group {
             let count = row.samples.len();
             let digits = usize::from(median < 1000.0);
             let line = format!(
-                "  {:<34} {median:>9.digits$} {p10:>9.digits$} {p90:>9.digits$} {ratio:>7} {count:>6}  {}",
+                "  {:<34} {median:>10.digits$} {p10:>9.digits$} {p90:>9.digits$} {ratio:>7} {count:>6}  {}",
                 row.name, row.note
             );
             let _ = writeln!(text, "{}", line.trim_end());
@@ -202,9 +266,9 @@ impl Group {
             .map(|row| {
                 serde_json::json!({
                     "name": row.name,
-                    "median_us": row.median(),
-                    "p10_us": row.quantile(0.1),
-                    "p90_us": row.quantile(0.9),
+                    "median": row.median(),
+                    "p10": row.quantile(0.1),
+                    "p90": row.quantile(0.9),
                     "ratio": self.ratio(row),
                     "samples": row.samples.len(),
                     "note": row.note,
@@ -212,6 +276,9 @@ impl Group {
                 })
             })
             .collect();
-        serde_json::json!({ "name": self.name, "title": self.title, "rows": rows, "remarks": self.remarks })
+        let bounds: Vec<_> = self.bounds.iter().map(Bound::json).collect();
+        serde_json::json!({
+            "name": self.name, "title": self.title, "unit": self.unit, "rows": rows, "remarks": self.remarks, "bounds": bounds,
+        })
     }
 }

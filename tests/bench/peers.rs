@@ -6,29 +6,43 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::Result;
-use crate::floor::{BASE, TRUE};
+use crate::floor::BASE;
 use crate::measure::{Entry, Subject};
 
-/// A program that is run to its end, as a whole process.
-pub(crate) struct Whole(pub(crate) Command);
+/// Makes the command of the next run.
+pub(crate) type Make = Box<dyn FnMut() -> Command>;
 
-impl Subject for Whole {
-    fn sample(&mut self) -> Result<Duration> {
-        self.0.stdin(Stdio::null()).stdout(Stdio::null());
-        let before = Instant::now();
-        let status = self.0.stderr(Stdio::null()).status()?;
-        let taken = before.elapsed();
-        if status.success() { Ok(taken) } else { Err(self.reason(status).into()) }
-    }
-}
+/// A program that is run to its end, as a whole process.
+pub(crate) struct Whole(pub(crate) Make);
 
 impl Whole {
+    pub(crate) fn new(program: impl Into<PathBuf>, arguments: &[&str]) -> Self {
+        let program = program.into();
+        let arguments: Vec<String> = arguments.iter().map(|argument| (*argument).to_owned()).collect();
+        Self(Box::new(move || {
+            let mut command = Command::new(&program);
+            command.args(&arguments);
+            command
+        }))
+    }
+
     /// Why it failed: once more, with ears.
     fn reason(&mut self, status: std::process::ExitStatus) -> String {
-        let output = self.0.stderr(Stdio::piped()).output();
+        let output = (self.0)().stdin(Stdio::null()).output();
         let text = output.map(|output| String::from_utf8_lossy(&output.stderr).into_owned()).unwrap_or_default();
         let line = text.lines().rfind(|line| !line.trim().is_empty()).unwrap_or_default();
         format!("{status}: {}", line.chars().take(160).collect::<String>())
+    }
+}
+
+impl Subject for Whole {
+    fn sample(&mut self) -> Result<Duration> {
+        let mut command = (self.0)();
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let before = Instant::now();
+        let status = command.status()?;
+        let taken = before.elapsed();
+        if status.success() { Ok(taken) } else { Err(self.reason(status).into()) }
     }
 }
 
@@ -43,49 +57,97 @@ fn find(name: &str) -> Result<PathBuf> {
         .ok_or_else(|| "not installed".into())
 }
 
-fn command(name: &str, arguments: &[&str]) -> Result<Whole> {
-    let mut command = Command::new(find(name)?);
-    command.args(arguments).arg(TRUE);
-    Ok(Whole(command))
+/// A peer by name, or why it cannot be asked.
+pub(crate) struct Peer {
+    pub(crate) name: &'static str,
+    pub(crate) whole: Result<Whole>,
 }
 
-pub(crate) fn entries(directory: &Path) -> Vec<Entry<'static>> {
-    let root = nix::unistd::geteuid().is_root();
-    let unshare = ["-U", "--map-root-user", "-m", "-p", "-f", "-u", "-i", "-n", "-C", "--mount-proc"];
-    #[rustfmt::skip]
+impl Peer {
+    fn of(name: &'static str, program: &str, arguments: &[&str], payload: &[&str]) -> Self {
+        Self { name, whole: find(program).map(|program| Whole::new(program, &[arguments, payload].concat())) }
+    }
+
+    pub(crate) fn entry(self) -> Entry<'static> {
+        Entry::of(self.name, self.whole)
+    }
+}
+
+/// Whose container has what Skep's has, as far as the peer can make it. The
+/// launcher is to be ahead of each.
+pub(crate) const COMPARABLE: [&str; 6] =
+    ["bubblewrap (no filter, no masks)", "nsjail (no filter, no masks)", "crun", "runc", "systemd-nspawn", "minijail0"];
+
+/// Every peer with the seven namespaces of Skep.
+#[rustfmt::skip]
+pub(crate) fn alike(directory: &Path, payload: &[&str]) -> Vec<Peer> {
+    let usr = ["--ro-bind", "/usr", "/usr", "--symlink", "usr/bin", "/bin", "--symlink", "usr/lib", "/lib",
+        "--symlink", "usr/lib64", "/lib64", "--symlink", "usr/sbin", "/sbin"];
     let bubblewrap = [
-        "--unshare-user", "--unshare-pid", "--unshare-uts", "--unshare-ipc", "--unshare-net", "--unshare-cgroup",
-        "--new-session", "--die-with-parent", "--cap-drop", "ALL", "--clearenv",
-        "--ro-bind", "/usr", "/usr", "--symlink", "usr/bin", "/bin", "--symlink", "usr/lib", "/lib",
-        "--symlink", "usr/lib64", "/lib64", "--symlink", "usr/sbin", "/sbin",
-        "--proc", "/proc", "--dev", "/dev", "--tmpfs", "/run", "--tmpfs", "/tmp",
-    ];
-    let nspawn = [
-        "-q",
-        "--register=no",
-        "--keep-unit",
-        "--volatile=yes",
-        "-D",
-        "/",
-        "--private-network",
-        "--private-users=pick",
-        "--private-users-ownership=off",
-        "--as-pid2",
-        "--pipe",
-    ];
+        &["--unshare-user", "--unshare-pid", "--unshare-uts", "--unshare-ipc", "--unshare-net", "--unshare-cgroup",
+            "--new-session", "--die-with-parent", "--cap-drop", "ALL", "--clearenv"],
+        &usr[..],
+        &["--proc", "/proc", "--dev", "/dev", "--tmpfs", "/run", "--tmpfs", "/tmp"],
+    ].concat();
+    let unshare = ["-U", "--map-root-user", "-m", "-p", "-f", "-u", "-i", "-n", "-C", "--mount-proc"];
+    let minijail = ["-U", "-M", "-m0 0 1", "-p", "-v", "-l", "-e", "-N", "--uts", "-n", "-c", "0", "-r", "--"];
+    let nsjail = ["-Mo", "-Q", "--chroot", "", "--user", "0", "--group", "0", "-R", "/usr", "-s", "usr/bin:/bin",
+        "-s", "usr/lib:/lib", "-s", "usr/lib64:/lib64", "-T", "/tmp", "-T", "/run", "--"];
+    let nspawn = ["-q", "--register=no", "--keep-unit", "--volatile=yes", "-D", "/", "--private-network",
+        "--private-users=pick", "--private-users-ownership=off", "--as-pid2", "--pipe"];
     vec![
-        Entry::of("unshare (no mounts but proc)", command("unshare", &unshare)),
-        Entry::of("bubblewrap (no filter, no masks)", command("bwrap", &bubblewrap)),
-        Entry::of("crun", oci("crun", &["--cgroup-manager=disabled"], directory, root)),
-        Entry::of("runc", oci("runc", &[], directory, root)),
-        Entry::of("systemd-nspawn", if root { command("systemd-nspawn", &nspawn) } else { Err("needs root".into()) }),
+        Peer::of("unshare (no mounts but proc)", "unshare", &unshare, payload),
+        Peer::of(COMPARABLE[0], "bwrap", &bubblewrap, payload),
+        Peer::of(COMPARABLE[1], "nsjail", &nsjail, payload),
+        Peer::of(COMPARABLE[5], "minijail0", &minijail, payload),
+        oci("crun", &["--cgroup-manager=disabled"], directory, payload, false),
+        oci("runc", &[], directory, payload, false),
+        as_root(Peer::of("systemd-nspawn", "systemd-nspawn", &nspawn, payload)),
     ]
 }
 
-/// An OCI runtime with a bundle of its own.
-fn oci(name: &str, options: &'static [&str], directory: &Path, root: bool) -> Result<impl Subject + use<>> {
-    let program = find(name)?;
-    let bundle = directory.join(name);
+/// Every peer as its own manual starts: fewer namespaces, and what it mounts
+/// unasked.
+#[rustfmt::skip]
+pub(crate) fn own(directory: &Path, payload: &[&str]) -> Vec<Peer> {
+    let bubblewrap = ["--ro-bind", "/usr", "/usr", "--symlink", "usr/lib", "/lib", "--symlink", "usr/lib64", "/lib64",
+        "--proc", "/proc", "--dev", "/dev", "--unshare-pid", "--new-session"];
+    let nspawn = ["-q", "--register=no", "--keep-unit", "--volatile=yes", "-D", "/", "--as-pid2", "--pipe"];
+    vec![
+        Peer::of("unshare --user --mount --pid", "unshare", &["-r", "-m", "-p", "-f", "--mount-proc"], payload),
+        Peer::of("bwrap --unshare-pid", "bwrap", &bubblewrap, payload),
+        Peer::of("nsjail -Mo --chroot /", "nsjail", &["-Mo", "-Q", "--chroot", "/", "--"], payload),
+        Peer::of("minijail0 -p -v", "minijail0", &["-p", "-v", "--"], payload),
+        oci("crun", &[], directory, payload, true),
+        oci("runc", &[], directory, payload, true),
+        as_root(Peer::of("systemd-nspawn", "systemd-nspawn", &nspawn, payload)),
+    ]
+}
+
+fn as_root(peer: Peer) -> Peer {
+    if nix::unistd::geteuid().is_root() { peer } else { Peer { whole: Err("needs root".into()), ..peer } }
+}
+
+/// An OCI runtime with a bundle of its own; `own`: as its `spec` makes one.
+fn oci(name: &'static str, options: &'static [&str], directory: &Path, payload: &[&str], own: bool) -> Peer {
+    let label = match (name, own) {
+        ("crun", true) => "crun spec",
+        (_, true) => "runc spec",
+        _ => name,
+    };
+    Peer { name: label, whole: find(name).and_then(|program| bundle(&program, name, options, directory, payload, own)) }
+}
+
+fn bundle(
+    program: &Path,
+    name: &str,
+    options: &'static [&str],
+    directory: &Path,
+    payload: &[&str],
+    own: bool,
+) -> Result<Whole> {
+    let root = nix::unistd::geteuid().is_root();
+    let bundle = directory.join(format!("{name}-{}-{own}", payload.len()));
     let rootfs = bundle.join("rootfs");
     for place in ["usr", "proc", "sys", "dev", "run", "tmp", "etc"] {
         std::fs::create_dir_all(rootfs.join(place))?;
@@ -93,26 +155,42 @@ fn oci(name: &str, options: &'static [&str], directory: &Path, root: bool) -> Re
     for link in ["bin", "lib", "lib64", "sbin"] {
         let _ = std::os::unix::fs::symlink(format!("usr/{link}"), rootfs.join(link));
     }
-    std::fs::write(bundle.join("config.json"), config(root).to_string())?;
-    let state = bundle.join("state");
+    let file = bundle.join("config.json");
+    let config = if own {
+        let rootless: &[&str] = if root { &[] } else { &["--rootless"] };
+        let made = Command::new(program).arg("spec").args(rootless).current_dir(&bundle).output()?;
+        if !made.status.success() {
+            return Err(format!("spec: {}", String::from_utf8_lossy(&made.stderr).trim()).into());
+        }
+        let mut config: serde_json::Value = serde_json::from_slice(&std::fs::read(&file)?)?;
+        config["process"]["terminal"] = false.into();
+        config["process"]["args"] = payload.into();
+        if let Some(mounts) = config["mounts"].as_array_mut() {
+            mounts.push(usr());
+        }
+        config
+    } else {
+        config(root, payload)
+    };
+    std::fs::write(file, config.to_string())?;
+    let (program, state) = (program.to_owned(), bundle.join("state"));
     let mut count = 0_u32;
-    Ok(move || {
+    Ok(Whole(Box::new(move || {
         count += 1;
         let mut command = Command::new(&program);
+        command.args(options).arg("--root").arg(&state).args(["run", "-b"]).arg(&bundle);
+        command.arg(format!("skep-bench-{}-{own}-{count}", std::process::id()));
         command
-            .args(options)
-            .arg("--root")
-            .arg(&state)
-            .args(["run", "-b"])
-            .arg(&bundle)
-            .arg(format!("skep-bench-{}-{count}", std::process::id()));
-        Whole(command).sample()
-    })
+    })))
+}
+
+fn usr() -> serde_json::Value {
+    serde_json::json!({ "destination": "/usr", "type": "bind", "source": "/usr", "options": ["rbind", "ro", "nosuid", "nodev"] })
 }
 
 /// What runc and crun are told to make: as near to Skep's container as the
 /// runtime specification's own example is.
-fn config(root: bool) -> serde_json::Value {
+fn config(root: bool, payload: &[&str]) -> serde_json::Value {
     let mount = |target: &str, kind: &str, options: &[&str]| serde_json::json!({ "destination": target, "type": kind, "source": kind, "options": options });
     let (uid, gid) = (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw());
     let map = |own: u32| {
@@ -125,7 +203,7 @@ fn config(root: bool) -> serde_json::Value {
         "process": {
             "terminal": false,
             "user": { "uid": 0, "gid": 0 },
-            "args": [TRUE],
+            "args": payload,
             "env": ["PATH=/usr/bin:/bin"],
             "cwd": "/",
             "capabilities": { "bounding": [], "effective": [], "permitted": [] },
@@ -142,7 +220,7 @@ fn config(root: bool) -> serde_json::Value {
             mount("/sys", "sysfs", &["nosuid", "nodev", "noexec", "ro"]),
             mount("/run", "tmpfs", &["nosuid", "nodev", "mode=755", "size=64m"]),
             mount("/tmp", "tmpfs", &["nosuid", "nodev", "mode=1777", "size=64m"]),
-            { "destination": "/usr", "type": "bind", "source": "/usr", "options": ["rbind", "ro", "nosuid", "nodev"] },
+            usr(),
         ],
         "linux": {
             "namespaces": kinds.map(|kind| serde_json::json!({ "type": kind })),

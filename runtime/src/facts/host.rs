@@ -21,6 +21,7 @@ struct Constant {
     kernel: (u32, u32),
     last_capability: u8,
     keyrings: bool,
+    kernel_paths: BTreeSet<&'static str>,
 }
 
 fn constant() -> &'static Constant {
@@ -29,6 +30,7 @@ fn constant() -> &'static Constant {
         kernel: kernel_version(&line("/proc/sys/kernel/osrelease")),
         last_capability: number("/proc/sys/kernel/cap_last_cap").unwrap_or(40) as u8,
         keyrings: may_exist("/proc/keys"),
+        kernel_paths: profile::kernel_paths().filter(|path| may_exist(path)).collect(),
     })
 }
 
@@ -128,8 +130,7 @@ pub(super) fn gather(spec: &Spec) -> Result<Facts> {
         memfd_noexec: obstacles.memfd_noexec,
         keyrings: constant.keyrings,
         hard_limits: hard_limits(),
-        // Each time: a module that is loaded brings some of them.
-        kernel_paths: profile::kernel_paths().filter(|path| may_exist(path)).collect(),
+        kernel_paths: constant.kernel_paths.clone(),
         cgroups: Cgroups::look(spec.resources != Resources::default() || limits_devices(spec)),
         device_programs: false,
         subuid,

@@ -4,7 +4,6 @@
 //! builder ([`crate::Command`]) only fill it in; [`crate::compile`] turns it
 //! into a plan. It serialises with serde; an unknown field is an error.
 
-mod descriptors;
 mod devices;
 mod files;
 mod identity;
@@ -25,7 +24,6 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use skep_sys::abi::signal;
 
-pub use descriptors::Descriptor;
 pub use devices::{Device, DeviceAccess};
 pub(crate) use files::How;
 pub use files::{File, Hosts, ResolvConf, SecretFile, Timezone};
@@ -206,8 +204,6 @@ pub struct Spec {
     /// every stream that `stdio` says. [`crate::Container::terminal`] is its
     /// other end.
     pub terminal: Option<TerminalSize>,
-    /// Descriptors beside the streams; [`crate::Command::fd`] gives them.
-    pub descriptors: Vec<Descriptor>,
     /// Where values came from, for messages.
     #[serde(skip)]
     pub origins: Origins,
@@ -251,7 +247,6 @@ impl Default for Spec {
             kill_signal: signal::TERM,
             stdio: [Stream::Null; 3],
             terminal: None,
-            descriptors: Vec::new(),
             origins: Origins::default(),
         }
     }

@@ -58,7 +58,7 @@ const OWN: [u128; 5] = {
         bits(&[
             BUILD,
             CONFINE,
-            &[Adopt, Vacate, Dup, Await, Dumpable, SetSid, ResetSignals, Umask, Unshare],
+            &[Adopt, Dup, Await, Dumpable, SetSid, ResetSignals, Umask, Unshare],
             &[
                 FsOpen,
                 FsString,
