@@ -290,6 +290,11 @@ impl<'a> Elf<'a> {
 fn stage_b_is_static_and_small() {
     let elf = Elf::read(STAGE_B);
     assert!(STAGE_B.len() < 64 * 1024, "{} bytes, written at every start", STAGE_B.len());
+    let readme = include_str!("../../README.md");
+    let said = readme.split_once(" KiB static executable").and_then(|(before, _)| before.rsplit(' ').next());
+    let said: usize = said.and_then(|word| word.trim().parse().ok()).expect("the README says how large it is");
+    let size = STAGE_B.len().div_ceil(1024);
+    assert!(size.abs_diff(said) * 10 <= said, "{size} KiB, and the README says {said}");
     assert_eq!(elf.number(16, 2), 2, "ET_EXEC: at a fixed address, nothing to relocate");
     assert!(elf.code().contains(&elf.number(24, 8)), "its entry is code");
     let segments = elf.segments();
