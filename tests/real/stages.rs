@@ -417,7 +417,7 @@ fn stage_b_without_a_plan_does_nothing() {
 
 /// Ops that can do no harm, whatever their arguments, to a process that holds
 /// nothing. Numbers beyond the last kind are no op at all.
-const HARMLESS: [OpKind; 9] = [
+const HARMLESS: [OpKind; 10] = [
     OpKind::OpenAt2, // Where "" or made-up names lead: to nothing.
     OpKind::Close,
     OpKind::MemFd,
@@ -426,13 +426,15 @@ const HARMLESS: [OpKind; 9] = [
     OpKind::Dumpable,
     OpKind::Umask,
     OpKind::Fchdir,
+    OpKind::TerminalSize,
     OpKind::Fail,
 ];
 
 const CELLS: usize = 10;
 // Ten bytes each, with the NUL: 10 is the kind of `Close`.
-const NAME: &CStr = c"rstuvwxyz";
-const CONTENT: &[u8] = b"abcdefghij";
+// Letters are kinds by now, or soon.
+const NAME: &CStr = c"\xf1\xf2\xf3\xf4\xf5\xf6\xf7\xf8\xf9";
+const CONTENT: &[u8] = b"\xe0\xe1\xe2\xe3\xe4\xe5\xe6\xe7\xe8\xe9";
 
 /// A plan that does little, and then fails, with a content of `size` bytes in
 /// it for their own sake.
@@ -440,7 +442,7 @@ const CONTENT: &[u8] = b"abcdefghij";
 /// A damaged offset makes stage B read ops from the middle of others, so every
 /// byte has to be the kind of a harmless op, or of none.
 fn plan(size: usize) -> Vec<u8> {
-    let content = vec![b'x'; size];
+    let content = vec![0xf0; size];
     let file = Slot(0);
     let ops = |ops: &[Op<'_>]| {
         let mut bytes = Vec::new();
