@@ -265,6 +265,11 @@ pub fn plausible(kind: OpKind) -> &'static [Errno] {
         // bpf(2)
         OpKind::BpfDevice => &[E::E2BIG, E::EACCES, E::EINVAL, E::EMFILE, E::ENOMEM, E::ENOSYS, E::EPERM],
         OpKind::BpfAttach => &[E::EBADF, E::EINVAL, E::ENOMEM, E::ENOSYS, E::EPERM],
+        // openat2(2), rmdir(2)
+        OpKind::RemoveGroup => &[E::EACCES, E::EBUSY, E::EMFILE, E::ENOMEM, E::EPERM, E::EROFS, E::ESTALE],
+        // openat2(2), write(2), kill(2)
+        OpKind::KillGroup => &[E::EACCES, E::EBUSY, E::EMFILE, E::ENOMEM, E::EOPNOTSUPP, E::EPERM, E::ESTALE],
+        OpKind::Freeze => &[E::EACCES, E::EMFILE, E::ENODEV, E::ENOENT, E::EPERM, E::ESTALE, E::ETIMEDOUT],
         // pidfd_send_signal(2)
         OpKind::PidfdSignal => &[E::EBADF, E::EINVAL, E::EPERM],
         // waitid(2), poll(2)

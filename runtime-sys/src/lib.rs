@@ -13,6 +13,7 @@
 pub mod abi;
 mod errno;
 mod faulty;
+mod groups;
 pub mod kernel;
 mod linux;
 mod message;

@@ -344,12 +344,17 @@ impl Kernel for Linux<'_> {
                 let attr = [slots.descriptor(cgroup)? as u32, slots.descriptor(program)? as u32, 6, 2, 0, 0];
                 done(ask(nr::BPF, [Word::number(8), Word::of(&attr), Word::number(size_of_val(&attr) as u64)]))
             }
+            Op::RemoveGroup { dir, path } => crate::groups::remove(at(dir, slots)?, path),
+            Op::KillGroup { dir, path } => crate::groups::kill(at(dir, slots)?, path),
+            #[cfg(not(skep_stage))]
+            Op::Freeze { group, on, timeout_ms } => crate::groups::freeze(slots.descriptor(group)?, on, timeout_ms),
             #[cfg(skep_stage)]
             Op::Spawn { .. }
             | Op::IdMapHelper { .. }
             | Op::MapNamespace { .. }
             | Op::BpfDevice { .. }
-            | Op::BpfAttach { .. } => Err(Errno::ENOSYS),
+            | Op::BpfAttach { .. }
+            | Op::Freeze { .. } => Err(Errno::ENOSYS),
             #[cfg(skep_stage)]
             Op::Fork { pid } => {
                 // A copy of a few pages; one thread, so nothing is left half-way.
@@ -758,7 +763,7 @@ pub(crate) fn close(file: i32) {
     let _ = ask(nr::CLOSE, [Word::descriptor(file)]);
 }
 
-fn openat2(dir: Word<'_>, path: &CStr, how: &OpenHow) -> Result<i32, Errno> {
+pub(crate) fn openat2(dir: Word<'_>, path: &CStr, how: &OpenHow) -> Result<i32, Errno> {
     let mut tries = 0;
     loop {
         let result = ask(nr::OPENAT2, [dir, Word::text(path), Word::of(how), Word::size::<OpenHow>()]);
@@ -776,7 +781,7 @@ pub(crate) fn open_device(dir: i32, name: &CStr) -> Result<i32, Errno> {
     openat2(Word::descriptor(dir), name, &OpenHow { flags: 0o2 | O_CLOEXEC | O_NOCTTY, mode: 0, resolve: PROVED })
 }
 
-fn open_to_write(dir: Word<'_>, path: &CStr) -> Result<i32, Errno> {
+pub(crate) fn open_to_write(dir: Word<'_>, path: &CStr) -> Result<i32, Errno> {
     // O_WRONLY|O_NOFOLLOW
     let no_follow = u64::from(abi::OpenFlags::NO_FOLLOW.0);
     openat2(dir, path, &OpenHow { flags: 0o1 | no_follow | O_CLOEXEC | O_NOCTTY, mode: 0, resolve: PROVED })
@@ -796,7 +801,7 @@ fn open_process(pid: u64) -> Result<i32, Errno> {
 
 /// Writes the whole of `content` with one call: files of the kernel take
 /// their value in one piece.
-fn write_and_close(file: i32, content: &[u8]) -> Result<(), Errno> {
+pub(crate) fn write_and_close(file: i32, content: &[u8]) -> Result<(), Errno> {
     let words = [Word::descriptor(file), Word::bytes(content), Word::number(content.len() as u64)];
     let written = loop {
         match if content.is_empty() { Ok(0) } else { ask(nr::WRITE, words) } {

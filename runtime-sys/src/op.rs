@@ -410,4 +410,14 @@ vocabulary! {
     ResizeTerminal = "resize_terminal" { terminal: Slot, rows: u16, columns: u16 }
     /// TIOCGWINSZ: the slot then holds rows << 16 | columns.
     TerminalSize = "terminal_size" { terminal: Slot, into: Slot }
+    /// Removes a cgroup with all below it (`rmdir(2)`), proved to be one, no
+    /// link followed; gone is no error. A busy one (its last process is just
+    /// dying) is tried again for up to a second.
+    RemoveGroup = "remove_cgroup" { dir: At, path: &'a CStr }
+    /// Kills every process of a cgroup and of those below it: by `cgroup.kill`
+    /// of v2, or frozen first by the v1 freezer, and thawed. Gone is no error.
+    KillGroup = "kill_cgroup" { dir: At, path: &'a CStr }
+    /// Freezes or thaws a cgroup (v2, or the v1 freezer) and waits until that
+    /// is so. Not in time: ETIMEDOUT, and what was frozen is thawed again.
+    Freeze = "freeze_cgroup" { group: Slot, on: bool, timeout_ms: u32 }
 }

@@ -51,6 +51,7 @@ numbers! {
     FSTAT = 5, 80;
     FSTATFS = 138, 44;
     GETCWD = 79, 17;
+    GETDENTS64 = 217, 61;
     GETGROUPS = 115, 158;
     GETPID = 39, 172;
     GETPPID = 110, 173;
@@ -62,6 +63,7 @@ numbers! {
     LANDLOCK_ADD_RULE = 445, 445;
     LANDLOCK_CREATE_RULESET = 444, 444;
     LANDLOCK_RESTRICT_SELF = 446, 446;
+    LSEEK = 8, 62;
     MEMFD_CREATE = 319, 279;
     MKDIRAT = 258, 34;
     MKNODAT = 259, 33;

@@ -13,6 +13,8 @@
 mod abi;
 #[path = "../src/errno.rs"]
 mod errno;
+#[path = "../src/groups.rs"]
+mod groups;
 #[path = "../src/init.rs"]
 mod init;
 #[path = "../src/kernel.rs"]

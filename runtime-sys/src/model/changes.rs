@@ -117,7 +117,7 @@ impl Model {
 
     fn list(&self, inode: InodeId, path: &str, lines: &mut BTreeMap<String, String>) {
         let here = &self[inode];
-        let cgroup = self.magic_of(inode) == fs_magic::CGROUP2;
+        let cgroup = matches!(self.magic_of(inode), fs_magic::CGROUP | fs_magic::CGROUP2);
         let owner = format!("{}:{} {:o}", here.uid, here.gid, here.mode);
         let (kind, value) = match &here.node {
             Node::Directory(entries) => {

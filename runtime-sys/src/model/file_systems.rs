@@ -68,6 +68,7 @@ static KINDS: &[FsKind] = &[
         parameters: &["nsdelegate", "favordynmods", "memory_localevents", "memory_recursiveprot", "pids_localevents"],
         ..kind("cgroup2", fs_magic::CGROUP2)
     },
+    FsKind { userns: false, ..kind("cgroup", fs_magic::CGROUP) },
     FsKind {
         idmap: true,
         parameters: &[

@@ -333,6 +333,16 @@ impl Model {
         fs
     }
 
+    /// A hierarchy of cgroup v1, on a directory of its own.
+    pub(super) fn mount_legacy(&mut self, controller: &str) {
+        let root = self[TaskId(0)].root;
+        let space = SpaceId::HOST_MOUNTS;
+        let fs = self.mount_fresh(root, &format!("cgroup/{controller}"), "cgroup", None, space);
+        self[fs].source = controller.to_owned();
+        let top = self[fs].root;
+        self.fill_cgroup(top);
+    }
+
     pub(super) fn mount_on_host(&mut self, root: Place, path: &str, space: SpaceId) {
         self.mount_fresh(root, path.trim_start_matches('/'), "tmpfs", None, space);
     }

@@ -11,13 +11,14 @@
 //!
 //! What it does not have: time (nothing ends by itself), contents of system
 //! call filters, quotas, search permission on directories, hard links, file
-//! capabilities, cgroup v1, writes through an overlay to its upper directory.
+//! capabilities, writes through an overlay to its upper directory.
 
 mod changes;
 mod credentials;
 mod descriptors;
 mod file_systems;
 mod files;
+mod groups;
 mod host;
 mod mounting;
 mod mounts;
@@ -606,6 +607,18 @@ impl Model {
                 let group = self.handle(slots, cgroup)?;
                 let program = self.object(slots, program)?.clone();
                 self.bpf_attach(group, &program)
+            }
+            Op::RemoveGroup { dir, path } => {
+                let start = self.start(dir, slots)?;
+                self.remove_group(start, path.to_bytes())
+            }
+            Op::KillGroup { dir, path } => {
+                let start = self.start(dir, slots)?;
+                self.kill_group(start, path.to_bytes())
+            }
+            Op::Freeze { group, on, timeout_ms: _ } => {
+                let place = self.handle(slots, group)?.place;
+                self.freeze_group(place, on)
             }
             Op::PidfdSignal { process, signal } => {
                 let target = self.pidfd(slots, process)?;

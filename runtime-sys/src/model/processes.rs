@@ -15,6 +15,7 @@ use crate::wire::{Numbers, Secret, Strings};
 
 use super::credentials::Cred;
 use super::descriptors::{Access, Entry, Handle, Object};
+use super::file_systems::FsId;
 use super::files::{InodeId, Node, Place};
 use super::namespaces::{Content, MapFile, Membership, from_kernel, to_kernel};
 use super::{Model, SpaceId, UserId, WireId, id};
@@ -88,6 +89,8 @@ pub(super) struct Task {
     pub(super) personality: u32,
     pub(super) keyring: u32,
     pub(super) cgroup: InodeId,
+    /// Its groups of v1, where they are not the hierarchy's root.
+    pub(super) legacy: BTreeMap<FsId, InodeId>,
     /// File accesses that each landlock layer handles.
     pub(super) landlock: Vec<u64>,
     pub(super) exec: Option<Executed>,
@@ -125,6 +128,7 @@ impl Task {
             personality: 0,
             keyring: 1,
             cgroup,
+            legacy: BTreeMap::new(),
             landlock: Vec::new(),
             exec: None,
             state: State::Running,

@@ -1,11 +1,10 @@
-//! The files that act: `/proc/PID`, sysctls, cgroups.
+//! The files that act: `/proc/PID` and sysctls.
 //!
 //! Sources: proc(5), user_namespaces(7), namespaces(7), cgroups(7), ptrace(2),
 //! `kernel/ucount.c`, `net/sysctl_net.c`, `Documentation/admin-guide/cgroup-v2.rst`.
 
 use crate::abi::{Namespaces, cap, fs_magic};
 use crate::errno::Errno;
-use crate::kernel::WaitStatus;
 
 use super::descriptors::{Access, Handle, Object};
 use super::file_systems::FsId;
@@ -40,33 +39,6 @@ const NAMESPACE_LINKS: &[(&str, Namespaces)] = &[
     ("pid", Namespaces::PID),
     ("time", Namespaces::TIME),
     ("user", Namespaces::USER),
-];
-
-/// What a directory of a cgroup holds from its birth.
-const CGROUP_FILES: &[&str] = &[
-    "cgroup.controllers",
-    "cgroup.events",
-    "cgroup.freeze",
-    "cgroup.kill",
-    "cgroup.max.depth",
-    "cgroup.max.descendants",
-    "cgroup.procs",
-    "cgroup.subtree_control",
-    "cgroup.threads",
-    "cgroup.type",
-    "cpu.max",
-    "cpu.weight",
-    "cpuset.cpus",
-    "cpuset.mems",
-    "io.max",
-    "io.weight",
-    "memory.high",
-    "memory.low",
-    "memory.max",
-    "memory.min",
-    "memory.oom.group",
-    "memory.swap.max",
-    "pids.max",
 ];
 
 impl Model {
@@ -263,60 +235,6 @@ impl Model {
         Ok(())
     }
 
-    pub(super) fn fill_cgroup(&mut self, dir: InodeId) {
-        let (uid, gid) = (self[dir].uid, self[dir].gid);
-        for name in CGROUP_FILES {
-            self.add(dir, name.as_bytes(), Node::File(Vec::new()), [uid, gid, 0o644]);
-        }
-    }
-
-    fn tasks_below(&self, dir: InodeId) -> Vec<TaskId> {
-        let below = |task: &TaskId| !self[*task].ended() && self.within(self[*task].cgroup, dir);
-        (0..self.tasks.len()).map(TaskId).filter(below).collect()
-    }
-
-    /// cgroups(7), "Removing cgroups": "must contain no child cgroups and no
-    /// (nonzombie) processes".
-    pub(super) fn may_remove_cgroup(&self, dir: InodeId) -> Result<(), Errno> {
-        let Node::Directory(entries) = &self[dir].node else { return Err(Errno::EPERM) };
-        let children = entries.values().any(|inode| self.is_directory(*inode));
-        if children || !self.tasks_below(dir).is_empty() { Err(Errno::EBUSY) } else { Ok(()) }
-    }
-
-    pub(super) fn write_cgroup(&mut self, file: InodeId, content: &[u8]) -> Result<(), Errno> {
-        let dir = self[file].parent.ok_or(Errno::ENODEV)?;
-        if self[dir].removed {
-            return Err(Errno::ENODEV);
-        }
-        match self[file].name.as_slice() {
-            b"cgroup.procs" => {
-                let pid: u32 = number(content).ok_or(Errno::EINVAL)?;
-                let space = self[self.current].spaces.pid;
-                let target = if pid == 0 { Some(self.current) } else { self.by_number(space, pid) };
-                let target = target.ok_or(Errno::ESRCH)?;
-                self.may_hold_processes(dir)?;
-                self[target].cgroup = dir;
-                Ok(())
-            }
-            b"cgroup.kill" if content.trim_ascii_end() == b"1" => {
-                self.tasks_below(dir).into_iter().for_each(|task| self.end(task, WaitStatus::Signaled(9)));
-                Ok(())
-            }
-            b"cgroup.kill" => Err(Errno::EINVAL),
-            // "No internal processes" rule, but for the root.
-            b"cgroup.subtree_control"
-                if self[dir].parent.is_some() && self.tasks.iter().any(|task| !task.ended() && task.cgroup == dir) =>
-            {
-                Err(Errno::EBUSY)
-            }
-            b"cgroup.controllers" | b"cgroup.events" => Err(Errno::EINVAL),
-            _ => {
-                self[file].node = Node::File(content.to_vec());
-                Ok(())
-            }
-        }
-    }
-
     /// bpf(2), BPF_PROG_LOAD: a program for cgroups needs CAP_BPF, and one of
     /// this type CAP_NET_ADMIN or CAP_SYS_ADMIN, in the initial user namespace.
     pub(super) fn bpf_device(&self, program: &[u8]) -> Result<Object, Errno> {
@@ -344,17 +262,9 @@ impl Model {
             _ => Err(Errno::EINVAL),
         }
     }
-
-    /// "No internal processes", from the other side.
-    pub(super) fn may_hold_processes(&self, dir: InodeId) -> Result<(), Errno> {
-        let Node::Directory(entries) = &self[dir].node else { return Err(Errno::EBADF) };
-        let control = entries.get(b"cgroup.subtree_control".as_slice()).map(|inode| &self[*inode].node);
-        let enabled = matches!(control, Some(Node::File(text)) if text.contains(&b'+'));
-        if enabled && self[dir].parent.is_some() { Err(Errno::EBUSY) } else { Ok(()) }
-    }
 }
 
-fn number<T: core::str::FromStr>(content: &[u8]) -> Option<T> {
+pub(super) fn number<T: core::str::FromStr>(content: &[u8]) -> Option<T> {
     core::str::from_utf8(content).ok()?.trim().parse().ok()
 }
 
@@ -372,68 +282,6 @@ mod tests {
 
     fn write<'a>(path: &'a core::ffi::CStr, content: &'a [u8]) -> Op<'a> {
         Op::Write { dir: At::Slot(DIR), path, content: Blob(content) }
-    }
-
-    /// A cgroup `box`, opened as `GROUP`.
-    fn grouped() -> Stand {
-        let mut stand = Stand::root();
-        stand.open(c"/sys/fs/cgroup", DIR);
-        stand.ok(Op::Mkdir { dir: At::Slot(DIR), name: c"box", mode: 0o755, exist_ok: false });
-        stand.open(c"/sys/fs/cgroup/box", GROUP);
-        stand
-    }
-
-    fn remove() -> Op<'static> {
-        Op::Unlink { dir: At::Slot(DIR), path: c"box", directory: true }
-    }
-
-    #[test]
-    fn a_cgroup_goes_when_its_processes_have_gone() {
-        let mut stand = grouped();
-        stand.ok(Op::Write { dir: At::Slot(GROUP), path: c"pids.max", content: Blob(b"64") });
-        stand.spawn(ALL, true, Some(GROUP)).unwrap();
-        assert_eq!(stand.model.process(Actor::Child).unwrap().cgroup(), "/box");
-        let changes = stand.model.host_changes();
-        assert_eq!(changes.iter().filter(|change| change.contains("cgroup")).count(), 2, "{changes:?}");
-        stand.no(remove(), Errno::EBUSY);
-        stand.ok(Op::Write { dir: At::Slot(GROUP), path: c"cgroup.kill", content: Blob(b"1") });
-        stand.ok(remove());
-        stand.ok(remove());
-        assert_eq!(stand.model.host_changes(), ["+ process 1001: not waited for"]);
-        stand.ok(Op::PidfdWait { process: PIDFD, timeout_ms: 0, into: Slot(12) });
-        assert_eq!(stand.cells[12], crate::kernel::Cell::Value(WaitStatus::Signaled(9).to_value()));
-        assert!(stand.model.host_changes().is_empty());
-    }
-
-    #[test]
-    fn processes_move_between_cgroups_by_pid() {
-        let mut stand = grouped();
-        stand.spawn(ALL, true, None).unwrap();
-        let procs = Op::WritePid { dir: At::Slot(GROUP), path: c"cgroup.procs", pid: PID };
-        stand.ok(procs);
-        assert_eq!(stand.model.process(Actor::Child).unwrap().cgroup(), "/box");
-        stand.no(write(c"box/cgroup.subtree_control", b"+memory"), Errno::EBUSY);
-        stand.no(write(c"box/cgroup.procs", b"77"), Errno::ESRCH);
-        stand.ok(write(c"cgroup.procs", b"1001"));
-        stand.ok(write(c"box/cgroup.subtree_control", b"+memory"));
-        stand.no(procs, Errno::EBUSY);
-        stand.no(
-            Op::Create { dir: At::Slot(GROUP), name: c"x", mode: 0, content: Blob(b""), exist_ok: false },
-            Errno::EACCES,
-        );
-        stand.no(Op::Symlink { target: c"x", dir: At::Slot(GROUP), name: c"x" }, Errno::EPERM);
-    }
-
-    #[test]
-    fn only_a_cgroup_can_be_cloned_into() {
-        let mut stand = Stand::root();
-        stand.open(c"/usr", GROUP);
-        assert_eq!(stand.spawn(ALL, true, Some(GROUP)), Err(Errno::EBADF));
-        // And an ordinary user only into its own.
-        let mut stand = Stand::user();
-        stand.open(c"/sys/fs/cgroup", GROUP);
-        assert_eq!(stand.spawn(ALL, true, Some(GROUP)), Err(Errno::EACCES));
-        assert_eq!(stand.model.host_changes(), Vec::<String>::new());
     }
 
     #[test]
