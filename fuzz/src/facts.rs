@@ -67,8 +67,13 @@ pub(crate) fn facts(source: &mut Unstructured<'_>, spec: &Spec) -> Result<Facts>
     if odd(source)? {
         facts.cgroups.layout =
             *source.choose(&[CgroupLayout::None, CgroupLayout::Legacy, CgroupLayout::Hybrid, CgroupLayout::Unified])?;
+        facts.cgroups.legacy_swap = source.arbitrary()?;
+        facts.cgroups.cpuset = [NumberList::parse("0-1").ok(), NumberList::parse("0").ok()]
+            .into_iter()
+            .collect::<Option<Vec<_>>>()
+            .and_then(|lists| lists.try_into().ok());
         facts.cgroups.legacy =
-            ["memory", "cpu", "pids"].map(|name| (name.to_owned(), format!("/sys/fs/cgroup/{name}").into())).into();
+            ["memory", "cpu", "cpuset", "blkio", "pids", "freezer"].map(|name| (name.to_owned(), format!("/sys/fs/cgroup/{name}").into())).into();
     }
     if odd(source)? {
         facts.cgroups.unified.clear();

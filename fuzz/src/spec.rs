@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use arbitrary::{Result, Unstructured};
 use skep::Spec;
 use skep::spec::{
-    Bind, CapabilityList, CpuLimit, Denial, Device, Family, File, HostName, Hosts, IdMap, IdRange, Init, Limit, MachineName, Mount, MountKind, Namespace, Network, Overlay, Profile, Readiness, ResolvConf, Root, Secret, SecretFile, Socket, Stream, SystemCalls, TerminalSize, Timezone, Tmpfs, User, UserNamespace, Volatile, Want,
+    Bind, CapabilityList, CpuLimit, Denial, Device, Family, File, HostName, Hosts, IdMap, IdRange, Init, IoLimit, Limit, MachineName, Mount, MountKind, Namespace, Network, NumberList, Overlay, Profile, Readiness, ResolvConf, Root, Secret, SecretFile, Socket, Stream, SystemCalls, TerminalSize, Timezone, Tmpfs, User, UserNamespace, Volatile, Want,
 };
 use skep_sys::Errno;
 use skep_sys::abi::{CapabilitySet, Resource};
@@ -71,6 +71,19 @@ pub(crate) fn spec(source: &mut Unstructured<'_>) -> Result<Spec> {
     if set(12) {
         spec.resources.memory = source.arbitrary()?;
         spec.resources.pids = source.arbitrary()?;
+        (spec.resources.memory_high, spec.resources.memory_low) = (source.arbitrary()?, source.arbitrary()?);
+        (spec.resources.memory_min, spec.resources.swap) = (source.arbitrary()?, source.arbitrary()?);
+        spec.resources.oom_group = source.arbitrary()?;
+        (spec.resources.cpu_weight, spec.resources.io_weight) = (source.arbitrary()?, source.arbitrary()?);
+        (spec.resources.cpuset_cpus, spec.resources.cpuset_mems) = (list(source)?, list(source)?);
+        for _ in 0..source.int_in_range(0..=2)? {
+            let mut limit = IoLimit::new(path(source)?);
+            (limit.read_bytes, limit.write_bytes) = (source.arbitrary()?, source.arbitrary()?);
+            (limit.read_operations, limit.write_operations) = (source.arbitrary()?, source.arbitrary()?);
+            spec.resources.io.push(limit);
+        }
+        spec.resources.freezing = *source.choose(&[Want::Require, Want::IfSupported, Want::Off])?;
+        spec.resources.delegate = source.arbitrary()?;
         if source.arbitrary()? {
             spec.resources.cpu = Some(CpuLimit { quota: number(source)?, period: number(source)? });
         }
@@ -319,6 +332,10 @@ fn user_namespace(source: &mut Unstructured<'_>) -> Result<UserNamespace> {
 fn id(source: &mut Unstructured<'_>) -> Result<u32> {
     const EDGES: [u32; 9] = [0, 1, 33, 1000, 65_534, 65_535, 65_536, u32::MAX - 1, u32::MAX];
     if source.arbitrary()? { source.choose(&EDGES).copied() } else { source.arbitrary() }
+}
+
+fn list(source: &mut Unstructured<'_>) -> Result<Option<NumberList>> {
+    Ok(NumberList::parse(source.choose(&["", "0", "0-1", "1,3-5", "65535"])?).ok())
 }
 
 fn number(source: &mut Unstructured<'_>) -> Result<u64> {

@@ -14,9 +14,9 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::facts::Facts;
 use crate::plan::Plan;
 use crate::spec::{
-    Bind, CapabilityList, CpuLimit, Denial, Device, Family, File, HostName, Hosts, IdMap, Init, Limit, MachineName,
-    Mount, MountKind, Network, Origin, Overlay, Profile, Readiness, ResolvConf, Secret, SecretFile, Socket, Spec,
-    Stream, TerminalSize, Timezone, Tmpfs, User, UserNamespace, Volatile, Want,
+    Bind, CapabilityList, CpuLimit, Denial, Device, Family, File, HostName, Hosts, IdMap, Init, IoLimit, Limit,
+    MachineName, Mount, MountKind, Network, NumberList, Origin, Overlay, Profile, Readiness, ResolvConf, Secret,
+    SecretFile, Socket, Spec, Stream, TerminalSize, Timezone, Tmpfs, User, UserNamespace, Volatile, Want,
 };
 use crate::status::ExitStatus;
 use crate::verify::verify;
@@ -423,6 +423,45 @@ impl Command {
     /// Limits processes and threads.
     pub fn pids(&mut self, count: u64) -> &mut Self {
         self.set("resources.pids", "Command::pids").resources.pids = Some(count);
+        self
+    }
+
+    /// Limits swap, in bytes, beside the memory; without this a container with a
+    /// limit on memory has none.
+    pub fn swap(&mut self, bytes: u64) -> &mut Self {
+        self.set("resources.swap", "Command::swap").resources.swap = Some(bytes);
+        self
+    }
+
+    /// Weighs its processor time against that of others, 1 to 10000; 100
+    /// otherwise.
+    pub fn cpu_weight(&mut self, weight: u64) -> &mut Self {
+        self.set("resources.cpu_weight", "Command::cpu_weight").resources.cpu_weight = Some(weight);
+        self
+    }
+
+    /// Lets it use these processors only.
+    pub fn cpuset_cpus(&mut self, cpus: NumberList) -> &mut Self {
+        self.set("resources.cpuset_cpus", "Command::cpuset_cpus").resources.cpuset_cpus = Some(cpus);
+        self
+    }
+
+    /// Limits reading from and writing to a block device.
+    pub fn io(&mut self, limit: IoLimit) -> &mut Self {
+        self.set("resources.io", "Command::io").resources.io.push(limit);
+        self
+    }
+
+    /// Whether it can be paused ([`Container::pause`]).
+    pub fn freezing(&mut self, want: Want) -> &mut Self {
+        self.set("resources.freezing", "Command::freezing").resources.freezing = want;
+        self
+    }
+
+    /// Gives the container's root its cgroup, to make others below: see
+    /// [`Resources`](crate::spec::Resources).
+    pub fn delegate(&mut self, on: bool) -> &mut Self {
+        self.set("resources.delegate", "Command::delegate").resources.delegate = on;
         self
     }
 

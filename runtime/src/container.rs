@@ -10,10 +10,13 @@ use skep_sys::abi::signal;
 use skep_sys::{Errno, Kernel, Linux, Op, OwnedSlots, WaitStatus};
 
 use crate::error::{Error, Result};
+use crate::events::Events;
+use crate::groups::Groups;
 use crate::plan::{Plan, role};
 use crate::report::Report;
 use crate::run::{self, Started, Watch};
-use crate::spec::MachineName;
+use crate::spec::{MachineName, Resources};
+use crate::stats::Stats;
 use crate::status::ExitStatus;
 use crate::terminal::Terminal;
 
@@ -48,6 +51,7 @@ struct Inner {
     /// The lock on the container's ids, held while it lives.
     range: Mutex<Option<OwnedFd>>,
     watch: Option<Watch>,
+    groups: Groups,
     ended: Mutex<Option<ExitStatus>>,
 }
 
@@ -99,7 +103,9 @@ impl Container {
             return Err(Error::system("take the container's pidfd", Errno::EBADF));
         };
         let range = Mutex::new(slots.take(role::RANGE));
-        let inner = Inner { plan: plan.started(), pid, pidfd, lifeline, notify, range, watch, ended: Mutex::new(None) };
+        let groups = Groups::take(&plan.groups, &mut slots);
+        let plan = plan.started();
+        let inner = Inner { plan, pid, pidfd, lifeline, notify, range, watch, groups, ended: Mutex::new(None) };
         Ok(Self { stdin, stdout, stderr, terminal, inner })
     }
 
@@ -152,13 +158,86 @@ impl Container {
     }
 
     /// Sends `signal` to the payload: the stub init forwards it. SIGKILL ends
-    /// the whole container at once. A container that has ended is no error.
+    /// the whole container at once, also a paused one; another signal waits
+    /// until a paused one is resumed. A container that has ended is no error.
     ///
     /// # Errors
     ///
     /// What the kernel answered; EINVAL for what is not a signal.
     pub fn kill(&self, signal: u8) -> Result<()> {
         self.inner.signal(signal)
+    }
+
+    /// What it uses: see [`Stats`].
+    ///
+    /// # Errors
+    ///
+    /// ESRCH once it has been waited for.
+    pub fn stats(&self) -> Result<Stats> {
+        let inner = &self.inner;
+        let process = std::fs::read_to_string(format!("/proc/{}/stat", inner.pid)).ok();
+        // What has not ended still has its number.
+        let process = process.filter(|_| inner.has_ended(Some(Duration::ZERO)).is_ok_and(|ended| !ended));
+        let stats = Stats::read(&inner.groups, process.as_deref());
+        if inner.ended.lock().unwrap_or_else(PoisonError::into_inner).is_some() {
+            return Err(Error::system("look at what the container uses", Errno::ESRCH));
+        }
+        Ok(stats)
+    }
+
+    /// Stops every process where it is, until [`Container::resume`], and
+    /// returns when all have stopped. It can be killed meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// [`crate::ErrorKind::Unsupported`] where the container has no group that
+    /// can be frozen: ask for one with [`crate::Command::freezing`]. ETIMEDOUT
+    /// where they have not all stopped after ten seconds; all go on then.
+    pub fn pause(&self) -> Result<()> {
+        self.inner.groups.freeze(true)
+    }
+
+    /// Lets a paused container go on; one that is not paused is no error.
+    ///
+    /// # Errors
+    ///
+    /// As [`Container::pause`].
+    pub fn resume(&self) -> Result<()> {
+        self.inner.groups.freeze(false)
+    }
+
+    /// Whether every process is stopped, by [`Container::pause`] or by somebody
+    /// above.
+    ///
+    /// # Errors
+    ///
+    /// As [`Container::pause`]; ENODEV once it has ended.
+    pub fn is_paused(&self) -> Result<bool> {
+        self.inner.groups.is_frozen()
+    }
+
+    /// Changes limits while it runs: what `resources` says is set, what it does
+    /// not say stays. All or nothing: where one cannot be set, those before it
+    /// are set back. A limit below what is used makes the kernel take memory
+    /// back, and kill where it cannot. [`Container::report`] stays as it was.
+    ///
+    /// # Errors
+    ///
+    /// [`crate::ErrorKind::InvalidSpec`] as at a start,
+    /// [`crate::ErrorKind::Unsupported`] where the container has no group for a
+    /// limit, or what the kernel answered to the write.
+    pub fn update(&self, resources: &Resources) -> Result<()> {
+        self.inner.groups.update(resources)
+    }
+
+    /// Its events (out of memory, empty) behind a descriptor to poll.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel answered, such as EMFILE.
+    pub fn events(&self) -> Result<Events> {
+        let own = matches!(self.report().of("namespace pid"), Some(crate::Outcome::Applied(_)));
+        Events::of(&self.inner.groups, self.inner.pidfd.as_fd(), own)
     }
 
     /// Stops in order: the Spec's kill signal, `grace` for the payload to end
@@ -244,8 +323,7 @@ impl Container {
     pub fn detach(mut self) -> Result<u32> {
         let inner = &mut self.inner;
         if let Some(lifeline) = &inner.lifeline {
-            inner
-                .call(&[lifeline.as_fd()], &Op::Release { to: skep_sys::Slot(0) })
+            call(&[lifeline.as_fd()], &Op::Release { to: skep_sys::Slot(0) })
                 .map_err(|errno| Error::system("let go of the stub init", errno))?;
         }
         if let Some(watch) = inner.watch.take() {
@@ -270,22 +348,10 @@ impl AsRawFd for Container {
 }
 
 impl Inner {
-    /// One op on a few borrowed descriptors.
-    fn call(&self, files: &[BorrowedFd<'_>], op: &Op<'_>) -> std::result::Result<u64, Errno> {
-        use skep_sys::{Cell, Slot, Slots};
-        let mut cells = [Cell::Empty; 4];
-        for (cell, file) in cells.iter_mut().zip(files) {
-            *cell = Cell::Descriptor(file.as_raw_fd());
-        }
-        let mut slots = Slots::new(&mut cells);
-        Linux::new().call(op, &mut slots)?;
-        Ok(slots.value(Slot(3)).unwrap_or(0))
-    }
-
     fn signal(&self, number: u8) -> Result<()> {
-        self.call(&[self.pidfd.as_fd()], &Op::PidfdSignal { process: skep_sys::Slot(0), signal: number })
-            .map(drop)
-            .map_err(|errno| Error::system(format!("send signal {number} to the container"), errno))
+        let sent = call(&[self.pidfd.as_fd()], &Op::PidfdSignal { process: skep_sys::Slot(0), signal: number });
+        let all = if number == signal::KILL { self.groups.kill() } else { Ok(()) };
+        sent.map(drop).and(all).map_err(|errno| Error::system(format!("send signal {number} to the container"), errno))
     }
 
     fn wait(&self, timeout: Option<Duration>) -> Result<Option<ExitStatus>> {
@@ -302,7 +368,7 @@ impl Inner {
             return Ok(Some(status));
         }
         let op = Op::PidfdWait { process: skep_sys::Slot(0), timeout_ms: 0, into: skep_sys::Slot(3) };
-        let mut ended = match self.call(&[self.pidfd.as_fd()], &op) {
+        let mut ended = match call(&[self.pidfd.as_fd()], &op) {
             Ok(value) => WaitStatus::from_value(value),
             Err(errno) => return Err(Error::system("wait for the container", errno)),
         };
@@ -310,7 +376,7 @@ impl Inner {
         if let Some(reported) = self.lifeline.as_ref().and_then(last_word) {
             ended = reported;
         }
-        let status = ExitStatus::new(ended, self.memory_kills() > 0);
+        let status = ExitStatus::new(ended, self.groups.memory_kills().unwrap_or(0) > 0);
         *kept = Some(status);
         drop(kept);
         self.clear_up();
@@ -339,13 +405,6 @@ impl Inner {
         }
     }
 
-    /// How often the kernel killed a process for the container's memory limit.
-    fn memory_kills(&self) -> u64 {
-        let Some(path) = &self.plan.memory_events else { return 0 };
-        let text = std::fs::read_to_string(path).unwrap_or_default();
-        text.lines().find_map(|line| line.strip_prefix("oom_kill ")?.trim().parse().ok()).unwrap_or(0)
-    }
-
     /// Removes what the container had on the host: its cgroups, and the
     /// watcher's task.
     fn clear_up(&self) {
@@ -361,7 +420,7 @@ impl Inner {
 
     fn dismiss(&self, watch: &Watch) -> Result<()> {
         let socket = watch.watcher.socket()?;
-        self.call(&[socket.as_fd()], &Op::Dismiss { watcher: skep_sys::Slot(0), id: watch.id })
+        call(&[socket.as_fd()], &Op::Dismiss { watcher: skep_sys::Slot(0), id: watch.id })
             .map(drop)
             .map_err(|errno| Error::system("tell the watcher to let go", errno))
     }
@@ -377,6 +436,18 @@ impl Drop for Inner {
             let _ = self.wait(Some(Duration::from_secs(10)));
         }
     }
+}
+
+/// One op on a few borrowed descriptors; the result, if any, is in slot 3.
+pub(crate) fn call(files: &[BorrowedFd<'_>], op: &Op<'_>) -> std::result::Result<u64, Errno> {
+    use skep_sys::{Cell, Slot, Slots};
+    let mut cells = [Cell::Empty; 4];
+    for (cell, file) in cells.iter_mut().zip(files) {
+        *cell = Cell::Descriptor(file.as_raw_fd());
+    }
+    let mut slots = Slots::new(&mut cells);
+    Linux::new().call(op, &mut slots)?;
+    Ok(slots.value(Slot(3)).unwrap_or(0))
 }
 
 /// What the stub init wrote before its end.

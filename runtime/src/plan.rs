@@ -82,6 +82,21 @@ pub(crate) struct Undo {
     pub(crate) op: Vec<u8>,
 }
 
+/// A cgroup of the container.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Group {
+    pub(crate) path: std::path::PathBuf,
+    /// v2, with every controller that the group above gives; else v1.
+    pub(crate) unified: bool,
+    /// v1: what it was made for.
+    pub(crate) controllers: Vec<&'static str>,
+    /// Killing the first process does not kill all, or not while it is frozen:
+    /// this group does.
+    pub(crate) kills: bool,
+    /// Its directory, in the embedder's table.
+    pub(crate) slot: Slot,
+}
+
 /// Slots with a fixed meaning.
 pub(crate) mod role {
     use skep_sys::Slot;
@@ -125,8 +140,8 @@ pub(crate) mod role {
     pub(crate) const TWO: Slot = Slot(28);
     pub(crate) const THREE: Slot = Slot(29);
     pub(crate) const FOUR: Slot = Slot(30);
-    /// v1 groups: memory, cpu, pids, devices at most.
-    pub(crate) const LEGACY: [Slot; 4] = [Slot(31), Slot(32), Slot(33), Slot(34)];
+    /// v1 groups: memory, cpu, cpuset, blkio, pids, devices, freezer at most.
+    pub(crate) const LEGACY: [Slot; 7] = [Slot(31), Slot(32), Slot(33), Slot(34), Slot(39), Slot(40), Slot(41)];
     /// The container's sysfs.
     pub(crate) const SYS: Slot = Slot(35);
     /// A descriptor from the child, before it is known where it belongs.
@@ -136,7 +151,7 @@ pub(crate) mod role {
     pub(crate) const TERMINAL: Slot = Slot(37);
     pub(crate) const TERMINAL_PEER: Slot = Slot(38);
     /// The first that has no fixed meaning.
-    pub(crate) const FREE: u16 = 39;
+    pub(crate) const FREE: u16 = 42;
 }
 
 /// The program that starts one container (see [`crate::compile`]).
@@ -155,7 +170,7 @@ pub struct Plan {
     pub(crate) readiness: Readiness,
     pub(crate) kill_signal: u8,
     pub(crate) stub: bool,
-    pub(crate) memory_events: Option<std::path::PathBuf>,
+    pub(crate) groups: Vec<Group>,
     pub(crate) report: Report,
 }
 
@@ -580,7 +595,7 @@ impl Builder {
             readiness: end.readiness,
             kill_signal: end.kill_signal,
             stub: end.stub,
-            memory_events: end.memory_events,
+            groups: end.groups,
             report: end.report,
         }
     }
@@ -592,7 +607,7 @@ pub(crate) struct Ending {
     pub(crate) readiness: Readiness,
     pub(crate) kill_signal: u8,
     pub(crate) stub: bool,
-    pub(crate) memory_events: Option<std::path::PathBuf>,
+    pub(crate) groups: Vec<Group>,
     pub(crate) report: Report,
 }
 

@@ -51,7 +51,7 @@ pub(crate) fn start<K: Kernel>(
             let pid = attempt.slots.slots().value(role::PID).unwrap_or(0) as u32;
             let Attempt { mut slots, watch, .. } = attempt;
             // What only the start needed; the rest belongs to the container.
-            for slot in [role::IMAGE, role::PLAN, role::CONTROL_HOST, role::PROCESS, role::USERNS, role::CGROUP] {
+            for slot in [role::IMAGE, role::PLAN, role::CONTROL_HOST, role::PROCESS, role::USERNS] {
                 drop(slots.take(slot));
             }
             Ok(Started { plan, slots, pid, watch })

@@ -52,8 +52,10 @@ impl ExitStatus {
         }
     }
 
-    /// Whether the kernel killed a process of the container for its memory
-    /// limit. Always false without one.
+    /// Whether the kernel killed a process of the container for want of memory:
+    /// for a limit of its own, of a group that it made, or for the host's.
+    /// Always false where it has no cgroup that counts that; on v1 a group that
+    /// the payload made and removed again is not seen.
     #[must_use]
     pub const fn out_of_memory(self) -> bool {
         self.out_of_memory

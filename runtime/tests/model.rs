@@ -3,8 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 use skep::spec::{
-    Bind, Device, File, IdMap, Init, Mount, MountKind, Network, Overlay, Readiness, SecretFile, Stream, TerminalSize,
-    User, UserNamespace, Volatile, Want,
+    Bind, Device, File, IdMap, Init, Mount, MountKind, Network, NumberList, Overlay, Readiness, SecretFile, Stream,
+    TerminalSize, User, UserNamespace, Volatile, Want,
 };
 use skep::sys::{Actor, Errno, Faulty, Model, OpKind, Recorder, Stage, WaitStatus, plausible};
 use skep::{Facts, Spec, Verified};
@@ -33,8 +33,14 @@ fn host(root: bool) -> Model {
         .owned("/changes", if root { 0 } else { 1000 }, if root { 0 } else { 1000 }, 0o755)
 }
 
+/// The same, with hierarchies of cgroup v1 where the Spec has limits.
+fn host_for(spec: &Spec, root: bool) -> Model {
+    let host = host(root);
+    if spec.resources == Default::default() { host } else { host.legacy_cgroups() }
+}
+
 fn facts(spec: &Spec, root: bool) -> Facts {
-    let mut facts = Facts::example(spec).on(&mut host(root));
+    let mut facts = Facts::example(spec).on(&mut host_for(spec, root));
     if root {
         (facts.uid, facts.gid) = (0, 0);
         facts.capabilities = skep::sys::abi::CapabilitySet::up_to(40);
@@ -44,11 +50,29 @@ fn facts(spec: &Spec, root: bool) -> Facts {
             (group.path, group.writable) = ("/sys/fs/cgroup".into(), true);
         }
     }
+    // The model's hierarchies: a Spec that delegates gets v2, another v1.
+    if root && spec.resources != Default::default() {
+        let unified = &mut facts.cgroups.unified[0];
+        (unified.path, unified.writable) = ("/sys/fs/cgroup".into(), spec.resources.delegate);
+        unified.enabled = ["cpu", "cpuset", "io", "memory", "pids"].map(str::to_owned).into();
+        let legacy = ["memory", "cpu", "cpuset", "devices", "freezer", "pids"];
+        facts.cgroups.legacy = legacy.map(|name| (name.to_owned(), format!("/cgroup/{name}").into())).into();
+        facts.cgroups.legacy_swap = true;
+        let list = |text: &str| NumberList::parse(text).unwrap();
+        facts.cgroups.cpuset = Some([list("0-1"), list("0")]);
+    }
     facts
 }
 
 fn at(target: &str, kind: MountKind) -> Mount {
     Mount { target: target.into(), kind }
+}
+
+fn limits(spec: &mut Spec) {
+    let resources = &mut spec.resources;
+    (resources.memory, resources.swap, resources.pids) = (Some(64 << 20), Some(1 << 20), Some(50));
+    resources.cpu_weight = Some(10);
+    resources.cpuset_cpus = NumberList::parse("1").ok();
 }
 
 fn specs() -> Vec<(&'static str, Spec)> {
@@ -90,6 +114,22 @@ fn specs() -> Vec<(&'static str, Spec)> {
                 spec.root.path = "/srv/tree".into();
                 spec.root.volatile = Volatile::No;
                 spec.root.ephemeral = true;
+            }),
+        ),
+        (
+            "limits v2, delegated",
+            spec(&|spec| {
+                limits(spec);
+                spec.resources.memory_high = Some(32 << 20);
+                spec.resources.delegate = true;
+                spec.init = Init::Payload;
+            }),
+        ),
+        (
+            "limits v1, freezing",
+            spec(&|spec| {
+                limits(spec);
+                spec.resources.freezing = Want::Require;
             }),
         ),
         ("own id", spec(&|spec| spec.user_namespace = UserNamespace::Own)),
@@ -147,6 +187,11 @@ fn specs() -> Vec<(&'static str, Spec)> {
     ]
 }
 
+/// An ordinary user has no group for limits.
+fn specs_for(root: bool) -> impl Iterator<Item = (&'static str, Spec)> {
+    specs().into_iter().filter(move |(_, spec)| root || spec.resources == Default::default())
+}
+
 fn verified(spec: &Spec, root: bool) -> Verified {
     let plan = skep::compile(spec, &facts(spec, root)).unwrap_or_else(|error| panic!("{error}"));
     skep::verify(plan).unwrap_or_else(|error| panic!("{error}"))
@@ -160,8 +205,8 @@ fn payload(spec: &Spec) -> Actor {
 #[test]
 fn every_spec_ends_confined() {
     for root in [false, true] {
-        for (name, spec) in specs() {
-            let mut model = host(root);
+        for (name, spec) in specs_for(root) {
+            let mut model = host_for(&spec, root);
             let verified = verified(&spec, root);
             skep::rehearse(&mut model, &verified).unwrap_or_else(|error| panic!("{name}, root {root}: {error}"));
             let process = model.process(payload(&spec)).unwrap();
@@ -195,9 +240,9 @@ fn every_spec_ends_confined() {
 fn every_call_fails_once_with_every_plausible_errno() {
     let (mut starts, mut calls) = (0, 0);
     for root in [false, true] {
-        for (name, spec) in specs() {
+        for (name, spec) in specs_for(root) {
             let verified = verified(&spec, root);
-            let mut recorder = Recorder::around(host(root));
+            let mut recorder = Recorder::around(host_for(&spec, root));
             skep::rehearse(&mut recorder, &verified).unwrap();
             let kinds: Vec<OpKind> = recorder.records().iter().map(|record| record.kind).collect();
             calls += kinds.len();
@@ -213,7 +258,7 @@ fn every_call_fails_once_with_every_plausible_errno() {
 }
 
 fn one_fault(name: &str, root: bool, spec: &Spec, verified: &Verified, index: usize, kind: OpKind, errno: Errno) {
-    let mut kernel = Faulty::new(host(root), index, errno);
+    let mut kernel = Faulty::new(host_for(spec, root), index, errno);
     let ended = skep::rehearse(&mut kernel, verified);
     let context = format!("{name}, root {root}: call {index} {} fails with {errno}", kind.name());
     assert!(kernel.fired(), "{context}");
@@ -234,8 +279,8 @@ fn one_fault(name: &str, root: bool, spec: &Spec, verified: &Verified, index: us
 #[test]
 fn an_embedder_that_is_killed_leaves_nothing() {
     for root in [false, true] {
-        for (name, spec) in specs() {
-            let mut model = host(root);
+        for (name, spec) in specs_for(root) {
+            let mut model = host_for(&spec, root);
             let verified = verified(&spec, root);
             skep::rehearse(&mut model, &verified).unwrap();
             model.kill_embedder();
@@ -263,7 +308,7 @@ fn an_end_of_the_payload_is_an_end() {
 fn mounts_are_what_the_spec_says() {
     let of = |name: &str, root: bool| {
         let (_, spec) = specs().into_iter().find(|(row, _)| *row == name).unwrap();
-        let mut model = host(root);
+        let mut model = host_for(&spec, root);
         skep::rehearse(&mut model, &verified(&spec, root)).unwrap_or_else(|error| panic!("{name}: {error}"));
         model
     };

@@ -17,9 +17,9 @@ use skep::audit::Audit;
 use skep::dialect::{self, Format, nspawn};
 use skep::spec::{
     Bind, Capabilities, CapabilityList, CpuLimit, Denial, Device, Family, File, HostName, Hosts, IdMap, IdRange, Init,
-    Limit, Limits, MachineName, Mount, MountKind, Namespace, NamespaceChoice, Network, Overlay, Profile, Readiness,
-    ResolvConf, Resources, Root, Secret, SecretFile, Socket, Stream, SystemCalls, TerminalSize, Timezone, Tmpfs, User,
-    UserNamespace, Volatile, Want,
+    IoLimit, Limit, Limits, MachineName, Mount, MountKind, Namespace, NamespaceChoice, Network, NumberList, Overlay,
+    Profile, Readiness, ResolvConf, Resources, Root, Secret, SecretFile, Socket, Stream, SystemCalls, TerminalSize,
+    Timezone, Tmpfs, User, UserNamespace, Volatile, Want,
 };
 use skep::sys::Errno;
 use skep::sys::abi::{CapabilitySet, Resource};
@@ -32,7 +32,7 @@ fn hosts(spec: &Spec) -> [Facts; 2] {
     (root.uid, root.gid, root.capabilities) = (0, 0, CapabilitySet::up_to(root.last_capability));
     for group in &mut root.cgroups.unified {
         group.writable = true;
-        group.enabled = ["cpu", "memory", "pids"].map(str::to_owned).into();
+        group.enabled = ["cpu", "cpuset", "io", "memory", "pids"].map(str::to_owned).into();
     }
     [user, root]
 }
@@ -185,9 +185,23 @@ fn limits() -> impl Strategy<Value = Limits> {
 
 fn resources() -> impl Strategy<Value = Resources> {
     let cpu = (number(), number()).prop_map(|(quota, period)| CpuLimit { quota, period });
-    (option::of(number()), option::of(cpu), option::of(number())).prop_map(|(memory, cpu, pids)| {
+    let some = || option::of(number());
+    let list =
+        || option::of("[0-9]{1,2}(-9[0-9])?(,[0-9]{1,3}){0,2}".prop_map(|text| NumberList::parse(&text).unwrap()));
+    let io = (path(), some(), some()).prop_map(|(device, read, write)| {
+        let mut limit = IoLimit::new(device);
+        (limit.read_bytes, limit.write_operations) = (read, write);
+        limit
+    });
+    let memory = (some(), some(), some(), some(), some(), option::of(any::<bool>()));
+    let cpu = (option::of(cpu), some(), list(), list());
+    let rest = (vec(io, 0..3), some(), some(), want(), any::<bool>());
+    (memory, cpu, rest).prop_map(|(memory, cpu, rest)| {
         let mut resources = Resources::default();
-        (resources.memory, resources.cpu, resources.pids) = (memory, cpu, pids);
+        (resources.memory, resources.memory_high, resources.memory_low) = (memory.0, memory.1, memory.2);
+        (resources.memory_min, resources.swap, resources.oom_group) = (memory.3, memory.4, memory.5);
+        (resources.cpu, resources.cpu_weight, resources.cpuset_cpus, resources.cpuset_mems) = cpu;
+        (resources.io, resources.io_weight, resources.pids, resources.freezing, resources.delegate) = rest;
         resources
     })
 }

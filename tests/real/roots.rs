@@ -274,6 +274,12 @@ fn every_namespace_can_be_the_callers() {
             _ => choice.cgroup = shared,
         }
         let own = std::fs::read_link(format!("/proc/self/ns/{kind}")).unwrap();
+        // Without a group nothing would end all of its processes.
+        if let Err(error) = command.plan() {
+            assert!(kind == "pid" && error.kind() == skep::ErrorKind::Unsupported && !skep_tests::is_root(), "{error}");
+            skip(&error.to_string());
+            continue;
+        }
         assert_eq!(run(&mut command).trim(), own.to_str().unwrap(), "{kind}");
     }
     let mut command = Command::new("readlink");

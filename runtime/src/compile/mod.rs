@@ -4,7 +4,7 @@
 //! where they belong. The order of the parts in [`compile`] is the order of
 //! their steps within a phase, and [`crate::verify`] holds it.
 
-mod cgroups;
+pub(crate) mod cgroups;
 pub(crate) mod device_policy;
 mod filesystem;
 mod filters;
@@ -132,14 +132,14 @@ pub fn compile(spec: &Spec, facts: &Facts) -> Result<Plan> {
     process::payload(&context, plan_ref, &mut report)?;
     process::stub(&context, plan_ref, &mut report)?;
 
-    start::spawn(&context, &resources, plan_ref);
+    start::spawn(&context, &resources, plan_ref)?;
     start::release(plan_ref);
     Ok(plan.finish(Ending {
         machine: context.machine,
         readiness: spec.readiness,
         kill_signal: spec.kill_signal,
         stub: spec.init == Init::Stub,
-        memory_events: resources.memory_events,
+        groups: resources.planned(),
         report,
     }))
 }
@@ -181,6 +181,7 @@ pub(crate) fn bounds(spec: &Spec) -> Result<()> {
         ("system_calls.danger_allow", "allowed system calls", spec.system_calls.danger_allow.len(), 1000),
         ("system_calls.deny", "denied system calls", spec.system_calls.deny.len(), 1000),
         ("system_calls.sockets", "allowed sockets", spec.system_calls.sockets.danger_allow.len(), 200),
+        ("resources.io", "limits on devices", spec.resources.io.len(), 100),
     ] {
         if count > most {
             return Err(Error::new(

@@ -57,10 +57,13 @@ pub(super) fn entrust(context: &Context<'_>, resources: &Resources, plan: &mut B
     // Slot 0 of the watcher's ops is the container's pidfd.
     let process = Slot(0);
     plan.watch(Op::PidfdSignal { process, signal: skep_sys::abi::signal::KILL });
+    for group in resources.groups.iter().filter(|group| group.kills) {
+        plan.watch(Op::KillGroup { dir: At::Cwd, path: &super::c_path(&group.path)? });
+    }
     plan.watch(Op::PidfdWait { process, timeout_ms: 10_000, into: Slot(1) });
     for group in &resources.groups {
         let path = super::c_path(&group.path)?;
-        plan.watch(Op::Unlink { dir: At::Cwd, path: &path, directory: true });
+        plan.watch(Op::RemoveGroup { dir: At::Cwd, path: &path });
     }
     let ops = plan.watch_ops();
     plan.step(Phase::Prepare, "entrust the watcher with clearing up", Origin::Always)
@@ -149,7 +152,7 @@ pub(super) fn enter(context: &Context<'_>, plan: &mut Builder) {
 }
 
 /// The clone, which is the last op of `prepare`.
-pub(super) fn spawn(context: &Context<'_>, resources: &Resources, plan: &mut Builder) {
+pub(super) fn spawn(context: &Context<'_>, resources: &Resources, plan: &mut Builder) -> crate::error::Result<()> {
     let kept = plan.kept();
     let namespaces = namespaces(context);
     let now = namespaces.without(Namespaces::CGROUP).without(Namespaces::TIME);
@@ -168,9 +171,14 @@ pub(super) fn spawn(context: &Context<'_>, resources: &Resources, plan: &mut Bui
             pidfd: role::PIDFD,
             pid: role::PID,
         });
+        // The last is taken back first.
         plan.undo(Op::PidfdWait { process: role::PIDFD, timeout_ms: 5000, into: role::RESULT });
+        for group in resources.groups.iter().filter(|group| group.kills) {
+            plan.undo(Op::KillGroup { dir: At::Cwd, path: &super::c_path(&group.path)? });
+        }
         plan.undo(Op::PidfdSignal { process: role::PIDFD, signal: skep_sys::abi::signal::KILL });
     }
+    Ok(())
 }
 
 /// The last of `attend`.

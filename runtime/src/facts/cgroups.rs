@@ -9,6 +9,7 @@ use std::sync::OnceLock;
 use nix::unistd::{AccessFlags, access};
 
 use super::host::text;
+use crate::spec::NumberList;
 
 /// How the cgroup file systems are mounted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Hash)]
@@ -38,6 +39,18 @@ pub struct Cgroups {
     pub legacy_swap: bool,
     /// v2: the caller's group and its ancestors, nearest first.
     pub unified: Vec<UnifiedGroup>,
+    /// Processors and memory nodes that a group of the caller's may have.
+    /// Looked at only where the Spec says something of them.
+    pub cpuset: Option<[NumberList; 2]>,
+}
+
+/// What a Spec makes worth looking at.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Needs {
+    /// Where v1 groups may be made: a look at each controller's directory.
+    pub(super) legacy: bool,
+    /// Processors and memory nodes.
+    pub(super) cpuset: bool,
 }
 
 /// A v2 group that a container's group could be put under.
@@ -53,9 +66,8 @@ pub struct UnifiedGroup {
 }
 
 impl Cgroups {
-    /// Looks at this host. `legacy` asks also where v1 groups may be made,
-    /// which takes a look at each controller's directory.
-    pub(super) fn look(legacy: bool) -> Self {
+    /// Looks at this host.
+    pub(super) fn look(needs: Needs) -> Self {
         // Cgroup file systems are mounted at boot and stay.
         static MOUNTS: OnceLock<Vec<Mount>> = OnceLock::new();
         let mounts = MOUNTS.get_or_init(|| Mount::all(&text("/proc/self/mountinfo")));
@@ -68,13 +80,13 @@ impl Cgroups {
                 controllers.split_whitespace().any(|name| ["cpu", "cpuset", "io", "memory", "pids"].contains(&name))
             })
         });
-        let membership = if unified || legacy { text("/proc/self/cgroup") } else { String::new() };
-        Self::of(mounts, &membership, legacy)
+        let membership = if unified || needs.legacy { text("/proc/self/cgroup") } else { String::new() };
+        Self::of(mounts, &membership, needs)
     }
 
     /// What `/proc/self/cgroup` says, in the mounts; looks at the directories
     /// that both name.
-    fn of(mounts: &[Mount], membership: &str, legacy: bool) -> Self {
+    fn of(mounts: &[Mount], membership: &str, needs: Needs) -> Self {
         let own: Vec<(&str, &str)> = membership
             .lines()
             .filter_map(|line| {
@@ -89,7 +101,7 @@ impl Cgroups {
                 if let Some((_, path)) = own.iter().find(|(controllers, _)| controllers.is_empty()) {
                     found.unified = ancestors(mount, path);
                 }
-            } else if legacy {
+            } else if needs.legacy {
                 for (controllers, path) in &own {
                     // The line of /proc/self/cgroup that has the mount's controllers.
                     let names: Vec<&str> = controllers.split(',').collect();
@@ -105,6 +117,9 @@ impl Cgroups {
         }
         let memory = found.legacy.get("memory");
         found.legacy_swap = memory.is_some_and(|group| group.join("memory.memsw.limit_in_bytes").exists());
+        if needs.cpuset {
+            found.cpuset = found.look_at_cpuset();
+        }
         let mounted = |kind: &str| mounts.iter().any(|mount| mount.kind == kind);
         found.layout = match (mounted("cgroup"), mounted("cgroup2")) {
             (false, false) => CgroupLayout::None,
@@ -113,6 +128,21 @@ impl Cgroups {
             (false, true) => CgroupLayout::Unified,
         };
         found
+    }
+}
+
+impl Cgroups {
+    /// What is in effect where a group would be made: on v2 if it can be, else
+    /// on v1.
+    fn look_at_cpuset(&self) -> Option<[NumberList; 2]> {
+        let unified = self.unified.iter().find(|group| group.writable && group.enabled.contains("cpuset"));
+        let (directory, files) = match (unified, self.legacy.get("cpuset")) {
+            (Some(group), _) => (&group.path, ["cpuset.cpus.effective", "cpuset.mems.effective"]),
+            (None, Some(directory)) => (directory, ["cpuset.effective_cpus", "cpuset.effective_mems"]),
+            (None, None) => return None,
+        };
+        let [cpus, mems] = files.map(|file| NumberList::parse(text(directory.join(file)).trim()).ok());
+        Some([cpus?, mems?])
     }
 }
 
@@ -203,7 +233,9 @@ mod tests {
     #[test]
     fn four_layouts_are_told_apart() {
         let membership = "4:memory:/a\n3:cpu,cpuacct:/\n0::/u\n";
-        let layout = |mountinfo: &str| Cgroups::of(&Mount::all(mountinfo), membership, true).layout;
+        let layout = |mountinfo: &str| {
+            Cgroups::of(&Mount::all(mountinfo), membership, Needs { legacy: true, cpuset: true }).layout
+        };
         assert_eq!(layout(""), CgroupLayout::None);
         assert_eq!(layout(V1), CgroupLayout::Legacy);
         assert_eq!(layout(V2), CgroupLayout::Unified);
@@ -221,7 +253,11 @@ mod tests {
     #[test]
     fn noise_is_no_cgroup() {
         for noise in ["", " - ", "a b c d e - cgroup2", "\u{0} - cgroup \\777 x"] {
-            assert_eq!(Cgroups::of(&Mount::all(noise), noise, true).layout, CgroupLayout::None, "{noise:?}");
+            assert_eq!(
+                Cgroups::of(&Mount::all(noise), noise, Needs { legacy: true, cpuset: true }).layout,
+                CgroupLayout::None,
+                "{noise:?}"
+            );
         }
     }
 }

@@ -71,7 +71,7 @@ impl std::fmt::Display for DeviceNumber {
 
 impl PathFact {
     /// Looks at a path that the caller names; links count.
-    pub(super) fn look(path: &Path) -> Self {
+    pub(crate) fn look(path: &Path) -> Self {
         Self::of(fs::metadata(path))
     }
 

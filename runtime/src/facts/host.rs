@@ -9,6 +9,7 @@ use std::sync::OnceLock;
 
 use skep_sys::abi::{CapabilitySet, Resource};
 
+use super::cgroups::Needs;
 use super::files::{EntryKind, PathFact, TargetFact, UpperPlace, behind, find_in, usr_links};
 use super::{Cgroups, Facts, NamedUser, UnifiedGroup};
 use crate::error::{Error, ErrorKind, Result};
@@ -131,7 +132,12 @@ pub(super) fn gather(spec: &Spec) -> Result<Facts> {
         keyrings: constant.keyrings,
         hard_limits: hard_limits(),
         kernel_paths: constant.kernel_paths.clone(),
-        cgroups: Cgroups::look(spec.resources != Resources::default() || limits_devices(spec)),
+        cgroups: Cgroups::look(Needs {
+            legacy: spec.resources != Resources::default()
+                || limits_devices(spec)
+                || spec.namespaces.pid == Namespace::Host,
+            cpuset: spec.resources.cpuset_cpus.is_some() || spec.resources.cpuset_mems.is_some(),
+        }),
         device_programs: false,
         subuid,
         subgid,
@@ -218,8 +224,9 @@ fn named_paths(spec: &Spec) -> impl Iterator<Item = PathBuf> {
         }
         MountKind::Tmpfs(_) | MountKind::File(_) | MountKind::Secret(_) => Vec::new(),
     });
+    let limited = spec.resources.io.iter().map(|limit| limit.device.clone());
     let upper = UpperPlace::of_root(&spec.root).map(UpperPlace::paths);
-    let binds = binds.chain(upper.into_iter().flatten()).chain(etc_sources(spec).map(PathBuf::from));
+    let binds = binds.chain(limited).chain(upper.into_iter().flatten()).chain(etc_sources(spec).map(PathBuf::from));
     let proc = (spec.namespaces.pid == Namespace::Host).then(|| PathBuf::from("/proc"));
     std::iter::once(spec.root.path.clone()).chain(binds).chain(proc)
 }
@@ -540,6 +547,7 @@ pub(super) fn example(spec: &Spec) -> Facts {
             legacy: BTreeMap::new(),
             legacy_swap: false,
             unified: vec![UnifiedGroup { path: "/sys/fs/cgroup/user.slice".into(), ..UnifiedGroup::default() }],
+            cpuset: None,
         },
         device_programs: true,
         subuid: Some(IdRange { base: 100_000, count: 65_536 }),

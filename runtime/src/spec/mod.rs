@@ -4,6 +4,7 @@
 //! builder ([`crate::Command`]) only fill it in; [`crate::compile`] turns it
 //! into a plan. It serialises with serde; an unknown field is an error.
 
+mod cgroups;
 mod devices;
 mod files;
 mod identity;
@@ -24,6 +25,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use skep_sys::abi::signal;
 
+pub use cgroups::{CpuLimit, IoLimit, NumberList, Resources};
 pub use devices::{Device, DeviceAccess};
 pub(crate) use files::How;
 pub use files::{File, Hosts, ResolvConf, SecretFile, Timezone};
@@ -33,7 +35,7 @@ pub use name::{HostName, MachineName, NameError};
 pub use namespaces::{IdRange, Namespace, NamespaceChoice, Network, UserNamespace};
 pub use origin::{Origin, Origins};
 pub use overlay::Overlay;
-pub use resources::{CpuLimit, Limit, Limits, Resources, parse_bytes};
+pub use resources::{Limit, Limits, parse_bytes};
 pub use secret::Secret;
 pub use system_calls::{Denial, Family, Socket, Sockets, SystemCalls};
 pub use terminal::TerminalSize;

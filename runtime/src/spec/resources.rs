@@ -1,4 +1,4 @@
-//! Resource limits: rlimits and cgroup limits.
+//! Resource limits of `setrlimit(2)`.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -123,32 +123,6 @@ impl From<Limits> for BTreeMap<String, Limit> {
     fn from(limits: Limits) -> Self {
         limits.0.into_iter().map(|(resource, limit)| (resource.to_string(), limit)).collect()
     }
-}
-
-/// Processor time: `quota` microseconds in every `period` microseconds.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, Serialize, Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-#[serde(deny_unknown_fields)]
-pub struct CpuLimit {
-    /// Microseconds; at least 1000.
-    pub quota: u64,
-    /// Microseconds; 1000 to 1000000.
-    pub period: u64,
-}
-
-/// Limits that a cgroup enforces. What is set here is required: a start that
-/// cannot set it fails.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Hash, Serialize, Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-#[serde(deny_unknown_fields, default)]
-#[non_exhaustive]
-pub struct Resources {
-    /// Bytes of memory, swap included where the kernel accounts for it.
-    pub memory: Option<u64>,
-    /// Processor time.
-    pub cpu: Option<CpuLimit>,
-    /// Number of processes and threads. The profile's limit when absent.
-    pub pids: Option<u64>,
 }
 
 /// A value in a message.

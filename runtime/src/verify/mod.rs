@@ -40,7 +40,7 @@
 //! | 29 | `no-stand-in` | No op stands in for another, in the phases, the undo or the watcher's ops. |
 //! | 30 | `kernel-fs-proved` | A new procfs or sysfs is proved to be one and goes onto a real directory directly below the root. |
 //! | 31 | `writes-through-proved-handles` | Files of the kernel are written below a handle proved to be cgroup, the child's own /proc directory, or our own procfs. |
-//! | 32 | `undo-of-everything-made` | Whatever the embedder makes has an undo, in the order that works, and the watcher knows of it before it is made. |
+//! | 32 | `undo-of-everything-made` | Whatever the embedder makes has an undo, in the order that works, and the watcher knows of it before it is made; no process outlives the container. |
 //! | 33 | `nested-userns-forbidden` | In a user namespace of its own the container can make no further one. |
 //! | 34 | `namespaces-complete` | The mount namespace is always new, and every kind that the clone leaves out is entered by one unshare. |
 //! | 35 | `own-namespace-only` | Hostname, interfaces, sysfs and mqueue are touched only in a namespace of the container's own. |
@@ -53,7 +53,7 @@
 //! | 42 | `devpts-own` | A devpts is a new instance. |
 //! | 43 | `devices-listed` | A device node is cloned alone, and proved to be one of the list. |
 //! | 44 | `masks-are-ours` | What masks is an empty file or directory without permissions that the plan made, read-only before the first use. |
-//! | 45 | `born-limited` | Every cgroup that is made holds the child before it may go on. |
+//! | 45 | `born-limited` | Every cgroup that is made is of use and holds the child before it may go on. |
 //! | 46 | `one-conversation` | Wait, release, announcement and descriptors use the two ends of one socket pair, which the runner listens to; the lifeline is another. |
 //! | 47 | `maps-valid` | Id maps have extents of at least one id that neither overflow nor overlap. |
 //! | 48 | `groups-dropped` | The caller's supplementary groups are replaced, or setgroups is denied for good. |
@@ -74,6 +74,7 @@
 //! | 63 | `descriptors-sent` | The child sends the embedder no descriptor but those that it expects, each once, of the kind that it expects. |
 //! | 64 | `floor-as-reported` | Every call of the filter's floor that the payload's filter lets through is named in the report. |
 //! | 65 | `terminal-own` | A terminal is of the container's own devpts and never found by a path; it is the payload's user's, its session's and its console, and only the embedder holds the other end. |
+//! | 66 | `delegated-as-said` | Nothing of a cgroup is handed over but its three files of delegation, to the ids that the report names. |
 //!
 //! What it does not: it cannot see what the caller asked for. A plan that binds
 //! another directory than the Spec names, or drops fewer capabilities than it

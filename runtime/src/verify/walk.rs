@@ -332,12 +332,15 @@ fn operands(op: &Op<'_>) -> [Operand; 3] {
         | Op::CreateSecret { dir, .. }
         | Op::Mknod { dir, .. }
         | Op::Unlink { dir, .. }
+        | Op::RemoveGroup { dir, .. }
+        | Op::KillGroup { dir, .. }
         | Op::Write { dir, .. }
         | Op::OpenTree { dir, .. } => [below(dir), None, None],
         Op::WritePid { dir, pid, .. } => [below(dir), value(pid), None],
         Op::MountSetAttr { dir, userns, .. } => [below(dir), userns.and_then(file), None],
         Op::MoveMount { from, dir, .. } => [file(from), below(dir), None],
         Op::Chown { file: on, .. }
+        | Op::Freeze { group: on, .. }
         | Op::Prove { file: on, .. }
         | Op::Close { file: on }
         | Op::Peek { file: on, .. }

@@ -3,28 +3,41 @@
 //! The files are the interface. Each group's directory is opened once and
 //! proved to be on a cgroup file system; limits are written through that
 //! descriptor before the child exists, and on v2 the child is born in it.
+//!
+//! All of them go to v2 where that has every controller, else all to v1.
 
-use std::path::PathBuf;
+pub(crate) mod limits;
+
+use std::path::{Path, PathBuf};
 
 use skep_sys::abi::{OpenFlags, Resolve, fs_magic};
 use skep_sys::wire::Blob;
 use skep_sys::{At, Op, Proof, Slot};
 
+use super::ids::Mapping;
 use super::{Context, c_path, c_text, device_policy};
 use crate::error::{Error, ErrorKind, Result};
-use crate::facts::CgroupLayout;
-use crate::plan::{Builder, Phase, role};
+use crate::facts::{CgroupLayout, Facts};
+use crate::plan::{self, Builder, Phase, role};
 use crate::profile;
 use crate::report::Report;
-use crate::spec::{CpuLimit, Origin};
+use crate::spec::{Namespace, Origin, Spec, Want};
+use limits::{Files, Host, Wanted};
 
 /// A directory to make, and what to write into its files.
 pub(super) struct Group {
     pub(super) path: PathBuf,
-    files: Vec<(&'static str, String)>,
+    files: Files,
     unified: bool,
+    /// v1: the controllers that the group was made for.
+    controllers: Vec<&'static str>,
     /// v2: the program that limits devices.
     devices: Option<Vec<u8>>,
+    /// By it every process of the container can be killed, where the end of
+    /// process 1 does not do it.
+    pub(super) kills: bool,
+    /// v2: the ids of the host that get it for their own.
+    owner: Option<(u32, u32)>,
     origin: Origin,
     /// The directory's descriptor, in the embedder's table.
     slot: Slot,
@@ -36,80 +49,54 @@ pub(super) struct Resources {
     pub(super) groups: Vec<Group>,
     /// v2: the child is cloned into this group.
     pub(super) clone_into: Option<Slot>,
-    /// The file that counts kills by the memory limit.
-    pub(super) memory_events: Option<PathBuf>,
     /// Without a cgroup for it: the limit on processes of the namespace's user.
     pub(super) processes: Option<u64>,
 }
 
-/// A limit that somebody wants.
-struct Wanted {
-    controller: &'static str,
-    item: &'static str,
-    shown: String,
-    unified: Vec<(&'static str, String)>,
-    legacy: Vec<(&'static str, String)>,
+impl Resources {
+    /// As the handle of the container wants to know it.
+    pub(super) fn planned(&self) -> Vec<plan::Group> {
+        self.groups
+            .iter()
+            .map(|group| plan::Group {
+                path: group.path.clone(),
+                unified: group.unified,
+                controllers: group.controllers.clone(),
+                kills: group.kills,
+                slot: group.slot,
+            })
+            .collect()
+    }
 }
 
 fn wanted(context: &Context<'_>) -> Result<Vec<Wanted>> {
-    let resources = context.spec.resources;
-    let mut list = Vec::new();
-    if let Some(bytes) = resources.memory {
-        if bytes < 64 << 10 {
-            return Err(context
-                .invalid("resources.memory", format!("a memory limit of {bytes} bytes holds no process"))
-                .remedy("The least is 65536 bytes; some MiB are of use."));
-        }
-        list.push(Wanted {
-            controller: "memory",
-            item: "limit memory",
-            shown: format!("{bytes} bytes"),
-            unified: vec![
-                ("memory.max", bytes.to_string()),
-                ("memory.swap.max", "0".into()),
-                ("memory.oom.group", "1".into()),
-            ],
-            legacy: if context.facts.cgroups.legacy_swap {
-                let bytes = bytes.to_string();
-                // Memory first: it may not be above both together.
-                vec![("memory.limit_in_bytes", bytes.clone()), ("memory.memsw.limit_in_bytes", bytes)]
-            } else {
-                vec![("memory.limit_in_bytes", bytes.to_string())]
-            },
-        });
-    }
-    if let Some(CpuLimit { quota, period }) = resources.cpu {
-        if quota < 1000 || !(1000..=1_000_000).contains(&period) {
-            return Err(context
-                .invalid("resources.cpu", format!("a processor quota of {quota} in {period} microseconds"))
-                .remedy("The quota is at least 1000 microseconds, the period 1000 to 1000000."));
-        }
-        list.push(Wanted {
-            controller: "cpu",
-            item: "limit cpu",
-            shown: format!("{quota} of {period} microseconds"),
-            unified: vec![("cpu.max", format!("{quota} {period}"))],
-            legacy: vec![("cpu.cfs_period_us", period.to_string()), ("cpu.cfs_quota_us", quota.to_string())],
-        });
-    }
-    if let Some(pids) = resources.pids {
-        if pids == 0 {
-            return Err(context
-                .invalid("resources.pids", "a limit of 0 processes holds no process")
-                .remedy("The command is one, the stub init another."));
-        }
-        list.push(pids_wanted(pids));
-    }
-    Ok(list)
+    let device = |path: &Path| context.facts.path(path).node;
+    let host = Host { cgroups: &context.facts.cgroups, device: &device, running: None };
+    limits::wanted(&context.spec.resources, &host).map_err(|bad| {
+        let field = format!("resources.{}", bad.field);
+        bad.error().from(context.spec.origins.of(&field))
+    })
 }
 
-fn pids_wanted(pids: u64) -> Wanted {
-    Wanted {
-        controller: "pids",
-        item: "limit pids",
-        shown: pids.to_string(),
-        unified: vec![("pids.max", pids.to_string())],
-        legacy: vec![("pids.max", pids.to_string())],
+/// What beside limits a container wants a group for.
+struct Uses {
+    /// Nothing else ends all of its processes.
+    kill_all: bool,
+    freezing: Want,
+    delegate: bool,
+}
+
+impl Uses {
+    fn of(spec: &Spec) -> Self {
+        Self {
+            kill_all: spec.namespaces.pid == Namespace::Host,
+            freezing: spec.resources.freezing,
+            delegate: spec.resources.delegate,
+        }
+    }
+
+    const fn any(&self) -> bool {
+        self.kill_all || !matches!(self.freezing, Want::Off) || self.delegate
     }
 }
 
@@ -117,7 +104,6 @@ fn pids_wanted(pids: u64) -> Wanted {
 /// profile's limit on processes is set if supported, and else by RLIMIT_NPROC.
 pub(super) fn decide(context: &Context<'_>, report: &mut Report) -> Result<Resources> {
     let mut list = wanted(context)?;
-    let cgroups = &context.facts.cgroups;
     let own_pids = context.spec.resources.pids.is_some();
     let mut decided = Resources::default();
     // Moving a process between v1 groups waits for a grace period of the
@@ -125,79 +111,200 @@ pub(super) fn decide(context: &Context<'_>, report: &mut Report) -> Result<Resou
     // holds as well.
     let place = unified_place(context, &["pids"]);
     if !own_pids && place.is_some() {
-        list.push(pids_wanted(profile::PIDS));
+        list.push(limits::pids(profile::PIDS));
     } else if !own_pids {
         default_pids(context, report, &mut decided);
     }
     let policy = device_policy::decide(context, report)?;
-    if list.is_empty() && policy.as_ref().is_none_or(|policy| !policy.forces) {
+    let forces = policy.as_ref().is_some_and(|policy| policy.forces);
+    let uses = Uses::of(context.spec);
+    if list.is_empty() && !forces && !uses.any() {
         if let Some(policy) = &policy {
             // A group for it alone costs a default container more than it keeps out.
             policy.missing(context, "the container has no cgroup, and no device was named", report)?;
         }
         return Ok(decided);
     }
-    let name = format!("skep-{}", context.machine);
     let controllers: Vec<&str> = list.iter().map(|wanted| wanted.controller).collect();
-    let legacy_devices = cgroups.legacy.contains_key("devices") && list.is_empty();
-    if let Some(parent) = unified_place(context, &controllers).filter(|_| !legacy_devices) {
-        let path = parent.join(&name);
-        let devices = match &policy {
-            Some(policy) if context.facts.device_programs => Some(policy.unified(report)),
-            Some(policy) => {
-                policy.missing(context, "the kernel loads no program for it (CONFIG_CGROUP_BPF)", report)?;
-                None
-            }
-            None => None,
-        };
-        if list.is_empty() && devices.is_none() {
-            return Ok(decided);
-        }
-        if list.iter().any(|wanted| wanted.controller == "memory") {
-            decided.memory_events = Some(path.join("memory.events"));
-        }
-        for wanted in &list {
-            report.applied(wanted.item, format!("{} (cgroup v2)", wanted.shown));
-        }
-        let files = list.into_iter().flat_map(|wanted| wanted.unified).collect();
-        let origin = context.origin("resources");
-        decided.groups.push(Group { path, files, unified: true, devices, origin, slot: role::CGROUP });
-        decided.clone_into = Some(role::CGROUP);
-        return Ok(decided);
+    let sayable = list.iter().all(|wanted| wanted.unified.is_ok());
+    let legacy_devices = context.facts.cgroups.legacy.contains_key("devices") && list.is_empty() && forces;
+    match unified_place(context, &controllers).filter(|_| sayable && (uses.delegate || !legacy_devices)) {
+        Some(parent) => unified(context, &parent, list, policy.as_ref(), &uses, &mut decided, report)?,
+        None => legacy(context, list, policy.as_ref(), &uses, &mut decided, report)?,
     }
-    let mut memory_events = None;
-    let mut legacy = |controller: &str, path: PathBuf, files: Vec<(&'static str, String)>| {
+    Ok(decided)
+}
+
+fn group_name(context: &Context<'_>) -> String {
+    format!("skep-{}", context.machine)
+}
+
+fn unified(
+    context: &Context<'_>,
+    parent: &Path,
+    list: Vec<Wanted>,
+    policy: Option<&device_policy::Policy>,
+    uses: &Uses,
+    decided: &mut Resources,
+    report: &mut Report,
+) -> Result<()> {
+    let devices = match policy {
+        Some(policy) if context.facts.device_programs => Some(policy.unified(report)),
+        Some(policy) => {
+            policy.missing(context, "the kernel loads no program for it (CONFIG_CGROUP_BPF)", report)?;
+            None
+        }
+        None => None,
+    };
+    if list.is_empty() && devices.is_none() && !uses.any() {
+        return Ok(());
+    }
+    let mut files = Files::new();
+    for wanted in list {
+        let said = wanted.unified.as_ref().map_err(|why| cannot(context, &wanted, why))?;
+        report.applied(wanted.item.clone(), format!("{} (cgroup v2)", said.shown));
+        files.extend(said.files.iter().cloned());
+    }
+    if uses.kill_all {
+        report.applied(KILL_ALL, "by the cgroup (cgroup.kill)");
+    }
+    if uses.freezing != Want::Off {
+        report.applied(FREEZING, "cgroup v2");
+    }
+    let owner = if uses.delegate { delegated(context, report)? } else { None };
+    decided.groups.push(Group {
+        path: parent.join(group_name(context)),
+        files,
+        unified: true,
+        controllers: Vec::new(),
+        devices,
+        kills: uses.kill_all,
+        owner,
+        origin: context.origin("resources"),
+        slot: role::CGROUP,
+    });
+    decided.clone_into = Some(role::CGROUP);
+    Ok(())
+}
+
+/// Names of lines of the report.
+pub(crate) const KILL_ALL: &str = "kill all";
+pub(crate) const FREEZING: &str = "freezing";
+pub(crate) const DELEGATION: &str = "delegation";
+
+/// The files of a group that go to whoever it is delegated to (kernel
+/// `cgroup-v2.rst`, "Model of Delegation").
+pub(crate) const DELEGATED: [&std::ffi::CStr; 3] = [c"cgroup.procs", c"cgroup.subtree_control", c"cgroup.threads"];
+
+/// To whom the group is given: `None` where it is theirs already.
+fn delegated(context: &Context<'_>, report: &mut Report) -> Result<Option<(u32, u32)>> {
+    let root = |extents: &[super::ids::Extent]| {
+        extents.iter().find(|[inside, _, count]| *inside == 0 && *count > 0).map(|[_, outside, _]| *outside)
+    };
+    let (owner, theirs) = match &context.mapping {
+        Mapping::None => (Some((0, 0)), true),
+        Mapping::Own { uid, gid } => (Some((uid[1], gid[1])), true),
+        Mapping::Helpers { .. } => {
+            return Err(Error::new(ErrorKind::NotPermitted, "an ordinary user cannot give a cgroup to another id")
+                .from(context.spec.origins.of("resources.delegate"))
+                .remedy("Map your own id to the container's root, or run as root."));
+        }
+        Mapping::Direct { extents, .. } => (root(extents).map(|id| (id, id)), false),
+    };
+    let Some((uid, gid)) = owner else {
+        return Err(context
+            .invalid("resources.delegate", "a group for the container's root, which has no id")
+            .remedy("Map an id to 0."));
+    };
+    report.applied(DELEGATION, format!("the container's root ({uid}:{gid}) owns its cgroup"));
+    Ok((!theirs).then_some((uid, gid)))
+}
+
+fn legacy(
+    context: &Context<'_>,
+    list: Vec<Wanted>,
+    policy: Option<&device_policy::Policy>,
+    uses: &Uses,
+    decided: &mut Resources,
+    report: &mut Report,
+) -> Result<()> {
+    let cgroups = &context.facts.cgroups;
+    let name = group_name(context);
+    let limited = !list.is_empty();
+    let mut add = |controller: &'static str, parent: &Path, files: Files, kills: bool| {
         let origin = context.origin(if controller == "devices" { "device_policy" } else { "resources" });
+        let path = parent.join(&name);
         // Controllers that are mounted together share one group.
         match decided.groups.iter_mut().find(|group| group.path == path) {
-            Some(group) => group.files.extend(files),
+            Some(group) => {
+                group.files.extend(files);
+                group.controllers.push(controller);
+                group.kills |= kills;
+            }
             None => {
-                let slot = role::LEGACY[decided.groups.len().min(3)];
-                decided.groups.push(Group { path, files, unified: false, devices: None, origin, slot });
+                let slot = role::LEGACY[decided.groups.len().min(role::LEGACY.len() - 1)];
+                let (devices, owner, controllers) = (None, None, vec![controller]);
+                let group = Group { path, files, unified: false, controllers, devices, kills, owner, origin, slot };
+                decided.groups.push(group);
             }
         }
     };
     for wanted in list {
-        let Some(parent) = cgroups.legacy.get(wanted.controller) else {
-            return Err(unavailable(context, &wanted));
-        };
-        let path = parent.join(&name);
-        if wanted.controller == "memory" {
-            memory_events = Some(path.join("memory.oom_control"));
-        }
-        let swap = if wanted.controller == "memory" && !cgroups.legacy_swap { ", swap not limited" } else { "" };
-        report.applied(wanted.item, format!("{}{swap} (cgroup v1)", wanted.shown));
-        legacy(wanted.controller, path, wanted.legacy);
+        let said = wanted.legacy.as_ref().map_err(|why| cannot(context, &wanted, why))?;
+        let controller = limits::legacy_name(wanted.controller);
+        let parent = cgroups.legacy.get(controller).ok_or_else(|| unavailable(context, &wanted, controller))?;
+        report.applied(wanted.item.clone(), format!("{} (cgroup v1)", said.shown));
+        add(controller, parent, said.files.clone(), false);
     }
-    match (&policy, cgroups.legacy.get("devices")) {
-        (Some(policy), Some(parent)) => legacy("devices", parent.join(&name), policy.legacy(report)),
+    match (policy, cgroups.legacy.get("devices")) {
+        (Some(policy), Some(parent)) if policy.forces || limited => {
+            add("devices", parent, policy.legacy(report), false);
+        }
+        (Some(policy), Some(_)) => {
+            policy.missing(context, "the container has no cgroup, and no device was named", report)?;
+        }
         (Some(policy), None) => {
             policy.missing(context, "no cgroup with the controller `devices` that this caller may use", report)?;
         }
         (None, _) => {}
     }
-    decided.memory_events = memory_events;
-    Ok(decided)
+    if uses.delegate {
+        return Err(Error::new(
+            ErrorKind::Unsupported,
+            "a cgroup can be delegated on v2 only, in one that this caller may use",
+        )
+        .from(context.spec.origins.of("resources.delegate"))
+        .remedy(remedy(context.facts, "pids")));
+    }
+    match cgroups.legacy.get("freezer") {
+        Some(parent) if uses.kill_all || uses.freezing != Want::Off => {
+            add("freezer", parent, Files::new(), true);
+            if uses.kill_all {
+                report.applied(KILL_ALL, "by the cgroup (freezer, cgroup v1)");
+            }
+            if uses.freezing != Want::Off {
+                report.applied(FREEZING, "cgroup v1");
+            }
+        }
+        None if uses.kill_all => {
+            return Err(Error::new(
+                ErrorKind::Unsupported,
+                "a container that shares its process ids needs a cgroup, or nothing ends all of its processes: there is none that this caller may use",
+            )
+            .from(context.spec.origins.of("namespaces.pid"))
+            .remedy(format!("Give it a pid namespace of its own. {}", remedy(context.facts, "freezer"))));
+        }
+        None if uses.freezing == Want::Require => {
+            return Err(Error::new(ErrorKind::Unsupported, "it cannot be paused: no cgroup that this caller may use")
+                .from(context.spec.origins.of("resources.freezing"))
+                .remedy(remedy(context.facts, "freezer")));
+        }
+        None if uses.freezing == Want::IfSupported => {
+            report.unsupported(FREEZING, "no cgroup that this caller may use");
+        }
+        _ => {}
+    }
+    Ok(())
 }
 
 fn default_pids(context: &Context<'_>, report: &mut Report, decided: &mut Resources) {
@@ -217,27 +324,33 @@ fn unified_place(context: &Context<'_>, controllers: &[&str]) -> Option<PathBuf>
     context.facts.cgroups.unified.iter().find(fits).map(|group| group.path.clone())
 }
 
-fn unavailable(context: &Context<'_>, wanted: &Wanted) -> Error {
-    let remedy = match context.facts.cgroups.layout {
-        CgroupLayout::None => "Mount the cgroup file system on /sys/fs/cgroup.".to_owned(),
-        CgroupLayout::Unified => format!(
-            "Start this program in a delegated group, so that it has the controller `{}`: systemd-run --user --scope -p Delegate=yes PROGRAM",
-            wanted.controller
-        ),
-        CgroupLayout::Legacy | CgroupLayout::Hybrid => {
-            format!("Let this user write to its group of the v1 controller `{}`, or run as root.", wanted.controller)
-        }
-    };
-    let field = format!("resources.{}", wanted.controller);
+/// A limit that this version of cgroups has no word for.
+fn cannot(context: &Context<'_>, wanted: &Wanted, why: &str) -> Error {
+    Error::new(ErrorKind::Unsupported, format!("{} cannot be set: {why}", wanted.item))
+        .from(context.spec.origins.of(&format!("resources.{}", wanted.field)))
+        .remedy("Boot with cgroup v2 alone (systemd.unified_cgroup_hierarchy=1), or leave it out.")
+}
+
+fn unavailable(context: &Context<'_>, wanted: &Wanted, controller: &str) -> Error {
     Error::new(
         ErrorKind::Unsupported,
-        format!(
-            "{} cannot be set: no cgroup with the controller `{}` that this caller may use",
-            wanted.item, wanted.controller
-        ),
+        format!("{} cannot be set: no cgroup with the controller `{controller}` that this caller may use", wanted.item),
     )
-    .from(context.spec.origins.of(&field))
-    .remedy(remedy)
+    .from(context.spec.origins.of(&format!("resources.{}", wanted.field)))
+    .remedy(remedy(context.facts, controller))
+}
+
+/// How a caller gets a group with `controller`.
+fn remedy(facts: &Facts, controller: &str) -> String {
+    match facts.cgroups.layout {
+        CgroupLayout::None => "Mount the cgroup file system on /sys/fs/cgroup.".to_owned(),
+        CgroupLayout::Unified => format!(
+            "Start this program in a delegated group, so that it has the controller `{controller}`: systemd-run --user --scope -p Delegate=yes PROGRAM"
+        ),
+        CgroupLayout::Legacy | CgroupLayout::Hybrid => {
+            format!("Let this user write to its group of the v1 controller `{controller}`, or run as root.")
+        }
+    }
 }
 
 pub(super) fn prepare(resources: &Resources, plan: &mut Builder) -> Result<()> {
@@ -261,7 +374,7 @@ pub(super) fn prepare(resources: &Resources, plan: &mut Builder) -> Result<()> {
             .op(directory(&parent, slot))
             .op(Op::Prove { file: slot, proof: Proof::FileSystem { magic } })
             .op(Op::Mkdir { dir: At::Slot(slot), name: &name, mode: 0o755, exist_ok: false })
-            .undo(Op::Unlink { dir: At::Cwd, path: &path, directory: true })
+            .undo(Op::RemoveGroup { dir: At::Cwd, path: &path })
             .op(directory(&path, slot))
             .op(Op::Prove { file: slot, proof: Proof::FileSystem { magic } });
         if let Some(program) = &group.devices {
@@ -272,14 +385,49 @@ pub(super) fn prepare(resources: &Resources, plan: &mut Builder) -> Result<()> {
         }
         for (file, value) in &group.files {
             let file_name = c_text(file.as_bytes())?;
-            plan.step(Phase::Prepare, format!("set {file} to {value}"), group.origin.clone()).op(Op::Write {
-                dir: At::Slot(slot),
-                path: &file_name,
-                content: Blob(value.as_bytes()),
-            });
+            plan.step(Phase::Prepare, format!("set {file} to {value}"), group.origin.clone())
+                .remedy(file_remedy(file))
+                .op(Op::Write { dir: At::Slot(slot), path: &file_name, content: Blob(value.as_bytes()) });
+        }
+        if let Some((uid, gid)) = group.owner {
+            give(slot, uid, gid, &group.origin, plan);
         }
     }
     Ok(())
+}
+
+/// What a kernel or a host may lack for one file.
+fn file_remedy(file: &str) -> &'static str {
+    match file {
+        "io.weight" => "ENOENT: this kernel has no weights of devices (CONFIG_BLK_CGROUP_IOCOST).",
+        "blkio.bfq.weight" => "ENOENT: this kernel has no BFQ scheduler (CONFIG_BFQ_GROUP_IOSCHED).",
+        "memory.swap.max" => "ENOENT: this kernel does not account for swap (CONFIG_SWAP, swapaccount=1).",
+        "cpuset.cpus" | "cpuset.mems" => {
+            "Only what the group above has, and nobody has for itself alone, can be given."
+        }
+        _ => "ENOENT: this kernel does not have this limit. EINVAL, EBUSY: it does not take this value here.",
+    }
+}
+
+/// Hands a v2 group to the container's root.
+fn give(group: Slot, uid: u32, gid: u32, origin: &Origin, plan: &mut Builder) {
+    plan.step(Phase::Prepare, format!("give the cgroup to {uid}:{gid}"), origin.clone()).op(Op::Chown {
+        file: group,
+        uid,
+        gid,
+    });
+    for path in DELEGATED {
+        plan.op(Op::OpenAt2 {
+            dir: At::Slot(group),
+            path,
+            flags: OpenFlags::PATH,
+            mode: 0,
+            resolve: Resolve::BENEATH.with(Resolve::NO_SYMLINKS),
+            into: role::ONE,
+        })
+        .op(Op::Chown { file: role::ONE, uid, gid })
+        .op(Op::Close { file: role::ONE });
+    }
 }
 
 /// v1: the child is moved before it may go on.

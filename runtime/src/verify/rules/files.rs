@@ -80,6 +80,10 @@ pub(super) fn paths_confined(view: &View<'_>, found: &mut Findings) {
             (At::Slot(_), What::Process) => {
                 path == c"ns/user" && seen.phase == Phase::Attend && flags == OpenFlags::NONE
             }
+            // The files of a group that is handed over.
+            (At::Slot(_), What::Host(_)) if seen.phase == Phase::Prepare => {
+                is_cgroup(view, seen.on, seen.at) && is_name(path) && confined && no_magic && flags == OpenFlags::PATH
+            }
             (At::Slot(_), _) => no_magic && confined && seen.phase == Phase::Enter && flags.has(OpenFlags::PATH),
         };
         if !fits {

@@ -6,6 +6,7 @@ mod devices;
 mod files;
 mod filter;
 mod frame;
+mod groups;
 mod host;
 mod ids;
 mod mounts;
@@ -298,8 +299,8 @@ pub(super) const RULES: &[Rule] = &[
         32,
         "undo-of-everything-made",
         &[118, 121],
-        "Whatever the embedder makes has an undo, in the order that works, and the watcher knows of it before it is made.",
-        host::undo_of_everything_made,
+        "Whatever the embedder makes has an undo, in the order that works, and the watcher knows of it before it is made; no process outlives the container.",
+        groups::undo_of_everything_made,
     ),
     rule(
         33,
@@ -383,8 +384,8 @@ pub(super) const RULES: &[Rule] = &[
         45,
         "born-limited",
         &[68, 113],
-        "Every cgroup that is made holds the child before it may go on.",
-        host::born_limited,
+        "Every cgroup that is made is of use and holds the child before it may go on.",
+        groups::born_limited,
     ),
     rule(
         46,
@@ -525,5 +526,12 @@ pub(super) const RULES: &[Rule] = &[
         &[6, 85, 145],
         "A terminal is of the container's own devpts and never found by a path; it is the payload's user's, its session's and its console, and only the embedder holds the other end.",
         terminal::terminal_own,
+    ),
+    rule(
+        66,
+        "delegated-as-said",
+        &[68],
+        "Nothing of a cgroup is handed over but its three files of delegation, to the ids that the report names.",
+        groups::delegated_as_said,
     ),
 ];

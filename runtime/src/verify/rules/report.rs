@@ -5,7 +5,7 @@ use std::ffi::CStr;
 use skep_sys::abi::{Namespaces, Resource};
 use skep_sys::{Op, OpKind};
 
-use super::Findings;
+use super::{Findings, groups};
 use crate::plan::Phase;
 use crate::report::Outcome;
 use crate::verify::view::{Seen, View, What};
@@ -58,13 +58,7 @@ pub(super) fn report_is_true(view: &View<'_>, found: &mut Findings) {
             let written = |name: &CStr| {
                 view.of_in(OpKind::Write, Prepare).any(|seen| matches!(seen.op, Op::Write { path, .. } if path == name))
             };
-            let set = match limit {
-                "memory" => {
-                    written(c"memory.limit_in_bytes") || (written(c"memory.max") && written(c"memory.swap.max"))
-                }
-                "cpu" => written(c"cpu.max") || (written(c"cpu.cfs_quota_us") && written(c"cpu.cfs_period_us")),
-                _ => written(c"pids.max"),
-            };
+            let set = groups::limit_files(limit).iter().any(|files| files.iter().all(|file| written(file)));
             found.unless(set, "a limit is reported and not set");
         }
     }

@@ -4,12 +4,12 @@ use std::path::PathBuf;
 
 use skep_sys::abi::{CapabilitySet, cap};
 
-use crate::facts::{EntryKind, Facts};
+use crate::facts::{DeviceNumber, EntryKind, Facts};
 use crate::plan::Plan;
 use crate::spec::{
-    Bind, Capabilities, CapabilityList, CpuLimit, Denial, Device, Family, File, Hosts, IdMap, IdRange, Init, Mount,
-    MountKind, Namespace, NamespaceChoice, Network, Overlay, Profile, Readiness, ResolvConf, Resources, Root,
-    SecretFile, Spec, Stream, TerminalSize, Timezone, Tmpfs, User, UserNamespace, Volatile, Want,
+    Bind, Capabilities, CapabilityList, CpuLimit, Denial, Device, Family, File, Hosts, IdMap, IdRange, Init, IoLimit,
+    Mount, MountKind, Namespace, NamespaceChoice, Network, NumberList, Overlay, Profile, Readiness, ResolvConf,
+    Resources, Root, SecretFile, Spec, Stream, TerminalSize, Timezone, Tmpfs, User, UserNamespace, Volatile, Want,
 };
 use crate::{ErrorKind, compile};
 
@@ -54,13 +54,47 @@ fn granted(bounding: u64, ambient: u64) -> Capabilities {
 }
 
 fn limits() -> Resources {
-    Resources { memory: Some(64 << 20), cpu: Some(CpuLimit { quota: 50_000, period: 100_000 }), pids: Some(100) }
+    Resources {
+        memory: Some(64 << 20),
+        cpu: Some(CpuLimit { quota: 50_000, period: 100_000 }),
+        pids: Some(100),
+        ..Resources::default()
+    }
+}
+
+/// What both versions can say.
+fn every_limit() -> Resources {
+    let list = |text: &str| NumberList::parse(text).ok();
+    Resources {
+        memory_low: Some(1 << 20),
+        swap: Some(1 << 20),
+        oom_group: Some(false),
+        cpu_weight: Some(50),
+        cpuset_cpus: list("0-1"),
+        cpuset_mems: list("0"),
+        io: vec![IoLimit { read_bytes: Some(1 << 20), write_operations: Some(9), ..IoLimit::new("/dev/vda") }],
+        io_weight: Some(20),
+        ..limits()
+    }
+}
+
+fn disk(facts: &mut Facts) {
+    if let Some(fact) = facts.paths.get_mut(&PathBuf::from("/dev/vda")) {
+        fact.node = Some(DeviceNumber { block: true, major: 254, minor: 0 });
+    }
+}
+
+fn on_v1(facts: &mut Facts, controllers: &[&str]) {
+    facts.cgroups.unified.clear();
+    facts.cgroups.legacy_swap = true;
+    let group = |name: &&str| ((*name).to_owned(), PathBuf::from(format!("/sys/fs/cgroup/{name}/user")));
+    facts.cgroups.legacy = controllers.iter().map(group).collect();
 }
 
 fn delegated(facts: &mut Facts) {
     for group in &mut facts.cgroups.unified {
         group.writable = true;
-        group.enabled = ["memory", "cpu", "pids"].map(str::to_owned).into();
+        group.enabled = ["memory", "cpu", "cpuset", "io", "pids"].map(str::to_owned).into();
     }
 }
 
@@ -277,7 +311,36 @@ const TABLE: &[(&str, Change)] = &[
         (spec.init, spec.resources) = (Init::Payload, limits());
         delegated(facts);
     }),
-    ("host namespaces", |spec, _| {
+    ("every limit v2", |spec, facts| {
+        spec.resources = Resources { memory_high: Some(32 << 20), memory_min: Some(1 << 20), ..every_limit() };
+        delegated(facts);
+        disk(facts);
+    }),
+    ("every limit v1", |spec, facts| {
+        spec.resources = every_limit();
+        on_v1(facts, &["memory", "cpu", "cpuset", "blkio", "pids"]);
+        disk(facts);
+    }),
+    ("freezing v2", |spec, facts| {
+        spec.resources.freezing = Want::Require;
+        delegated(facts);
+    }),
+    ("freezing v1", |spec, facts| {
+        (spec.resources, spec.init) = (limits(), Init::Payload);
+        spec.resources.freezing = Want::Require;
+        on_v1(facts, &["memory", "cpu", "pids", "freezer"]);
+    }),
+    ("freezing that cannot be had", |spec, _| spec.resources.freezing = Want::IfSupported),
+    ("delegated", |spec, facts| {
+        (spec.resources.delegate, spec.init) = (true, Init::Payload);
+        delegated(facts);
+    }),
+    ("shared process ids v1", |spec, facts| {
+        (spec.namespaces.pid, spec.init) = (Namespace::Host, Init::Payload);
+        on_v1(facts, &["freezer"]);
+    }),
+    ("host namespaces", |spec, facts| {
+        delegated(facts);
         let shared = Namespace::Host;
         spec.namespaces = NamespaceChoice { pid: shared, ipc: shared, uts: shared, cgroup: shared, time: shared };
         spec.init = Init::Payload;

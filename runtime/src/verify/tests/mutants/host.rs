@@ -1,7 +1,7 @@
 //! Mutants for the rules in `rules/host.rs`.
 
 use skep_sys::abi::{Namespaces, SeccompFlags, signal};
-use skep_sys::wire::Blob;
+use skep_sys::wire::{Blob, Reader};
 use skep_sys::{At, Errno, Op, OpKind, Slot};
 
 use super::{
@@ -79,7 +79,7 @@ pub(super) const ALL: &[Mutant] = &[
         undo(plan, |all| all.iter_mut().for_each(|undo| undo.op = flat(Op::Exit { status: 0 })))
     }),
     mutant(32, "limits v2", "a cgroup stays", |plan| {
-        undo(plan, |all| all.retain(|undo| undo.op[0] != OpKind::Unlink as u8))
+        undo(plan, |all| all.retain(|undo| undo.op[0] != OpKind::RemoveGroup as u8))
     }),
     mutant(32, "default", "the child lives on", |plan| {
         undo(plan, |all| all.retain(|undo| undo.op[0] != OpKind::PidfdSignal as u8))
@@ -94,8 +94,8 @@ pub(super) const ALL: &[Mutant] = &[
     }),
     mutant(32, "limits v2", "removes what is not its own", |plan| {
         undo(plan, |all| {
-            for undo in all.iter_mut().filter(|undo| undo.op[0] == OpKind::Unlink as u8) {
-                undo.op = flat(Op::Unlink { dir: At::Cwd, path: c"/sys/fs/cgroup/user.slice", directory: true });
+            for undo in all.iter_mut().filter(|undo| undo.op[0] == OpKind::RemoveGroup as u8) {
+                undo.op = flat(Op::RemoveGroup { dir: At::Cwd, path: c"/sys/fs/cgroup/user.slice" });
             }
         })
     }),
@@ -114,6 +114,58 @@ pub(super) const ALL: &[Mutant] = &[
         let mut changed = plan.clone();
         changed.watch = flat(Op::PidfdSignal { process: Slot(0), signal: signal::KILL });
         changed
+    }),
+    mutant(32, "host namespaces", "nothing kills the others", |plan| {
+        let mut changed = undo(plan, |all| all.retain(|undo| undo.op[0] != OpKind::KillGroup as u8));
+        changed.watch = without_kill(&changed.watch);
+        changed
+    }),
+    mutant(32, "freezing v1", "the watcher leaves it frozen", |plan| {
+        let mut changed = plan.clone();
+        changed.watch = without_kill(&changed.watch);
+        changed
+    }),
+    mutant(32, "host namespaces", "kills a group of others", |plan| {
+        undo(plan, |all| {
+            for undo in all.iter_mut().filter(|undo| undo.op[0] == OpKind::KillGroup as u8) {
+                undo.op = flat(Op::KillGroup { dir: At::Cwd, path: c"/sys/fs/cgroup/user.slice" });
+            }
+        })
+    }),
+    mutant(45, "freezing v2", "a group that nobody asked for", |plan| {
+        let mut changed = drop(plan, Prepare, OpKind::Write);
+        changed.report = crate::Report::default();
+        changed
+    }),
+    mutant(51, "every limit v2", "no weight, and the report says there is", |plan| {
+        cut(
+            plan,
+            Prepare,
+            places(plan, Prepare, |op| matches!(op, Op::Write { path, .. } if *path == c"cpu.weight"))[0],
+        )
+    }),
+    mutant(51, "every limit v1", "no limit on a device, and the report says there is", |plan| {
+        let throttles =
+            |op: &Op<'_>| matches!(op, Op::Write { path, .. } if path.to_bytes().starts_with(b"blkio.throttle"));
+        let first = cut(plan, Prepare, places(plan, Prepare, throttles)[0]);
+        cut(&first, Prepare, places(&first, Prepare, throttles)[0])
+    }),
+    mutant(66, "delegated/root", "given to the host's root", |plan| {
+        each(plan, Prepare, OpKind::Chown, |op| match op {
+            Op::Chown { file, .. } => Op::Chown { file, uid: 0, gid: 0 },
+            other => other,
+        })
+    }),
+    mutant(66, "delegated/root", "its limits are given as well", |plan| {
+        each(plan, Prepare, OpKind::OpenAt2, |op| match op {
+            Op::OpenAt2 { dir, path, flags, mode, resolve, into } if path == c"cgroup.threads" => {
+                Op::OpenAt2 { dir, path: c"pids.max", flags, mode, resolve, into }
+            }
+            other => other,
+        })
+    }),
+    mutant(66, "delegated/root", "given in part", |plan| {
+        cut(plan, Prepare, places(plan, Prepare, |op| matches!(op, Op::Chown { .. }))[3])
     }),
     mutant(36, "default", "bytes that are no op", |plan| {
         let mut changed = plan.clone();
@@ -212,6 +264,17 @@ fn undo(plan: &Plan, change: fn(&mut Vec<Undo>)) -> Plan {
     let mut changed = plan.clone();
     change(&mut changed.undo);
     changed
+}
+
+/// The watcher's ops without those that kill a group.
+fn without_kill(watch: &[u8]) -> Vec<u8> {
+    let (mut reader, mut kept) = (Reader::new(watch), Vec::new());
+    while let Some(op) = Op::read(&mut reader) {
+        if op.kind() != OpKind::KillGroup {
+            op.write(&mut kept);
+        }
+    }
+    kept
 }
 
 fn flat(op: Op<'_>) -> Vec<u8> {
