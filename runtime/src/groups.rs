@@ -123,7 +123,8 @@ impl Groups {
         let mut all = Ok(());
         for group in self.list.iter().filter(|group| group.plan.kills) {
             // One that fails keeps no other from its turn.
-            all = all.and(group.call(&kill));
+            let killed = group.call(&kill);
+            all = all.and(killed);
         }
         all
     }

@@ -459,14 +459,14 @@ fn nobody_outlives_a_container_that_shares_process_ids() {
         let mut pid = String::new();
         std::io::BufRead::read_line(&mut output, &mut pid).unwrap();
         match way {
-            "drop" => drop(container),
+            "drop" => {}
             "kill" => {
                 container.kill(9).unwrap();
                 assert_eq!(container.wait().unwrap().signal(), Some(9));
             }
-            _ => drop(container.wait().unwrap()),
+            _ => assert!(container.wait().unwrap().success()),
         }
-        drop(output);
+        drop((output, container));
         assert!(gone(pid.trim()), "{way}: process {pid} lives on");
         before.assert_unchanged();
     }

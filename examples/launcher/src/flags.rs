@@ -8,6 +8,7 @@ use skep::dialect::nspawn::value;
 use skep::spec::{Init, Network, Readiness, UserNamespace, Volatile};
 use skep::sys::abi::CapabilitySet;
 
+use crate::limits;
 use crate::nearest;
 use crate::typed::Typed;
 use crate::values::{self, Parsed, text};
@@ -116,7 +117,7 @@ fn on(place: &mut bool) -> Parsed<()> {
     Ok(())
 }
 
-fn put<T>(place: &mut Option<T>, value: Parsed<T>) -> Parsed<()> {
+pub(crate) fn put<T>(place: &mut Option<T>, value: Parsed<T>) -> Parsed<()> {
     *place = Some(value?);
     Ok(())
 }
@@ -254,9 +255,39 @@ pub(crate) const FLAGS: &[Flag] = &[
     flag(Limits, "memory", None, Required("BYTES"), RUN,
         "Limit memory, such as 512M.",
         |t, v| put(&mut t.memory, text(given(v), values::bytes))),
+    flag(Limits, "memory-swap", None, Required("BYTES"), RUN,
+        "Let it use this much swap beside the memory; with --memory= and without this, none.",
+        |t, v| t.resources.put("swap", "--memory-swap=", |all| put(&mut all.swap, text(given(v), values::bytes)))),
+    flag(Limits, "memory-high", None, Required("BYTES"), RUN,
+        "Slow it down above this much memory (cgroup v2).",
+        |t, v| t.resources.put("memory_high", "--memory-high=", |all| put(&mut all.memory_high, text(given(v), values::bytes)))),
+    flag(Limits, "memory-low", None, Required("BYTES"), RUN,
+        "Leave it this much memory where there is some elsewhere.",
+        |t, v| t.resources.put("memory_low", "--memory-low=", |all| put(&mut all.memory_low, text(given(v), values::bytes)))),
+    flag(Limits, "memory-min", None, Required("BYTES"), RUN,
+        "Leave it this much memory in any case (cgroup v2).",
+        |t, v| t.resources.put("memory_min", "--memory-min=", |all| put(&mut all.memory_min, text(given(v), values::bytes)))),
     flag(Limits, "cpus", None, Required("NUMBER"), RUN,
         "Limit processor time, such as 1.5.",
         |t, v| put(&mut t.cpus, values::cpus(given(v)))),
+    flag(Limits, "cpu-weight", None, Required("NUMBER"), RUN,
+        "Share of processor time where others want some too, 1 to 10000; 100 otherwise.",
+        |t, v| t.resources.put("cpu_weight", "--cpu-weight=", |all| put(&mut all.cpu_weight, text(given(v), limits::weight)))),
+    flag(Limits, "cpuset-cpus", None, Required("LIST"), RUN,
+        "Use these processors only, such as 0-3,7.",
+        |t, v| t.resources.put("cpuset_cpus", "--cpuset-cpus=", |all| put(&mut all.cpuset_cpus, text(given(v), limits::list)))),
+    flag(Limits, "cpuset-mems", None, Required("LIST"), RUN,
+        "Use these memory nodes only.",
+        |t, v| t.resources.put("cpuset_mems", "--cpuset-mems=", |all| put(&mut all.cpuset_mems, text(given(v), limits::list)))),
+    flag(Limits, "io-max", None, Required("DEVICE:LIMITS"), RUN,
+        "Limit a block device for each second: /dev/vda:rbps=10M,wiops=500. Keys: rbps, wbps, riops, wiops.",
+        |t, v| t.resources.put("io", "--io-max=", |all| limits::io_max(given(v), all))),
+    flag(Limits, "io-weight", None, Required("NUMBER"), RUN,
+        "Share of block devices where others want some too, 1 to 10000; 100 otherwise.",
+        |t, v| t.resources.put("io_weight", "--io-weight=", |all| put(&mut all.io_weight, text(given(v), limits::weight)))),
+    flag(Limits, "property", None, Required("NAME=VALUE"), RUN,
+        "A limit as systemd names it, such as MemoryMax=1G or TasksMax=100.",
+        |t, v| limits::property(given(v), &mut t.resources)),
     flag(Limits, "pids", None, Required("NUMBER"), RUN,
         "Limit processes and threads.",
         |t, v| put(&mut t.pids, values::count(given(v)))),
@@ -316,7 +347,6 @@ pub(crate) const NOT_YET: &[&str] = &[
     "private-users-chown",
     "private-users-delegate",
     "private-users-ownership",
-    "property",
     "register",
     "resolv-conf",
     "root-hash",

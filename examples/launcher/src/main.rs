@@ -16,6 +16,7 @@ mod doctor;
 mod events;
 mod flags;
 mod help;
+mod limits;
 mod man;
 mod meaning;
 mod message;

@@ -159,6 +159,9 @@ fn options(spec: &mut Spec, typed: Typed, here: &Here) -> Result<(), Failure> {
         typed.cpus.map(Some) => resources.cpu, "--cpus=";
         typed.pids.map(Some) => resources.pids, "--pids=";
     }
+    let mut resources = std::mem::take(&mut spec.resources);
+    typed.resources.apply(&mut resources, |field, option| note(spec, &format!("resources.{field}"), option));
+    spec.resources = resources;
     if let Some((network, option)) = typed.network {
         spec.network = network;
         note(spec, "network", option);

@@ -61,6 +61,8 @@ pub(crate) struct Typed {
     pub(crate) memory: Option<u64>,
     pub(crate) cpus: Option<CpuLimit>,
     pub(crate) pids: Option<u64>,
+    /// Other limits of a cgroup.
+    pub(crate) resources: crate::limits::Typed,
     /// From the first word that is no option on, as it stands.
     pub(crate) words: Vec<OsString>,
 }
