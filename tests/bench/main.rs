@@ -128,7 +128,7 @@ fn bench(options: &Options) -> Result<()> {
         done.push(group);
     }
     let picture = options.svg.clone().unwrap_or_else(|| {
-        Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap_or(Path::new("")).join("skep-bench.svg")
+        Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap_or_else(|| Path::new("")).join("skep-bench.svg")
     });
     std::fs::write(&picture, picture::draw(&done, &machine, &floor.differences))
         .map_err(|error| format!("{}: {error}", picture.display()))?;

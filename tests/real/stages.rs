@@ -32,7 +32,7 @@ type Code = BTreeMap<u64, (String, String)>;
 /// The code of a file, or of one function of it; none where there is no
 /// disassembler, which is said.
 fn disassemble(file: &Path, function: Option<&str>) -> Option<Code> {
-    disassemble_what(file, &function.map_or("--disassemble".to_owned(), |name| format!("--disassemble={name}")))
+    disassemble_what(file, &function.map_or_else(|| "--disassemble".to_owned(), |name| format!("--disassemble={name}")))
 }
 
 fn disassemble_what(file: &Path, what: &str) -> Option<Code> {
