@@ -105,6 +105,10 @@ pub struct Linux<'s> {
     /// lets go of.
     #[cfg(skep_stage)]
     plan: [[usize; 2]; 2],
+    /// Whether every signal is at its default here: a fork inherits that, and
+    /// no other op changes it.
+    #[cfg(skep_stage)]
+    default_signals: bool,
 }
 
 impl Linux<'static> {
@@ -116,6 +120,8 @@ impl Linux<'static> {
             scratch: &mut [],
             #[cfg(skep_stage)]
             plan: [[0; 2]; 2],
+            #[cfg(skep_stage)]
+            default_signals: false,
         }
     }
 }
@@ -129,7 +135,7 @@ impl Default for Linux<'static> {
 #[cfg(skep_stage)]
 impl<'s> Linux<'s> {
     pub(crate) const fn with(scratch: &'s mut [usize], plan: [[usize; 2]; 2]) -> Self {
-        Self { scratch, plan }
+        Self { scratch, plan, default_signals: false }
     }
 }
 
@@ -498,7 +504,16 @@ impl Kernel for Linux<'_> {
             }
             Op::Umask { mode } => done(ask(nr::UMASK, [Word::number(u64::from(mode))])),
             Op::SetSid {} => done(ask(nr::SETSID, [])),
-            Op::ResetSignals {} => reset_signals(),
+            #[cfg(skep_stage)]
+            Op::ResetSignals {} if self.default_signals => mask_signals(0),
+            Op::ResetSignals {} => {
+                reset_signals()?;
+                #[cfg(skep_stage)]
+                {
+                    self.default_signals = true;
+                }
+                Ok(())
+            }
             Op::BlockSignals {} => mask_signals(u64::MAX),
             Op::Personality { persona } => done(ask(nr::PERSONALITY, [Word::number(u64::from(persona))])),
 
