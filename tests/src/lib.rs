@@ -234,3 +234,32 @@ fn children() -> BTreeSet<String> {
 pub fn has(program: &str) -> bool {
     Process::new(program).arg("--version").output().is_ok()
 }
+
+/// The Rust blocks of the README and of the guide, as documentation tests.
+#[cfg(doctest)]
+mod guide {
+    #[doc = include_str!("../../README.md")]
+    struct Readme;
+    #[doc = include_str!("../../guide/src/embedding.md")]
+    struct Embedding;
+    #[doc = include_str!("../../guide/src/files.md")]
+    struct Files;
+    #[doc = include_str!("../../guide/src/hardening.md")]
+    struct Hardening;
+    #[doc = include_str!("../../guide/src/introduction.md")]
+    struct Introduction;
+    #[doc = include_str!("../../guide/src/limits.md")]
+    struct Limits;
+    #[doc = include_str!("../../guide/src/native.md")]
+    struct Native;
+    #[doc = include_str!("../../guide/src/networking.md")]
+    struct Networking;
+    #[doc = include_str!("../../guide/src/running.md")]
+    struct Running;
+    #[doc = include_str!("../../guide/src/terminal.md")]
+    struct Terminal;
+    #[doc = include_str!("../../guide/src/testing.md")]
+    struct Testing;
+    #[doc = include_str!("../../guide/src/tour.md")]
+    struct Tour;
+}
