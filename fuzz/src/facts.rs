@@ -2,7 +2,7 @@
 
 use arbitrary::{Result, Unstructured};
 use skep::facts::{CgroupLayout, EntryKind};
-use skep::spec::IdRange;
+use skep::spec::{IdRange, NumberList};
 use skep::{Facts, Spec};
 use skep_sys::abi::{CapabilitySet, Resource};
 

@@ -170,7 +170,7 @@ fn a_detached_container_goes_on() {
 fn the_container_dies_with_a_killed_embedder() {
     let Some(_turn) = turn_to_start() else { return };
     let before = HostState::look();
-    for child in ["orphan_maker_stub", "orphan_maker_payload"] {
+    for child in ["orphan_maker_stub", "orphan_maker_payload", "orphan_maker_paused"] {
         let program = std::env::current_exe().unwrap();
         let mut embedder = std::process::Command::new(program)
             .args(["--exact", child, "--ignored", "--nocapture"])
@@ -204,6 +204,18 @@ fn orphan_maker_stub() {
 #[ignore = "run by the_container_dies_with_a_killed_embedder, in a process of its own"]
 fn orphan_maker_payload() {
     make_orphan(Init::Payload);
+}
+
+#[test]
+#[ignore = "run by the_container_dies_with_a_killed_embedder, in a process of its own"]
+fn orphan_maker_paused() {
+    let mut command = Command::new("sleep");
+    command.arg("1000").init(Init::Payload).freezing(skep::spec::Want::IfSupported);
+    let container = command.spawn().unwrap();
+    // Frozen, it hears no signal; where this user may not freeze, as the others.
+    let _ = container.pause();
+    println!("started {}", container.id());
+    std::thread::sleep(Duration::from_secs(1000));
 }
 
 fn make_orphan(init: Init) {

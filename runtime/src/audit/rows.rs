@@ -180,4 +180,13 @@ pub(super) fn limits(plan: &Plan, rows: &mut Rows) {
             _ => rows.add(Area::Limits, name, "none", tenths, why),
         }
     }
+    if let Some(Outcome::Applied(value)) = plan.report().of("delegation") {
+        rows.add(
+            Area::Limits,
+            "cgroup delegation",
+            value,
+            1,
+            "it can make groups of its own, within the limits of this one",
+        );
+    }
 }
