@@ -39,13 +39,6 @@ impl Terminal {
         Self(file.into())
     }
 
-    fn ask(&self, op: &Op<'_>) -> std::result::Result<u64, Errno> {
-        let mut cells = [Cell::Descriptor(self.0.as_raw_fd()), Cell::Empty];
-        let mut slots = Slots::new(&mut cells);
-        Linux::new().call(op, &mut slots)?;
-        Ok(slots.value(Slot(1)).unwrap_or(0))
-    }
-
     /// Sets the size, in characters. The processes in the foreground get
     /// SIGWINCH where it changes (`tty_ioctl(4)`, TIOCSWINSZ).
     ///
@@ -53,7 +46,7 @@ impl Terminal {
     ///
     /// What the kernel answered.
     pub fn resize(&self, rows: u16, columns: u16) -> Result<()> {
-        self.ask(&Op::ResizeTerminal { terminal: Slot(0), rows, columns })
+        ask(self.as_fd(), &Op::ResizeTerminal { terminal: Slot(0), rows, columns })
             .map(drop)
             .map_err(|errno| Error::system("resize the container's terminal", errno))
     }
@@ -64,10 +57,17 @@ impl Terminal {
     ///
     /// What the kernel answered.
     pub fn size(&self) -> Result<TerminalSize> {
-        let size = self
-            .ask(&Op::TerminalSize { terminal: Slot(0), into: Slot(1) })
-            .map_err(|errno| Error::system("ask for the size of the container's terminal", errno))?;
-        Ok(TerminalSize::new((size >> 16) as u16, size as u16))
+        size(self.as_fd()).map_err(|errno| Error::system("ask for the size of the container's terminal", errno))
+    }
+
+    /// The size of any terminal, such as the embedder's own, which the
+    /// container's may have as well.
+    ///
+    /// # Errors
+    ///
+    /// ENOTTY for what is no terminal (`tty_ioctl(4)`).
+    pub fn size_of(terminal: BorrowedFd<'_>) -> Result<TerminalSize> {
+        size(terminal).map_err(|errno| Error::system("ask for the size of a terminal", errno))
     }
 
     /// A second handle, to read in one place and write in another.
@@ -79,6 +79,19 @@ impl Terminal {
         let copy = self.0.try_clone();
         copy.map(Self).map_err(|error| Error::system("duplicate a terminal", crate::watcher::errno_of(&error)))
     }
+}
+
+/// One op on a terminal, with its result.
+fn ask(terminal: BorrowedFd<'_>, op: &Op<'_>) -> std::result::Result<u64, Errno> {
+    let mut cells = [Cell::Descriptor(terminal.as_raw_fd()), Cell::Empty];
+    let mut slots = Slots::new(&mut cells);
+    Linux::new().call(op, &mut slots)?;
+    Ok(slots.value(Slot(1)).unwrap_or(0))
+}
+
+fn size(terminal: BorrowedFd<'_>) -> std::result::Result<TerminalSize, Errno> {
+    let size = ask(terminal, &Op::TerminalSize { terminal: Slot(0), into: Slot(1) })?;
+    Ok(TerminalSize::new((size >> 16) as u16, size as u16))
 }
 
 /// Ends (0 bytes) once no process of the container holds the terminal any

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use skep::spec::{MachineName, Spec};
 use skep::{Escaped, Facts, Outcome, Phase, Plan, Step, compile};
 
+use crate::console::Mode;
 use crate::message::{Failure, Paint, quoted};
 use crate::plan;
 use crate::typed::Typed;
@@ -34,13 +35,13 @@ pub(crate) fn pair(mut typed: Typed) -> Result<[Side; 2], Failure> {
         };
         return Err(Failure::new(format!("{what}; write --diff FILE FILE")));
     };
-    let streams = plan::streams(&typed);
+    let mode = Mode::of(&typed);
     let mut specs = [read(one, &typed)?, read(other, &typed)?];
     // What is made up for each start is no difference.
     let unnamed = MachineName::new("unnamed").map_err(|error| Failure::new(error.to_string()))?;
     for spec in &mut specs {
         spec.machine.get_or_insert_with(|| unnamed.clone());
-        spec.stdio = streams;
+        mode.set(spec);
         if spec.command.is_empty() {
             spec.command = vec!["true".into()];
         }

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use skep::spec::Spec;
 use skep::{Container, Escaped};
 
+use crate::console::Mode;
 use crate::message::{Failure, Paint, say};
 use crate::typed::Typed;
 
@@ -24,7 +25,12 @@ pub(crate) struct Events {
 impl Events {
     pub(crate) fn new(typed: &Typed) -> Result<Self, Failure> {
         let descriptor = typed.status_fd.map(opened).transpose()?;
-        Ok(Self { machine: String::new(), quiet: typed.quiet || typed.pipe, json: typed.json, descriptor })
+        Ok(Self {
+            machine: String::new(),
+            quiet: typed.quiet || Mode::of(typed) == Mode::Pipe,
+            json: typed.json,
+            descriptor,
+        })
     }
 
     /// Tells one thing, unless it shall be quiet.
@@ -72,6 +78,14 @@ impl Events {
             || json!({ "root": spec.root.path.to_string_lossy() }),
             || Some(format!("Spawning container {} on {}.", self.machine, crate::meaning::root(spec))),
         );
+    }
+
+    /// How to leave the container's terminal.
+    pub(crate) fn keys(&self) {
+        let line = "Press ^] three times within 1s to kill the container, ^]^]z to suspend this program.";
+        if !self.quiet && !self.json {
+            say(line);
+        }
     }
 
     pub(crate) fn started(&self, container: &Container) {

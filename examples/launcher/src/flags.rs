@@ -8,6 +8,7 @@ use skep::dialect::nspawn::value;
 use skep::spec::{Init, Network, Readiness, UserNamespace, Volatile};
 use skep::sys::abi::CapabilitySet;
 
+use crate::console::{Console, Mode};
 use crate::limits;
 use crate::nearest;
 use crate::typed::Typed;
@@ -295,9 +296,12 @@ pub(crate) const FLAGS: &[Flag] = &[
         "Set a resource limit of setrlimit(2), such as NOFILE=1024:4096.",
         |t, v| { t.limits.push(text(given(v), values::rlimit)?); Ok(()) }),
 
+    flag(Streams, "console", None, Required("MODE"), RUN,
+        "What the command's streams are: `interactive` (a terminal of its own, the default on a terminal), `read-only` (the same without input), `passive` (its output comes at the end), `relay` (three pipes, the default elsewhere), `pipe` (the caller's own streams), `autopipe` (`interactive` on a terminal, else `pipe`).",
+        |t, v| put(&mut t.console, text(given(v), values::console))),
     flag(Streams, "pipe", Some('P'), Alone, RUN,
-        "Give the command the caller's own standard streams. Quiet.",
-        |t, _| on(&mut t.pipe)),
+        "As `--console=pipe`. Quiet.",
+        |t, _| { t.console = Some(Console::Mode(Mode::Pipe)); Ok(()) }),
     flag(Streams, "quiet", Some('q'), Alone, RUN,
         "No status lines.",
         |t, _| on(&mut t.quiet)),
@@ -318,7 +322,6 @@ pub(crate) const NOT_YET: &[&str] = &[
     "bind-user-shell",
     "boot",
     "cleanup",
-    "console",
     "cpu-affinity",
     "forward-journal",
     "image",

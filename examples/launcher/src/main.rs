@@ -10,6 +10,7 @@
 mod audit;
 mod check;
 mod completion;
+mod console;
 mod convert;
 mod diff;
 mod doctor;

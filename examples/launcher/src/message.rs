@@ -8,6 +8,8 @@ use serde_json::{Value, json};
 use skep::Escaped;
 use skep::dialect::{Problem, Problems};
 
+use crate::console;
+
 /// One thing that is wrong: a line for people, an object for machines.
 #[derive(Clone, Debug)]
 pub(crate) struct Complaint {
@@ -105,7 +107,8 @@ pub(crate) fn halves(error: &skep::Error) -> (String, Option<String>) {
 /// Writes one line to standard error. That nobody reads it is no reason to
 /// stop a container.
 pub(crate) fn say(line: impl fmt::Display) {
-    let _ = std::io::stderr().write_all(format!("{line}\n").as_bytes());
+    let end = if console::is_raw() { "\r\n" } else { "\n" };
+    let _ = std::io::stderr().write_all(format!("{line}{end}").as_bytes());
 }
 
 /// Writes to standard output. A reader that has gone away wanted no more.

@@ -169,6 +169,7 @@ mod tests {
         ("cpus", Some("1.5"), Some("nan")),
         ("pids", Some("10"), Some("0")),
         ("rlimit", Some("LimitNOFILE=1:2"), Some("NOFILE=2:1")),
+        ("console", Some("read-only"), Some("loud")),
         ("pipe", None, Some("x")),
         ("quiet", None, Some("x")),
         ("report", None, Some("x")),

@@ -3,9 +3,10 @@
 
 use std::process::ExitCode;
 
-use skep::spec::{Spec, Stream};
+use skep::spec::Spec;
 use skep::{Facts, Plan, compile, verify};
 
+use crate::console::Mode;
 use crate::diff;
 use crate::message::{Failure, Paint, print};
 use crate::typed::Typed;
@@ -38,9 +39,9 @@ pub(crate) fn run(typed: Typed) -> Result<ExitCode, Failure> {
 /// The plan of what was typed, with its Spec; with the command `otherwise`
 /// where none was named.
 pub(crate) fn planned(typed: Typed, otherwise: Option<&str>) -> Result<(Plan, Spec), Failure> {
-    let streams = streams(&typed);
+    let mode = Mode::of(&typed);
     let mut spec = crate::meaning::spec(typed)?;
-    spec.stdio = streams;
+    mode.set(&mut spec);
     if spec.command.is_empty() {
         spec.command.extend(otherwise.map(Into::into));
     }
@@ -50,9 +51,4 @@ pub(crate) fn planned(typed: Typed, otherwise: Option<&str>) -> Result<(Plan, Sp
 
 pub(crate) fn verified(plan: Plan) -> skep::Result<Plan> {
     verify(plan).map(|verified| verified.plan().clone())
-}
-
-/// The streams that `run` would give.
-pub(crate) fn streams(typed: &Typed) -> [Stream; 3] {
-    [if typed.pipe { Stream::Given } else { Stream::Piped }; 3]
 }

@@ -3,9 +3,12 @@
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Instant;
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use crate::console::{Key, Keys};
 
 /// Which of a pump's two files is the pipe of the container. It belongs to the
 /// launcher alone and never blocks; the other is shared with whoever called,
@@ -27,6 +30,12 @@ pub(crate) struct Pump {
     most: usize,
     /// Why it ended before its time.
     pub(crate) failure: Option<io::Error>,
+    /// Whether the source's bytes wait for better times.
+    pub(crate) held: bool,
+    /// What is looked for in what passes.
+    keys: Option<Keys>,
+    /// What was found.
+    key: Option<Key>,
 }
 
 impl Pump {
@@ -40,12 +49,33 @@ impl Pump {
         // A shared pipe that is ready takes one page; a plain file anything.
         let whole = own == Own::Target || target.metadata()?.is_file();
         let most = if whole { usize::MAX } else { 4096 };
-        Ok(Self { files: Some((source, target)), own, buffer: Vec::new(), sent: 0, most, failure: None })
+        Ok(Self { files: Some((source, target)), own, buffer: Vec::new(), sent: 0, most, ..Self::idle() })
     }
 
     /// One with nothing to carry.
     pub(crate) const fn idle() -> Self {
-        Self { files: None, own: Own::Source, buffer: Vec::new(), sent: 0, most: 0, failure: None }
+        Self {
+            files: None,
+            own: Own::Source,
+            buffer: Vec::new(),
+            sent: 0,
+            most: 0,
+            failure: None,
+            held: false,
+            keys: None,
+            key: None,
+        }
+    }
+
+    /// The same, looking for keys in what passes.
+    pub(crate) fn with_keys(mut self) -> Self {
+        self.keys = Some(Keys::default());
+        self
+    }
+
+    /// The key that was typed since the last call.
+    pub(crate) fn key(&mut self) -> Option<Key> {
+        self.key.take()
     }
 
     /// Whether there is nothing more to do.
@@ -64,7 +94,7 @@ impl Pump {
 
     /// What it waits for.
     pub(crate) fn interest(&self) -> Option<(BorrowedFd<'_>, PollFlags)> {
-        let (source, target) = self.files.as_ref()?;
+        let (source, target) = self.files.as_ref().filter(|_| !self.held)?;
         Some(if self.is_pending() { (target.as_fd(), PollFlags::POLLOUT) } else { (source.as_fd(), PollFlags::POLLIN) })
     }
 
@@ -84,6 +114,9 @@ impl Pump {
         self.buffer.resize(Self::BUFFER, 0);
         let read = source.read(&mut self.buffer);
         self.buffer.truncate(*read.as_ref().unwrap_or(&0));
+        if let Some(keys) = &mut self.keys {
+            self.key = keys.see(&self.buffer, Instant::now()).or(self.key);
+        }
         match read {
             Ok(0) => self.end(None),
             Ok(_) if self.own == Own::Target => return self.send(),

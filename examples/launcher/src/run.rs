@@ -1,5 +1,6 @@
 //! `skep run`: starts the container, relays, stops it in order.
 
+use std::fs::File;
 use std::os::fd::AsFd;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -9,8 +10,9 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use skep::spec::{Init, Readiness};
 use skep::sys::abi::signal;
-use skep::{Command, Container, ExitStatus, Stdio};
+use skep::{Command, Container, ExitStatus};
 
+use crate::console::{self, Key, Mode, Raw};
 use crate::events::Events;
 use crate::message::Failure;
 use crate::relay::{Own, Pump, stream};
@@ -18,6 +20,10 @@ use crate::typed::Typed;
 
 /// How long the kill signal may take.
 const GRACE: Duration = Duration::from_secs(10);
+
+/// How often to look, in the background, whether this is the foreground again:
+/// a shell says so to a stopped job only.
+const FOREGROUND: Duration = Duration::from_millis(300);
 
 /// Signals that ask for a stop.
 const STOP: [Signal; 3] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP];
@@ -34,19 +40,19 @@ pub(crate) fn run(typed: Typed) -> Result<ExitCode, Failure> {
 
 /// From the start of the container to its end, with the exit code.
 fn attended(typed: Typed, events: &mut Events) -> Result<u8, Failure> {
-    let signals = Signals::new()?;
-    let (pipe, report, start_timeout) = (typed.pipe, typed.report, typed.start_timeout);
-    let spec = crate::meaning::spec(typed)?;
+    let mode = Mode::of(&typed);
+    let signals = Signals::new(mode)?;
+    let (report, start_timeout) = (typed.report, typed.start_timeout);
+    let mut spec = crate::meaning::spec(typed)?;
+    mode.set(&mut spec);
     events.starting(spec.machine.as_ref().map(ToString::to_string).unwrap_or_default(), &spec);
     let (stub, kill_signal, readiness) = (spec.init == Init::Stub, spec.kill_signal, spec.readiness);
 
     let mut command = Command::from(spec);
-    let stdio = if pipe { Stdio::inherit } else { Stdio::piped };
-    command.stdin(stdio()).stdout(stdio()).stderr(stdio());
     if let Some(deadline) = start_timeout {
         command.deadline(deadline);
     }
-    if pipe && shares_a_terminal() {
+    if mode == Mode::Pipe && shares_a_terminal() {
         events.warning(
             "--pipe gives the container your terminal, into which it can type; leave --pipe out, or redirect the streams",
         );
@@ -56,14 +62,36 @@ fn attended(typed: Typed, events: &mut Events) -> Result<u8, Failure> {
     if report {
         events.report(&container);
     }
+    if mode == Mode::Interactive {
+        events.keys();
+    }
     let (container, pumps) =
-        pumps(container).map_err(|error| Failure::new(format!("relay the standard streams: {error}")))?;
-    let mut session = Session { container, pumps, signals, events, kill_signal, stop: Stop::NotAsked };
+        pumps(container, mode).map_err(|error| Failure::new(format!("relay the standard streams: {error}")))?;
+    let mut session = Session {
+        console: (mode == Mode::Interactive).then(Raw::new).flatten(),
+        container,
+        pumps,
+        signals,
+        events,
+        kill_signal,
+        stop: Stop::NotAsked,
+        interrupted: false,
+    };
+    session.follow(&Heard::default());
     if readiness == Readiness::Exec {
         session.events.ready();
     }
-    let ended = session.attend()?;
-    let end = End { stub, kill_signal, stop: session.stop, broken: session.pumps[1].is_broken() };
+    let ended = session.attend();
+    // Before anything is said, the terminal is the caller's again.
+    drop(session.console.take());
+    let ended = ended?;
+    let end = End {
+        stub,
+        kill_signal,
+        stop: session.stop,
+        broken: session.pumps[1].is_broken(),
+        interrupted: session.interrupted,
+    };
     session.events.ended(end.to_json(ended), &end.words(ended));
     for (pump, name) in session.pumps.iter().skip(1).zip(["output", "error"]) {
         if let (Some(error), false) = (&pump.failure, pump.is_broken()) {
@@ -78,8 +106,21 @@ fn shares_a_terminal() -> bool {
     std::io::stdin().is_terminal() || std::io::stdout().is_terminal() || std::io::stderr().is_terminal()
 }
 
-/// The three relays. A stream that is not piped has one that is done.
-fn pumps(mut container: Container) -> std::io::Result<(Container, [Pump; 3])> {
+/// The three relays. A stream that is not carried has one that is done.
+fn pumps(mut container: Container, mode: Mode) -> std::io::Result<(Container, [Pump; 3])> {
+    if let Some(terminal) = container.terminal.take() {
+        // The handle stays, to follow the size of the launcher's own.
+        let ends = [terminal.as_fd().try_clone_to_owned()?, terminal.as_fd().try_clone_to_owned()?];
+        container.terminal = Some(terminal);
+        let [input, output] = ends.map(File::from);
+        let typed = match mode {
+            Mode::Interactive => Pump::new(stream(std::io::stdin())?, input, Own::Target)?.with_keys(),
+            _ => Pump::idle(),
+        };
+        let mut shown = Pump::new(output, stream(std::io::stdout())?, Own::Source)?;
+        shown.held = mode == Mode::Passive;
+        return Ok((container, [typed, shown, Pump::idle()]));
+    }
     let stdin = match container.stdin.take() {
         Some(target) => Pump::new(stream(std::io::stdin())?, target, Own::Target)?,
         None => Pump::idle(),
@@ -112,6 +153,10 @@ struct Session<'a> {
     events: &'a Events,
     kill_signal: u8,
     stop: Stop,
+    /// The launcher's terminal, while it is the container's.
+    console: Option<Raw>,
+    /// Ctrl-C was typed there.
+    interrupted: bool,
 }
 
 impl Session<'_> {
@@ -124,11 +169,17 @@ impl Session<'_> {
                 break;
             }
             let happened = self.wait(ended.is_some());
-            if happened.signal && self.signals.heard() {
-                if ended.is_some() {
+            if happened.signal {
+                let heard = self.signals.heard();
+                if heard.stop && ended.is_some() {
                     break;
                 }
-                self.stop_harder()?;
+                if heard.stop {
+                    self.stop_harder()?;
+                }
+                self.follow(&heard);
+            } else if self.in_background() {
+                self.follow(&Heard::default());
             }
             self.kill_when_due()?;
             if happened.notification || happened.end {
@@ -139,15 +190,64 @@ impl Session<'_> {
                     pump.turn();
                 }
             }
+            if ended.is_none() {
+                self.typed()?;
+            }
             if happened.end && ended.is_none() {
                 ended = self.container.try_wait()?;
             }
             if ended.is_some() {
                 self.pumps[0].end(None);
+                self.pumps[1].held = false;
                 self.pumps.iter_mut().for_each(Pump::drain);
             }
         }
         ended.map_or_else(|| Err(Failure::new("the container's end was not seen")), Ok)
+    }
+
+    /// What the terminal's user asks of the launcher itself, and what else
+    /// becomes of the launcher's terminal.
+    fn typed(&mut self) -> Result<(), Failure> {
+        let Some(console) = &mut self.console else { return Ok(()) };
+        match self.pumps[0].key() {
+            Some(Key::Kill) => {
+                self.container.kill(signal::KILL)?;
+                self.stop = Stop::Killed;
+            }
+            Some(Key::Suspend) => suspend(console),
+            Some(Key::Interrupt) => self.interrupted = true,
+            None => {}
+        }
+        // It was hung up: nobody can type here any more, nor see.
+        if self.pumps[0].is_done() && self.stop == Stop::NotAsked {
+            self.stop_harder()?;
+        }
+        Ok(())
+    }
+
+    /// What becomes of the launcher's terminal.
+    fn follow(&mut self, heard: &Heard) {
+        let mut resized = heard.resized;
+        if let Some(console) = &mut self.console {
+            if heard.suspend {
+                suspend(console);
+            }
+            if !console.is_entered() || heard.proceed {
+                console.enter();
+                resized |= console.is_entered();
+            }
+            // From the background nothing is read.
+            self.pumps[0].held = !console.is_entered();
+        }
+        if let (true, Some(terminal), Some(size)) = (resized, &self.container.terminal, console::own_size()) {
+            // A container that is just ending has no terminal to resize.
+            let _ = terminal.resize(size.rows, size.columns);
+        }
+    }
+
+    /// Whether the launcher's terminal is somebody else's for now.
+    fn in_background(&self) -> bool {
+        self.console.as_ref().is_some_and(|console| !console.is_entered())
     }
 
     /// Sleeps until something happens.
@@ -168,13 +268,15 @@ impl Session<'_> {
             let (file, events) = wanted.unwrap_or((signals, PollFlags::empty()));
             PollFd::new(file, events)
         });
-        let timeout = match self.stop {
-            Stop::Asked(end) if !ended => {
-                // Rounded up, so that the loop does not spin through the last one.
-                let left = end.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
-                PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)
-            }
-            _ => PollTimeout::NONE,
+        let due = match self.stop {
+            // Rounded up, so that the loop does not spin through the last one.
+            Stop::Asked(end) => Some(end.saturating_duration_since(Instant::now()) + Duration::from_millis(1)),
+            Stop::NotAsked | Stop::Killed => None,
+        };
+        let wake = due.into_iter().chain(self.in_background().then_some(FOREGROUND)).min();
+        let timeout = match wake.filter(|_| !ended) {
+            Some(wake) => PollTimeout::try_from(wake).unwrap_or(PollTimeout::MAX),
+            None => PollTimeout::NONE,
         };
         if poll(&mut polled, timeout).is_err() {
             return Happened::default();
@@ -232,7 +334,26 @@ struct Happened {
     pumps: [bool; 3],
 }
 
-/// The signals that ask for a stop, as a descriptor.
+/// Gives the terminal back and stops this program until somebody continues it,
+/// as Ctrl-Z does elsewhere. The container goes on.
+fn suspend(console: &mut Raw) {
+    console.leave();
+    let _ = nix::sys::signal::kill(nix::unistd::Pid::this(), Signal::SIGSTOP);
+}
+
+/// What signals were heard.
+#[derive(Default)]
+struct Heard {
+    stop: bool,
+    /// SIGTSTP, from outside: on a raw terminal no key sends it.
+    suspend: bool,
+    /// SIGCONT
+    proceed: bool,
+    /// SIGWINCH
+    resized: bool,
+}
+
+/// The signals that ask for a stop or tell of the terminal, as a descriptor.
 struct Signals {
     file: SignalFd,
 }
@@ -240,8 +361,13 @@ struct Signals {
 impl Signals {
     /// Blocks them, so that none is lost from here on. The library gives the
     /// payload an empty mask.
-    fn new() -> Result<Self, Failure> {
-        let mask: SigSet = STOP.into_iter().collect();
+    fn new(mode: Mode) -> Result<Self, Failure> {
+        let own: &[Signal] = match mode {
+            Mode::Interactive => &[Signal::SIGWINCH, Signal::SIGTSTP, Signal::SIGCONT],
+            Mode::ReadOnly => &[Signal::SIGWINCH],
+            Mode::Relay | Mode::Passive | Mode::Pipe => &[],
+        };
+        let mask: SigSet = STOP.iter().chain(own).copied().collect();
         mask.thread_block()
             .and_then(|()| SignalFd::with_flags(&mask, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC))
             .map(|file| Self { file })
@@ -251,10 +377,17 @@ impl Signals {
     /// Whether one came. A hangup does not count under `nohup`; an interrupt
     /// does also where a shell ignores it (`&` in a script), as with
     /// `systemd-nspawn`.
-    fn heard(&self) -> bool {
-        let mut heard = false;
+    fn heard(&self) -> Heard {
+        let mut heard = Heard::default();
         while let Ok(Some(info)) = self.file.read_signal() {
-            heard |= info.ssi_signo != u32::from(signal::HUP) || !ignores_hangup();
+            let number = i32::try_from(info.ssi_signo).unwrap_or(0);
+            match Signal::try_from(number) {
+                Ok(Signal::SIGTSTP) => heard.suspend = true,
+                Ok(Signal::SIGCONT) => heard.proceed = true,
+                Ok(Signal::SIGWINCH) => heard.resized = true,
+                Ok(Signal::SIGHUP) => heard.stop |= !ignores_hangup(),
+                _ => heard.stop = true,
+            }
         }
         heard
     }
@@ -275,6 +408,8 @@ struct End {
     stop: Stop,
     /// The reader of standard output went away.
     broken: bool,
+    /// Ctrl-C was typed.
+    interrupted: bool,
 }
 
 impl End {
@@ -296,13 +431,14 @@ impl End {
             "code": ended.code(),
             "signal": ended.signal(),
             "out_of_memory": ended.out_of_memory(),
-            "stopped": self.stop != Stop::NotAsked,
+            "stopped": self.stop != Stop::NotAsked || (self.interrupted && self.is_clean(ended)),
             "exit": self.code(ended),
         })
     }
 
     fn words(&self, ended: ExitStatus) -> String {
-        if self.is_clean(ended) || (ended.success() && self.stop != Stop::NotAsked) {
+        let asked = self.stop != Stop::NotAsked || self.interrupted;
+        if self.is_clean(ended) || (ended.success() && asked) {
             "stopped.".to_owned()
         } else if ended.success() {
             "exited successfully.".to_owned()
@@ -315,7 +451,7 @@ impl End {
     fn is_clean(&self, ended: ExitStatus) -> bool {
         const PIPE: u8 = 13;
         match ended.signal() {
-            Some(signal::INT) if !self.stub => true,
+            Some(signal::INT) if !self.stub || self.interrupted => true,
             Some(number) if matches!(self.stop, Stop::Asked(_)) => number == self.kill_signal,
             Some(PIPE) => self.broken,
             _ => false,

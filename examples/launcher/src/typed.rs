@@ -11,6 +11,8 @@ use skep::spec::{
 };
 use skep::sys::abi::{CapabilitySet, Resource};
 
+use crate::console::Console;
+
 /// Every option as it was typed, its value read but nothing looked up: paths
 /// are as relative as they were, and no default is filled in.
 ///
@@ -25,7 +27,7 @@ pub(crate) struct Typed {
     /// In tenths.
     pub(crate) threshold: Option<u8>,
     pub(crate) quiet: bool,
-    pub(crate) pipe: bool,
+    pub(crate) console: Option<Console>,
     pub(crate) report: bool,
     pub(crate) status_fd: Option<u32>,
     pub(crate) start_timeout: Option<Duration>,

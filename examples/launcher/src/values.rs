@@ -10,6 +10,7 @@ use skep::dialect::nspawn::value::{self, Separator, ValueError};
 use skep::spec::{CpuLimit, Limit, Profile, Socket, User, UserNamespace, parse_bytes};
 use skep::sys::abi::{CapabilitySet, Resource};
 
+use crate::console::{Console, Mode};
 use crate::message::quoted;
 
 pub(crate) type Parsed<T> = Result<T, ValueError>;
@@ -51,6 +52,22 @@ pub(crate) fn private_users(value: &str) -> Parsed<UserNamespace> {
         }
         _ => value::private_users(value).map_err(|error| error.with_remedy(REMEDY)),
     }
+}
+
+/// What the streams of the command are.
+pub(crate) fn console(value: &str) -> Parsed<Console> {
+    Ok(Console::Mode(match value {
+        "interactive" => Mode::Interactive,
+        "read-only" => Mode::ReadOnly,
+        "passive" => Mode::Passive,
+        "relay" => Mode::Relay,
+        "pipe" => Mode::Pipe,
+        "autopipe" => return Ok(Console::AutoPipe),
+        _ => {
+            let remedy = "write `interactive`, `read-only`, `passive`, `relay`, `pipe` or `autopipe`";
+            return bad(value.as_ref(), "is not a console mode", remedy);
+        }
+    }))
 }
 
 /// Capabilities, separated by commas, or `all`.

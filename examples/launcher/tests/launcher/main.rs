@@ -7,4 +7,5 @@
 mod bad_inputs;
 mod running;
 mod stand;
+mod terminal;
 mod verbs;
