@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use arbitrary::{Result, Unstructured};
 use skep::Spec;
 use skep::spec::{
-    Bind, CapabilityList, CpuLimit, Denial, Device, Family, File, HostName, Hosts, IdMap, IdRange, Init, IoLimit, Limit, MachineName, Mount, MountKind, Namespace, Network, NumberList, Overlay, Profile, Readiness, ResolvConf, Root, Secret, SecretFile, Socket, Stream, SystemCalls, TerminalSize, Timezone, Tmpfs, User, UserNamespace, Volatile, Want,
+    Bind, CapabilityList, CpuLimit, Denial, Descriptor, Device, Family, File, HostName, Hosts, IdMap, IdRange, Init, IoLimit, Limit, MachineName, Mount, MountKind, Namespace, Network, NumberList, Overlay, Profile, Readiness, ResolvConf, Root, Secret, SecretFile, Socket, Stream, SystemCalls, TerminalSize, Timezone, Tmpfs, User, UserNamespace, Volatile, Want,
 };
 use skep_sys::Errno;
 use skep_sys::abi::{CapabilitySet, Resource};
@@ -128,6 +128,11 @@ pub(crate) fn spec(source: &mut Unstructured<'_>) -> Result<Spec> {
     if set(22) {
         for stream in &mut spec.stdio {
             *stream = *source.choose(&[Stream::Null, Stream::Piped, Stream::Given, Stream::Terminal])?;
+        }
+        for _ in 0..source.int_in_range(0..=3)? {
+            let mut passed = Descriptor::new(source.int_in_range(0..=20)?);
+            (passed.danger_directory, passed.listen) = (source.arbitrary()?, source.arbitrary()?);
+            spec.descriptors.push(passed);
         }
         spec.terminal =
             source.arbitrary::<Option<(u16, u16)>>()?.map(|(rows, columns)| TerminalSize::new(rows, columns));

@@ -493,12 +493,39 @@ impl Resource {
         "RTPRIO",
         "RTTIME",
     ];
-    /// Size of a core file.
+    /// Processor time of one process, in seconds: SIGXCPU at the soft limit,
+    /// SIGKILL at the hard one. A child counts anew.
+    pub const CPU: Self = Self(0);
+    /// Size of a file that is written, in bytes; SIGXFSZ above it.
+    pub const FSIZE: Self = Self(1);
+    /// Initialised and anonymous memory of one process, in bytes.
+    pub const DATA: Self = Self(2);
+    /// Stack of the first thread, in bytes.
+    pub const STACK: Self = Self(3);
+    /// Size of a core file, in bytes.
     pub const CORE: Self = Self(4);
+    /// Without effect since Linux 2.4.30.
+    pub const RSS: Self = Self(5);
     /// Processes of the user, counted per user namespace since Linux 5.14.
     pub const NPROC: Self = Self(6);
     /// Open descriptors.
     pub const NOFILE: Self = Self(7);
+    /// Memory that is kept from being swapped out, in bytes.
+    pub const MEMLOCK: Self = Self(8);
+    /// What one process may map, in bytes.
+    pub const AS: Self = Self(9);
+    /// Without effect since Linux 2.4.25.
+    pub const LOCKS: Self = Self(10);
+    /// Signals that wait to be delivered to the user.
+    pub const SIGPENDING: Self = Self(11);
+    /// Bytes in POSIX message queues of the user.
+    pub const MSGQUEUE: Self = Self(12);
+    /// How far the nice value may be lowered: 20 less the value.
+    pub const NICE: Self = Self(13);
+    /// Real-time priority, from 0 to 99.
+    pub const RTPRIO: Self = Self(14);
+    /// Microseconds of a real-time thread without a blocking call.
+    pub const RTTIME: Self = Self(15);
 
     /// By name, with or without `RLIMIT_` or `Limit`, case-insensitive.
     #[must_use]
@@ -569,8 +596,26 @@ mod tests {
         assert_eq!(Propagation::PRIVATE.0, libc::MS_PRIVATE);
         assert_eq!(TreeFlags::RECURSIVE.0, libc::AT_RECURSIVE as u32);
         assert_eq!(TreeFlags::EMPTY_PATH.0, libc::AT_EMPTY_PATH as u32);
-        assert_eq!(usize::from(Resource::NOFILE.0), libc::RLIMIT_NOFILE as usize);
-        assert_eq!(usize::from(Resource::CORE.0), libc::RLIMIT_CORE as usize);
+        for (ours, theirs) in [
+            (Resource::CPU, libc::RLIMIT_CPU),
+            (Resource::FSIZE, libc::RLIMIT_FSIZE),
+            (Resource::DATA, libc::RLIMIT_DATA),
+            (Resource::STACK, libc::RLIMIT_STACK),
+            (Resource::CORE, libc::RLIMIT_CORE),
+            (Resource::RSS, libc::RLIMIT_RSS),
+            (Resource::NPROC, libc::RLIMIT_NPROC),
+            (Resource::NOFILE, libc::RLIMIT_NOFILE),
+            (Resource::MEMLOCK, libc::RLIMIT_MEMLOCK),
+            (Resource::AS, libc::RLIMIT_AS),
+            (Resource::LOCKS, libc::RLIMIT_LOCKS),
+            (Resource::SIGPENDING, libc::RLIMIT_SIGPENDING),
+            (Resource::MSGQUEUE, libc::RLIMIT_MSGQUEUE),
+            (Resource::NICE, libc::RLIMIT_NICE),
+            (Resource::RTPRIO, libc::RLIMIT_RTPRIO),
+            (Resource::RTTIME, libc::RLIMIT_RTTIME),
+        ] {
+            assert_eq!(i64::from(ours.0), i64::from(theirs), "{ours}");
+        }
         assert_eq!(fs_magic::PROC, libc::PROC_SUPER_MAGIC as u64);
         assert_eq!(fs_magic::CGROUP2, libc::CGROUP2_SUPER_MAGIC as u64);
         assert_eq!(size_of::<CloneArgs>(), size_of::<libc::clone_args>());

@@ -309,6 +309,8 @@ pub fn plausible(kind: OpKind) -> &'static [Errno] {
         OpKind::Personality => &[E::EINVAL, E::EPERM],
         // fcntl(2), close_range(2)
         OpKind::Adopt => &[E::EBADF, E::EMFILE, E::EINVAL, E::ENOMEM],
+        // fcntl(2)
+        OpKind::Vacate => &[E::EBADF, E::EINVAL, E::EMFILE],
         // dup(2)
         OpKind::Dup => &[E::EBADF, E::EBUSY, E::EINVAL, E::EMFILE],
         // close_range(2)

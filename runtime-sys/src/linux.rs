@@ -14,7 +14,7 @@ use crate::message::{hear, receive, report, send};
 use crate::op::{At, Op, Proof, Slot};
 use crate::raw::{nr, syscall};
 use crate::terminal;
-use crate::wire::{Secret, Strings};
+use crate::wire::{Numbers, Secret, Strings};
 
 /// One argument word of a system call: a number, or the address of memory
 /// that is borrowed for as long as the word lives.
@@ -518,6 +518,7 @@ impl Kernel for Linux<'_> {
             Op::Personality { persona } => done(ask(nr::PERSONALITY, [Word::number(u64::from(persona))])),
 
             Op::Adopt {} => adopt(slots),
+            Op::Vacate { numbers } => vacate(slots, numbers),
             Op::Dup { file, number } => {
                 let from = slots.descriptor(file)?;
                 if from == number as i32 {
@@ -954,6 +955,11 @@ pub(crate) fn prove(file: i32, proof: Proof) -> Result<(), Errno> {
             let stat = statx(file)?;
             stat.kind() == 0o060_000 && stat.words[32] == major && stat.words[33] == minor
         }
+        Proof::Passable => {
+            // F_GETFL, O_PATH
+            let flags = ask(nr::FCNTL, [Word::descriptor(file), Word::number(3), Word::NULL])?;
+            flags & abi::OpenFlags::PATH.0 as usize == 0 && statx(file)?.kind() != 0o040_000
+        }
         Proof::OwnedByRoot => {
             let stat = statx(file)?;
             stat.kind() == 0o100_000 && stat.words[5] == 0 && stat.mode() & 0o022 == 0
@@ -1102,6 +1108,29 @@ fn adopt(slots: &mut Slots<'_>) -> Result<(), Errno> {
             None => return Ok(()),
         }
     }
+}
+
+fn vacate(slots: &mut Slots<'_>, numbers: Numbers<'_>) -> Result<(), Errno> {
+    let wanted = |number: i32| numbers.iter().any(|other| other as i32 == number);
+    for cell in slots.cells_mut() {
+        let Cell::Descriptor(old) = *cell else { continue };
+        let mut moved = old;
+        while wanted(moved) {
+            // F_DUPFD_CLOEXEC from the next one on: what is wanted and free is
+            // not taken, and so is passed over by the next try.
+            let from = Word::number(u64::from(moved as u32).wrapping_add(1));
+            let next = ask(nr::FCNTL, [Word::descriptor(old), Word::number(1030), from])? as i32;
+            if moved != old {
+                close(moved);
+            }
+            moved = next;
+        }
+        if moved != old {
+            close(old);
+            *cell = Cell::Descriptor(moved);
+        }
+    }
+    Ok(())
 }
 
 pub(crate) fn signal(pidfd: i32, number: u8) -> Result<(), Errno> {

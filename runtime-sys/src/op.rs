@@ -71,6 +71,9 @@ pub enum Proof {
     },
     /// It is a regular file owned by uid 0 that nobody else may write.
     OwnedByRoot,
+    /// It is no directory and was not opened with `O_PATH`: nothing can be
+    /// reached from it by `..`.
+    Passable,
 }
 
 macro_rules! vocabulary {
@@ -408,6 +411,9 @@ vocabulary! {
     ControllingTerminal = "set_controlling_terminal" { terminal: Slot }
     /// TIOCSWINSZ.
     ResizeTerminal = "resize_terminal" { terminal: Slot, rows: u16, columns: u16 }
+    /// Moves the descriptors that are in slots away from these numbers, each to
+    /// the lowest that is free and not one of them, close-on-exec.
+    Vacate = "vacate_descriptors" { numbers: Numbers<'a> }
     /// TIOCGWINSZ: the slot then holds rows << 16 | columns.
     TerminalSize = "terminal_size" { terminal: Slot, into: Slot }
     /// Removes a cgroup with all below it (`rmdir(2)`), proved to be one, no

@@ -446,6 +446,7 @@ impl<'a> Argument<'a> for Proof {
             1 => Proof::Inode { device: one, inode: two },
             2 => Proof::CharDevice { major: u32::try_from(one).ok()?, minor: u32::try_from(two).ok()? },
             3 => Proof::OwnedByRoot,
+            5 => Proof::Passable,
             4 => Proof::BlockDevice { major: u32::try_from(one).ok()?, minor: u32::try_from(two).ok()? },
             _ => return None,
         })
@@ -456,6 +457,7 @@ impl<'a> Argument<'a> for Proof {
             Proof::Inode { device, inode } => (1, device, inode),
             Proof::CharDevice { major, minor } => (2, u64::from(major), u64::from(minor)),
             Proof::OwnedByRoot => (3, 0, 0),
+            Proof::Passable => (5, 0, 0),
             Proof::BlockDevice { major, minor } => (4, u64::from(major), u64::from(minor)),
         };
         kind.write(to);
@@ -468,6 +470,7 @@ impl<'a> Argument<'a> for Proof {
             Proof::Inode { device, inode } => write!(f, "inode={device:x}:{inode}"),
             Proof::CharDevice { major, minor } => write!(f, "char-device={major}:{minor}"),
             Proof::OwnedByRoot => f.write_str("owned-by-root"),
+            Proof::Passable => f.write_str("passable"),
             Proof::BlockDevice { major, minor } => write!(f, "block-device={major}:{minor}"),
         }
     }

@@ -1,21 +1,22 @@
 //! The builder, in the manner of [`std::process::Command`].
 
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use skep_sys::Linux;
 use skep_sys::abi::Resource;
+use skep_sys::{Linux, Slot};
 
 use crate::compile::compile;
 use crate::container::{Container, Output};
 use crate::error::{Error, ErrorKind, Result};
 use crate::facts::Facts;
-use crate::plan::Plan;
+use crate::plan::{Plan, role};
 use crate::spec::{
-    Bind, CapabilityList, CpuLimit, Denial, Device, Family, File, HostName, Hosts, IdMap, Init, IoLimit, Limit,
-    MachineName, Mount, MountKind, Network, NumberList, Origin, Overlay, Profile, Readiness, ResolvConf, Secret,
+    Bind, CapabilityList, CpuLimit, Denial, Descriptor, Device, Family, File, HostName, Hosts, IdMap, Init, IoLimit,
+    Limit, MachineName, Mount, MountKind, Network, NumberList, Origin, Overlay, Profile, Readiness, ResolvConf, Secret,
     SecretFile, Socket, Spec, Stream, TerminalSize, Timezone, Tmpfs, User, UserNamespace, Volatile, Want,
 };
 use crate::status::ExitStatus;
@@ -90,6 +91,8 @@ impl From<std::fs::File> for Stdio {
 pub struct Command {
     spec: Spec,
     stdio: [Stdio; 3],
+    /// By the number inside.
+    descriptors: BTreeMap<u32, OwnedFd>,
     deadline: Option<Duration>,
 }
 
@@ -101,7 +104,7 @@ impl From<Spec> for Command {
             Stream::Given => Stdio::inherit(),
             Stream::Terminal => Stdio::terminal(),
         });
-        Self { spec, stdio, deadline: Some(DEADLINE) }
+        Self { spec, stdio, descriptors: BTreeMap::new(), deadline: Some(DEADLINE) }
     }
 }
 
@@ -516,6 +519,42 @@ impl Command {
         self
     }
 
+    /// Passes a descriptor: the payload has it under this number, from 3 on. It
+    /// gets a duplicate, so that the command can be started again.
+    ///
+    /// See [`Descriptor`] for what that means; a directory is refused by the
+    /// start. A number that was passed before is replaced.
+    pub fn fd(&mut self, number: u32, file: impl Into<OwnedFd>) -> &mut Self {
+        self.pass(Descriptor::new(number), file.into(), "Command::fd")
+    }
+
+    /// As [`Command::fd`], of a directory or of what was opened with `O_PATH`.
+    ///
+    /// **Danger:** the payload reaches the host's tree by it, `..` included.
+    /// The report says so.
+    pub fn danger_directory_fd(&mut self, number: u32, file: impl Into<OwnedFd>) -> &mut Self {
+        let descriptor = Descriptor { danger_directory: true, ..Descriptor::new(number) };
+        self.pass(descriptor, file.into(), "Command::danger_directory_fd")
+    }
+
+    /// Passes sockets as a service manager does: under the numbers from 3 on,
+    /// with `$LISTEN_FDS` and `$LISTEN_PID` (`sd_listen_fds(3)`).
+    pub fn listen_fds<F: Into<OwnedFd>>(&mut self, files: impl IntoIterator<Item = F>) -> &mut Self {
+        for (number, file) in (3..).zip(files) {
+            let descriptor = Descriptor { listen: true, ..Descriptor::new(number) };
+            self.pass(descriptor, file.into(), "Command::listen_fds");
+        }
+        self
+    }
+
+    fn pass(&mut self, descriptor: Descriptor, file: OwnedFd, call: &'static str) -> &mut Self {
+        let all = &mut self.set("descriptors", call).descriptors;
+        all.retain(|other| other.number != descriptor.number);
+        all.push(descriptor);
+        self.descriptors.insert(descriptor.number, file);
+        self
+    }
+
     /// How long the start itself may take; one minute otherwise. The thread
     /// that starts waits no longer, and what had been made is taken back.
     pub fn deadline(&mut self, deadline: Duration) -> &mut Self {
@@ -571,7 +610,7 @@ impl Command {
         loop {
             let plan = compile(&spec, &Facts::gather(&spec)?)?;
             let verified = verify(plan)?;
-            let given = self.given()?;
+            let given = self.given(verified.plan())?;
             match run::start(&mut Linux::new(), verified, given, self.deadline) {
                 Ok(started) => return Container::new(started),
                 // Another start was faster with the same range; there are more.
@@ -604,22 +643,35 @@ impl Command {
         self.spawn()?.wait_with_output()
     }
 
-    /// Descriptors for the streams that are not made by the plan.
-    fn given(&self) -> Result<[Option<OwnedFd>; 3]> {
-        let mut given = [None, None, None];
-        for (index, (place, stdio)) in given.iter_mut().zip(&self.stdio).enumerate() {
+    /// Descriptors that are not made by the plan, by their slots.
+    fn given(&self, plan: &Plan) -> Result<Vec<(Slot, OwnedFd)>> {
+        let copy = |file: BorrowedFd<'_>| {
+            file.try_clone_to_owned()
+                .map_err(|error| Error::system("duplicate a descriptor for the payload", watcher::errno_of(&error)))
+        };
+        let mut given = Vec::new();
+        for (index, (slot, stdio)) in role::STDIO.into_iter().zip(&self.stdio).enumerate() {
             let file = match &stdio.0 {
                 Source::Null | Source::Piped | Source::Terminal => continue,
-                Source::Given(file) => file.as_fd().try_clone_to_owned(),
+                Source::Given(file) => copy(file.as_fd())?,
                 Source::Inherit => match index {
-                    0 => std::io::stdin().as_fd().try_clone_to_owned(),
-                    1 => std::io::stdout().as_fd().try_clone_to_owned(),
-                    _ => std::io::stderr().as_fd().try_clone_to_owned(),
+                    0 => copy(std::io::stdin().as_fd())?,
+                    1 => copy(std::io::stdout().as_fd())?,
+                    _ => copy(std::io::stderr().as_fd())?,
                 },
             };
-            *place = Some(
-                file.map_err(|error| Error::system("duplicate a stream for the payload", watcher::errno_of(&error)))?,
-            );
+            given.push((slot, file));
+        }
+        for passed in &plan.passed {
+            let Some(file) = self.descriptors.get(&passed.number) else {
+                return Err(Error::new(
+                    ErrorKind::InvalidSpec,
+                    format!("descriptor {} is to be passed, and nobody gave one", passed.number),
+                )
+                .from(self.spec.origins.of("descriptors"))
+                .remedy("Give it with Command::fd."));
+            };
+            given.push((passed.slot, copy(file.as_fd())?));
         }
         Ok(given)
     }

@@ -157,9 +157,11 @@ impl Container {
         self.inner.wait(Some(timeout))
     }
 
-    /// Sends `signal` to the payload: the stub init forwards it. SIGKILL ends
-    /// the whole container at once, also a paused one; another signal waits
-    /// until a paused one is resumed. A container that has ended is no error.
+    /// Sends `signal` to the payload: the stub init forwards it, all but SIGCHLD,
+    /// which it takes for its own, and SIGSTOP, which stops itself and not the
+    /// payload. SIGKILL ends the whole container at once, also a paused one;
+    /// another signal waits until a paused one is resumed. A container that has
+    /// ended is no error.
     ///
     /// # Errors
     ///

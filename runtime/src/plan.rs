@@ -73,6 +73,15 @@ pub struct Step {
     pub remedy: Option<String>,
 }
 
+/// A descriptor of the caller's, for the payload.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Passed {
+    /// Under which number the payload gets it.
+    pub(crate) number: u32,
+    /// Where the runner puts it, and the child finds it.
+    pub(crate) slot: Slot,
+}
+
 /// An op that takes another one back.
 #[derive(Clone, PartialEq, Debug)]
 pub(crate) struct Undo {
@@ -165,6 +174,7 @@ pub struct Plan {
     /// container's pidfd. Empty when the container dies by itself and leaves
     /// nothing.
     pub(crate) watch: Vec<u8>,
+    pub(crate) passed: Vec<Passed>,
     pub(crate) slots: u16,
     pub(crate) machine: MachineName,
     pub(crate) readiness: Readiness,
@@ -441,6 +451,7 @@ pub(crate) struct Builder {
     steps: Vec<Step>,
     undo: Vec<(Phase, u32, Vec<u8>)>,
     watch: Vec<u8>,
+    passed: Vec<Passed>,
     slots: u16,
     kept: Vec<Slot>,
     /// By slot: whether an op of `enter` has last filled or closed it.
@@ -457,6 +468,7 @@ impl Builder {
             steps: Vec::with_capacity(96),
             undo: Vec::new(),
             watch: Vec::new(),
+            passed: Vec::new(),
             slots: role::FREE,
             kept: Vec::with_capacity(16),
             entered: Vec::with_capacity(64),
@@ -540,6 +552,16 @@ impl Builder {
         slot
     }
 
+    /// Lets the payload have a descriptor of the caller's.
+    pub(crate) fn pass(&mut self, passed: Passed) -> &mut Self {
+        self.passed.push(passed);
+        self
+    }
+
+    pub(crate) fn passed(&self) -> &[Passed] {
+        &self.passed
+    }
+
     /// Lets the child have the descriptor in `slot`.
     pub(crate) fn keep(&mut self, slot: Slot) -> &mut Self {
         self.kept.push(slot);
@@ -590,6 +612,7 @@ impl Builder {
             steps: self.steps,
             undo,
             watch: self.watch,
+            passed: self.passed,
             slots: self.slots,
             machine: end.machine,
             readiness: end.readiness,

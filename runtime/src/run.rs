@@ -3,7 +3,7 @@
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
-use skep_sys::abi::{Seals, signal};
+use skep_sys::abi::{OpenFlags, Resolve, Seals, signal};
 use skep_sys::program::{PROGRESS_OFFSET, image};
 use skep_sys::spawn::STAGE_B;
 use skep_sys::wire::{Blob, Reader};
@@ -33,7 +33,7 @@ pub(crate) struct Watch {
 pub(crate) fn start<K: Kernel>(
     kernel: &mut K,
     verified: Verified,
-    given: [Option<OwnedFd>; 3],
+    given: Vec<(Slot, OwnedFd)>,
     deadline: Option<Duration>,
 ) -> Result<Started> {
     let plan = verified.into_plan();
@@ -41,10 +41,8 @@ pub(crate) fn start<K: Kernel>(
     let end = deadline.and_then(|deadline| Instant::now().checked_add(deadline));
     let mut attempt =
         Attempt { slots: OwnedSlots::new(usize::from(plan.slots())), watch: None, done: 0, kernel, plan: &plan };
-    for (slot, file) in role::STDIO.into_iter().zip(given) {
-        if let Some(file) = file {
-            attempt.slots.give(slot, file);
-        }
+    for (slot, file) in given {
+        attempt.slots.give(slot, file);
     }
     match attempt.run(end) {
         Ok(()) => {
@@ -83,7 +81,8 @@ impl<K: Kernel> Attempt<'_, K> {
         self.section(Phase::Prepare)?;
         // The child's ends now belong to the child: while this side held them
         // too, a child that died would never read as closed.
-        for slot in role::STDIO.into_iter().chain([role::CONTROL, role::LIFELINE]) {
+        let passed = self.plan.passed.iter().map(|passed| passed.slot);
+        for slot in role::STDIO.into_iter().chain([role::CONTROL, role::LIFELINE]).chain(passed) {
             drop(self.slots.take(slot));
         }
         let Err(error) = self.section(Phase::Attend) else {
@@ -319,7 +318,7 @@ fn generic_remedy(errno: Errno) -> Option<&'static str> {
 /// the payload's exec cannot fail the start any more.
 pub fn start_with_fault(plan: &Plan, index: u32, errno: Errno) -> Result<crate::Container> {
     let verified = crate::verify::verify(plan.clone())?.with_fault(index, errno);
-    let started = start(&mut skep_sys::Linux::new(), verified, [None, None, None], Some(Duration::from_secs(60)))?;
+    let started = start(&mut skep_sys::Linux::new(), verified, Vec::new(), Some(Duration::from_secs(60)))?;
     crate::Container::new(started)
 }
 
@@ -341,6 +340,9 @@ pub fn rehearse<K: skep_sys::Stage>(kernel: &mut K, verified: &Verified) -> Resu
         // Nobody need listen: what is entrusted is the kernel's to remember.
         let pair = Op::SocketPair { one: role::WATCHER, other: role::THREE };
         ended = counting.call(&pair, &mut slots).map_err(|errno| Error::system("start the watcher", errno));
+    }
+    if ended.is_ok() {
+        ended = stand_ins(&mut counting, plan, &mut slots);
     }
     counting.host_calls = 0;
     if ended.is_ok() {
@@ -366,6 +368,22 @@ pub fn rehearse<K: skep_sys::Stage>(kernel: &mut K, verified: &Verified) -> Resu
         }
     }
     ended
+}
+
+/// What the caller would pass: `/dev/null`.
+fn stand_ins<K: Kernel>(kernel: &mut K, plan: &Plan, slots: &mut Slots<'_>) -> Result<()> {
+    for passed in &plan.passed {
+        let null = Op::OpenAt2 {
+            dir: skep_sys::At::Cwd,
+            path: c"/dev/null",
+            flags: OpenFlags::READ_WRITE,
+            mode: 0,
+            resolve: Resolve::NO_MAGICLINKS,
+            into: passed.slot,
+        };
+        kernel.call(&null, slots).map_err(|errno| Error::system("open /dev/null for a descriptor", errno))?;
+    }
+    Ok(())
 }
 
 /// What the embedder hears at the end of a rehearsal in which something is

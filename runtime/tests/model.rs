@@ -3,8 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 use skep::spec::{
-    Bind, Device, File, IdMap, Init, Mount, MountKind, Network, NumberList, Overlay, Readiness, SecretFile, Stream,
-    TerminalSize, User, UserNamespace, Volatile, Want,
+    Bind, Descriptor, Device, File, IdMap, Init, Mount, MountKind, Network, NumberList, Overlay, Readiness, SecretFile,
+    Stream, TerminalSize, User, UserNamespace, Volatile, Want,
 };
 use skep::sys::{Actor, Errno, Faulty, Model, OpKind, Recorder, Stage, WaitStatus, plausible};
 use skep::{Facts, Spec, Verified};
@@ -159,6 +159,15 @@ fn specs() -> Vec<(&'static str, Spec)> {
             }),
         ),
         (
+            "descriptors",
+            spec(&|spec| {
+                // Where the start's own descriptors lie, and far beyond.
+                spec.descriptors = [3, 9, 7, 500].map(Descriptor::new).into();
+                spec.descriptors[2].danger_directory = true;
+                spec.descriptors[0].listen = true;
+            }),
+        ),
+        (
             "terminal",
             spec(&|spec| {
                 spec.stdio = [Stream::Terminal; 3];
@@ -223,7 +232,10 @@ fn every_spec_ends_confined() {
                 assert_eq!(set.0, 0, "{name}");
             }
             assert!(credentials.no_new_privs && credentials.filters == 1, "{name}");
-            assert_eq!(process.descriptors().len(), 3, "{name}: {:?}", process.descriptors());
+            let count = 3 + spec.descriptors.len();
+            assert_eq!(process.descriptors().len(), count, "{name}: {:?}", process.descriptors());
+            let has = |number: u32| process.descriptors().iter().any(|file| file.number == number as i32);
+            assert!(spec.descriptors.iter().all(|passed| has(passed.number)), "{name}: {:?}", process.descriptors());
             let mounts = process.mountinfo();
             let roots = mounts.iter().filter(|line| line.split(' ').nth(4) == Some("/")).count();
             assert_eq!(roots, 1, "{name}: {mounts:#?}");

@@ -16,10 +16,10 @@ use proptest::prelude::*;
 use skep::audit::Audit;
 use skep::dialect::{self, Format, nspawn};
 use skep::spec::{
-    Bind, Capabilities, CapabilityList, CpuLimit, Denial, Device, Family, File, HostName, Hosts, IdMap, IdRange, Init,
-    IoLimit, Limit, Limits, MachineName, Mount, MountKind, Namespace, NamespaceChoice, Network, NumberList, Overlay,
-    Profile, Readiness, ResolvConf, Resources, Root, Secret, SecretFile, Socket, Stream, SystemCalls, TerminalSize,
-    Timezone, Tmpfs, User, UserNamespace, Volatile, Want,
+    Bind, Capabilities, CapabilityList, CpuLimit, Denial, Descriptor, Device, Family, File, HostName, Hosts, IdMap,
+    IdRange, Init, IoLimit, Limit, Limits, MachineName, Mount, MountKind, Namespace, NamespaceChoice, Network,
+    NumberList, Overlay, Profile, Readiness, ResolvConf, Resources, Root, Secret, SecretFile, Socket, Stream,
+    SystemCalls, TerminalSize, Timezone, Tmpfs, User, UserNamespace, Volatile, Want,
 };
 use skep::sys::Errno;
 use skep::sys::abi::{CapabilitySet, Resource};
@@ -328,8 +328,19 @@ fn change() -> impl Strategy<Value = Change> {
         field!(prop::sample::select(vec![Readiness::Exec, Readiness::Notify]), readiness),
         field!(prop_oneof![9 => 1..=64_u8, 1 => any::<u8>()], kill_signal),
         field!([streams.clone(), streams.clone(), streams], stdio),
+        field!(vec(descriptor(), 0..4), descriptors),
         field!(prop::option::of((any::<u16>(), any::<u16>()).prop_map(|(r, c)| TerminalSize::new(r, c))), terminal),
     ])
+}
+
+fn descriptor() -> impl Strategy<Value = Descriptor> {
+    (prop_oneof![9 => 0..12_u32, 1 => any::<u32>()], any::<bool>(), prop::bool::weighted(0.2)).prop_map(
+        |(number, danger_directory, listen)| {
+            let mut descriptor = Descriptor::new(number);
+            (descriptor.danger_directory, descriptor.listen) = (danger_directory, listen);
+            descriptor
+        },
+    )
 }
 
 /// Any Spec: a profile's, with some fields changed. Few changes at a time, so

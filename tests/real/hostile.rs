@@ -5,7 +5,7 @@ use std::path::Path;
 
 use skep::spec::{MountKind, Tmpfs};
 use skep::{Command, ErrorKind};
-use skep_tests::{HostState, Scratch, run, turn_to_start};
+use skep_tests::{HostState, Scratch, has, is_root, run, skip, turn_to_start};
 
 fn in_tree(root: &Path) -> Command {
     let mut command = Command::new("/usr/bin/true");
@@ -253,4 +253,29 @@ fn users_of_a_tree_are_read_from_a_small_regular_file_only() {
     std::fs::remove_file(&passwd).unwrap();
     scratch.directory("root/etc/passwd");
     refused("a directory");
+}
+
+#[test]
+fn what_the_kernel_shows_later_is_masked_too() {
+    let Some(_turn) = turn_to_start() else { return };
+    if !is_root() || !has("unshare") {
+        return skip("it takes root and unshare(1) to hide /sys for a moment");
+    }
+    let program = std::env::current_exe().unwrap();
+    let output = std::process::Command::new("unshare")
+        .args(["--mount", "sh", "-c", "mount -t tmpfs none /sys && exec \"$0\" --exact later_look --ignored"])
+        .arg(program)
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && text.contains("1 passed"), "{text}");
+}
+
+#[test]
+#[ignore = "run by what_the_kernel_shows_later_is_masked_too, where /sys is hidden"]
+fn later_look() {
+    let look = || Command::new("true").plan().unwrap().report().of("masks").unwrap().to_string();
+    let before = look();
+    assert!(std::process::Command::new("umount").arg("/sys").status().unwrap().success());
+    assert_ne!(look(), before, "what has appeared is not masked");
 }

@@ -5,7 +5,7 @@ use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use skep::spec::{CapabilityList, Init, Network, Readiness, User};
 use skep::sys::abi::{CapabilitySet, cap};
 use skep::{Command, Outcome};
-use skep_tests::{field, is_root, run, shell, skip, turn_to_start};
+use skep_tests::{HostState, field, is_root, run, shell, skip, turn_to_start};
 
 #[test]
 fn a_payload_holds_no_capability_and_cannot_get_one() {
@@ -66,6 +66,86 @@ fn only_the_three_streams_are_open() {
     drop(leaks);
     // 3 is ls's own descriptor of the directory.
     assert_eq!(listed.split_whitespace().collect::<Vec<_>>(), ["0", "1", "2", "3", "/dev/null"]);
+}
+
+/// What a file in memory holds, under each number.
+fn passed(command: &mut Command, numbers: &[u32]) -> String {
+    for number in numbers {
+        command.fd(*number, memory(&format!("<{number}>")));
+    }
+    let script = "for n in $0; do eval \"cat <&$n\"; done; echo; ls /proc/self/fd | tr '\\n' ' '";
+    let shown: Vec<String> = numbers.iter().map(ToString::to_string).collect();
+    run(command.args(["-c", script, &shown.join(" ")]))
+}
+
+fn memory(content: &str) -> std::fs::File {
+    use nix::sys::memfd::{MFdFlags, memfd_create};
+    use std::io::{Seek as _, Write as _};
+    let mut file = std::fs::File::from(memfd_create("passed", MFdFlags::MFD_CLOEXEC).unwrap());
+    file.write_all(content.as_bytes()).unwrap();
+    file.rewind().unwrap();
+    file
+}
+
+#[test]
+fn descriptors_arrive_under_their_numbers_and_no_other_does() {
+    let Some(_turn) = turn_to_start() else { return };
+    let before = HostState::look();
+    // Numbers that the embedder and the start use themselves, in any order.
+    for init in [Init::Stub, Init::Payload] {
+        for numbers in [&[3][..], &[5, 4, 3, 6, 7, 8, 9], &[9, 30, 4, 200, 1000], &[3, 4, 5, 6, 7, 8, 9]] {
+            // dash takes one digit; bash is everywhere where this runs.
+            let said = passed(Command::new("bash").init(init), numbers);
+            let (contents, listed) = said.split_once('\n').unwrap();
+            let expected: String = numbers.iter().map(|number| format!("<{number}>")).collect();
+            assert_eq!(contents, expected, "{numbers:?}");
+            // ls has its own directory under the lowest number that is free.
+            let free = (3..).find(|number| !numbers.contains(number)).unwrap();
+            let mut all: Vec<u32> = [0, 1, 2, free].into_iter().chain(numbers.iter().copied()).collect();
+            let mut seen: Vec<u32> = listed.split_whitespace().map(|number| number.parse().unwrap()).collect();
+            all.sort_unstable();
+            seen.sort_unstable();
+            assert_eq!(seen, all);
+        }
+    }
+    before.assert_unchanged();
+}
+
+#[test]
+fn passed_sockets_are_announced() {
+    let Some(_turn) = turn_to_start() else { return };
+    for (init, pid) in [(Init::Stub, 2), (Init::Payload, 1)] {
+        let mut command = Command::new("sh");
+        command.args(["-c", "echo $LISTEN_FDS $LISTEN_PID $$"]).init(init).listen_fds([memory(""), memory("")]);
+        assert_eq!(run(&mut command), format!("2 {pid} {pid}\n"));
+    }
+}
+
+#[test]
+fn a_directory_is_passed_only_by_its_name_of_danger() {
+    let Some(_turn) = turn_to_start() else { return };
+    let directory = || std::fs::File::open("/etc").unwrap();
+    let handle = nix::fcntl::open("/etc/passwd", nix::fcntl::OFlag::O_PATH, nix::sys::stat::Mode::empty()).unwrap();
+    for (file, what) in [(directory().into(), "directory"), (handle, "O_PATH")] {
+        let error = Command::new("true").fd(3, file).spawn().unwrap_err();
+        assert!(error.to_string().contains("descriptor 3") && error.to_string().contains("O_PATH"), "{what}: {error}");
+    }
+    let mut command = Command::new("readlink");
+    command.arg("/proc/self/fd/3").danger_directory_fd(3, directory());
+    let output = command.output().unwrap();
+    assert!(output.status.success());
+    assert_eq!(
+        command.plan().unwrap().report().of("descriptor 3"),
+        Some(&Outcome::Applied("passed, whatever it is".to_owned()))
+    );
+    for number in [0, 2, 1024, u32::MAX] {
+        assert!(Command::new("true").fd(number, memory("")).spawn().is_err(), "{number}");
+    }
+    let mut nobody = skep::Spec::default();
+    nobody.command = vec!["true".into()];
+    nobody.descriptors = vec![skep::spec::Descriptor::new(3)];
+    let error = Command::from(nobody).spawn().unwrap_err();
+    assert!(error.to_string().contains("nobody gave one"), "{error}");
 }
 
 #[test]

@@ -37,6 +37,16 @@ fn can_start() -> bool {
     able.is_ok()
 }
 
+/// Whether the host has a program; says it if not.
+fn has(program: &str) -> bool {
+    let found = Path::new("/usr/bin").join(program).exists();
+    if !found {
+        let name = std::thread::current().name().unwrap_or("a test").to_owned();
+        let _ = writeln!(std::io::stderr(), "SKIP {name}: there is no {program} in /usr/bin");
+    }
+    found
+}
+
 /// A directory of its own, removed at the end.
 struct Scratch(PathBuf);
 
@@ -98,8 +108,6 @@ fn sandbox_reads_in_and_writes_out_and_nothing_else() {
     }
     let scratch = Scratch::new("build");
     let (input, output) = (scratch.directory("in"), scratch.directory("out"));
-    // Root's containers have ids of their own.
-    std::fs::set_permissions(&output, PermissionsExt::from_mode(0o777)).unwrap();
     std::fs::write(input.join("words"), "cherry\napple\nbanana\n").unwrap();
 
     let build = sandbox(&input, &output, "60", "sort words > $OUT/sorted && echo built");
@@ -116,6 +124,59 @@ fn sandbox_reads_in_and_writes_out_and_nothing_else() {
     let look = "cat /proc/net/dev | grep -c :; ls /home 2>/dev/null; env | grep -c CARGO; grep processes /proc/self/limits | tr -s ' '";
     let seen = succeeded(&sandbox(&input, &output, "60", look));
     assert_eq!(seen.trim_end(), "1\n0\nMax processes 256 256 processes");
+}
+
+#[test]
+fn sandbox_takes_plain_files_when_all_is_over() {
+    if !can_start() {
+        return;
+    }
+    let scratch = Scratch::new("take");
+    let (input, output) = (scratch.directory("in"), scratch.directory("out"));
+    let script = "cd $OUT && mkdir -p a/b && echo deep > a/b/file && cp /usr/bin/true tool && chmod 6777 tool
+        ln -s /etc/shadow link; mkfifo pipe; (sleep 1000; echo late > late) & wait";
+    // Whoever sleeps is ended with the rest.
+    let made = sandbox(&input, &output, "3", script);
+    assert_eq!(made.status.code(), Some(124), "{}", stderr(&made));
+
+    let mut names: Vec<_> = std::fs::read_dir(&output).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    names.sort();
+    assert_eq!(names, ["a", "tool"], "no link, no pipe, no stage: {}", stderr(&made));
+    assert_eq!(std::fs::read_to_string(output.join("a/b/file")).unwrap(), "deep\n");
+    let tool = std::fs::metadata(output.join("tool")).unwrap();
+    assert_eq!(tool.permissions().mode() & 0o7777, 0o755, "set-id bits, or writable for others");
+    let own = std::fs::metadata(&output).unwrap();
+    assert_eq!(std::os::unix::fs::MetadataExt::uid(&tool), std::os::unix::fs::MetadataExt::uid(&own));
+    for left in ["\"link\"", "\"pipe\""] {
+        assert!(stderr(&made).contains(left), "{left}: {}", stderr(&made));
+    }
+    // What is there is not overwritten.
+    std::fs::write(output.join("kept"), "mine").unwrap();
+    let again = sandbox(&input, &output, "60", "echo theirs > $OUT/kept");
+    assert_eq!(again.status.code(), Some(125), "{}", stderr(&again));
+    assert_eq!(std::fs::read_to_string(output.join("kept")).unwrap(), "mine");
+}
+
+/// A real build: two sources, an archive, a program that is then run.
+#[test]
+fn sandbox_builds_a_program() {
+    if !can_start() || !has("cc") {
+        return;
+    }
+    let scratch = Scratch::new("program");
+    let (input, output) = (scratch.directory("in"), scratch.directory("out"));
+    std::fs::write(input.join("hive.c"), "int bees(void) { return 6; }\n").unwrap();
+    std::fs::write(
+        input.join("main.c"),
+        "#include <stdio.h>\nint bees(void);\nint main(void) { printf(\"%d bees\\n\", bees()); return 0; }\n",
+    )
+    .unwrap();
+    let build = "cc -O1 -c -o /tmp/hive.o hive.c && ar rc /tmp/libhive.a /tmp/hive.o \
+        && cc -O1 -o $OUT/colony main.c -L/tmp -lhive";
+    succeeded(&sandbox(&input, &output, "120", build));
+    // What a stranger's build has made runs in a sandbox too.
+    let elsewhere = scratch.directory("elsewhere");
+    assert_eq!(succeeded(&sandbox(&output, &elsewhere, "60", "/in/colony")), "6 bees\n");
 }
 
 #[test]
@@ -151,10 +212,74 @@ fn many() {
     if !can_start() {
         return;
     }
-    let text = succeeded(&run(env!("CARGO_BIN_EXE_many"), &["40"]));
-    assert!(text.starts_with("40 containers from 4 threads: "), "{text}");
-    let rate: u32 = text.rsplit(": ").next().and_then(|rest| rest.split(' ').next()?.parse().ok()).unwrap();
+    let text = succeeded(&run(env!("CARGO_BIN_EXE_many"), &["40", "8"]));
+    let rest = text.strip_prefix("40 containers from 8 threads: ").unwrap_or_else(|| panic!("{text}"));
+    let rate: u32 = rest.split(' ').next().and_then(|number| number.parse().ok()).unwrap();
     assert!(rate > 0, "{text}");
+}
+
+/// One verdict, for a solution that is a shell script.
+fn judge(test: &str, limits: [&str; 2], script: &str) -> (String, String) {
+    let scratch = Scratch::new(test);
+    let solution = scratch.directory("solution");
+    let [input, answer] = ["input", "answer"].map(|name| scratch.0.join(name));
+    std::fs::write(solution.join("run"), script).unwrap();
+    std::fs::write(&input, "3 4\n").unwrap();
+    std::fs::write(&answer, "7\n").unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_judge"));
+    command.args(limits).args([&solution, &input, &answer]).args(["sh", "/solution/run"]);
+    let output = command.output().unwrap();
+    let verdict = stdout(&output).trim_end().to_owned();
+    let code = if verdict == "accepted" { 0 } else { 1 };
+    assert_eq!(output.status.code(), Some(code), "{verdict}: {}", stderr(&output));
+    (verdict, stderr(&output))
+}
+
+#[test]
+fn judge_gives_every_verdict() {
+    if !can_start() {
+        return;
+    }
+    for (name, script, expected) in [
+        ("sum", "read a b; echo $((a + b))", "accepted"),
+        ("blanks", "read a b; echo \" $((a + b)) \"; echo", "accepted"),
+        ("product", "read a b; echo $((a * b))", "wrong answer"),
+        ("silent", "exit 0", "wrong answer"),
+        ("loops", "while :; do :; done", "time limit"),
+        ("stubborn", "trap '' XCPU; while :; do :; done", "time limit"),
+        ("sleeps", "echo 7; sleep 1000", "time limit"),
+        ("floods", "exec yes", "output limit"),
+        ("fails", "echo 7; exit 3", "runtime error"),
+        ("aborts", "echo 7; kill -ABRT $$", "runtime error"),
+        ("changes", "echo x > /solution/run && echo 7", "runtime error"),
+    ] {
+        let (verdict, complaint) = judge(name, ["1", "256"], script);
+        assert_eq!(verdict, expected, "{name}: {complaint}");
+    }
+}
+
+/// With a cgroup the kernel says so; without, an allocation fails, and the
+/// judge has said beforehand that it would be so.
+#[test]
+fn judge_limits_memory_and_says_how() {
+    if !can_start() {
+        return;
+    }
+    let (verdict, complaint) = judge("eats", ["10", "64"], "bees=bee; while :; do bees=$bees$bees; done");
+    if complaint.contains("limited for each process only") {
+        assert_eq!(verdict, "runtime error", "{complaint}");
+    } else {
+        assert_eq!(verdict, "memory limit", "{complaint}");
+    }
+}
+
+#[test]
+fn judge_says_what_is_wrong() {
+    let usage = run(env!("CARGO_BIN_EXE_judge"), &["1"]);
+    assert_eq!(usage.status.code(), Some(125));
+    assert!(stderr(&usage).starts_with("judge: usage: judge SECONDS"), "{}", stderr(&usage));
+    let missing = run(env!("CARGO_BIN_EXE_judge"), &["1", "64", "/", "/no/input", "/no/answer", "true"]);
+    assert!(stderr(&missing).contains("/no/input: No such file"), "{}", stderr(&missing));
 }
 
 /// Needs nothing of the host.

@@ -9,6 +9,7 @@ use crate::abi::{Resource, Seals, cap};
 use crate::errno::Errno;
 use crate::kernel::{Cell, Report, Slots};
 use crate::op::Slot;
+use crate::wire::Numbers;
 
 use super::file_systems::FsContext;
 use super::files::{InodeId, Place};
@@ -227,6 +228,28 @@ impl Model {
             *cell = Cell::Descriptor(place);
         }
         task.table = kept;
+        self.dirty = true;
+        Ok(())
+    }
+
+    /// `vacate_descriptors`, as `Linux` does it.
+    pub(super) fn vacate(&mut self, slots: &mut Slots<'_>, numbers: Numbers<'_>) -> Result<(), Errno> {
+        let wanted = |number: i32| numbers.iter().any(|other| i32::try_from(other) == Ok(number));
+        let current = self.current;
+        let task = &mut self[current];
+        for cell in slots.cells_mut() {
+            let Cell::Descriptor(old) = *cell else { continue };
+            let entry = task.table.get(&old).copied().ok_or(Errno::EBADF)?;
+            let mut moved = old;
+            while wanted(moved) {
+                moved = task.free_number(moved + 1)?;
+            }
+            if moved != old {
+                task.table.remove(&old);
+                task.table.insert(moved, Entry { close_on_exec: true, ..entry });
+                *cell = Cell::Descriptor(moved);
+            }
+        }
         self.dirty = true;
         Ok(())
     }
@@ -621,6 +644,17 @@ mod tests {
         stand.ok(Op::CloseFrom { first: 1 });
         let left = stand.model.process(Actor::Host).unwrap().descriptors();
         assert_eq!((left.len(), left[0].number, left[0].close_on_exec), (1, 0, false));
+    }
+
+    #[test]
+    fn vacating_moves_what_stands_in_the_way_and_nothing_else() {
+        let mut stand = Stand::root();
+        stand.ok(open(c"/etc", OpenFlags::PATH, ONE));
+        stand.ok(open(c"/usr", OpenFlags::PATH, TWO));
+        assert_eq!(stand.cells[10..12], [Cell::Descriptor(4), Cell::Descriptor(5)]);
+        let numbers: Vec<u8> = [4_u32, 6, 7].iter().flat_map(|number| number.to_le_bytes()).collect();
+        stand.ok(Op::Vacate { numbers: Numbers::new(&numbers).unwrap() });
+        assert_eq!(stand.cells[10..12], [Cell::Descriptor(8), Cell::Descriptor(5)]);
     }
 
     #[test]

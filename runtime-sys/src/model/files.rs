@@ -481,6 +481,7 @@ impl Model {
                 let node = &self[place.inode].node;
                 matches!(node, Node::Device { block: true, major: a, minor: i } if (*a, *i) == (major, minor))
             }),
+            Proof::Passable => !object.is_path_only() && place.is_none_or(|place| !self.is_directory(place.inode)),
             Proof::OwnedByRoot => place.is_some_and(|place| {
                 let inode = &self[place.inode];
                 // As `stat` shows it: through the id map of the mount and the

@@ -704,6 +704,7 @@ impl Model {
             }
 
             Op::Adopt {} => self.adopt(slots),
+            Op::Vacate { numbers } => self.vacate(slots, numbers),
             Op::Dup { file, number } => {
                 let file = self.file_in(slots, file)?;
                 self.dup(file, number)

@@ -5,6 +5,7 @@
 //! their steps within a phase, and [`crate::verify`] holds it.
 
 pub(crate) mod cgroups;
+mod descriptors;
 pub(crate) mod device_policy;
 mod filesystem;
 mod filters;
@@ -115,6 +116,7 @@ pub fn compile(spec: &Spec, facts: &Facts) -> Result<Plan> {
     start::entrust(&context, &resources, plan_ref)?;
     cgroups::prepare(&resources, plan_ref)?;
     start::streams(&context, plan_ref);
+    descriptors::prepare(&context, plan_ref, &mut report);
     ids::prepare(&context, plan_ref, &mut report)?;
     let sources = filesystem::sources(&context, plan_ref, &mut report)?;
 
@@ -176,6 +178,7 @@ pub(crate) fn bounds(spec: &Spec) -> Result<()> {
         ("masked", "masked and read-only paths", spec.masked.len().saturating_add(spec.read_only.len()), 1000),
         ("environment", "variables", spec.environment.len(), 4096),
         ("credentials", "credentials", spec.credentials.len(), 1000),
+        ("descriptors", "descriptors", spec.descriptors.len(), 256),
         ("groups", "supplementary groups", spec.groups.len(), 65_536),
         ("system_calls.allow", "allowed system calls", spec.system_calls.allow.len(), 1000),
         ("system_calls.danger_allow", "allowed system calls", spec.system_calls.danger_allow.len(), 1000),
@@ -255,6 +258,7 @@ fn check(spec: &Spec) -> Result<()> {
         return invalid("kill_signal", format!("{} is not a signal", spec.kill_signal), "Give a number from 1 to 64.");
     }
     absolute(spec, "working_directory", &spec.working_directory)?;
+    descriptors::check(spec)?;
     if spec.stdio.contains(&Stream::Terminal) && spec.terminal.is_none() {
         return Err(Error::new(ErrorKind::InvalidSpec, "a stream is to be the terminal, and the container has none")
             .from(spec.origins.of("stdio"))

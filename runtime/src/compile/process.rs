@@ -333,6 +333,10 @@ fn environment(context: &Context<'_>) -> BTreeMap<String, OsString> {
     if !spec.credentials.is_empty() {
         variables.insert("CREDENTIALS_DIRECTORY".to_owned(), super::filesystem::CREDENTIALS.into());
     }
+    if let Some((count, pid)) = super::descriptors::listen(spec) {
+        variables.insert("LISTEN_FDS".to_owned(), count.to_string().into());
+        variables.insert("LISTEN_PID".to_owned(), pid.to_string().into());
+    }
     for (name, value) in &spec.environment {
         variables.insert(name.clone(), value.reveal().to_owned());
     }

@@ -135,6 +135,7 @@ pub(super) fn enter(context: &Context<'_>, plan: &mut Builder) {
     for (number, slot) in role::STDIO.into_iter().enumerate() {
         plan.op(Op::Dup { file: slot, number: number as u32 });
     }
+    super::descriptors::enter(context, plan);
     plan.step(Phase::Enter, "wait until the other side is done", Origin::Always).op(Op::Await { from: role::CONTROL });
     plan.step(Phase::Enter, "hide memory from processes of the same user", Origin::Always)
         .op(Op::Dumpable { on: false });

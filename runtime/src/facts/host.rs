@@ -22,7 +22,6 @@ struct Constant {
     kernel: (u32, u32),
     last_capability: u8,
     keyrings: bool,
-    kernel_paths: BTreeSet<&'static str>,
 }
 
 fn constant() -> &'static Constant {
@@ -31,7 +30,6 @@ fn constant() -> &'static Constant {
         kernel: kernel_version(&line("/proc/sys/kernel/osrelease")),
         last_capability: number("/proc/sys/kernel/cap_last_cap").unwrap_or(40) as u8,
         keyrings: may_exist("/proc/keys"),
-        kernel_paths: profile::kernel_paths().filter(|path| may_exist(path)).collect(),
     })
 }
 
@@ -131,7 +129,8 @@ pub(super) fn gather(spec: &Spec) -> Result<Facts> {
         memfd_noexec: obstacles.memfd_noexec,
         keyrings: constant.keyrings,
         hard_limits: hard_limits(),
-        kernel_paths: constant.kernel_paths.clone(),
+        // Each time: a module that is loaded brings some of them.
+        kernel_paths: profile::kernel_paths().filter(|path| may_exist(path)).collect(),
         cgroups: Cgroups::look(Needs {
             legacy: spec.resources != Resources::default()
                 || limits_devices(spec)

@@ -5,6 +5,7 @@
 //! into a plan. It serialises with serde; an unknown field is an error.
 
 mod cgroups;
+mod descriptors;
 mod devices;
 mod files;
 mod identity;
@@ -26,6 +27,7 @@ use serde::{Deserialize, Serialize};
 use skep_sys::abi::signal;
 
 pub use cgroups::{CpuLimit, IoLimit, NumberList, Resources};
+pub use descriptors::Descriptor;
 pub use devices::{Device, DeviceAccess};
 pub(crate) use files::How;
 pub use files::{File, Hosts, ResolvConf, SecretFile, Timezone};
@@ -206,6 +208,8 @@ pub struct Spec {
     /// every stream that `stdio` says. [`crate::Container::terminal`] is its
     /// other end.
     pub terminal: Option<TerminalSize>,
+    /// Descriptors beside the streams; [`crate::Command::fd`] gives them.
+    pub descriptors: Vec<Descriptor>,
     /// Where values came from, for messages.
     #[serde(skip)]
     pub origins: Origins,
@@ -249,6 +253,7 @@ impl Default for Spec {
             kill_signal: signal::TERM,
             stdio: [Stream::Null; 3],
             terminal: None,
+            descriptors: Vec::new(),
             origins: Origins::default(),
         }
     }

@@ -27,6 +27,8 @@ pub(super) enum What<'a> {
     Nothing,
     /// The runner put it there before the first op.
     Given,
+    /// So is this, for the payload, under this number.
+    Passed(u32),
     /// A number: a process id, a status.
     Value,
     /// A file of the host, found by its path.

@@ -56,6 +56,13 @@ impl<'a> Walk<'a> {
                 *cell = Id(1);
             }
         }
+        for passed in &plan.passed {
+            let id = Id(things.len() as u32);
+            things.push(Thing { what: What::Passed(passed.number), ..nothing });
+            if let Some(cell) = table.get_mut(usize::from(passed.slot.0)) {
+                *cell = id;
+            }
+        }
         Self {
             view: View {
                 plan,
@@ -178,7 +185,8 @@ impl<'a> Walk<'a> {
                     self.view.kept.push((slot, id));
                 }
                 // The runner gives these up.
-                for slot in role::STDIO.into_iter().chain([role::CONTROL, role::LIFELINE]) {
+                let passed = self.view.plan.passed.iter().map(|passed| passed.slot);
+                for slot in role::STDIO.into_iter().chain([role::CONTROL, role::LIFELINE]).chain(passed) {
                     if let Some(place) = self.table.get_mut(usize::from(slot.0)) {
                         *place = Id::NONE;
                     }

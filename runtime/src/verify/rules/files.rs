@@ -117,6 +117,9 @@ pub(super) fn source_proved(view: &View<'_>, found: &mut Findings) {
     }
     for kind in [OpKind::Prove, OpKind::Lock] {
         for seen in view.of(kind) {
+            if matches!(view.thing(seen.on).what, What::Passed(_)) {
+                continue;
+            }
             if view.before(seen).is_none_or(|before| before.made != seen.on || before.made == Id::NONE) {
                 found.at(seen, "proves what was made some time before");
             }

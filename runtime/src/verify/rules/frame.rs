@@ -7,6 +7,7 @@ use skep_sys::{Op, OpKind, Proof, Slot};
 
 use super::{Findings, the_one};
 use crate::plan::{Phase, role};
+use crate::report::Outcome;
 use crate::verify::view::{View, What};
 
 pub(super) fn adopt_first(view: &View<'_>, found: &mut Findings) {
@@ -20,7 +21,8 @@ pub(super) fn adopt_first(view: &View<'_>, found: &mut Findings) {
 pub(super) fn await_before_work(view: &View<'_>, found: &mut Findings) {
     let Some(wait) = the_one(view, OpKind::Await, Phase::Enter, found) else { return };
     for seen in view.phase(Phase::Enter).iter().take_while(|seen| seen.at < wait.at) {
-        if !matches!(seen.kind(), OpKind::Adopt | OpKind::Dup) {
+        let passed = seen.kind() == OpKind::Close && matches!(view.thing(seen.on).what, What::Passed(_));
+        if !passed && !matches!(seen.kind(), OpKind::Adopt | OpKind::Vacate | OpKind::Dup) {
             found.at(seen, "comes before the wait");
         }
     }
@@ -114,6 +116,7 @@ pub(super) fn own_namespace_only(view: &View<'_>, found: &mut Findings) {
 
 pub(super) fn descriptors_passed(view: &View<'_>, found: &mut Findings) {
     let (mut passed, mut replaced) = ([false; 3], [false; 3]);
+    let mut given = Vec::new();
     for seen in view.of(OpKind::Dup) {
         let Op::Dup { file, number } = seen.op else { continue };
         let stream = role::STDIO.iter().position(|slot| *slot == file);
@@ -130,12 +133,32 @@ pub(super) fn descriptors_passed(view: &View<'_>, found: &mut Findings) {
             }
             continue;
         }
+        if let What::Passed(wanted) = view.thing(seen.on).what {
+            if wanted != number || number < 3 || seen.phase != Phase::Enter || given.contains(&number) {
+                found.at(seen, "passes a descriptor under another number");
+            }
+            let vacated = view.of_in(OpKind::Vacate, Phase::Enter).any(|vacate| {
+                vacate.at < seen.at
+                    && matches!(vacate.op, Op::Vacate { numbers } if numbers.iter().any(|other| other == number))
+            });
+            if !vacated {
+                found.at(seen, "may take the number of a descriptor that is still needed");
+            }
+            given.push(number);
+            continue;
+        }
         match passed.get_mut(number as usize) {
             Some(done) if stream == Some(number as usize) && seen.phase == Phase::Enter && !*done => *done = true,
             _ => found.at(seen, "passes a descriptor that is not that stream"),
         }
     }
     found.unless(passed == [true; 3], "a standard stream is missing");
+    found.unless(view.plan.passed.iter().all(|passed| given.contains(&passed.number)), "a descriptor is missing");
+    for seen in view.of(OpKind::Vacate) {
+        if view.before(seen).is_none_or(|before| !matches!(before.kind(), OpKind::Adopt | OpKind::Dup)) {
+            found.at(seen, "does not come before everything that opens descriptors");
+        }
+    }
     let adopt = view.first(OpKind::Adopt, Phase::Enter).map_or(usize::MAX, |seen| seen.at);
     for seen in view.of(OpKind::Dup).filter(|seen| seen.at < adopt) {
         found.at(seen, "is closed again by what follows");
@@ -152,6 +175,11 @@ pub(super) fn keep_is_the_childs(view: &View<'_>, found: &mut Findings) {
         let fits = match thing.what {
             What::Given | What::Pipe => stream,
             What::Host(_) => stream && matches!(thing.proof, Some((_, Proof::CharDevice { major: 1, minor: 3 }))),
+            What::Passed(number) => {
+                let proved = matches!(thing.proof, Some((_, Proof::Passable)));
+                let named = matches!(view.plan.report().of(&format!("descriptor {number}")), Some(Outcome::Applied(how)) if how == "passed, whatever it is");
+                proved || named
+            }
             What::HostClone { .. } | What::ChildEnd(_) | What::Socket => !stream,
             // Rule 27 names it.
             What::Nothing => true,

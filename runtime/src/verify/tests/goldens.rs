@@ -7,9 +7,10 @@ use skep_sys::abi::{CapabilitySet, cap};
 use crate::facts::{DeviceNumber, EntryKind, Facts};
 use crate::plan::Plan;
 use crate::spec::{
-    Bind, Capabilities, CapabilityList, CpuLimit, Denial, Device, Family, File, Hosts, IdMap, IdRange, Init, IoLimit,
-    Mount, MountKind, Namespace, NamespaceChoice, Network, NumberList, Overlay, Profile, Readiness, ResolvConf,
-    Resources, Root, SecretFile, Spec, Stream, TerminalSize, Timezone, Tmpfs, User, UserNamespace, Volatile, Want,
+    Bind, Capabilities, CapabilityList, CpuLimit, Denial, Descriptor, Device, Family, File, Hosts, IdMap, IdRange,
+    Init, IoLimit, Mount, MountKind, Namespace, NamespaceChoice, Network, NumberList, Overlay, Profile, Readiness,
+    ResolvConf, Resources, Root, SecretFile, Spec, Stream, TerminalSize, Timezone, Tmpfs, User, UserNamespace,
+    Volatile, Want,
 };
 use crate::{ErrorKind, compile};
 
@@ -347,6 +348,9 @@ const TABLE: &[(&str, Change)] = &[
     }),
     ("time namespace", |spec, _| spec.namespaces.time = Namespace::New),
     ("streams", |spec, _| spec.stdio = [Stream::Piped, Stream::Given, Stream::Piped]),
+    ("descriptors", |spec, _| {
+        spec.descriptors = vec![Descriptor::new(9), Descriptor { danger_directory: true, ..Descriptor::new(4) }];
+    }),
     ("terminal", |spec, _| {
         (spec.stdio, spec.terminal) = ([Stream::Terminal; 3], Some(TerminalSize::default()));
         spec.user = User::Ids { uid: 7, gid: 7 };

@@ -128,6 +128,7 @@ fn no_op_can_be_left_out() {
         ("files", Caller::User),
         ("credentials", Caller::User),
         ("terminal", Caller::User),
+        ("descriptors", Caller::User),
         ("files of the host over links", Caller::Root),
     ] {
         let plan = compiled(name, caller);

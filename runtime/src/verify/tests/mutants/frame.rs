@@ -2,9 +2,11 @@
 
 use skep_sys::abi::Namespaces;
 use skep_sys::wire::Strings;
-use skep_sys::{Op, OpKind};
+use skep_sys::{Op, OpKind, Proof};
 
-use super::{Mutant, append, append_before_fork, drop, each, earlier, insert, keeping, mutant, place, spawn_into};
+use super::{
+    Mutant, append, append_before_fork, cut, drop, each, earlier, insert, keeping, mutant, place, places, spawn_into,
+};
 use crate::plan::Phase::{Attend, Enter, Init, Payload, Prepare};
 use crate::plan::role;
 
@@ -82,6 +84,23 @@ pub(super) const ALL: &[Mutant] = &[
     }),
     mutant(46, "default", "a descriptor into the lifeline", |plan| {
         append_before_fork(plan, Op::SendFile { to: role::LIFELINE, file: role::STDIO[0], place: role::RECEIVED })
+    }),
+    mutant(37, "descriptors", "a descriptor under the number of another", |plan| {
+        each(plan, Enter, OpKind::Dup, |op| match op {
+            Op::Dup { file, number: 9 } => Op::Dup { file, number: 4 },
+            other => other,
+        })
+    }),
+    mutant(37, "descriptors", "numbers that may be needed", |plan| drop(plan, Enter, OpKind::Vacate)),
+    mutant(37, "descriptors", "a descriptor for a stream", |plan| {
+        each(plan, Enter, OpKind::Dup, |op| match op {
+            Op::Dup { file, number: 9 } => Op::Dup { file, number: 1 },
+            other => other,
+        })
+    }),
+    mutant(38, "descriptors", "a descriptor that nobody looked at", |plan| {
+        let looks = places(plan, Prepare, |op| matches!(op, Op::Prove { proof: Proof::Passable, .. }));
+        cut(plan, Prepare, looks[0])
     }),
     mutant(63, "default", "a stream goes back", |plan| {
         append_before_fork(plan, Op::SendFile { to: role::CONTROL, file: role::STDIO[0], place: role::STDIO_HOST[0] })
