@@ -129,6 +129,7 @@ pub(crate) fn spec(source: &mut Unstructured<'_>) -> Result<Spec> {
         for stream in &mut spec.stdio {
             *stream = *source.choose(&[Stream::Null, Stream::Piped, Stream::Given, Stream::Terminal])?;
         }
+        spec.hold = source.arbitrary()?;
         for _ in 0..source.int_in_range(0..=3)? {
             let mut passed = Descriptor::new(source.int_in_range(0..=20)?);
             (passed.danger_directory, passed.listen) = (source.arbitrary()?, source.arbitrary()?);

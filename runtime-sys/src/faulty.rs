@@ -350,8 +350,8 @@ pub fn plausible(kind: OpKind) -> &'static [Errno] {
         OpKind::SignalFd => &[E::EINVAL, E::EMFILE, E::ENFILE, E::ENODEV, E::ENOMEM],
         // send(2), recv(2), write(2)
         OpKind::Release | OpKind::Await => &[E::ECANCELED, E::EBADF, E::ENOMEM, E::EINVAL],
-        OpKind::Announce => &[E::EBADF, E::EPIPE, E::EPERM, E::ENOMEM],
-        OpKind::Receive => &[E::ETIMEDOUT, E::EBADMSG, E::EBADF, E::EMFILE, E::ENOMEM],
+        OpKind::Announce | OpKind::Arrive => &[E::EBADF, E::EPIPE, E::EPERM, E::ENOMEM],
+        OpKind::Receive => &[E::ETIMEDOUT, E::ECANCELED, E::EBADMSG, E::EBADF, E::EMFILE, E::ENOMEM],
         OpKind::Entrust | OpKind::EntrustFile | OpKind::Dismiss | OpKind::SendFile => {
             &[E::EPIPE, E::E2BIG, E::ENOBUFS, E::ENOMEM, E::ETIMEDOUT, E::ETOOMANYREFS, E::EBADF]
         }

@@ -181,6 +181,8 @@ pub enum Report {
     },
     /// The next call is the payload's exec.
     Marker,
+    /// All is made; the payload is started when the word comes.
+    Waiting,
     /// A descriptor came along, for this slot of the starting process.
     File {
         /// Which.
@@ -196,6 +198,7 @@ impl Report {
     pub const SIZE: usize = 8;
     const MARKER: u64 = u64::MAX;
     const CLOSED: u64 = u64::MAX - 1;
+    const WAITING: u64 = u64::MAX - 2;
     /// Beyond every failure, which has 48 bits.
     const FILE: u64 = 1 << 63;
 
@@ -205,6 +208,7 @@ impl Report {
         match self {
             Self::Failed { op, errno } => (op as u64) << 16 | errno.raw() as u64,
             Self::Marker => Self::MARKER,
+            Self::Waiting => Self::WAITING,
             Self::File { place } => Self::FILE | place.0 as u64,
             Self::Closed => Self::CLOSED,
         }
@@ -216,6 +220,7 @@ impl Report {
         match value {
             Self::MARKER => Self::Marker,
             Self::CLOSED => Self::Closed,
+            Self::WAITING => Self::Waiting,
             _ if value >> 16 == Self::FILE >> 16 => Self::File { place: Slot(value as u16) },
             _ => Self::Failed { op: (value >> 16) as u32, errno: Errno::from_raw(value as u16) },
         }
@@ -232,7 +237,8 @@ mod tests {
             assert_eq!(WaitStatus::from_value(status.to_value()), status);
         }
         let failed = Report::Failed { op: 70_000, errno: Errno::EPERM };
-        for report in [failed, Report::Marker, Report::Closed, Report::File { place: Slot(u16::MAX) }] {
+        for report in [failed, Report::Marker, Report::Closed, Report::Waiting, Report::File { place: Slot(u16::MAX) }]
+        {
             assert_eq!(Report::from_value(report.to_value()), report);
         }
         for cell in [Cell::Empty, Cell::Descriptor(900), Cell::Value(u64::MAX)] {

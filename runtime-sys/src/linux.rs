@@ -594,6 +594,7 @@ impl Kernel for Linux<'_> {
                 Err(Errno::EPIPE | Errno::ECONNRESET) => Err(Errno::ECANCELED),
                 other => other,
             },
+            Op::Arrive { to } => report(slots.descriptor(to)?, Report::Waiting),
             Op::Announce { to } => report(slots.descriptor(to)?, Report::Marker),
             Op::Await { from } => {
                 let mut byte = [0_u8; 1];
@@ -627,11 +628,13 @@ impl Kernel for Linux<'_> {
                 let size = terminal::size(slots.descriptor(terminal)?)?;
                 slots.put(into, Cell::Value(size)).map(drop)
             }
-            Op::Receive { from, timeout_ms, file, into } => {
+            Op::Receive { from, timeout_ms, early, cancel, file, into } => {
                 let from = slots.descriptor(from)?;
                 // Not for the first word: the end follows it at once, and waking
                 // up twice costs the child its processor.
-                wait_for(from, HANG_UP, timeout_ms)?;
+                let events = if early { READABLE } else { HANG_UP };
+                let cancel = cancel.map_or(Ok(-1), |slot| slots.descriptor(slot))?;
+                wait_for_either(from, events, cancel, timeout_ms)?;
                 let (report, came) = hear(from)?;
                 came.map_or(Ok(()), |came| fill(slots, file, came))?;
                 slots.put(into, Cell::Value(report.to_value())).map(drop)
@@ -1154,14 +1157,21 @@ const HANG_UP: u32 = 0;
 /// `timeout_ms` (for ever when that is `u32::MAX`), however many signals the
 /// embedder gets meanwhile.
 pub(crate) fn wait_for(file: i32, events: u32, timeout_ms: u32) -> Result<(), Errno> {
+    wait_for_either(file, events, -1, timeout_ms)
+}
+
+/// As [`wait_for`]; ECANCELED as soon as `cancel` can be read, if it is not -1.
+fn wait_for_either(file: i32, events: u32, cancel: i32, timeout_ms: u32) -> Result<(), Errno> {
     let mut left = u64::from(timeout_ms).saturating_mul(1_000_000);
     let end = now()?.saturating_add(left);
     loop {
-        let mut poll = [file as u32, events];
+        let mut poll = [file as u32, events, cancel as u32, READABLE];
         let limit = [left / 1_000_000_000, left % 1_000_000_000];
         let limit = if timeout_ms == u32::MAX { Word::NULL } else { Word::of(&limit) };
-        match ask(nr::PPOLL, [Word::of_mut(&mut poll), Word::number(1), limit, Word::NULL, Word::NULL]) {
+        match ask(nr::PPOLL, [Word::of_mut(&mut poll), Word::number(2), limit, Word::NULL, Word::NULL]) {
             Ok(0) => return Err(Errno::ETIMEDOUT),
+            // revents, in the upper half.
+            Ok(_) if poll[3] >> 16 != 0 => return Err(Errno::ECANCELED),
             Err(Errno::EINTR) => left = end.saturating_sub(now()?),
             other => return done(other),
         }

@@ -112,7 +112,8 @@ mod tests {
     const CAME: Slot = Slot(3);
     const RESULT: Slot = Slot(4);
     const OTHER: Slot = Slot(5);
-    const RECEIVE: Op<'static> = Op::Receive { from: HOST, timeout_ms: 100, file: CAME, into: RESULT };
+    const RECEIVE: Op<'static> =
+        Op::Receive { from: HOST, timeout_ms: 100, early: false, cancel: None, file: CAME, into: RESULT };
 
     fn ask(slots: &mut OwnedSlots, op: Op<'_>) -> Result<u64, Errno> {
         Linux::new().call(&op, &mut slots.slots())?;
@@ -164,7 +165,8 @@ mod tests {
             ask(&mut slots, Op::Close { file: FILE }).unwrap();
             assert_eq!(ask(&mut slots, RECEIVE), Err(Errno::EBADMSG), "{content:?} {with}");
             assert_eq!(slots.slots().get(CAME), Cell::Empty);
-            let receive = Op::Receive { from: OTHER, timeout_ms: 100, file: CAME, into: RESULT };
+            let receive =
+                Op::Receive { from: OTHER, timeout_ms: 100, early: false, cancel: None, file: CAME, into: RESULT };
             assert_eq!(ask(&mut slots, receive).map(Report::from_value), Ok(Report::Closed), "nobody holds its end");
         }
     }

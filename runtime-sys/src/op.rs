@@ -357,8 +357,9 @@ vocabulary! {
     Await = "await" { from: Slot }
     /// Waits until nobody holds the other end, at most `timeout_ms`, and takes
     /// the next report of those that were left: see [`crate::kernel::Report`]. A
-    /// descriptor that came with it goes into `file`.
-    Receive = "receive" { from: Slot, timeout_ms: u32, file: Slot, into: Slot }
+    /// descriptor that came with it goes into `file`. `early` does not wait for
+    /// the other end to close. ECANCELED as soon as `cancel` can be read.
+    Receive = "receive" { from: Slot, timeout_ms: u32, early: bool, cancel: Option<Slot>, file: Slot, into: Slot }
     /// Hands the watcher the ops that clear up after this process: E2BIG for more
     /// than it can keep, ETIMEDOUT where it does not read for five seconds.
     Entrust = "entrust" { watcher: Slot, id: u64, ops: Blob<'a> }
@@ -411,6 +412,8 @@ vocabulary! {
     ControllingTerminal = "set_controlling_terminal" { terminal: Slot }
     /// TIOCSWINSZ.
     ResizeTerminal = "resize_terminal" { terminal: Slot, rows: u16, columns: u16 }
+    /// Reports "all is made, and I wait" (see [`crate::kernel::Report`]).
+    Arrive = "arrive" { to: Slot }
     /// Moves the descriptors that are in slots away from these numbers, each to
     /// the lowest that is free and not one of them, close-on-exec.
     Vacate = "vacate_descriptors" { numbers: Numbers<'a> }

@@ -1,7 +1,7 @@
 //! A table of slots that owns its descriptors.
 #![allow(unsafe_code)]
 
-use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd};
+use std::os::fd::{BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
 
 use crate::kernel::{Cell, Slots};
 use crate::linux::close;
@@ -33,6 +33,26 @@ impl OwnedSlots {
             if let Cell::Descriptor(number) = old {
                 close(number);
             }
+        }
+    }
+
+    /// The descriptor in a slot, which stays there.
+    #[must_use]
+    pub fn borrow(&self, slot: Slot) -> Option<BorrowedFd<'_>> {
+        match self.cells.get(usize::from(slot.0)) {
+            // SAFETY: the table owns it; it is closed or taken only through a
+            // unique reference to the table, which cannot exist while this one does.
+            Some(Cell::Descriptor(number)) if *number >= 0 => Some(unsafe { BorrowedFd::borrow_raw(*number) }),
+            _ => None,
+        }
+    }
+
+    /// The value in a slot.
+    #[must_use]
+    pub fn value(&self, slot: Slot) -> Option<u64> {
+        match self.cells.get(usize::from(slot.0)) {
+            Some(Cell::Value(value)) => Some(*value),
+            _ => None,
         }
     }
 

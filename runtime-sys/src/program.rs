@@ -239,6 +239,13 @@ pub fn rehearse<K: Stage>(
     run(kernel, prepare, slots, quiet)?;
     let mut inherited = slots.cells().to_vec();
     run(kernel, attend, slots, quiet)?;
+    // A child that waits once more is let go once more.
+    let waits = child.enter.iter().filter(|(_, op)| matches!(op, Some(Op::Await { .. }))).count();
+    if let Some((at, Some(release @ Op::Release { .. }))) = attend.iter().last() {
+        for _ in 1..waits {
+            kernel.call(&release, slots).map_err(|errno| Failure { op: at, errno })?;
+        }
+    }
     kernel.act_as(Actor::Child);
     let slots = &mut Slots::new(&mut inherited);
     run(kernel, child.enter, slots, quiet)?;

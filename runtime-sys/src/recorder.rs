@@ -319,7 +319,17 @@ mod tests {
         let mut kernel = Yes::new();
         for expected in [Report::Marker, Report::Closed, Report::Closed] {
             kernel
-                .call(&Op::Receive { from: Slot(0), timeout_ms: 1, file: Slot(2), into: Slot(1) }, &mut slots)
+                .call(
+                    &Op::Receive {
+                        from: Slot(0),
+                        timeout_ms: 1,
+                        early: false,
+                        cancel: None,
+                        file: Slot(2),
+                        into: Slot(1),
+                    },
+                    &mut slots,
+                )
                 .unwrap();
             assert_eq!(slots.value(Slot(1)).map(Report::from_value), Ok(expected));
         }

@@ -9,11 +9,14 @@ use std::time::Duration;
 use skep_sys::abi::Resource;
 use skep_sys::{Linux, Slot};
 
+use crate::cancel::Cancel;
 use crate::compile::compile;
 use crate::container::{Container, Output};
+use crate::created::Created;
 use crate::error::{Error, ErrorKind, Result};
 use crate::facts::Facts;
 use crate::plan::{Plan, role};
+use crate::run::{self, Held, Limits};
 use crate::spec::{
     Bind, CapabilityList, CpuLimit, Denial, Descriptor, Device, Family, File, HostName, Hosts, IdMap, Init, IoLimit,
     Limit, MachineName, Mount, MountKind, Network, NumberList, Origin, Overlay, Profile, Readiness, ResolvConf, Secret,
@@ -21,7 +24,7 @@ use crate::spec::{
 };
 use crate::status::ExitStatus;
 use crate::verify::verify;
-use crate::{run, watcher};
+use crate::watcher;
 
 /// What one of the payload's standard streams is.
 #[derive(Debug)]
@@ -94,6 +97,20 @@ pub struct Command {
     /// By the number inside.
     descriptors: BTreeMap<u32, OwnedFd>,
     deadline: Option<Duration>,
+    cancel: Option<Cancel>,
+    before_start: BeforeStart,
+}
+
+/// What the embedder does with a container that is made.
+#[derive(Default)]
+struct BeforeStart(Option<Box<Prepare>>);
+
+type Prepare = dyn FnMut(&Created) -> std::result::Result<(), Box<dyn std::error::Error + Send + Sync>> + Send;
+
+impl std::fmt::Debug for BeforeStart {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(if self.0.is_some() { "BeforeStart(..)" } else { "BeforeStart" })
+    }
 }
 
 impl From<Spec> for Command {
@@ -104,7 +121,14 @@ impl From<Spec> for Command {
             Stream::Given => Stdio::inherit(),
             Stream::Terminal => Stdio::terminal(),
         });
-        Self { spec, stdio, descriptors: BTreeMap::new(), deadline: Some(DEADLINE) }
+        Self {
+            spec,
+            stdio,
+            descriptors: BTreeMap::new(),
+            deadline: Some(DEADLINE),
+            cancel: None,
+            before_start: BeforeStart::default(),
+        }
     }
 }
 
@@ -562,6 +586,40 @@ impl Command {
         self
     }
 
+    /// Lets `cancel` end a start, from any thread or signal handler.
+    pub fn cancel_with(&mut self, cancel: &Cancel) -> &mut Self {
+        self.cancel = Some(cancel.clone());
+        self
+    }
+
+    /// Calls `prepare` in every start, in this process and thread, when the
+    /// container is made and before its payload is started: to move a network
+    /// interface into it, for instance. Where it fails, nothing is started,
+    /// all is taken back, and its error is the source of the start's.
+    ///
+    /// The deadline stands still meanwhile.
+    ///
+    /// ```no_run
+    /// use skep::sys::abi::Namespaces;
+    ///
+    /// let mut command = skep::Command::new("true");
+    /// command.before_start(|created| {
+    ///     let network = created.namespace(Namespaces::NETWORK)?;
+    ///     // … give it an interface …
+    ///     drop(network);
+    ///     Ok(())
+    /// });
+    /// command.spawn()?;
+    /// # Ok::<(), skep::Error>(())
+    /// ```
+    pub fn before_start<F>(&mut self, prepare: F) -> &mut Self
+    where
+        F: FnMut(&Created) -> std::result::Result<(), Box<dyn std::error::Error + Send + Sync>> + Send + 'static,
+    {
+        self.before_start = BeforeStart(Some(Box::new(prepare)));
+        self
+    }
+
     /// What has been asked for so far.
     #[must_use]
     pub fn spec(&self) -> Spec {
@@ -605,14 +663,40 @@ impl Command {
     /// What went wrong, where it was asked for, and what to do. A start that
     /// fails leaves nothing behind.
     pub fn spawn(&mut self) -> Result<Container> {
-        let spec = self.spec();
+        if self.before_start.0.is_some() {
+            return self.create()?.start();
+        }
+        Container::new(self.half(self.spec())?.start()?)
+    }
+
+    /// Makes the container and does not start its payload yet.
+    ///
+    /// # Errors
+    ///
+    /// As [`Command::spawn`].
+    pub fn create(&mut self) -> Result<Created> {
+        let mut spec = self.spec();
+        spec.hold = true;
+        let created = Created::new(self.half(spec)?)?;
+        if let BeforeStart(Some(prepare)) = &mut self.before_start {
+            prepare(&created).map_err(|cause| {
+                Error::new(ErrorKind::Cancelled, format!("before the payload was started: {cause}")).caused_by(cause)
+            })?;
+        }
+        Ok(created)
+    }
+
+    /// The first half of a start; where the plan does not hold the child, the
+    /// second follows at once.
+    fn half(&self, spec: Spec) -> Result<Held<Linux<'static>>> {
         let mut tries = 0;
         loop {
             let plan = compile(&spec, &Facts::gather(&spec)?)?;
             let verified = verify(plan)?;
             let given = self.given(verified.plan())?;
-            match run::start(&mut Linux::new(), verified, given, self.deadline) {
-                Ok(started) => return Container::new(started),
+            let cancel = self.cancel.as_ref().map(Cancel::duplicate).transpose()?;
+            match run::create(Linux::new(), verified, given, Limits { deadline: self.deadline, cancel }) {
+                Ok(held) => return Ok(held),
                 // Another start was faster with the same range; there are more.
                 Err(error) if error.kind() == ErrorKind::RangeTaken && picks(&spec) && tries < 16 => tries += 1,
                 Err(error) => return Err(error),

@@ -2,6 +2,7 @@
 //! and what to do.
 
 use std::fmt;
+use std::sync::Arc;
 
 use skep_sys::Errno;
 
@@ -24,6 +25,8 @@ pub enum ErrorKind {
     SafetyViolation,
     /// A deadline passed.
     TimedOut,
+    /// The embedder ended the start.
+    Cancelled,
     /// An id range is taken by another container.
     RangeTaken,
     /// The process was reaped by somebody else, and the kernel keeps no record.
@@ -45,7 +48,20 @@ struct Inner {
     errno: Option<Errno>,
     origin: Option<Origin>,
     remedy: Option<String>,
+    cause: Option<Cause>,
 }
+
+/// What the embedder's own code failed with. Equal to its copies.
+#[derive(Clone)]
+struct Cause(Arc<dyn std::error::Error + Send + Sync>);
+
+impl PartialEq for Cause {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Cause {}
 
 /// The library's result.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -54,7 +70,7 @@ impl Error {
     /// An error of `kind`: `what` was tried or is wrong.
     #[must_use]
     pub fn new(kind: ErrorKind, what: impl Into<String>) -> Self {
-        Self(Box::new(Inner { kind, what: what.into(), errno: None, origin: None, remedy: None }))
+        Self(Box::new(Inner { kind, what: what.into(), errno: None, origin: None, remedy: None, cause: None }))
     }
 
     /// A kernel's answer; the kind follows from it.
@@ -71,6 +87,12 @@ impl Error {
         let mut error = Self::new(kind, what);
         error.0.errno = Some(errno);
         error
+    }
+
+    /// With the error that it comes of, as its source.
+    pub(crate) fn caused_by(mut self, cause: Box<dyn std::error::Error + Send + Sync>) -> Self {
+        self.0.cause = Some(Cause(cause.into()));
+        self
     }
 
     /// With another kind.
@@ -148,7 +170,11 @@ impl fmt::Debug for Error {
     }
 }
 
-impl std::error::Error for Error {}
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.0.cause.as_ref().map(|cause| &*cause.0 as _)
+    }
+}
 
 impl From<Error> for std::io::Error {
     fn from(error: Error) -> Self {
@@ -156,6 +182,7 @@ impl From<Error> for std::io::Error {
             ErrorKind::NotFound => std::io::ErrorKind::NotFound,
             ErrorKind::NotPermitted => std::io::ErrorKind::PermissionDenied,
             ErrorKind::TimedOut => std::io::ErrorKind::TimedOut,
+            ErrorKind::Cancelled => std::io::ErrorKind::Interrupted,
             ErrorKind::InvalidSpec => std::io::ErrorKind::InvalidInput,
             ErrorKind::Unsupported => std::io::ErrorKind::Unsupported,
             _ => std::io::ErrorKind::Other,

@@ -19,9 +19,11 @@
 #![forbid(unsafe_code)]
 
 pub mod audit;
+mod cancel;
 mod command;
 mod compile;
 mod container;
+mod created;
 pub mod dialect;
 mod error;
 mod escaped;
@@ -40,9 +42,11 @@ mod terminal;
 pub mod verify;
 mod watcher;
 
+pub use cancel::Cancel;
 pub use command::{Command, Stdio};
 pub use compile::compile;
 pub use container::{Container, Notification, Output};
+pub use created::Created;
 pub use error::{Error, ErrorKind, Result};
 pub use escaped::Escaped;
 pub use events::{Event, Events};

@@ -159,8 +159,10 @@ pub(crate) mod role {
     /// table, the payload's in the child's.
     pub(crate) const TERMINAL: Slot = Slot(37);
     pub(crate) const TERMINAL_PEER: Slot = Slot(38);
+    /// What ends the start when it can be read.
+    pub(crate) const CANCEL: Slot = Slot(42);
     /// The first that has no fixed meaning.
-    pub(crate) const FREE: u16 = 42;
+    pub(crate) const FREE: u16 = 43;
 }
 
 /// The program that starts one container (see [`crate::compile`]).
@@ -180,6 +182,8 @@ pub struct Plan {
     pub(crate) readiness: Readiness,
     pub(crate) kill_signal: u8,
     pub(crate) stub: bool,
+    /// Whether the child waits a second time.
+    pub(crate) hold: bool,
     pub(crate) groups: Vec<Group>,
     pub(crate) report: Report,
 }
@@ -618,6 +622,7 @@ impl Builder {
             readiness: end.readiness,
             kill_signal: end.kill_signal,
             stub: end.stub,
+            hold: end.hold,
             groups: end.groups,
             report: end.report,
         }
@@ -630,6 +635,7 @@ pub(crate) struct Ending {
     pub(crate) readiness: Readiness,
     pub(crate) kill_signal: u8,
     pub(crate) stub: bool,
+    pub(crate) hold: bool,
     pub(crate) groups: Vec<Group>,
     pub(crate) report: Report,
 }

@@ -1,6 +1,7 @@
 //! Running a verified plan on a kernel, and taking it back when it fails.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use skep_sys::abi::{OpenFlags, Resolve, Seals, signal};
@@ -24,57 +25,122 @@ pub(crate) struct Started {
 
 /// What the watcher was entrusted with.
 pub(crate) struct Watch {
-    pub(crate) watcher: std::sync::Arc<Watcher>,
+    pub(crate) watcher: Arc<Watcher>,
     pub(crate) id: u64,
+}
+
+/// How a start may be ended before its time.
+pub(crate) struct Limits {
+    /// For the library's own part of it.
+    pub(crate) deadline: Option<Duration>,
+    /// Ends it when it can be read.
+    pub(crate) cancel: Option<OwnedFd>,
 }
 
 /// Starts a container: runs the plan on `kernel`, and returns once the payload
 /// has been executed.
 pub(crate) fn start<K: Kernel>(
-    kernel: &mut K,
+    kernel: K,
     verified: Verified,
     given: Vec<(Slot, OwnedFd)>,
-    deadline: Option<Duration>,
+    limits: Limits,
 ) -> Result<Started> {
-    let plan = verified.into_plan();
-    // One beyond the clock's end is none.
-    let end = deadline.and_then(|deadline| Instant::now().checked_add(deadline));
-    let mut attempt =
-        Attempt { slots: OwnedSlots::new(usize::from(plan.slots())), watch: None, done: 0, kernel, plan: &plan };
-    for (slot, file) in given {
+    create(kernel, verified, given, limits)?.start()
+}
+
+/// The first part of a start: up to where the plan holds the child, or lets it
+/// go.
+pub(crate) fn create<K: Kernel>(
+    kernel: K,
+    verified: Verified,
+    given: Vec<(Slot, OwnedFd)>,
+    limits: Limits,
+) -> Result<Held<K>> {
+    let plan = Arc::new(verified.into_plan());
+    let mut attempt = Attempt {
+        slots: OwnedSlots::new(usize::from(plan.slots())),
+        watch: None,
+        done: 0,
+        kernel,
+        plan,
+        left: limits.deadline,
+        cancel: limits.cancel.is_some(),
+        over: false,
+    };
+    for (slot, file) in given.into_iter().chain(limits.cancel.map(|file| (role::CANCEL, file))) {
         attempt.slots.give(slot, file);
     }
-    match attempt.run(end) {
-        Ok(()) => {
-            let pid = attempt.slots.slots().value(role::PID).unwrap_or(0) as u32;
-            let Attempt { mut slots, watch, .. } = attempt;
-            // What only the start needed; the rest belongs to the container.
-            for slot in [role::IMAGE, role::PLAN, role::CONTROL_HOST, role::PROCESS, role::USERNS] {
-                drop(slots.take(slot));
-            }
-            Ok(Started { plan, slots, pid, watch })
+    attempt.timed(Attempt::run)?;
+    Ok(Held(attempt))
+}
+
+/// A start that has come to its half. Dropped, it takes back what it made.
+pub(crate) struct Held<K: Kernel>(Attempt<K>);
+
+impl<K: Kernel> Held<K> {
+    /// The second part: lets the child go, and hears it to the end.
+    pub(crate) fn start(self) -> Result<Started> {
+        let Self(mut attempt) = self;
+        attempt.timed(Attempt::finish)?;
+        attempt.over = true;
+        let (pid, watch) = (attempt.pid(), attempt.watch.take());
+        let (mut slots, plan) = (std::mem::take(&mut attempt.slots), Arc::clone(&attempt.plan));
+        drop(attempt);
+        // What only the start needed; the rest belongs to the container.
+        let used = [role::IMAGE, role::PLAN, role::CONTROL_HOST, role::PROCESS, role::USERNS, role::CANCEL];
+        for slot in used {
+            drop(slots.take(slot));
         }
-        Err(error) => {
-            attempt.undo();
-            Err(error)
-        }
+        Ok(Started { plan: Arc::unwrap_or_clone(plan), slots, pid, watch })
+    }
+
+    pub(crate) fn plan(&self) -> &Plan {
+        &self.0.plan
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.0.pid()
+    }
+
+    pub(crate) fn pidfd(&self) -> Option<BorrowedFd<'_>> {
+        self.0.slots.borrow(role::PIDFD)
     }
 }
 
-struct Attempt<'a, K> {
-    kernel: &'a mut K,
-    plan: &'a Plan,
+impl<K: Kernel> std::fmt::Debug for Held<K> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Held").field("machine", self.plan().machine()).field("pid", &self.pid()).finish_non_exhaustive()
+    }
+}
+
+/// Dropped before it is over, by an error or a panic, it takes back.
+struct Attempt<K: Kernel> {
+    kernel: K,
+    plan: Arc<Plan>,
     slots: OwnedSlots,
     watch: Option<Watch>,
     /// How many ops of the embedder's phases have been performed.
     done: u32,
+    /// What is left of the deadline.
+    left: Option<Duration>,
+    cancel: bool,
+    over: bool,
 }
 
-impl<K: Kernel> Attempt<'_, K> {
+impl<K: Kernel> Drop for Attempt<K> {
+    fn drop(&mut self) {
+        if !self.over {
+            let id = self.watch.as_ref().map_or(0, |watch| watch.id);
+            undo(&mut self.kernel, &self.plan, self.done, id, &mut self.slots);
+        }
+    }
+}
+
+impl<K: Kernel> Attempt<K> {
     fn run(&mut self, end: Option<Instant>) -> Result<()> {
-        files(self.kernel, self.plan, &mut self.slots.slots())?;
+        files(&mut self.kernel, &self.plan, &mut self.slots.slots())?;
         if !self.plan.watch.is_empty() {
-            let watcher = watcher::get(self.kernel)?;
+            let watcher = watcher::get(&mut self.kernel)?;
             self.slots.give(role::WATCHER, watcher.socket()?);
             self.watch = Some(Watch { id: watcher.fresh_id(), watcher });
         }
@@ -86,31 +152,73 @@ impl<K: Kernel> Attempt<'_, K> {
             drop(self.slots.take(slot));
         }
         let Err(error) = self.section(Phase::Attend) else {
-            return self.listen(end);
+            return if self.plan.hold { self.listen(end, true) } else { Ok(()) };
         };
         // Where the child has gone, what it said before says more: what is
         // asked of a process that has ended fails in many ways.
-        match self.listen(Some(Instant::now())) {
-            Err(heard) if heard.kind() != ErrorKind::TimedOut => Err(heard),
+        match self.listen(Some(Instant::now()), false) {
+            Err(heard) if !matches!(heard.kind(), ErrorKind::TimedOut | ErrorKind::Cancelled) => Err(heard),
             _ => Err(error),
+        }
+    }
+
+    /// After the half.
+    fn finish(&mut self, end: Option<Instant>) -> Result<()> {
+        if self.plan.hold {
+            self.end_if_cancelled()?;
+            let release = Op::Release { to: role::CONTROL_HOST };
+            match self.kernel.call(&release, &mut self.slots.slots()) {
+                // What it died of is still to be heard.
+                Ok(()) | Err(Errno::ECANCELED) => {}
+                Err(errno) => return Err(Error::system("let the child go on: send", errno)),
+            }
+        }
+        self.listen(end, false)
+    }
+
+    /// Runs one half of the start, on what is left of the deadline.
+    fn timed(&mut self, half: impl FnOnce(&mut Self, Option<Instant>) -> Result<()>) -> Result<()> {
+        let begun = Instant::now();
+        // One beyond the clock's end is none.
+        let end = self.left.and_then(|left| begun.checked_add(left));
+        let ended = half(self, end);
+        self.left = self.left.map(|left| left.saturating_sub(begun.elapsed()));
+        ended
+    }
+
+    fn pid(&self) -> u32 {
+        self.slots.value(role::PID).map_or(0, |pid| pid as u32)
+    }
+
+    fn end_if_cancelled(&mut self) -> Result<()> {
+        use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+        let Some(cancel) = self.slots.borrow(role::CANCEL) else { return Ok(()) };
+        let mut polled = [PollFd::new(cancel, PollFlags::POLLIN)];
+        match poll(&mut polled, PollTimeout::ZERO) {
+            Ok(1..) => Err(cancelled()),
+            _ => Ok(()),
         }
     }
 
     fn section(&mut self, phase: Phase) -> Result<()> {
         let id = self.watch.as_ref().map_or(0, |watch| watch.id);
-        for (index, op) in self.plan.section(phase).iter() {
+        self.end_if_cancelled()?;
+        let Self { kernel, plan, slots, done, .. } = self;
+        let plan: &Plan = plan;
+        for (index, op) in plan.section(phase).iter() {
             let result = match op {
-                Some(op) => self.kernel.call(&with_id(op, id), &mut self.slots.slots()),
+                Some(op) => kernel.call(&with_id(op, id), &mut slots.slots()),
                 None => Err(Errno::EBADMSG),
             };
-            result.map_err(|errno| failed(self.plan, Failure { op: index, errno }))?;
-            self.done = index + 1;
+            result.map_err(|errno| failed(plan, Failure { op: index, errno }))?;
+            *done = index + 1;
         }
         Ok(())
     }
 
-    /// Hears what the child reports, until its exec or its end.
-    fn listen(&mut self, end: Option<Instant>) -> Result<()> {
+    /// Hears what the child reports, until its exec or its end, or until it
+    /// waits for the half of the start.
+    fn listen(&mut self, end: Option<Instant>, early: bool) -> Result<()> {
         let mut announced = false;
         loop {
             let timeout_ms = match end {
@@ -121,8 +229,10 @@ impl<K: Kernel> Attempt<'_, K> {
                 None => u32::MAX,
             };
             let (file, into) = (role::RECEIVED, role::RESULT);
-            let receive = Op::Receive { from: role::CONTROL_HOST, timeout_ms, file, into };
+            let cancel = self.cancel.then_some(role::CANCEL);
+            let receive = Op::Receive { from: role::CONTROL_HOST, timeout_ms, early, cancel, file, into };
             self.kernel.call(&receive, &mut self.slots.slots()).map_err(|errno| match errno {
+                Errno::ECANCELED if self.cancel => cancelled(),
                 Errno::ETIMEDOUT => {
                     Error::new(ErrorKind::TimedOut, format!("the start did not end in time, at: {}", self.position()))
                         .remedy("A slow or hanging file system can be the cause; or give it more time.")
@@ -131,10 +241,12 @@ impl<K: Kernel> Attempt<'_, K> {
             })?;
             let report = self.slots.slots().value(role::RESULT).map(skep_sys::Report::from_value);
             match report {
-                Ok(skep_sys::Report::Failed { op, errno }) => return Err(failed(self.plan, Failure { op, errno })),
+                Ok(skep_sys::Report::Failed { op, errno }) => return Err(failed(&self.plan, Failure { op, errno })),
                 Ok(skep_sys::Report::Marker) => announced = true,
-                Ok(skep_sys::Report::File { place }) => keep(self.plan, &mut self.slots.slots(), place)?,
-                Ok(skep_sys::Report::Closed) if announced => return complete(self.plan, &self.slots.slots()),
+                Ok(skep_sys::Report::Waiting) if early => return Ok(()),
+                Ok(skep_sys::Report::Waiting) => {}
+                Ok(skep_sys::Report::File { place }) => keep(&self.plan, &mut self.slots.slots(), place)?,
+                Ok(skep_sys::Report::Closed) if announced => return complete(&self.plan, &self.slots.slots()),
                 Ok(skep_sys::Report::Closed) | Err(_) => return Err(self.died()),
             }
         }
@@ -166,11 +278,6 @@ impl<K: Kernel> Attempt<'_, K> {
             Some(step) => step.what.clone(),
             None => "the exec of the first stage".to_owned(),
         }
-    }
-
-    fn undo(mut self) {
-        let id = self.watch.as_ref().map_or(0, |watch| watch.id);
-        undo(self.kernel, self.plan, self.done, id, &mut self.slots);
     }
 }
 
@@ -294,6 +401,10 @@ fn scarcity(call: OpKind, errno: Errno) -> Option<&'static str> {
     }
 }
 
+fn cancelled() -> Error {
+    Error::new(ErrorKind::Cancelled, "the start was cancelled")
+}
+
 fn generic_remedy(errno: Errno) -> Option<&'static str> {
     match errno {
         Errno::ELOOP => Some("No link is followed there: put a directory, or a file, in the link's place."),
@@ -318,7 +429,8 @@ fn generic_remedy(errno: Errno) -> Option<&'static str> {
 /// the payload's exec cannot fail the start any more.
 pub fn start_with_fault(plan: &Plan, index: u32, errno: Errno) -> Result<crate::Container> {
     let verified = crate::verify::verify(plan.clone())?.with_fault(index, errno);
-    let started = start(&mut skep_sys::Linux::new(), verified, Vec::new(), Some(Duration::from_secs(60)))?;
+    let limits = Limits { deadline: Some(Duration::from_secs(60)), cancel: None };
+    let started = start(skep_sys::Linux::new(), verified, Vec::new(), limits)?;
     crate::Container::new(started)
 }
 
@@ -398,11 +510,13 @@ fn hear<K: skep_sys::Stage>(kernel: &mut K, plan: &Plan, slots: &mut Slots<'_>) 
     ask(Op::Close { file: role::CONTROL }, slots)?;
     loop {
         let (file, into) = (role::RECEIVED, role::RESULT);
-        ask(Op::Receive { from: role::CONTROL_HOST, timeout_ms: 1000, file, into }, slots)?;
+        let receive =
+            Op::Receive { from: role::CONTROL_HOST, timeout_ms: 1000, early: false, cancel: None, file, into };
+        ask(receive, slots)?;
         match slots.value(role::RESULT).map(skep_sys::Report::from_value) {
             Ok(skep_sys::Report::File { place }) => keep(plan, slots, place)?,
             Ok(skep_sys::Report::Failed { op, errno }) => return Err(failed(plan, Failure { op, errno })),
-            Ok(skep_sys::Report::Marker) => {}
+            Ok(skep_sys::Report::Marker | skep_sys::Report::Waiting) => {}
             Ok(skep_sys::Report::Closed) | Err(_) => return complete(plan, slots),
         }
     }

@@ -158,6 +158,8 @@ fn specs() -> Vec<(&'static str, Spec)> {
                 spec.user = User::Ids { uid: 7, gid: 7 };
             }),
         ),
+        ("held", spec(&|spec| spec.hold = true)),
+        ("held process one", spec(&|spec| (spec.hold, spec.init) = (true, Init::Payload))),
         (
             "descriptors",
             spec(&|spec| {

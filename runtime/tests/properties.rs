@@ -329,6 +329,7 @@ fn change() -> impl Strategy<Value = Change> {
         field!(prop_oneof![9 => 1..=64_u8, 1 => any::<u8>()], kill_signal),
         field!([streams.clone(), streams.clone(), streams], stdio),
         field!(vec(descriptor(), 0..4), descriptors),
+        field!(any::<bool>(), hold),
         field!(prop::option::of((any::<u16>(), any::<u16>()).prop_map(|(r, c)| TerminalSize::new(r, c))), terminal),
     ])
 }

@@ -395,6 +395,15 @@ impl Model {
         Ok(())
     }
 
+    pub(super) fn arrive(&mut self, slots: &Slots<'_>, to: Slot) -> Result<(), Errno> {
+        let (wire, end) = self.wire(slots, to)?;
+        if self.holders(wire, end).next().is_none() {
+            return Err(Errno::EPIPE);
+        }
+        self[wire].reports[1 - end].push_back(Report::Waiting);
+        Ok(())
+    }
+
     pub(super) fn send_file(&mut self, slots: &Slots<'_>, to: Slot, file: Slot, place: Slot) -> Result<(), Errno> {
         let (wire, end) = self.wire(slots, to)?;
         let file = self.file_in(slots, file)?;
@@ -696,7 +705,7 @@ mod tests {
         stand.play(Actor::Host);
         stand.ok(Op::Close { file: CHILD_END });
         let heard = |stand: &mut Stand| {
-            stand.ok(Op::Receive { from: HOST_END, timeout_ms: 1, file: TWO, into: ONE });
+            stand.ok(Op::Receive { from: HOST_END, timeout_ms: 1, early: false, cancel: None, file: TWO, into: ONE });
             stand.cells[10]
         };
         // The child has not run to its end: foretold.
@@ -727,7 +736,7 @@ mod tests {
         stand.ok(Op::Exit { status: 0 });
         stand.play(Actor::Host);
         let before = stand.model.process(Actor::Host).unwrap().descriptors().len();
-        let receive = Op::Receive { from: HOST_END, timeout_ms: 1, file: TWO, into: ONE };
+        let receive = Op::Receive { from: HOST_END, timeout_ms: 1, early: false, cancel: None, file: TWO, into: ONE };
         stand.ok(receive);
         assert_eq!(stand.cells[10], Cell::Value(Report::File { place: Slot(7) }.to_value()));
         let files = stand.model.process(Actor::Host).unwrap().descriptors();
@@ -744,7 +753,8 @@ mod tests {
     fn an_end_that_is_held_open_never_closes() {
         let mut stand = Stand::root();
         stand.ok(Op::SocketPair { one: ONE, other: TWO });
-        let receive = Op::Receive { from: ONE, timeout_ms: 1, file: Slot(13), into: Slot(12) };
+        let receive =
+            Op::Receive { from: ONE, timeout_ms: 1, early: false, cancel: None, file: Slot(13), into: Slot(12) };
         stand.no(receive, Errno::ETIMEDOUT);
         stand.ok(Op::Close { file: TWO });
         stand.ok(receive);

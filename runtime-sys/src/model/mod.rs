@@ -729,8 +729,9 @@ impl Model {
 
             Op::Release { to } => self.release(slots, to),
             Op::Announce { to } => self.announce(slots, to),
+            Op::Arrive { to } => self.arrive(slots, to),
             Op::Await { from } => self.await_release(slots, from),
-            Op::Receive { from, timeout_ms: _, file, into } => self.receive(slots, from, [file, into]),
+            Op::Receive { from, file, into, .. } => self.receive(slots, from, [file, into]),
             Op::SendFile { to, file, place } => self.send_file(slots, to, file, place),
             Op::OpenTerminal { devpts, rows, columns, master, peer } => {
                 self.open_terminal(slots, devpts, [rows, columns], [master, peer])

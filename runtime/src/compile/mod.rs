@@ -141,6 +141,7 @@ pub fn compile(spec: &Spec, facts: &Facts) -> Result<Plan> {
         readiness: spec.readiness,
         kill_signal: spec.kill_signal,
         stub: spec.init == Init::Stub,
+        hold: spec.hold,
         groups: resources.planned(),
         report,
     }))

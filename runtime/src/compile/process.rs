@@ -262,6 +262,11 @@ pub(super) fn payload(context: &Context<'_>, plan: &mut Builder, report: &mut Re
     if together {
         confine(context, Phase::Enter, None, plan);
     }
+    if spec.hold {
+        plan.step(Phase::Enter, "wait until the payload may be started", context.origin("hold"))
+            .op(Op::Arrive { to: role::CONTROL })
+            .op(Op::Await { from: role::CONTROL });
+    }
     if context.stub() {
         plan.step(Phase::Enter, "split into the stub init and the payload's process", context.origin("init"))
             .op(Op::BlockSignals {})

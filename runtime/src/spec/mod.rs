@@ -210,6 +210,9 @@ pub struct Spec {
     pub terminal: Option<TerminalSize>,
     /// Descriptors beside the streams; [`crate::Command::fd`] gives them.
     pub descriptors: Vec<Descriptor>,
+    /// Whether the container, once it is made, waits for the embedder's word
+    /// before its payload is started: [`crate::Command::create`] sets it.
+    pub hold: bool,
     /// Where values came from, for messages.
     #[serde(skip)]
     pub origins: Origins,
@@ -254,6 +257,7 @@ impl Default for Spec {
             stdio: [Stream::Null; 3],
             terminal: None,
             descriptors: Vec::new(),
+            hold: false,
             origins: Origins::default(),
         }
     }

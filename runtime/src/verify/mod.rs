@@ -75,6 +75,7 @@
 //! | 64 | `floor-as-reported` | Every call of the filter's floor that the payload's filter lets through is named in the report. |
 //! | 65 | `terminal-own` | A terminal is of the container's own devpts and never found by a path; it is the payload's user's, its session's and its console, and only the embedder holds the other end. |
 //! | 66 | `delegated-as-said` | Nothing of a cgroup is handed over but its three files of delegation, to the ids that the report names. |
+//! | 67 | `held-when-made` | A child that is held waits once all is made, says so, and does nothing more in common afterwards. |
 //!
 //! What it does not: it cannot see what the caller asked for. A plan that binds
 //! another directory than the Spec names, or drops fewer capabilities than it

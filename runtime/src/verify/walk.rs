@@ -373,6 +373,7 @@ fn operands(op: &Op<'_>) -> [Operand; 3] {
         | Op::TerminalSize { terminal: on, .. }
         | Op::Release { to: on }
         | Op::Announce { to: on }
+        | Op::Arrive { to: on }
         | Op::Await { from: on }
         | Op::Receive { from: on, .. }
         | Op::Entrust { watcher: on, .. }

@@ -131,6 +131,8 @@ pub(super) fn credentials_proved(view: &View<'_>, found: &mut Findings) {
                 seen.kind(),
                 OpKind::Adopt
                     | OpKind::Announce
+                    | OpKind::Arrive
+                    | OpKind::Await
                     | OpKind::BlockSignals
                     | OpKind::Chdir
                     | OpKind::Close

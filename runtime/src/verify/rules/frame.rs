@@ -19,13 +19,32 @@ pub(super) fn adopt_first(view: &View<'_>, found: &mut Findings) {
 }
 
 pub(super) fn await_before_work(view: &View<'_>, found: &mut Findings) {
-    let Some(wait) = the_one(view, OpKind::Await, Phase::Enter, found) else { return };
+    let mut waits = view.of_in(OpKind::Await, Phase::Enter);
+    let Some(wait) = waits.next() else { return found.plan("the child does not wait") };
     for seen in view.phase(Phase::Enter).iter().take_while(|seen| seen.at < wait.at) {
         let passed = seen.kind() == OpKind::Close && matches!(view.thing(seen.on).what, What::Passed(_));
         if !passed && !matches!(seen.kind(), OpKind::Adopt | OpKind::Vacate | OpKind::Dup) {
             found.at(seen, "comes before the wait");
         }
     }
+}
+
+pub(super) fn held_when_made(view: &View<'_>, found: &mut Findings) {
+    let waits: Vec<_> = view.of(OpKind::Await).skip(1).collect();
+    found.unless(waits.len() == usize::from(view.plan.hold), "the plan says otherwise whether the child is held");
+    for seen in &waits {
+        if seen.phase != Phase::Enter || seen.at < view.switch() {
+            found.at(seen, "waits before all is made");
+        }
+        if view.before(seen).is_none_or(|before| before.kind() != OpKind::Arrive) {
+            found.at(seen, "waits, and nobody is told");
+        }
+        let rest = view.phase(Phase::Enter).iter().filter(|later| later.at > seen.at);
+        for later in rest.filter(|later| !matches!(later.kind(), OpKind::BlockSignals | OpKind::Fork)) {
+            found.at(later, "comes after the embedder has looked");
+        }
+    }
+    found.unless(view.of(OpKind::Arrive).count() == waits.len(), "the embedder is told of a wait that is none");
 }
 
 pub(super) fn release_last(view: &View<'_>, found: &mut Findings) {
@@ -225,7 +244,7 @@ pub(super) fn one_conversation(view: &View<'_>, found: &mut Findings) {
         }
     }
     let Some(control) = control else { return found.plan("the two sides have no socket pair") };
-    for kind in [OpKind::Release, OpKind::Await, OpKind::Announce, OpKind::SendFile] {
+    for kind in [OpKind::Release, OpKind::Await, OpKind::Announce, OpKind::Arrive, OpKind::SendFile] {
         for seen in view.of(kind) {
             let fits = match view.thing(seen.on).what {
                 What::HostEnd(pair) => pair == control && kind == OpKind::Release,

@@ -73,7 +73,7 @@ const OWN: [u128; 5] = {
                 ProveRoot,
             ],
             &[HostName, DomainName, LinkUp, Bind, SessionKeyring, Personality, SetLimit, BlockSignals, Fork],
-            &[SendFile, OpenTerminal],
+            &[SendFile, OpenTerminal, Arrive],
         ]),
         bits(&[
             CONFINE,

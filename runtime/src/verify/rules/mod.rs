@@ -534,4 +534,11 @@ pub(super) const RULES: &[Rule] = &[
         "Nothing of a cgroup is handed over but its three files of delegation, to the ids that the report names.",
         groups::delegated_as_said,
     ),
+    rule(
+        67,
+        "held-when-made",
+        &[43, 68],
+        "A child that is held waits once all is made, says so, and does nothing more in common afterwards.",
+        frame::held_when_made,
+    ),
 ];

@@ -351,6 +351,8 @@ const TABLE: &[(&str, Change)] = &[
     ("descriptors", |spec, _| {
         spec.descriptors = vec![Descriptor::new(9), Descriptor { danger_directory: true, ..Descriptor::new(4) }];
     }),
+    ("held", |spec, _| spec.hold = true),
+    ("held, and payload is process 1", |spec, _| (spec.hold, spec.init) = (true, Init::Payload)),
     ("terminal", |spec, _| {
         (spec.stdio, spec.terminal) = ([Stream::Terminal; 3], Some(TerminalSize::default()));
         spec.user = User::Ids { uid: 7, gid: 7 };

@@ -129,6 +129,7 @@ fn no_op_can_be_left_out() {
         ("credentials", Caller::User),
         ("terminal", Caller::User),
         ("descriptors", Caller::User),
+        ("held", Caller::Root),
         ("files of the host over links", Caller::Root),
     ] {
         let plan = compiled(name, caller);

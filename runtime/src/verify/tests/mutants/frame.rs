@@ -5,7 +5,8 @@ use skep_sys::wire::Strings;
 use skep_sys::{Op, OpKind, Proof};
 
 use super::{
-    Mutant, append, append_before_fork, cut, drop, each, earlier, insert, keeping, mutant, place, places, spawn_into,
+    Mutant, append, append_before_fork, cut, drop, each, earlier, insert, keeping, last, mutant, place, places,
+    spawn_into,
 };
 use crate::plan::Phase::{Attend, Enter, Init, Payload, Prepare};
 use crate::plan::role;
@@ -101,6 +102,16 @@ pub(super) const ALL: &[Mutant] = &[
     mutant(38, "descriptors", "a descriptor that nobody looked at", |plan| {
         let looks = places(plan, Prepare, |op| matches!(op, Op::Prove { proof: Proof::Passable, .. }));
         cut(plan, Prepare, looks[0])
+    }),
+    mutant(67, "held", "nobody is told", |plan| drop(plan, Enter, OpKind::Arrive)),
+    mutant(67, "held", "not held", |plan| cut(plan, Enter, last(plan, Enter, OpKind::Await))),
+    mutant(67, "default", "held unasked", |plan| append_before_fork(plan, Op::Await { from: role::CONTROL })),
+    mutant(67, "held", "held before all is made", |plan| {
+        let (arrive, wait) = (Op::Arrive { to: role::CONTROL }, Op::Await { from: role::CONTROL });
+        let plan = cut(plan, Enter, last(plan, Enter, OpKind::Await));
+        let plan = drop(&plan, Enter, OpKind::Arrive);
+        let plan = insert(&plan, Enter, place(&plan, Enter, OpKind::PivotRoot) - 1, wait);
+        insert(&plan, Enter, place(&plan, Enter, OpKind::PivotRoot) - 2, arrive)
     }),
     mutant(63, "default", "a stream goes back", |plan| {
         append_before_fork(plan, Op::SendFile { to: role::CONTROL, file: role::STDIO[0], place: role::STDIO_HOST[0] })
