@@ -6,9 +6,31 @@
 //! * [`Faulty`] lets call *k* fail with errno *e*.
 //! * [`Model`] is a small kernel in memory that refuses what Linux refuses.
 //!
+//! ```
+//! use skep_sys::{Cell, Errno, Kernel, Model, Op, Slot, Slots};
+//!
+//! // A kernel in memory: descriptors are counted, rights are checked.
+//! let mut kernel = Model::as_user(1000);
+//! let mut cells = [Cell::Empty; 4];
+//! let mut slots = Slots::new(&mut cells);
+//! let pair = Op::SocketPair { one: Slot(0), other: Slot(1) };
+//! kernel.call(&pair, &mut slots).unwrap();
+//! assert_eq!(kernel.call(&Op::Close { file: Slot(0) }, &mut slots), Ok(()));
+//! assert_eq!(kernel.call(&Op::Close { file: Slot(0) }, &mut slots), Err(Errno::EBADF));
+//! ```
+//!
+//! | module | what |
+//! |---|---|
+//! | [`abi`] | numbers and flags of the kernel's, as types |
+//! | [`kernel`] | the trait, the slots that ops work on, what a child reports |
+//! | [`wire`] | the flat form of ops, which a child decodes without allocating |
+//! | [`program`] | sections of ops, and how they are run or rehearsed |
+//! | [`spawn`] | the two-stage start |
+//!
 //! Everything that makes or changes kernel state goes through [`Kernel::call`].
 //! All unsafe code of the project lives in this crate; the crate `skep` builds
 //! plans out of [`Op`]s and never needs more.
+#![warn(clippy::missing_errors_doc, clippy::missing_panics_doc)]
 
 pub mod abi;
 mod errno;

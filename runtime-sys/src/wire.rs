@@ -100,6 +100,10 @@ pub trait Argument<'a>: Sized {
     /// Writes one.
     fn write(&self, to: &mut dyn Writer);
     /// Prints one as a person would write it.
+    ///
+    /// # Errors
+    ///
+    /// What the formatter answered.
     fn show(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result;
 }
 

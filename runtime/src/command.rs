@@ -26,7 +26,9 @@ use crate::status::ExitStatus;
 use crate::verify::verify;
 use crate::watcher;
 
-/// What one of the payload's standard streams is.
+/// What one of the payload's standard streams is, as [`std::process::Stdio`]: a
+/// `File` or an `OwnedFd` becomes one by `into`. What is given so can be opened
+/// again by the payload with other modes, where its ids allow that.
 #[derive(Debug)]
 pub struct Stdio(Source);
 
@@ -40,7 +42,7 @@ enum Source {
 }
 
 impl Stdio {
-    /// `/dev/null`: the default.
+    /// `/dev/null`: the default. Nothing to read, and what is written is lost.
     #[must_use]
     pub const fn null() -> Self {
         Self(Source::Null)
@@ -152,13 +154,14 @@ impl Command {
         &mut self.spec
     }
 
-    /// Adds an argument.
+    /// Adds an argument. It is passed as it is: no shell reads it. One that holds
+    /// a NUL byte fails the start.
     pub fn arg(&mut self, argument: impl AsRef<OsStr>) -> &mut Self {
         self.spec.command.push(argument.as_ref().to_owned());
         self
     }
 
-    /// Adds arguments.
+    /// Adds arguments, after those that there are.
     pub fn args<A: AsRef<OsStr>>(&mut self, arguments: impl IntoIterator<Item = A>) -> &mut Self {
         self.spec.command.extend(arguments.into_iter().map(|argument| argument.as_ref().to_owned()));
         self
@@ -195,13 +198,15 @@ impl Command {
         self
     }
 
-    /// Mounts the root read-only.
+    /// Mounts the root read-only, with everything below. Mount points must exist
+    /// then; `/tmp`, `/run` and your own mounts are as writable as ever.
     pub fn read_only(&mut self, on: bool) -> &mut Self {
         self.set("root.read_only", "Command::read_only").root.read_only = on;
         self
     }
 
-    /// Throws changes to the root away.
+    /// Throws changes to the root away: they go to memory, over the tree
+    /// (overlayfs). As an ordinary user not over the host's own root.
     pub fn ephemeral(&mut self, on: bool) -> &mut Self {
         self.set("root.ephemeral", "Command::ephemeral").root.ephemeral = on;
         self
@@ -281,19 +286,22 @@ impl Command {
         self
     }
 
-    /// Sets what `/etc/resolv.conf` is inside.
+    /// Sets what `/etc/resolv.conf` is inside; [`ResolvConf::Auto`] otherwise.
+    /// Nothing is written into the tree.
     pub fn resolv_conf(&mut self, mode: ResolvConf) -> &mut Self {
         self.set("resolv_conf", "Command::resolv_conf").resolv_conf = mode;
         self
     }
 
-    /// Sets what `/etc/localtime` is inside.
+    /// Sets what `/etc/localtime` is inside; the tree's otherwise. Nothing is
+    /// written into the tree.
     pub fn timezone(&mut self, mode: Timezone) -> &mut Self {
         self.set("timezone", "Command::timezone").timezone = mode;
         self
     }
 
-    /// Sets what `/etc/hosts` is inside.
+    /// Sets what `/etc/hosts` is inside; the tree's otherwise. Nothing is written
+    /// into the tree.
     pub fn hosts(&mut self, mode: Hosts) -> &mut Self {
         self.set("hosts", "Command::hosts").hosts = mode;
         self
@@ -327,49 +335,65 @@ impl Command {
         self
     }
 
-    /// Chooses the user namespace.
+    /// Chooses the user namespace, and so whose ids the payload has outside.
+    /// [`UserNamespace::Auto`] otherwise: your own id for an ordinary user, a free
+    /// range for root.
     pub fn user_namespace(&mut self, choice: UserNamespace) -> &mut Self {
         self.set("user_namespace", "Command::user_namespace").user_namespace = choice;
         self
     }
 
-    /// Chooses the network.
+    /// Chooses the network; a namespace of its own with `lo` alone otherwise.
+    /// **Careful:** with [`Network::Host`] the payload reaches every service of the
+    /// host, those on `127.0.0.1` and on abstract sockets too. The report says so.
     pub fn network(&mut self, network: Network) -> &mut Self {
         self.set("network", "Command::network").network = network;
         self
     }
 
-    /// Who the payload is, inside.
+    /// Who the payload is, inside; root otherwise. The ids must be mapped by the
+    /// user namespace.
     pub fn user(&mut self, user: User) -> &mut Self {
         self.set("user", "Command::user").user = user;
         self
     }
 
-    /// Supplementary groups, inside.
+    /// Adds supplementary groups, by ids inside; none otherwise. They must be
+    /// mapped, and an ordinary user with one id has no say in them
+    /// (`user_namespaces(7)`).
     pub fn groups(&mut self, groups: impl IntoIterator<Item = u32>) -> &mut Self {
         self.set("groups", "Command::groups").groups.extend(groups);
         self
     }
 
-    /// What the bounding set keeps.
+    /// What the bounding set keeps: all that any process of the container can
+    /// ever hold, and what a payload that is root holds. None otherwise.
+    ///
+    /// They count for what the user namespace owns, not for the host; without
+    /// one ([`UserNamespace::Host`]) they are the host's. With `CAP_SYS_ADMIN`
+    /// the payload can lift masks; the report says so.
     pub fn capabilities(&mut self, bounding: CapabilityList) -> &mut Self {
         self.set("capabilities.bounding", "Command::capabilities").capabilities.bounding = bounding;
         self
     }
 
-    /// What a payload that is not root holds.
+    /// What a payload that is not root holds and passes on (`capabilities(7)`,
+    /// "ambient"). Part of [`Command::capabilities`], or the start fails.
     pub fn ambient(&mut self, ambient: CapabilityList) -> &mut Self {
         self.set("capabilities.ambient", "Command::ambient").capabilities.ambient = ambient;
         self
     }
 
-    /// Lets an exec raise privileges again. The report says so.
+    /// Lets an exec raise privileges again (`PR_SET_NO_NEW_PRIVS`): by set-id
+    /// bits and file capabilities, of the root alone, for what is bound in is
+    /// `nosuid`, and never above the bounding set. The report says so.
     pub fn danger_new_privileges(&mut self) -> &mut Self {
         self.set("no_new_privileges", "Command::danger_new_privileges").no_new_privileges = false;
         self
     }
 
-    /// Leaves the system-call filter out. The report says so.
+    /// Leaves the system-call filter out: every call of the kernel can be made,
+    /// with what rights the payload has. The report says so.
     pub fn danger_no_filter(&mut self) -> &mut Self {
         self.set("seccomp", "Command::danger_no_filter").seccomp = Want::Off;
         self
@@ -429,25 +453,34 @@ impl Command {
         self
     }
 
-    /// Sets a resource limit (`setrlimit(2)`).
+    /// Sets a resource limit of each process (`setrlimit(2)`), in the unit of that
+    /// page. Those that are not set are the profile's. One above the caller's own
+    /// hard limit fails the start.
     pub fn limit(&mut self, resource: Resource, limit: Limit) -> &mut Self {
         self.set(format!("limits.{resource}"), "Command::limit").limits.set(resource, limit);
         self
     }
 
-    /// Limits memory, in bytes.
+    /// Limits memory of the container as a whole, in bytes, by cgroup. Where
+    /// there is no cgroup for this caller the start fails with
+    /// [`ErrorKind::Unsupported`]. Above it the kernel kills, which
+    /// [`ExitStatus::out_of_memory`] tells.
     pub fn memory(&mut self, bytes: u64) -> &mut Self {
         self.set("resources.memory", "Command::memory").resources.memory = Some(bytes);
         self
     }
 
-    /// Limits processor time to `quota` in every `period` microseconds.
+    /// Limits processor time to `quota` in every `period` microseconds, of the
+    /// container as a whole, by cgroup: as [`Command::memory`] where there is
+    /// none. Two processors are twice the period.
     pub fn cpu(&mut self, quota: u64, period: u64) -> &mut Self {
         self.set("resources.cpu", "Command::cpu").resources.cpu = Some(CpuLimit { quota, period });
         self
     }
 
-    /// Limits processes and threads.
+    /// Limits processes and threads of the container as a whole, by cgroup: as
+    /// [`Command::memory`] where there is none. 4096 otherwise, by whatever can
+    /// count them.
     pub fn pids(&mut self, count: u64) -> &mut Self {
         self.set("resources.pids", "Command::pids").resources.pids = Some(count);
         self
@@ -492,13 +525,14 @@ impl Command {
         self
     }
 
-    /// Sets the file mode creation mask.
+    /// Sets the file mode creation mask, at most 0o777; 0o022 otherwise.
     pub fn umask(&mut self, mask: u32) -> &mut Self {
         self.set("umask", "Command::umask").umask = mask;
         self
     }
 
-    /// Sets the working directory, inside.
+    /// Sets the working directory, inside; `/` otherwise. It must exist, and the
+    /// payload's user must be allowed to enter it.
     pub fn current_dir(&mut self, path: impl Into<PathBuf>) -> &mut Self {
         self.set("working_directory", "Command::current_dir").working_directory = path.into();
         self
@@ -525,19 +559,20 @@ impl Command {
         self
     }
 
-    /// Standard input.
+    /// Sets standard input; `/dev/null` otherwise.
     pub fn stdin(&mut self, stdio: impl Into<Stdio>) -> &mut Self {
         self.stdio[0] = stdio.into();
         self
     }
 
-    /// Standard output.
+    /// Sets standard output; `/dev/null` otherwise, and a pipe for
+    /// [`Command::output`].
     pub fn stdout(&mut self, stdio: impl Into<Stdio>) -> &mut Self {
         self.stdio[1] = stdio.into();
         self
     }
 
-    /// Standard error.
+    /// Sets standard error; as [`Command::stdout`].
     pub fn stderr(&mut self, stdio: impl Into<Stdio>) -> &mut Self {
         self.stdio[2] = stdio.into();
         self

@@ -9,7 +9,8 @@ use skep_sys::Errno;
 use crate::Escaped;
 use crate::spec::Origin;
 
-/// What sort of failure it is.
+/// What sort of failure it is: what a program decides by. The text of an error
+/// is for people.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
@@ -63,7 +64,7 @@ impl PartialEq for Cause {
 
 impl Eq for Cause {}
 
-/// The library's result.
+/// The result of everything that can fail here.
 pub type Result<T> = std::result::Result<T, Error>;
 
 impl Error {
@@ -95,7 +96,7 @@ impl Error {
         self
     }
 
-    /// With another kind.
+    /// With another kind than the one that the errno suggests.
     #[must_use]
     pub fn kind_is(mut self, kind: ErrorKind) -> Self {
         self.0.kind = kind;

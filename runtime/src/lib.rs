@@ -2,21 +2,58 @@
 //! program.
 //!
 //! ```no_run
-//! let mut container = skep::Command::new("/usr/bin/sleep").arg("10").spawn()?;
-//! println!("{}", container.report());
-//! container.stop(std::time::Duration::from_secs(1))?;
-//! # Ok::<(), skep::Error>(())
+//! fn main() -> skep::Result<()> {
+//!     let mut server = skep::Command::new("/srv/server")
+//!         .bind_ro("/opt/server", "/srv")
+//!         .memory(256 << 20)
+//!         .spawn()?;
+//!     println!("{}", server.report());
+//!     server.stop(std::time::Duration::from_secs(10))?;
+//!     Ok(())
+//! }
 //! ```
 //!
-//! A [`Spec`] says what; [`compile`] makes a [`Plan`] of it, a program for the
-//! kernel; [`verify()`] checks the plan; [`Command::spawn`] runs it. A plan can be
-//! printed, and [`rehearse`]d without root on [`skep_sys::Model`].
+//! # Where to find what
 //!
-//! What it does not promise is in `SECURITY.md`: no protection from bugs of the
-//! kernel in calls that the filter allows, none for what you bind into the
-//! container, and the default network `None` is the only one that hides the
-//! host's abstract sockets.
+//! | you want to | look at |
+//! |---|---|
+//! | start a container | [`Command`] |
+//! | do something between made and started, give up a start | [`Created`], [`Cancel`] |
+//! | talk to it on a terminal | [`Terminal`] |
+//! | wait for it, stop it, pause it, see what it uses | [`Container`], [`ExitStatus`], [`Stats`], [`Events`] |
+//! | know what is in force | [`Report`], [`Outcome`] |
+//! | say everything that can be said | [`Spec`] and [`spec`] |
+//! | read it from a file | [`dialect`] |
+//! | know what went wrong | [`Error`], [`ErrorKind`] |
+//! | see what would be done | [`Command::plan`], or [`compile`] with [`Facts`] |
+//! | check that | [`verify()`], and the rules in [`mod@verify`] |
+//! | judge what a payload would hold and reach | [`audit`] |
+//! | test a container without root | [`rehearse`] on [`sys::Model`] |
+//! | look into system-call filters | [`seccomp`] |
+//!
+//! A [`Spec`] says what; [`compile`] makes a [`Plan`] of it, a program for the
+//! kernel; [`verify()`] checks the plan; [`Command::spawn`] runs it.
+//!
+//! # What it guarantees
+//!
+//! What is asked for is had, or the start fails; what is wanted only where it
+//! can be had is told by the [`Report`]. A start that fails executes nothing and leaves
+//! nothing. A start is safe from any thread, runs nothing of the embedder in
+//! the child, and changes nothing process-wide. A container ends with its
+//! handle and with its embedder. No function panics, whatever it is given.
+//!
+//! # What it does not
+//!
+//! `SECURITY.md` has the whole list: no protection from bugs of the kernel in
+//! calls that the filter allows, none for what you bind into the container, and
+//! the default network `None` is the only one that hides the host's abstract
+//! sockets.
+//!
+//! # Features
+//!
+//! `toml`, off by default: Specs as TOML, beside JSON.
 #![forbid(unsafe_code)]
+#![warn(clippy::missing_errors_doc, clippy::missing_panics_doc)]
 
 pub mod audit;
 mod cancel;

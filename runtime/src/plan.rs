@@ -29,7 +29,7 @@ pub enum Phase {
 }
 
 impl Phase {
-    /// All, in order.
+    /// All, in the order in which they begin.
     pub const ALL: [Self; 5] = [Self::Prepare, Self::Attend, Self::Enter, Self::Payload, Self::Init];
 
     /// The word that plans print.
@@ -44,7 +44,7 @@ impl Phase {
         }
     }
 
-    /// Who performs it.
+    /// Which process performs it.
     #[must_use]
     pub const fn actor(self) -> Actor {
         match self {
@@ -55,7 +55,8 @@ impl Phase {
     }
 }
 
-/// A few ops that serve one purpose.
+/// A few ops that serve one purpose, and who asked for it: what a printed plan
+/// shows as one line, and what an error names.
 #[derive(Clone, PartialEq, Debug)]
 #[non_exhaustive]
 pub struct Step {

@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-/// What became of one hardening item.
+/// What became of one hardening item. The text is for people, and may change
+/// with a version; which of the three it is, is for programs.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum Outcome {
@@ -14,7 +15,7 @@ pub enum Outcome {
     Off(String),
 }
 
-/// One line of a [`Report`].
+/// One line of a [`Report`]. Names are stable within a major version.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct Item {
@@ -54,7 +55,7 @@ impl Report {
         &self.items
     }
 
-    /// What became of `name`.
+    /// What became of `name`; `None` for what is no item of this start.
     #[must_use]
     pub fn of(&self, name: &str) -> Option<&Outcome> {
         self.items.iter().find(|item| item.name == name).map(|item| &item.outcome)

@@ -28,7 +28,7 @@ use crate::spec::TerminalSize;
 /// terminal.resize(50, 132)?;
 /// let mut buffer = [0; 4096];
 /// let length = terminal.read(&mut buffer).expect("not closed yet");
-/// print!("{}", skep::Escaped::new(&String::from_utf8_lossy(&buffer[..length])));
+/// print!("{}", skep::Escaped::new(&*String::from_utf8_lossy(&buffer[..length])));
 /// # Ok::<(), skep::Error>(())
 /// ```
 #[derive(Debug)]

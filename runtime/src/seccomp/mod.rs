@@ -10,11 +10,17 @@
 //! execute. What it doesn't: it cannot see memory that an argument points to, so `clone3`
 //! (flags in memory) is refused whole, and it cannot stop a kernel bug inside an allowed call.
 //!
-//! ```ignore
-//! let mut policy = seccomp::strict_default(Arch::NATIVE);
+//! ```
+//! use skep::seccomp::{self, Action, Arch, SeccompData};
+//!
+//! let native = Arch::NATIVE;
+//! let keyctl = SeccompData::new(native, native.number("keyctl").unwrap(), [0; 6]);
+//! let mut policy = seccomp::strict_default(native);
+//! assert!(!seccomp::compile(&policy)?.decide(&keyctl).permits());
+//!
 //! policy.set("@keyring", Action::Allow);
-//! let program = seccomp::compile(&policy)?;
-//! assert_eq!(program.decide(&SeccompData::new(policy.arch, 0, [0; 6])), Action::Allow);
+//! assert_eq!(seccomp::compile(&policy)?.decide(&keyctl), Action::Allow);
+//! # Ok::<(), seccomp::CompileError>(())
 //! ```
 //!
 //! Sources: seccomp(2), seccomp_unotify(2), the kernel's

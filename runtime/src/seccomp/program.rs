@@ -117,12 +117,20 @@ pub enum CompileError {
 impl Program {
     /// A filter from elsewhere, checked by the kernel's rules (`bpf_check_classic` and
     /// `seccomp_check_filter`), for example to ask it with [`decide`](Program::decide).
+    ///
+    /// # Errors
+    ///
+    /// [`CompileError::Refused`] or [`CompileError::TooLong`], as the kernel would refuse it.
     pub fn from_instructions(instructions: Vec<Instruction>) -> Result<Program, CompileError> {
         super::simulate::check(&instructions)?;
         Ok(Program { instructions, ignored: Vec::new() })
     }
 
     /// The same from the array that seccomp(2) takes, as [`Program::bytes`] gives it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Program::from_instructions`]; half an instruction at the end is refused too.
     pub fn from_bytes(bytes: &[u8]) -> Result<Program, CompileError> {
         let (whole, rest) = bytes.as_chunks::<8>();
         if !rest.is_empty() {
