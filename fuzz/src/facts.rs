@@ -72,8 +72,9 @@ pub(crate) fn facts(source: &mut Unstructured<'_>, spec: &Spec) -> Result<Facts>
             .into_iter()
             .collect::<Option<Vec<_>>>()
             .and_then(|lists| lists.try_into().ok());
-        facts.cgroups.legacy =
-            ["memory", "cpu", "cpuset", "blkio", "pids", "freezer"].map(|name| (name.to_owned(), format!("/sys/fs/cgroup/{name}").into())).into();
+        facts.cgroups.legacy = ["memory", "cpu", "cpuset", "blkio", "pids", "freezer"]
+            .map(|name| (name.to_owned(), format!("/sys/fs/cgroup/{name}").into()))
+            .into();
     }
     if odd(source)? {
         facts.cgroups.unified.clear();

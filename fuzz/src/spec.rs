@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use arbitrary::{Result, Unstructured};
 use skep::Spec;
 use skep::spec::{
-    Bind, CapabilityList, CpuLimit, Denial, Descriptor, Device, Family, File, HostName, Hosts, IdMap, IdRange, Init, IoLimit, Limit, MachineName, Mount, MountKind, Namespace, Network, NumberList, Overlay, Profile, Readiness, ResolvConf, Root, Secret, SecretFile, Socket, Stream, SystemCalls, TerminalSize, Timezone, Tmpfs, User, UserNamespace, Volatile, Want,
+    Bind, CapabilityList, CpuLimit, Denial, Descriptor, Device, Family, File, HostName, Hosts, IdMap, IdRange, Init, IoLimit, Limit, MachineName, Mount, MountKind, Namespace, Network, NumberList, Overlay, Profile, Readiness, ResolvConf, Root, Secret, SecretFile, Socket, Stream, SystemCalls, TerminalSize, TimeOffsets, Timezone, Tmpfs, User, UserNamespace, Volatile, Want,
 };
 use skep_sys::Errno;
 use skep_sys::abi::{CapabilitySet, Resource};
@@ -42,15 +42,30 @@ pub(crate) fn spec(source: &mut Unstructured<'_>) -> Result<Spec> {
         spec.read_only = some(source, 4, path)?;
     }
     if set(6) {
-        let mut one = || Ok(if source.ratio(1, 3)? { Namespace::Host } else { Namespace::New });
+        let mut one = || {
+            Ok(match source.int_in_range(0..=11)? {
+                0 => Namespace::Path(path(source)?),
+                1 => Namespace::Given,
+                2..=4 => Namespace::Host,
+                _ => Namespace::New,
+            })
+        };
         let all = &mut spec.namespaces;
         (all.pid, all.ipc, all.uts, all.cgroup, all.time) = (one()?, one()?, one()?, one()?, one()?);
+        if source.ratio(1, 4)? {
+            all.time_offsets = TimeOffsets { monotonic: source.arbitrary()?, boottime: source.arbitrary()? };
+        }
     }
     if set(7) {
         spec.user_namespace = user_namespace(source)?;
     }
     if set(8) {
-        spec.network = *source.choose(&[Network::None, Network::Host])?;
+        spec.network = match source.int_in_range(0..=5)? {
+            0 => Network::Path(path(source)?),
+            1 => Network::Given,
+            2 => Network::None,
+            _ => Network::Host,
+        };
     }
     if set(9) {
         spec.capabilities.bounding = capabilities(source)?;

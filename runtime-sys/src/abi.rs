@@ -276,6 +276,7 @@ pub(crate) mod clone {
     #![allow(dead_code, reason = "stage B uses fewer than the library")]
     pub(crate) const VM: u64 = 0x0000_0100;
     pub(crate) const FILES: u64 = 0x0000_0400;
+    pub(crate) const PARENT: u64 = 0x0000_8000;
     pub(crate) const PIDFD: u64 = 0x0000_1000;
     pub(crate) const VFORK: u64 = 0x0000_4000;
     pub(crate) const CLEAR_SIGHAND: u64 = 1 << 32;

@@ -324,8 +324,8 @@ impl Kernel for Linux<'_> {
             Op::Fchdir { dir } => done(ask(nr::FCHDIR, [slot(dir, slots)?])),
 
             #[cfg(not(skep_stage))]
-            Op::Spawn { namespaces, cgroup, image, plan, keep, ambient, pidfd, pid } => {
-                let request = crate::spawn::Request { namespaces, cgroup, image, plan, keep, ambient };
+            Op::Spawn { namespaces, joins, cgroup, image, plan, keep, ambient, pidfd, pid } => {
+                let request = crate::spawn::Request { namespaces, joins, cgroup, image, plan, keep, ambient };
                 let child = crate::spawn::spawn(&request, slots)?;
                 fill(slots, pidfd, child.pidfd)?;
                 slots.put(pid, Cell::Value(child.pid)).map(drop)
@@ -962,6 +962,12 @@ pub(crate) fn prove(file: i32, proof: Proof) -> Result<(), Errno> {
             // F_GETFL, O_PATH
             let flags = ask(nr::FCNTL, [Word::descriptor(file), Word::number(3), Word::NULL])?;
             flags & abi::OpenFlags::PATH.0 as usize == 0 && statx(file)?.kind() != 0o040_000
+        }
+        Proof::Namespace { kind } => {
+            let mut answer = [0_u64; 16];
+            ask(nr::FSTATFS, [Word::descriptor(file), Word::of_mut(&mut answer)])?;
+            // NSFS_MAGIC first: on other files the number may mean something else.
+            answer[0] == 0x6e73_6673 && ask(nr::IOCTL, [Word::descriptor(file), Word::number(0xb703)])? as u64 == kind.0
         }
         Proof::OwnedByRoot => {
             let stat = statx(file)?;

@@ -74,6 +74,11 @@ pub enum Proof {
     /// It is no directory and was not opened with `O_PATH`: nothing can be
     /// reached from it by `..`.
     Passable,
+    /// It is a namespace of this kind (`ioctl_ns(2)`, `NS_GET_NSTYPE`).
+    Namespace {
+        /// One kind.
+        kind: Namespaces,
+    },
 }
 
 macro_rules! vocabulary {
@@ -246,7 +251,10 @@ vocabulary! {
     /// `execveat(2)` of `image` with the plan in `plan`: the two-stage start.
     /// The descriptors in the slots that `keep` lists stay open in the child.
     /// `ambient` raises all capabilities so that they survive that exec.
-    Spawn = "clone3" { namespaces: Namespaces, cgroup: Option<Slot>, image: Slot, plan: Slot, keep: Numbers<'a>, ambient: bool, pidfd: Slot, pid: Slot }
+    /// `joins` is pairs of a slot that holds a namespace and its kind: with
+    /// any, a process in between enters them (`setns(2)`) and makes the child,
+    /// whose parent is the caller all the same (`CLONE_PARENT`).
+    Spawn = "clone3" { namespaces: Namespaces, joins: Numbers<'a>, cgroup: Option<Slot>, image: Slot, plan: Slot, keep: Numbers<'a>, ambient: bool, pidfd: Slot, pid: Slot }
     /// `fork(2)`: the child goes on with section *payload*, the parent with
     /// section *init*. The slot holds 0 in the child, else the pid.
     Fork = "fork" { pid: Slot }

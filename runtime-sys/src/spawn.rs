@@ -72,6 +72,11 @@ core::arch::global_asm!(
     "syscall",
     "cmp rax, -4096",
     "ja 4f",
+    "cmp qword ptr [r12], {clone3}",
+    "jne 5f",
+    "test rax, rax",
+    "jnz 6f",
+    "5:",
     "add r12, 56",
     "inc rbx",
     "jmp 3b",
@@ -79,6 +84,12 @@ core::arch::global_asm!(
     "mov [r14], rbx",
     "mov [r14 + 8], rax",
     "mov edi, 127",
+    "jmp 7f",
+    // The process in between: its child has executed, or ended.
+    "6:",
+    "mov [r14 + 16], rax",
+    "xor edi, edi",
+    "7:",
     "mov eax, {exit_group}",
     "syscall",
     "ud2",
@@ -114,12 +125,21 @@ core::arch::global_asm!(
     "svc 0",
     "cmn x0, #4095",
     "b.hs 4f",
+    "cmp x8, #{clone3}",
+    "b.ne 5f",
+    "cbnz x0, 6f",
+    "5:",
     "add x9, x9, #56",
     "add x12, x12, #1",
     "b 3b",
     "4:",
     "stp x12, x0, [x11]",
     "mov x0, #127",
+    "b 7f",
+    "6:",
+    "str x0, [x11, #16]",
+    "mov x0, #0",
+    "7:",
     "mov x8, #{exit_group}",
     "svc 0",
     "brk #1",
@@ -158,11 +178,14 @@ impl Call {
 struct Verdict {
     index: usize,
     result: usize,
+    /// The child of a process in between.
+    child: usize,
 }
 
 /// What a start wants of stage A.
 pub(crate) struct Request<'a> {
     pub(crate) namespaces: Namespaces,
+    pub(crate) joins: Numbers<'a>,
     pub(crate) cgroup: Option<Slot>,
     pub(crate) image: Slot,
     pub(crate) plan: Slot,
@@ -235,7 +258,13 @@ pub(crate) fn spawn(request: &Request<'_>, slots: &Slots<'_>) -> Result<Child, E
         ],
     ));
     let cgroup = request.cgroup.map(|slot| slots.descriptor(slot)).transpose()?;
-    clone_and_run(cloneable(request.namespaces).0 | clone::FILES, cgroup, &table)
+    let namespaces = cloneable(request.namespaces).0 | clone::FILES;
+    let numbers: Vec<u32> = request.joins.iter().collect();
+    match numbers.as_chunks::<2>() {
+        ([], []) => clone_and_run(namespaces, cgroup, &table),
+        (joins, []) => join_and_run(joins, namespaces, cgroup, &table, slots),
+        _ => Err(Errno::EINVAL),
+    }
 }
 
 /// The child's first call: a descriptor table of its own, without the widest
@@ -259,24 +288,81 @@ fn own_table(mut files: Vec<i32>) -> Call {
     Call::new(nr::CLOSE_RANGE, [Word::number(from), Word::number(to), Word::number(2)])
 }
 
-/// Clones with shared memory and runs the table in the child.
-fn clone_and_run(namespaces: u64, cgroup: Option<i32>, table: &[Call]) -> Result<Child, Errno> {
-    // Never touched by the child; the kernel wants a valid one.
-    let stack = [0_u128; 64];
-    let mut pidfd = -1_i32;
+/// What a clone with shared memory is asked for.
+fn clone_args(flags: u64, cgroup: Option<i32>, pidfd: &mut i32, stack: &[u128; 64]) -> CloneArgs {
     let mut args = CloneArgs {
-        flags: namespaces | clone::VM | clone::VFORK | clone::PIDFD | clone::CLEAR_SIGHAND,
-        pidfd: core::ptr::from_mut(&mut pidfd).expose_provenance() as u64,
+        flags: flags | clone::VM | clone::VFORK | clone::PIDFD | clone::CLEAR_SIGHAND,
+        pidfd: core::ptr::from_mut(pidfd).expose_provenance() as u64,
         exit_signal: u64::from(abi::signal::CHLD),
         stack: stack.as_ptr().expose_provenance() as u64,
-        stack_size: size_of_val(&stack) as u64,
+        stack_size: size_of_val(stack) as u64,
         ..CloneArgs::default()
     };
     if let Some(cgroup) = cgroup {
         args.flags |= clone::INTO_CGROUP;
         args.cgroup = cgroup as u64;
     }
-    let mut verdict = Verdict { index: 0, result: 0 };
+    args
+}
+
+/// As [`clone_and_run`], by way of a process that enters namespaces first. It
+/// runs the first part of the table, whose last call makes the child; that goes
+/// on with the rest. Both are children of this process.
+///
+/// A process in a pid namespace cannot leave it, and one that has made a user
+/// namespace has no rights over others: so somebody has to be where the child
+/// shall be born, and it cannot be a thread of the embedder.
+fn join_and_run(
+    joins: &[[u32; 2]],
+    namespaces: u64,
+    cgroup: Option<i32>,
+    table: &[Call],
+    slots: &Slots<'_>,
+) -> Result<Child, Errno> {
+    let stack = [0_u128; 64];
+    let mut pidfd = -1_i32;
+    let mut args = clone_args(namespaces | clone::PARENT, cgroup, &mut pidfd, &stack);
+    // The kernel takes that of the process in between.
+    args.exit_signal = 0;
+    let mut whole = Vec::with_capacity(joins.len() + 1 + table.len());
+    for [slot, kind] in joins {
+        let slot = u16::try_from(*slot).map_err(|_| Errno::EBADF)?;
+        let file = slots.descriptor(Slot(slot))?;
+        whole.push(Call::new(nr::SETNS, [Word::descriptor(file), Word::number(u64::from(*kind))]));
+    }
+    whole.push(Call::new(nr::CLONE3, [Word::of(&args), Word::number(size_of::<CloneArgs>() as u64)]));
+    whole.extend(table);
+    let mut verdict = Verdict { index: 0, result: 0, child: 0 };
+    let mut between = -1_i32;
+    // CLONE_FILES: the child's pidfd is to be this process's.
+    let outer = clone_args(clone::FILES, None, &mut between, &stack);
+    // SAFETY: as in `clone_and_run`, of both children: the inner one suspends
+    // the outer until its exec, and the outer one this thread until its end.
+    let result = unsafe {
+        skep_stage_a(&raw const outer, size_of::<CloneArgs>(), whole.as_ptr(), whole.len(), &raw mut verdict)
+    };
+    outcome(result as usize)?;
+    bury(between);
+    close(between);
+    let failed = outcome(verdict.result).err();
+    match (verdict.child as u64, failed) {
+        (0, failed) => Err(failed.unwrap_or(Errno::ECANCELED)),
+        (pid, None) => Ok(Child { pidfd, pid }),
+        (_, Some(errno)) => {
+            bury(pidfd);
+            close(pidfd);
+            Err(errno)
+        }
+    }
+}
+
+/// Clones with shared memory and runs the table in the child.
+fn clone_and_run(namespaces: u64, cgroup: Option<i32>, table: &[Call]) -> Result<Child, Errno> {
+    // Never touched by the child; the kernel wants a valid one.
+    let stack = [0_u128; 64];
+    let mut pidfd = -1_i32;
+    let args = clone_args(namespaces, cgroup, &mut pidfd, &stack);
+    let mut verdict = Verdict { index: 0, result: 0, child: 0 };
     // SAFETY: the three structures, the table and all that it points to
     // outlive the call, and the call returns only when the child no longer
     // uses this memory (CLONE_VFORK). The child touches nothing but the table
@@ -411,6 +497,7 @@ pub(crate) fn map_namespace(image: i32, uid: Numbers<'_>, gid: Numbers<'_>) -> R
     let keep = u32::from(SOCKET.0).to_le_bytes();
     let request = Request {
         namespaces: Namespaces::USER,
+        joins: Numbers::NONE,
         cgroup: None,
         image: IMAGE,
         plan: PLAN,

@@ -394,6 +394,11 @@ impl<'a> Argument<'a> for Strings<'a> {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Numbers<'a>(&'a [u8]);
 
+impl Numbers<'_> {
+    /// No numbers.
+    pub const NONE: Self = Self(&[]);
+}
+
 impl<'a> Numbers<'a> {
     /// `None` when the length is not a multiple of four.
     #[must_use]
@@ -451,6 +456,7 @@ impl<'a> Argument<'a> for Proof {
             2 => Proof::CharDevice { major: u32::try_from(one).ok()?, minor: u32::try_from(two).ok()? },
             3 => Proof::OwnedByRoot,
             5 => Proof::Passable,
+            6 => Proof::Namespace { kind: Namespaces(one) },
             4 => Proof::BlockDevice { major: u32::try_from(one).ok()?, minor: u32::try_from(two).ok()? },
             _ => return None,
         })
@@ -462,6 +468,7 @@ impl<'a> Argument<'a> for Proof {
             Proof::CharDevice { major, minor } => (2, u64::from(major), u64::from(minor)),
             Proof::OwnedByRoot => (3, 0, 0),
             Proof::Passable => (5, 0, 0),
+            Proof::Namespace { kind } => (6, kind.0, 0),
             Proof::BlockDevice { major, minor } => (4, u64::from(major), u64::from(minor)),
         };
         kind.write(to);
@@ -475,6 +482,7 @@ impl<'a> Argument<'a> for Proof {
             Proof::CharDevice { major, minor } => write!(f, "char-device={major}:{minor}"),
             Proof::OwnedByRoot => f.write_str("owned-by-root"),
             Proof::Passable => f.write_str("passable"),
+            Proof::Namespace { kind } => write!(f, "namespace={kind}"),
             Proof::BlockDevice { major, minor } => write!(f, "block-device={major}:{minor}"),
         }
     }

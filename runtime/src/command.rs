@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use skep_sys::abi::Resource;
+use skep_sys::abi::{Namespaces, Resource};
 use skep_sys::{Linux, Slot};
 
 use crate::cancel::Cancel;
@@ -19,8 +19,9 @@ use crate::plan::{Plan, role};
 use crate::run::{self, Held, Limits};
 use crate::spec::{
     Bind, CapabilityList, CpuLimit, Denial, Descriptor, Device, Family, File, HostName, Hosts, IdMap, Init, IoLimit,
-    Limit, MachineName, Mount, MountKind, Network, NumberList, Origin, Overlay, Profile, Readiness, ResolvConf, Secret,
-    SecretFile, Socket, Spec, Stream, TerminalSize, Timezone, Tmpfs, User, UserNamespace, Volatile, Want,
+    Limit, MachineName, Mount, MountKind, Namespace, NamespaceChoice, Network, NumberList, Origin, Overlay, Profile,
+    Readiness, ResolvConf, Secret, SecretFile, Socket, Spec, Stream, TerminalSize, TimeOffsets, Timezone, Tmpfs, User,
+    UserNamespace, Volatile, Want,
 };
 use crate::status::ExitStatus;
 use crate::verify::verify;
@@ -98,6 +99,8 @@ pub struct Command {
     stdio: [Stdio; 3],
     /// By the number inside.
     descriptors: BTreeMap<u32, OwnedFd>,
+    /// Namespaces that are given, by their slots.
+    joins: Vec<(Slot, OwnedFd)>,
     deadline: Option<Duration>,
     cancel: Option<Cancel>,
     before_start: BeforeStart,
@@ -127,6 +130,7 @@ impl From<Spec> for Command {
             spec,
             stdio,
             descriptors: BTreeMap::new(),
+            joins: Vec::new(),
             deadline: Some(DEADLINE),
             cancel: None,
             before_start: BeforeStart::default(),
@@ -348,6 +352,58 @@ impl Command {
     /// host, those on `127.0.0.1` and on abstract sockets too. The report says so.
     pub fn network(&mut self, network: Network) -> &mut Self {
         self.set("network", "Command::network").network = network;
+        self
+    }
+
+    /// Chooses the namespaces that have no method of their own.
+    pub fn namespaces(&mut self, choice: NamespaceChoice) -> &mut Self {
+        self.set("namespaces", "Command::namespaces").namespaces = choice;
+        self
+    }
+
+    /// Enters a namespace that this program holds: a network, ipc, uts, cgroup,
+    /// pid or time namespace, as [`Namespace::Path`] says. The kernel is asked
+    /// what the descriptor is before it is used. A later call for the same kind
+    /// wins.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::InvalidSpec`] for a kind that cannot be joined.
+    pub fn join(&mut self, kind: Namespaces, namespace: OwnedFd) -> Result<&mut Self> {
+        let choice = &mut self.spec.namespaces;
+        let (place, field) = match kind {
+            Namespaces::NETWORK => (0, "network"),
+            Namespaces::IPC => (1, "namespaces.ipc"),
+            Namespaces::UTS => (2, "namespaces.uts"),
+            Namespaces::CGROUP => (3, "namespaces.cgroup"),
+            Namespaces::PID => (4, "namespaces.pid"),
+            Namespaces::TIME => (5, "namespaces.time"),
+            other => {
+                return Err(Error::new(
+                    ErrorKind::InvalidSpec,
+                    format!("a namespace of kind {other} cannot be joined"),
+                )
+                .remedy("One kind, and not user or mount, whose namespaces are always the container's own."));
+            }
+        };
+        match place {
+            0 => self.spec.network = Network::Given,
+            1 => choice.ipc = Namespace::Given,
+            2 => choice.uts = Namespace::Given,
+            3 => choice.cgroup = Namespace::Given,
+            4 => choice.pid = Namespace::Given,
+            _ => choice.time = Namespace::Given,
+        }
+        self.spec.origins.note(field, Origin::Call("Command::join"));
+        self.joins.retain(|(slot, _)| *slot != role::JOINS[place]);
+        self.joins.push((role::JOINS[place], namespace));
+        Ok(self)
+    }
+
+    /// Makes a time namespace whose clocks are ahead by these seconds.
+    pub fn time_offsets(&mut self, offsets: TimeOffsets) -> &mut Self {
+        let choice = &mut self.set("namespaces.time_offsets", "Command::time_offsets").namespaces;
+        (choice.time, choice.time_offsets) = (Namespace::New, offsets);
         self
     }
 
@@ -769,6 +825,9 @@ impl Command {
                 .map_err(|error| Error::system("duplicate a descriptor for the payload", watcher::errno_of(&error)))
         };
         let mut given = Vec::new();
+        for (slot, file) in &self.joins {
+            given.push((*slot, copy(file.as_fd())?));
+        }
         for (index, (slot, stdio)) in role::STDIO.into_iter().zip(&self.stdio).enumerate() {
             let file = match &stdio.0 {
                 Source::Null | Source::Piped | Source::Terminal => continue,

@@ -162,8 +162,11 @@ pub(crate) mod role {
     pub(crate) const TERMINAL_PEER: Slot = Slot(38);
     /// What ends the start when it can be read.
     pub(crate) const CANCEL: Slot = Slot(42);
+    /// Namespaces of others that the child is born in, or enters: network, ipc,
+    /// uts, cgroup, pid, time.
+    pub(crate) const JOINS: [Slot; 6] = [Slot(43), Slot(44), Slot(45), Slot(46), Slot(47), Slot(48)];
     /// The first that has no fixed meaning.
-    pub(crate) const FREE: u16 = 43;
+    pub(crate) const FREE: u16 = 49;
 }
 
 /// The program that starts one container (see [`crate::compile`]).

@@ -88,7 +88,7 @@ impl<K: Kernel> Held<K> {
         drop(attempt);
         // What only the start needed; the rest belongs to the container.
         let used = [role::IMAGE, role::PLAN, role::CONTROL_HOST, role::PROCESS, role::USERNS, role::CANCEL];
-        for slot in used {
+        for slot in used.into_iter().chain(role::JOINS) {
             drop(slots.take(slot));
         }
         Ok(Started { plan: Arc::unwrap_or_clone(plan), slots, pid, watch })

@@ -129,6 +129,7 @@ fn spawn<K: Kernel>(kernel: &mut K) -> Result<Watcher> {
         },
         Op::Spawn {
             namespaces: Namespaces::NONE,
+            joins: skep_sys::wire::Numbers::NONE,
             cgroup: None,
             image: IMAGE,
             plan: PLAN,

@@ -19,7 +19,7 @@ use skep::spec::{
     Bind, Capabilities, CapabilityList, CpuLimit, Denial, Descriptor, Device, Family, File, HostName, Hosts, IdMap,
     IdRange, Init, IoLimit, Limit, Limits, MachineName, Mount, MountKind, Namespace, NamespaceChoice, Network,
     NumberList, Overlay, Profile, Readiness, ResolvConf, Resources, Root, Secret, SecretFile, Socket, Stream,
-    SystemCalls, TerminalSize, Timezone, Tmpfs, User, UserNamespace, Volatile, Want,
+    SystemCalls, TerminalSize, TimeOffsets, Timezone, Tmpfs, User, UserNamespace, Volatile, Want,
 };
 use skep::sys::Errno;
 use skep::sys::abi::{CapabilitySet, Resource};
@@ -104,7 +104,12 @@ fn capabilities() -> impl Strategy<Value = CapabilityList> {
 }
 
 fn namespace() -> impl Strategy<Value = Namespace> {
-    prop_oneof![4 => Just(Namespace::New), 1 => Just(Namespace::Host)]
+    prop_oneof![
+        8 => Just(Namespace::New),
+        2 => Just(Namespace::Host),
+        1 => path().prop_map(Namespace::Path),
+        1 => Just(Namespace::Given),
+    ]
 }
 
 fn want() -> impl Strategy<Value = Want> {
@@ -220,11 +225,15 @@ fn root() -> impl Strategy<Value = Root> {
 }
 
 fn namespaces() -> impl Strategy<Value = NamespaceChoice> {
-    [namespace(), namespace(), namespace(), namespace(), namespace()].prop_map(|[pid, ipc, uts, cgroup, time]| {
-        let mut all = NamespaceChoice::default();
-        (all.pid, all.ipc, all.uts, all.cgroup, all.time) = (pid, ipc, uts, cgroup, time);
-        all
-    })
+    let kinds = [namespace(), namespace(), namespace(), namespace(), namespace()];
+    (kinds, prop_oneof![3 => Just([0, 0]), 1 => any::<[i64; 2]>()]).prop_map(
+        |([pid, ipc, uts, cgroup, time], [monotonic, boottime])| {
+            let mut all = NamespaceChoice::default();
+            (all.pid, all.ipc, all.uts, all.cgroup, all.time) = (pid, ipc, uts, cgroup, time);
+            all.time_offsets = TimeOffsets { monotonic, boottime };
+            all
+        },
+    )
 }
 
 fn system_calls() -> impl Strategy<Value = SystemCalls> {
@@ -303,7 +312,13 @@ fn change() -> impl Strategy<Value = Change> {
         field!(want(), device_policy),
         field!(namespaces(), namespaces),
         field!(user_namespace(), user_namespace),
-        field!(prop::sample::select(vec![Network::None, Network::Host]), network),
+        field!(
+            prop_oneof![
+                2 => prop::sample::select(vec![Network::None, Network::Host, Network::Given]),
+                1 => path().prop_map(Network::Path),
+            ],
+            network
+        ),
         (capabilities(), capabilities())
             .prop_map(|(bounding, ambient)| {
                 let mut all = Capabilities::default();

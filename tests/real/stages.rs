@@ -81,8 +81,8 @@ struct Machine {
 #[cfg(target_arch = "x86_64")]
 const MACHINE: Machine = Machine {
     allowed: &[
-        "push", "pop", "mov", "xor", "cmp", "test", "jmp", "je", "ja", "jae", "add", "inc", "syscall", "ret", "ud2",
-        "nop", "int3",
+        "push", "pop", "mov", "xor", "cmp", "test", "jmp", "je", "jne", "ja", "jae", "add", "inc", "syscall", "ret",
+        "ud2", "nop", "int3",
     ],
     system_call: "syscall",
     jumps: &["j"],
@@ -95,7 +95,8 @@ const MACHINE: Machine = Machine {
 #[cfg(target_arch = "aarch64")]
 const MACHINE: Machine = Machine {
     allowed: &[
-        "mov", "svc", "cbz", "ret", "cmp", "b.cs", "b.hs", "ldr", "ldp", "cmn", "add", "b", "stp", "brk", "nop", "udf",
+        "mov", "svc", "cbz", "ret", "cmp", "b.cs", "b.hs", "b.ne", "cbnz", "ldr", "str", "ldp", "cmn", "add", "b",
+        "stp", "brk", "nop", "udf",
     ],
     system_call: "svc",
     jumps: &["b", "cbz", "cbnz", "tbz", "tbnz"],

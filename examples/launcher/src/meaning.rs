@@ -12,12 +12,14 @@ use std::path::{Path, PathBuf};
 
 use skep::dialect::nspawn::value::{FamilyList, SystemCallList};
 use skep::dialect::{self, Format, nspawn};
-use skep::spec::{CapabilityList, MachineName, Mount, MountKind, Network, Origin, Profile, Secret, Volatile};
+use skep::spec::{
+    CapabilityList, MachineName, Mount, MountKind, Namespace, Network, Origin, Profile, Secret, Volatile,
+};
 use skep::sys::abi::{CapabilitySet, cap};
 use skep::{Escaped, Spec};
 
 use crate::message::{Failure, quoted};
-use crate::typed::Typed;
+use crate::typed::{Clock, Kind, Typed};
 
 /// The Spec that `typed` asks for.
 pub(crate) fn spec(typed: Typed) -> Result<Spec, Failure> {
@@ -165,6 +167,35 @@ fn options(spec: &mut Spec, typed: Typed, here: &Here) -> Result<(), Failure> {
     if let Some((network, option)) = typed.network {
         spec.network = network;
         note(spec, "network", option);
+    }
+    if let Some(path) = typed.network_path {
+        // As systemd-nspawn: with a private network it says which.
+        if let Some(Origin::Option(option)) = spec.origins.of("network").filter(|_| spec.network == Network::Host) {
+            let what = format!("--network-namespace-path=: {option} says the host's network; leave one of them out");
+            return Err(Failure::new(what));
+        }
+        spec.network = Network::Path(path);
+        note(spec, "network", "--network-namespace-path=");
+    }
+    for (kind, choice) in typed.namespaces {
+        let all = &mut spec.namespaces;
+        let (place, field) = match kind {
+            Kind::Ipc => (&mut all.ipc, "namespaces.ipc"),
+            Kind::Uts => (&mut all.uts, "namespaces.uts"),
+            Kind::Cgroup => (&mut all.cgroup, "namespaces.cgroup"),
+            Kind::Pid => (&mut all.pid, "namespaces.pid"),
+            Kind::Time => (&mut all.time, "namespaces.time"),
+        };
+        *place = choice;
+        note(spec, field, "--namespace=");
+    }
+    for (clock, seconds) in typed.time_offsets {
+        spec.namespaces.time = Namespace::New;
+        match clock {
+            Clock::Monotonic => spec.namespaces.time_offsets.monotonic = seconds,
+            Clock::Boottime => spec.namespaces.time_offsets.boottime = seconds,
+        }
+        note(spec, "namespaces.time_offsets", "--time-offset=");
     }
     for (mut mount, option) in typed.mounts {
         if let MountKind::Bind(bind) = &mut mount.kind {

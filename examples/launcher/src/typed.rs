@@ -6,12 +6,29 @@ use std::time::Duration;
 
 use skep::dialect::nspawn::value::{FamilyList, SystemCallList};
 use skep::spec::{
-    CpuLimit, HostName, Init, Limit, MachineName, Mount, Network, Profile, Readiness, Secret, Socket, User,
+    CpuLimit, HostName, Init, Limit, MachineName, Mount, Namespace, Network, Profile, Readiness, Secret, Socket, User,
     UserNamespace, Volatile,
 };
 use skep::sys::abi::{CapabilitySet, Resource};
 
 use crate::console::Console;
+
+/// A kind of namespace that `--namespace=` chooses.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Kind {
+    Ipc,
+    Uts,
+    Cgroup,
+    Pid,
+    Time,
+}
+
+/// A clock of a time namespace.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Clock {
+    Monotonic,
+    Boottime,
+}
 
 /// Every option as it was typed, its value read but nothing looked up: paths
 /// are as relative as they were, and no default is filled in.
@@ -51,6 +68,9 @@ pub(crate) struct Typed {
     pub(crate) kill_signal: Option<u8>,
     pub(crate) readiness: Option<Readiness>,
     pub(crate) network: Option<(Network, &'static str)>,
+    pub(crate) network_path: Option<PathBuf>,
+    pub(crate) namespaces: Vec<(Kind, Namespace)>,
+    pub(crate) time_offsets: Vec<(Clock, i64)>,
     pub(crate) user_namespace: Option<UserNamespace>,
     pub(crate) capability: CapabilitySet,
     pub(crate) drop_capability: CapabilitySet,

@@ -7,11 +7,12 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use skep::dialect::nspawn::value::{self, Separator, ValueError};
-use skep::spec::{CpuLimit, Limit, Profile, Socket, User, UserNamespace, parse_bytes};
+use skep::spec::{CpuLimit, Limit, Namespace, Profile, Socket, User, UserNamespace, parse_bytes};
 use skep::sys::abi::{CapabilitySet, Resource};
 
 use crate::console::{Console, Mode};
 use crate::message::quoted;
+use crate::typed::{Clock, Kind};
 
 pub(crate) type Parsed<T> = Result<T, ValueError>;
 
@@ -159,6 +160,49 @@ pub(crate) fn name<T: FromStr<Err = skep::spec::NameError>>(value: &str) -> Pars
 pub(crate) fn socket(value: &str) -> Parsed<Socket> {
     const REMEDY: &str = "write a family of address_families(7) such as AF_VSOCK, or one protocol: AF_NETLINK/9";
     value.parse().or_else(|_| bad(OsStr::new(value), "is not a family of sockets", REMEDY))
+}
+
+/// `KIND=new`, `KIND=host` or `KIND=PATH`.
+pub(crate) fn namespace(value: &str) -> Parsed<(Kind, Namespace)> {
+    const REMEDY: &str = "write ipc, uts, cgroup, pid or time, `=`, and `new`, `host` or a path such as /proc/7/ns/ipc";
+    let wrong = || bad(OsStr::new(value), "is not a choice of a namespace", REMEDY);
+    let Some((kind, choice)) = value.split_once('=') else { return wrong() };
+    let kind = match kind {
+        "ipc" => Kind::Ipc,
+        "uts" => Kind::Uts,
+        "cgroup" => Kind::Cgroup,
+        "pid" => Kind::Pid,
+        "time" => Kind::Time,
+        _ => return wrong(),
+    };
+    Ok((
+        kind,
+        match choice {
+            "new" => Namespace::New,
+            "host" => Namespace::Host,
+            path => match value::inside(path) {
+                Ok(path) => Namespace::Path(path),
+                Err(_) => return wrong(),
+            },
+        },
+    ))
+}
+
+/// `monotonic=SECONDS` or `boottime=SECONDS`.
+pub(crate) fn time_offset(value: &str) -> Parsed<(Clock, i64)> {
+    let read = value.split_once('=').and_then(|(clock, seconds)| {
+        let clock = match clock {
+            "monotonic" => Clock::Monotonic,
+            "boottime" => Clock::Boottime,
+            _ => return None,
+        };
+        let digits = seconds.strip_prefix('-').unwrap_or(seconds);
+        digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| seconds.parse().ok())?.map(|seconds| (clock, seconds))
+    });
+    read.map_or_else(
+        || bad(OsStr::new(value), "is not an offset of a clock", "write monotonic=SECONDS or boottime=SECONDS"),
+        Ok,
+    )
 }
 
 /// An exposure of `skep audit`, in tenths.

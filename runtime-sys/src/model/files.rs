@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::abi::{MountAttrs, OpenFlags, Resolve, Seals, cap, fs_magic};
+use crate::abi::{MountAttrs, Namespaces, OpenFlags, Resolve, Seals, cap, fs_magic};
 use crate::errno::Errno;
 use crate::op::Proof;
 
@@ -482,6 +482,11 @@ impl Model {
                 matches!(node, Node::Device { block: true, major: a, minor: i } if (*a, *i) == (major, minor))
             }),
             Proof::Passable => !object.is_path_only() && place.is_none_or(|place| !self.is_directory(place.inode)),
+            Proof::Namespace { kind } => match object {
+                Object::User(_) => kind == Namespaces::USER,
+                Object::Space(space) => self[*space].kind == kind,
+                _ => false,
+            },
             Proof::OwnedByRoot => place.is_some_and(|place| {
                 let inode = &self[place.inode];
                 // As `stat` shows it: through the id map of the mount and the

@@ -575,8 +575,9 @@ impl Model {
                 self.change_directory(place)
             }
 
-            Op::Spawn { namespaces, cgroup, image, plan, keep, ambient, pidfd, pid } => {
-                self.spawn(slots, namespaces, cgroup, [image, plan], keep, ambient, [pidfd, pid])
+            Op::Spawn { namespaces, joins, cgroup, image, plan, keep, ambient, pidfd, pid } => {
+                let joins = self.joined(slots, joins)?;
+                self.spawn(slots, (namespaces, &joins), cgroup, [image, plan], keep, ambient, [pidfd, pid])
             }
             Op::Fork { pid } => self.fork(slots, pid),
             Op::SetNs { namespace, kind } => {

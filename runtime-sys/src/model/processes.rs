@@ -200,7 +200,7 @@ impl Model {
     pub(super) fn spawn(
         &mut self,
         slots: &mut Slots<'_>,
-        namespaces: Namespaces,
+        (namespaces, joins): (Namespaces, &[(Object, Namespaces)]),
         cgroup: Option<Slot>,
         [image, plan]: [Slot; 2],
         keep: Numbers<'_>,
@@ -229,22 +229,29 @@ impl Model {
         // As `Linux`: cgroup and time namespaces are entered by the child.
         let namespaces = namespaces.without(Namespaces::CGROUP).without(Namespaces::TIME);
         let host = self.current;
-        let started = self.enter_new(child, namespaces).and_then(|()| self.enumerate(child)).and_then(|()| {
-            self.current = child;
-            if ambient {
-                let every = self.every_capability();
-                self.set_capabilities(every, every, every)?;
-                self.set_ambient(every)?;
-            }
-            for number in &kept {
-                if let Some(entry) = self[child].table.get_mut(number) {
-                    entry.close_on_exec = false;
+        // The process in between is the child before it enters what is new.
+        self.current = child;
+        let joined = joins.iter().try_for_each(|(object, kind)| self.set_ns(object, *kind));
+        self.current = host;
+        let started = joined
+            .and_then(|()| self.enter_new(child, namespaces))
+            .and_then(|()| self.enumerate(child))
+            .and_then(|()| {
+                self.current = child;
+                if ambient {
+                    let every = self.every_capability();
+                    self.set_capabilities(every, every, every)?;
+                    self.set_ambient(every)?;
                 }
-            }
-            let owner = self.may_execute(&image)?;
-            self.execute(owner);
-            Ok(())
-        });
+                for number in &kept {
+                    if let Some(entry) = self[child].table.get_mut(number) {
+                        entry.close_on_exec = false;
+                    }
+                }
+                let owner = self.may_execute(&image)?;
+                self.execute(owner);
+                Ok(())
+            });
         self.current = host;
         let started = started.and_then(|()| self.fill(slots, pidfd, Object::Pidfd(child)));
         if started.is_err() {
@@ -257,6 +264,20 @@ impl Model {
         self.inherited = Some(keep.iter().map(|slot| (*slot, slots.get(*slot))).collect());
         let number = self[child].number_in(self[host].spaces.pid).unwrap_or(0);
         slots.put(pid, Cell::Value(u64::from(number))).map(drop)
+    }
+
+    /// The namespaces that a child is to be born in.
+    pub(super) fn joined(&self, slots: &Slots<'_>, joins: Numbers<'_>) -> Result<Vec<(Object, Namespaces)>, Errno> {
+        let numbers: Vec<u32> = joins.iter().collect();
+        let (pairs, rest) = numbers.as_chunks::<2>();
+        if !rest.is_empty() {
+            return Err(Errno::EINVAL);
+        }
+        let one = |[slot, kind]: &[u32; 2]| {
+            let slot = u16::try_from(*slot).map_err(|_| Errno::EBADF)?;
+            Ok((self.object(slots, Slot(slot))?.clone(), Namespaces(u64::from(*kind))))
+        };
+        pairs.iter().map(one).collect()
     }
 
     fn clone_into(&self, handle: Handle) -> Result<InodeId, Errno> {
@@ -703,6 +724,7 @@ mod tests {
         let namespaces = Namespaces::NONE;
         let spawn = Op::Spawn {
             namespaces,
+            joins: crate::wire::Numbers::NONE,
             cgroup: None,
             image: IMAGE,
             plan: PLAN,
@@ -725,6 +747,7 @@ mod tests {
         let keep = Numbers::new(&missing).unwrap();
         let spawn = Op::Spawn {
             namespaces,
+            joins: crate::wire::Numbers::NONE,
             cgroup: None,
             image: IMAGE,
             plan: PLAN,

@@ -86,7 +86,17 @@ impl Stand {
         let keep = [u32::from(CHILD_END.0), 30].map(u32::to_le_bytes).concat();
         let open = self.cells[30] != Cell::Empty;
         let keep = Numbers::new(&keep[..if open { 8 } else { 4 }]).unwrap();
-        self.ask(Op::Spawn { namespaces, cgroup, image: IMAGE, plan: PLAN, keep, ambient, pidfd: PIDFD, pid: PID })?;
+        self.ask(Op::Spawn {
+            namespaces,
+            joins: crate::wire::Numbers::NONE,
+            cgroup,
+            image: IMAGE,
+            plan: PLAN,
+            keep,
+            ambient,
+            pidfd: PIDFD,
+            pid: PID,
+        })?;
         self.ok(Op::OpenProcess { pid: PID, pidfd: PIDFD, into: PROCESS });
         Ok(())
     }

@@ -66,6 +66,7 @@ fn start() -> Start {
         Op::SocketPair { one: HOST_END, other: CHILD_END },
         Op::Spawn {
             namespaces: Namespaces::ALL,
+            joins: crate::wire::Numbers::NONE,
             cgroup: Some(GROUPS),
             image: IMAGE,
             plan: PLAN,

@@ -50,7 +50,13 @@ impl Holdings {
             // What the child does before it parts from the stub init counts for both.
             let on_the_way = matches!(phase, Phase::Enter | Phase::Payload);
             match op {
-                Op::Spawn { namespaces, .. } => found.own = found.own.with(namespaces),
+                Op::Spawn { namespaces, joins, .. } => {
+                    found.own = found.own.with(namespaces);
+                    let numbers: Vec<u32> = joins.iter().collect();
+                    for kind in numbers.chunks(2).filter_map(|pair| pair.get(1)) {
+                        found.joined = found.joined.with(Namespaces(u64::from(*kind)));
+                    }
+                }
                 Op::Unshare { namespaces } if phase != Phase::Init => found.own = found.own.with(namespaces),
                 Op::SetNs { kind, .. } if phase != Phase::Init => found.joined = found.joined.with(kind),
                 Op::Write { path, content, .. } if ends_with(path, "uid_map") => found.map = lines(content.0),

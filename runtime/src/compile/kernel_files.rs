@@ -13,7 +13,7 @@ use crate::facts::{EntryKind, behind, plain_components};
 use crate::plan::{Builder, Phase, role};
 use crate::profile::{COVERS, Cover};
 use crate::report::Report;
-use crate::spec::{Namespace, Origin};
+use crate::spec::{Namespace, Origin, TimeOffsets};
 
 const LOCKED_DOWN: MountAttrs = MountAttrs::NOSUID.with(MountAttrs::NODEV).with(MountAttrs::NOEXEC);
 
@@ -53,7 +53,21 @@ pub(super) fn mount(
         mount_kernel_fs(c"proc", fs_magic::PROC, LOCKED_DOWN, role::PROC, plan);
         place(c"proc", plan);
         plan.op(Op::MoveMount { from: role::PROC, dir: At::Slot(role::THREE), path: c"" });
-        report.applied("process view", "only the container's");
+        if context.spec.namespaces.pid.is_joined() {
+            report.off("process view", "the processes of the pid namespace that is joined are visible");
+        } else {
+            report.applied("process view", "only the container's");
+        }
+    }
+    let offsets = context.spec.namespaces.time_offsets;
+    if offsets != TimeOffsets::default() {
+        // This process is 1 in here, and its exec or child is the first in the
+        // namespace: until then the offsets can be set.
+        let text = format!("monotonic {} 0\nboottime {} 0\n", offsets.monotonic, offsets.boottime);
+        plan.step(Phase::Enter, "set the offsets of the clocks", context.origin("namespaces.time_offsets"))
+            .remedy("ERANGE: a clock would be negative. EACCES: the user namespace has no root; run as user 0 inside.")
+            .op(Op::Write { dir: At::Slot(role::PROC), path: c"1/timens_offsets", content: Blob(text.as_bytes()) });
+        report.applied("clock offsets", format!("monotonic {} s, boottime {} s", offsets.monotonic, offsets.boottime));
     }
     if context.new_network() {
         plan.step(Phase::Enter, "mount sysfs on /sys read-only", context.origin("profile"))
@@ -197,7 +211,7 @@ fn is_directory(context: &Context<'_>, path: &Path) -> bool {
 /// fills: its name says which one it is, and nothing need be opened first.
 fn own_entry<'a>(context: &Context<'_>, path: &'a str) -> Option<(Slot, &'a str)> {
     let (mount, name) = match path.strip_prefix("/proc/") {
-        Some(name) if context.spec.namespaces.pid == Namespace::New => (role::PROC, name),
+        Some(name) if context.spec.namespaces.pid != Namespace::Host => (role::PROC, name),
         Some(_) => return None,
         None => (role::SYS, path.strip_prefix("/sys/")?),
     };

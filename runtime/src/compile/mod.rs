@@ -22,7 +22,9 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::facts::{Facts, plain_components};
 use crate::plan::{Builder, Ending, Plan};
 use crate::report::Report;
-use crate::spec::{Init, MachineName, Namespace, Network, Origin, Profile, Spec, Stream, SystemCalls, User, Want};
+use crate::spec::{
+    Init, MachineName, Namespace, Network, Origin, Profile, Spec, Stream, SystemCalls, TimeOffsets, User, Want,
+};
 
 pub(crate) use ids::Mapping;
 
@@ -117,6 +119,7 @@ pub fn compile(spec: &Spec, facts: &Facts) -> Result<Plan> {
     cgroups::prepare(&resources, plan_ref)?;
     start::streams(&context, plan_ref);
     descriptors::prepare(&context, plan_ref, &mut report);
+    start::open_joined(&context, plan_ref)?;
     ids::prepare(&context, plan_ref, &mut report)?;
     let sources = filesystem::sources(&context, plan_ref, &mut report)?;
 
@@ -274,7 +277,16 @@ fn check(spec: &Spec) -> Result<()> {
             .from(spec.origins.of("system_calls"))
             .remedy("Keep the filter, or leave the changes out."));
     }
-    if spec.namespaces.pid == Namespace::Host && spec.init == Init::Stub {
+    let time = &spec.namespaces;
+    if time.time_offsets != TimeOffsets::default() && (time.time != Namespace::New || time.pid != Namespace::New) {
+        return Err(Error::new(
+            ErrorKind::InvalidSpec,
+            "offsets of clocks need a time namespace and a process-id namespace that are new",
+        )
+        .from(spec.origins.of("namespaces.time_offsets"))
+        .remedy("Let both be new, or leave the offsets out."));
+    }
+    if spec.namespaces.pid != Namespace::New && spec.init == Init::Stub {
         let remedy = "Let the command be the first process, or keep the namespace new.";
         return invalid("namespaces.pid", "a stub init needs a process-id namespace of its own".to_owned(), remedy);
     }
@@ -282,7 +294,7 @@ fn check(spec: &Spec) -> Result<()> {
         let what = format!("the soft limit of {resource}={limit} is above its hard limit");
         return invalid(&format!("limits.{resource}"), what, "Lower the soft limit, or raise the hard one.");
     }
-    if spec.namespaces.uts == Namespace::Host && spec.hostname.is_some() {
+    if spec.namespaces.uts != Namespace::New && spec.hostname.is_some() {
         let remedy = "Leave the hostname out, or keep the namespace new.";
         return invalid("hostname", "a hostname needs a UTS namespace of its own".to_owned(), remedy);
     }

@@ -97,7 +97,13 @@ pub(super) fn inherited(
             .op(Op::Close { file: role::ONE });
         report.applied("network", "its own, with lo only");
     } else {
-        report.off("network", "the caller's, with its abstract sockets");
+        report.off(
+            "network",
+            match spec.network {
+                Network::Host => "the caller's, with its abstract sockets",
+                _ => "another's, with its abstract sockets",
+            },
+        );
     }
     if spec.readiness == Readiness::Notify {
         plan.step(Phase::Enter, "bind the notification socket to /run/host/notify", context.origin("readiness"))

@@ -1,21 +1,25 @@
 //! The frame of a start: streams, sockets, the clone, the first and the last
 //! words between the two sides.
 
+use std::path::Path;
+
 use skep_sys::abi::{Namespaces, OpenFlags, Resolve};
-use skep_sys::{At, Op, Slot};
+use skep_sys::wire::Numbers;
+use skep_sys::{At, Op, Proof, Slot};
 
 use super::Context;
 use super::cgroups::Resources;
+use crate::error::{Error, ErrorKind, Result};
 use crate::plan::{Builder, Phase, role};
 use crate::report::Report;
-use crate::spec::{Namespace, Origin, Readiness, Stream};
+use crate::spec::{Namespace, Network, Origin, Readiness, Stream};
 
 const SOCK_DGRAM: u32 = 2;
 const AF_UNIX: u32 = 1;
 
 /// Every kind of namespace that this container has of its own.
 fn namespaces(context: &Context<'_>) -> Namespaces {
-    let choice = context.spec.namespaces;
+    let choice = &context.spec.namespaces;
     let mut kinds = Namespaces::MOUNT;
     for (kind, wanted) in [
         (Namespaces::PID, choice.pid == Namespace::New),
@@ -33,12 +37,102 @@ fn namespaces(context: &Context<'_>) -> Namespaces {
     kinds
 }
 
+/// A namespace of somebody else.
+struct Join<'a> {
+    kind: Namespaces,
+    slot: Slot,
+    field: &'static str,
+    /// None: the embedder gives a descriptor.
+    path: Option<&'a Path>,
+}
+
+impl Join<'_> {
+    /// What a report calls it.
+    fn shown(&self) -> String {
+        self.path.map_or_else(|| "a given descriptor".to_owned(), |path| path.display().to_string())
+    }
+}
+
+/// Every namespace that the container enters.
+fn joins<'a>(context: &Context<'a>) -> impl Iterator<Item = Join<'a>> {
+    let choice = &context.spec.namespaces;
+    let of = |namespace: &'a Namespace| match namespace {
+        Namespace::Path(path) => Some(Some(path.as_path())),
+        Namespace::Given => Some(None),
+        Namespace::New | Namespace::Host => None,
+    };
+    let network = match &context.spec.network {
+        Network::Path(path) => Some(Some(path.as_path())),
+        Network::Given => Some(None),
+        Network::None | Network::Host => None,
+    };
+    let all = [
+        (Namespaces::NETWORK, "network", network),
+        (Namespaces::IPC, "namespaces.ipc", of(&choice.ipc)),
+        (Namespaces::UTS, "namespaces.uts", of(&choice.uts)),
+        (Namespaces::CGROUP, "namespaces.cgroup", of(&choice.cgroup)),
+        (Namespaces::PID, "namespaces.pid", of(&choice.pid)),
+        (Namespaces::TIME, "namespaces.time", of(&choice.time)),
+    ];
+    all.into_iter()
+        .zip(role::JOINS)
+        .filter_map(|((kind, field, path), slot)| path.map(|path| Join { kind, slot, field, path }))
+}
+
+/// Opens what is joined, once, and proves each to be a namespace of its kind.
+pub(super) fn open_joined(context: &Context<'_>, plan: &mut Builder) -> Result<()> {
+    for join in joins(context) {
+        let refuse = |kind, what: String, remedy: &str| {
+            Err(Error::new(kind, what).from(context.spec.origins.of(join.field)).remedy(remedy))
+        };
+        if !context.facts.privileged() {
+            return refuse(
+                ErrorKind::NotPermitted,
+                format!("only root can join a {} namespace that it does not own", join.kind),
+                "Run as root, or let the namespace be new.",
+            );
+        }
+        if context.mapping.is_new() && [Namespaces::PID, Namespaces::TIME].contains(&join.kind) {
+            return refuse(
+                ErrorKind::InvalidSpec,
+                format!("a {} namespace cannot be joined from a user namespace of one's own", join.kind),
+                "Leave the user namespace out (`host`), or let this one be new.",
+            );
+        }
+        let text = format!("open and prove the {} namespace of {}", join.kind, join.shown());
+        plan.step(Phase::Prepare, text, context.origin(join.field)).remedy(
+            "ESTALE: this is no namespace of that kind. Name a file such as /run/netns/NAME or /proc/PID/ns/net.",
+        );
+        if let Some(path) = join.path {
+            super::absolute(context.spec, join.field, path)?;
+            let path = super::c_path(path)?;
+            plan.op(Op::OpenAt2 {
+                dir: At::Cwd,
+                path: &path,
+                flags: OpenFlags::NON_BLOCK,
+                mode: 0,
+                // /proc/PID/ns holds magic links; the proof says what was found.
+                resolve: Resolve::NONE,
+                into: join.slot,
+            });
+        }
+        plan.op(Op::Prove { file: join.slot, proof: Proof::Namespace { kind: join.kind } });
+        if join.kind == Namespaces::TIME {
+            plan.keep(join.slot);
+        }
+    }
+    Ok(())
+}
+
 /// One line for each kind that the kernel knows.
 pub(super) fn report_namespaces(context: &Context<'_>, report: &mut Report) {
     let own = namespaces(context);
     for (kind, name) in Namespaces::NAMES {
+        let joined = joins(context).find(|join| join.kind == *kind);
         if own.has(*kind) {
             report.applied(format!("namespace {name}"), "new");
+        } else if let Some(join) = joined {
+            report.off(format!("namespace {name}"), format!("joined: {}", join.shown()));
         } else {
             report.off(format!("namespace {name}"), "shared with the caller");
         }
@@ -50,7 +144,7 @@ pub(super) fn report_namespaces(context: &Context<'_>, report: &mut Report) {
 ///
 /// Not needed where the container dies by itself (a stub init on its lifeline)
 /// and leaves nothing (no cgroup): such a start costs no watcher.
-pub(super) fn entrust(context: &Context<'_>, resources: &Resources, plan: &mut Builder) -> crate::error::Result<()> {
+pub(super) fn entrust(context: &Context<'_>, resources: &Resources, plan: &mut Builder) -> Result<()> {
     if context.stub() && resources.groups.is_empty() {
         return Ok(());
     }
@@ -150,6 +244,13 @@ pub(super) fn enter(context: &Context<'_>, plan: &mut Builder) {
         plan.step(Phase::Enter, format!("make the namespaces {late}"), context.origin("namespaces"))
             .op(Op::Unshare { namespaces: late });
     }
+    // Not by the process in between: a time namespace is entered by whoever
+    // shares its memory with nobody.
+    for join in joins(context).filter(|join| join.kind == Namespaces::TIME) {
+        plan.step(Phase::Enter, "enter the time namespace", context.origin(join.field))
+            .op(Op::SetNs { namespace: join.slot, kind: join.kind })
+            .op(Op::Close { file: join.slot });
+    }
 }
 
 /// The clone, which is the last op of `prepare`.
@@ -161,9 +262,15 @@ pub(super) fn spawn(context: &Context<'_>, resources: &Resources, plan: &mut Bui
     if context.mapping.is_new() {
         plan.remedy("EPERM and EACCES say that user namespaces are restricted here: `skep doctor` names the setting. ENOSPC is a sysctl user.max_*_namespaces that is used up: raise it.");
     }
-    if let Some(numbers) = skep_sys::wire::Numbers::new(&kept) {
+    let joins: Vec<u8> = joins(context)
+        .filter(|join| join.kind != Namespaces::TIME)
+        .flat_map(|join| [u32::from(join.slot.0), join.kind.0 as u32])
+        .flat_map(u32::to_le_bytes)
+        .collect();
+    if let (Some(numbers), Some(joins)) = (Numbers::new(&kept), Numbers::new(&joins)) {
         plan.op(Op::Spawn {
             namespaces,
+            joins,
             cgroup: resources.clone_into,
             image: role::IMAGE,
             plan: role::PLAN,

@@ -134,7 +134,7 @@ pub(super) fn gather(spec: &Spec) -> Result<Facts> {
         cgroups: Cgroups::look(Needs {
             legacy: spec.resources != Resources::default()
                 || limits_devices(spec)
-                || spec.namespaces.pid == Namespace::Host,
+                || spec.namespaces.pid != Namespace::New,
             cpuset: spec.resources.cpuset_cpus.is_some() || spec.resources.cpuset_mems.is_some(),
         }),
         device_programs: false,
@@ -252,7 +252,7 @@ pub(crate) const LOCALTIME: &str = "/etc/localtime";
 
 /// Files of the host that files of the container's `/etc` are made of.
 fn etc_sources(spec: &Spec) -> impl Iterator<Item = &'static str> {
-    let resolv_conf = spec.resolv_conf.of(spec.network).map(|(source, _)| source);
+    let resolv_conf = spec.resolv_conf.of(&spec.network).map(|(source, _)| source);
     let localtime = (!matches!(spec.timezone, Timezone::Off | Timezone::Delete)).then_some(LOCALTIME);
     let hosts = spec.hosts.source();
     resolv_conf.into_iter().chain(localtime).chain(hosts)
@@ -261,7 +261,7 @@ fn etc_sources(spec: &Spec) -> impl Iterator<Item = &'static str> {
 /// The files of the container's `/etc` that a plan may lie something over.
 fn etc_targets(spec: &Spec) -> impl Iterator<Item = PathBuf> {
     let wanted = [
-        ("/etc/resolv.conf", spec.resolv_conf.is_wanted(spec.network)),
+        ("/etc/resolv.conf", spec.resolv_conf.is_wanted(&spec.network)),
         (LOCALTIME, spec.timezone != Timezone::Off),
         ("/etc/hosts", spec.hosts != crate::spec::Hosts::Off),
         ("/etc/hostname", spec.hostname_file),

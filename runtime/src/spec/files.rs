@@ -107,13 +107,13 @@ pub(crate) enum How {
 
 impl ResolvConf {
     /// The host's file and how it gets there; `None` for neither.
-    pub(crate) fn of(self, network: Network) -> Option<(&'static str, How)> {
+    pub(crate) fn of(self, network: &Network) -> Option<(&'static str, How)> {
         const HOST: &str = "/etc/resolv.conf";
         const STATIC: &str = "/usr/lib/systemd/resolv.conf";
         const UPLINK: &str = "/run/systemd/resolve/resolv.conf";
         const STUB: &str = "/run/systemd/resolve/stub-resolv.conf";
         Some(match self {
-            Self::Auto if network == Network::Host => (HOST, How::Copy),
+            Self::Auto if *network == Network::Host => (HOST, How::Copy),
             Self::Off | Self::Delete | Self::Auto => return None,
             Self::CopyHost => (HOST, How::Copy),
             Self::CopyStatic => (STATIC, How::Copy),
@@ -131,7 +131,7 @@ impl ResolvConf {
     }
 
     /// Whether anything lies over the tree's file.
-    pub(crate) fn is_wanted(self, network: Network) -> bool {
+    pub(crate) fn is_wanted(self, network: &Network) -> bool {
         self == Self::Delete || self.of(network).is_some()
     }
 }

@@ -34,7 +34,7 @@ pub use files::{File, Hosts, ResolvConf, SecretFile, Timezone};
 pub use identity::{Capabilities, Capability, CapabilityList, User};
 pub use mounts::{Bind, IdMap, Mount, MountKind, Root, Tmpfs, Volatile};
 pub use name::{HostName, MachineName, NameError};
-pub use namespaces::{IdRange, Namespace, NamespaceChoice, Network, UserNamespace};
+pub use namespaces::{IdRange, Namespace, NamespaceChoice, Network, TimeOffsets, UserNamespace};
 pub use origin::{Origin, Origins};
 pub use overlay::Overlay;
 pub use resources::{Limit, Limits, parse_bytes};

@@ -1,9 +1,11 @@
 //! Namespaces, the user namespace's map, the network.
 
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 
-/// Whether a namespace is new or the caller's.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Hash, Serialize, Deserialize)]
+/// Whether a namespace is new, the caller's, or another's.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Hash, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
@@ -13,16 +15,36 @@ pub enum Namespace {
     New,
     /// Shared with the caller.
     Host,
+    /// That of a file such as `/run/netns/NAME` or `/proc/PID/ns/ipc`, which is
+    /// proved to be a namespace of the kind. The container is born in it, with
+    /// no rights over it unless it has no user namespace of its own. Root only.
+    Path(PathBuf),
+    /// The same, by a descriptor that the embedder gives
+    /// ([`crate::Command::join`]).
+    Given,
+}
+
+impl Namespace {
+    /// Whether it is made by somebody else and entered.
+    #[must_use]
+    pub const fn is_joined(&self) -> bool {
+        matches!(self, Self::Path(_) | Self::Given)
+    }
 }
 
 /// Every kind of namespace but user and network, which have fields of their
 /// own, and mount, which is always new.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, Serialize, Deserialize)]
+///
+/// Neither a user namespace nor a mount namespace is ever joined: what a
+/// container may do inside the one, and sees of the other, would be somebody
+/// else's word, and no guarantee could be given.
+#[derive(Clone, PartialEq, Eq, Debug, Hash, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 #[non_exhaustive]
 pub struct NamespaceChoice {
-    /// Process ids. Shared: `/proc` shows the host's processes.
+    /// Process ids. Shared: `/proc` shows the host's processes. Another's: the
+    /// command is one process more there, and its cgroup ends with it; only without a user namespace, whose root may not mount that `/proc`.
     pub pid: Namespace,
     /// System V IPC and message queues.
     pub ipc: Namespace,
@@ -31,7 +53,22 @@ pub struct NamespaceChoice {
     /// The view of the cgroup tree.
     pub cgroup: Namespace,
     /// Clock offsets. Shared by default: a new one changes nothing by itself.
+    /// Another's only without a user namespace of one's own.
     pub time: Namespace,
+    /// What is added to the clocks of a new time namespace.
+    pub time_offsets: TimeOffsets,
+}
+
+/// Offsets of a new time namespace, in whole seconds (`time_namespaces(7)`).
+/// The clock of the day has none.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields, default)]
+pub struct TimeOffsets {
+    /// Added to `CLOCK_MONOTONIC`. The result must not be negative.
+    pub monotonic: i64,
+    /// Added to `CLOCK_BOOTTIME`, which `/proc/uptime` shows.
+    pub boottime: i64,
 }
 
 impl Default for NamespaceChoice {
@@ -42,6 +79,7 @@ impl Default for NamespaceChoice {
             uts: Namespace::New,
             cgroup: Namespace::New,
             time: Namespace::Host,
+            time_offsets: TimeOffsets::default(),
         }
     }
 }
@@ -83,7 +121,7 @@ pub enum UserNamespace {
 }
 
 /// The network.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Hash, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Hash, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
@@ -93,4 +131,9 @@ pub enum Network {
     None,
     /// The caller's.
     Host,
+    /// The namespace of a file, such as `/run/netns/NAME`: as
+    /// [`Namespace::Path`].
+    Path(PathBuf),
+    /// The namespace of a descriptor that the embedder gives.
+    Given,
 }

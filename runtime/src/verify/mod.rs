@@ -76,6 +76,7 @@
 //! | 65 | `terminal-own` | A terminal is of the container's own devpts and never found by a path; it is the payload's user's, its session's and its console, and only the embedder holds the other end. |
 //! | 66 | `delegated-as-said` | Nothing of a cgroup is handed over but its three files of delegation, to the ids that the report names. |
 //! | 67 | `held-when-made` | A child that is held waits once all is made, says so, and does nothing more in common afterwards. |
+//! | 68 | `joined-proved` | A namespace of somebody else is proved to be of its kind before it is joined, and is none that the container makes. |
 //!
 //! What it does not: it cannot see what the caller asked for. A plan that binds
 //! another directory than the Spec names, or drops fewer capabilities than it

@@ -175,6 +175,8 @@ pub(super) struct View<'a> {
     /// when it begins to reap.
     pub(super) init_holds: [Vec<Slot>; 2],
     pub(super) spawn: Option<Spawned>,
+    /// Namespaces that the child is born in, and the kinds that they shall be.
+    pub(super) joins: Vec<(Id, Namespaces)>,
     /// The tmpfs that the tree is built on.
     pub(super) building: Id,
     /// Position of the op that attaches the container's root to it.

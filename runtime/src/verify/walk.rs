@@ -3,7 +3,7 @@
 
 use std::ffi::CStr;
 
-use skep_sys::abi::{MountAttrs, TreeFlags};
+use skep_sys::abi::{MountAttrs, Namespaces, TreeFlags};
 use skep_sys::wire::Reader;
 use skep_sys::{At, Op, Slot};
 
@@ -63,6 +63,13 @@ impl<'a> Walk<'a> {
                 *cell = id;
             }
         }
+        // Namespaces may be given too; each has a proof of its own.
+        for slot in role::JOINS {
+            if let Some(cell) = table.get_mut(usize::from(slot.0)) {
+                *cell = Id(things.len() as u32);
+                things.push(Thing { what: What::Given, ..nothing });
+            }
+        }
         Self {
             view: View {
                 plan,
@@ -76,6 +83,7 @@ impl<'a> Walk<'a> {
                 kept: Vec::new(),
                 init_holds: Default::default(),
                 spawn: None,
+                joins: Vec::new(),
                 building: Id::NONE,
                 rooted: None,
                 undo: plan.undo.iter().map(|undo| (undo.of, Op::read(&mut Reader::new(&undo.op)))).collect(),
@@ -173,7 +181,17 @@ impl<'a> Walk<'a> {
             Op::Close { file } => self.put(file, Id::NONE),
             Op::Adopt {} if seen.phase == Phase::Init => self.view.init_holds[0] = self.held(),
             Op::Reap { .. } if seen.phase == Phase::Init => self.view.init_holds[1] = self.held(),
-            Op::Spawn { namespaces, cgroup, keep, pidfd, pid, .. } => {
+            Op::Spawn { namespaces, joins, cgroup, keep, pidfd, pid, .. } => {
+                let numbers: Vec<u32> = joins.iter().collect();
+                for pair in numbers.chunks(2) {
+                    let slot = Slot(pair.first().and_then(|slot| u16::try_from(*slot).ok()).unwrap_or(u16::MAX));
+                    let id = self.get(slot);
+                    if id == Id::NONE {
+                        self.view.unfilled.push((seen.at, slot));
+                    }
+                    let kind = pair.get(1).map_or(Namespaces::NONE, |kind| Namespaces(u64::from(*kind)));
+                    self.view.joins.push((id, kind));
+                }
                 self.view.spawn =
                     Some(Spawned { namespaces, pidfd, pid, cgroup: cgroup.map_or(Id::NONE, |slot| self.get(slot)) });
                 for slot in keep.iter().map(|number| Slot(u16::try_from(number).unwrap_or(u16::MAX))) {

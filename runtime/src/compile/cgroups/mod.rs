@@ -89,7 +89,7 @@ struct Uses {
 impl Uses {
     fn of(spec: &Spec) -> Self {
         Self {
-            kill_all: spec.namespaces.pid == Namespace::Host,
+            kill_all: spec.namespaces.pid != Namespace::New,
             freezing: spec.resources.freezing,
             delegate: spec.resources.delegate,
         }

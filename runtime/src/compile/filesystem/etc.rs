@@ -110,10 +110,10 @@ impl Etc<'_, '_> {
         const TARGET: &str = "/etc/resolv.conf";
         let spec = self.context.spec;
         let mode = spec.resolv_conf;
-        if !mode.is_wanted(spec.network) {
+        if !mode.is_wanted(&spec.network) {
             return Ok(());
         }
-        let found = mode.of(spec.network);
+        let found = mode.of(&spec.network);
         let over_link = found.is_none_or(|(_, how)| how != How::Copy);
         if !self.fits(ITEM, TARGET, over_link, mode == crate::spec::ResolvConf::Auto) {
             return Ok(());

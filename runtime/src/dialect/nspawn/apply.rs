@@ -137,6 +137,10 @@ impl Privileged {
         set!(spec, file, self.ephemeral, root.ephemeral);
         set!(spec, file, self.private_users, user_namespace);
         set!(spec, file, self.network, network);
+        if let Some(path) = &self.network_path {
+            spec.network = Network::Path(path.value.clone());
+            spec.origins.note("network", path.origin(file));
+        }
         for Setting { value: (resource, limit), place, key } in &self.limits {
             let origin = super::settings::origin(file, *place, key.name);
             note(spec, "limits", &resource.to_string(), origin);

@@ -187,11 +187,6 @@ pub(super) fn shell(text: &str) -> Parsed<Today> {
     }
 }
 
-/// A path of the host.
-pub(super) fn path(text: &str) -> Parsed<Today> {
-    value::inside(text).map(|_| NotYet)
-}
-
 /// The name of a network interface (`dev_valid_name()` of Linux).
 fn interface_named(text: &str, most: usize) -> Parsed<()> {
     let right = !text.is_empty()

@@ -68,6 +68,7 @@ pub fn candidates(machine: &MachineName, image: Option<&Path>, scope: &Scope, mo
 /// Settings from a place, with what that place may say.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
+#[allow(clippy::large_enum_variant, reason = "one a start, taken apart at once")]
 pub enum Loaded {
     /// From a trusted place: everything.
     Trusted(Settings),

@@ -99,7 +99,11 @@ fn candidates(spec: &Spec) -> Settings {
     set!(any.timezone, "Timezone", timezone);
     set!(own.ephemeral, "Ephemeral", root.ephemeral);
     set!(own.private_users, "PrivateUsers", user_namespace);
-    set!(own.network, "Private", network);
+    match &spec.network {
+        Network::Path(path) if holds(path) => own.network_path = setting("NamespacePath", path.clone()),
+        Network::Path(_) | Network::Given => {}
+        Network::None | Network::Host => set!(own.network, "Private", network),
+    }
     if spec.working_directory != base.working_directory && holds(&spec.working_directory) {
         any.working_directory = setting("WorkingDirectory", spec.working_directory.clone());
     }

@@ -49,6 +49,9 @@ impl fmt::Display for Settings {
         let network = self.privileged.network.as_ref();
         let mut to = Lines::of(Section::Network, f);
         to.boolean("Private", network.map(|it| it.value == Network::None))?;
+        if let Some(path) = &self.privileged.network_path {
+            to.line("NamespacePath", bare(&path.value))?;
+        }
         self.anyhow(&mut to)
     }
 }

@@ -164,6 +164,7 @@ fn privileged() -> impl Strategy<Value = Privileged> {
         some(mount()),
         some(path()),
         maybe(prop_oneof![Just(Network::None), Just(Network::Host)]),
+        maybe(path()),
     )
         .prop_map(|it| Privileged {
             ephemeral: it.0,
@@ -174,6 +175,7 @@ fn privileged() -> impl Strategy<Value = Privileged> {
             mounts: it.5,
             masked: it.6,
             network: it.7,
+            network_path: it.8,
         })
 }
 

@@ -158,6 +158,7 @@ settings! {
         mounts: Vec<Setting<Mount>>,
         masked: Vec<Setting<PathBuf>>,
         network: Option<Setting<Network>>,
+        network_path: Option<Setting<PathBuf>>,
     }
 }
 

@@ -220,7 +220,7 @@ pub const KEYS: &[Key] = &[
     row(Net, "Private", Trusted, Once, C::Network, Own(|s, v| v.once(&mut s.network, |text| {
         Ok(if value::boolean(text)? { Network::None } else { Network::Host })
     }))),
-    row(Net, "NamespacePath", Trusted, Once, C::Network, Later(later::path)),
+    row(Net, "NamespacePath", Trusted, Once, C::Network, Own(|s, v| v.once(&mut s.network_path, |text| value::inside(text)))),
     row(Net, "Interface", Trusted, List, C::Network, Later(later::interfaces)),
     row(Net, "MACVLAN", Trusted, List, C::Network, Later(later::interfaces)),
     row(Net, "IPVLAN", Trusted, List, C::Network, Later(later::interfaces)),

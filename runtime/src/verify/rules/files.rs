@@ -2,7 +2,7 @@
 
 use std::ffi::CStr;
 
-use skep_sys::abi::{OpenFlags, Resolve, fs_magic};
+use skep_sys::abi::{Namespaces, OpenFlags, Resolve, fs_magic};
 use skep_sys::{At, Op, OpKind, Proof};
 
 use super::Findings;
@@ -75,6 +75,10 @@ pub(super) fn paths_confined(view: &View<'_>, found: &mut Findings) {
         let no_magic = resolve.has(Resolve::NO_MAGICLINKS) || resolve.has(Resolve::NO_SYMLINKS);
         let confined = resolve.has(Resolve::BENEATH) || resolve.has(Resolve::IN_ROOT);
         let fits = match (dir, view.thing(seen.on).what) {
+            // A namespace of somebody else's, whatever leads there: the proof says what it is.
+            (At::Cwd, _) if proved_namespace(view, seen) => {
+                seen.phase == Phase::Prepare && flags == OpenFlags::NON_BLOCK && path.to_bytes().first() == Some(&b'/')
+            }
             (At::Cwd, _) => no_magic && path.to_bytes().first() == Some(&b'/'),
             // The only magic link: of a directory proved to be the child's.
             (At::Slot(_), What::Process) => {
@@ -98,6 +102,12 @@ pub(super) fn paths_confined(view: &View<'_>, found: &mut Findings) {
     }
 }
 
+/// Whether what an op opens is proved to be a namespace by the next op.
+fn proved_namespace(view: &View<'_>, seen: &Seen<'_>) -> bool {
+    view.after(seen)
+        .is_some_and(|next| next.on == seen.made && matches!(next.op, Op::Prove { proof: Proof::Namespace { .. }, .. }))
+}
+
 pub(super) fn source_proved(view: &View<'_>, found: &mut Findings) {
     for seen in view.of(OpKind::OpenAt2) {
         let Op::OpenAt2 { dir: At::Cwd, path, flags, .. } = seen.op else { continue };
@@ -117,7 +127,12 @@ pub(super) fn source_proved(view: &View<'_>, found: &mut Findings) {
     }
     for kind in [OpKind::Prove, OpKind::Lock] {
         for seen in view.of(kind) {
-            if matches!(view.thing(seen.on).what, What::Passed(_)) {
+            // What is given has never been opened here.
+            let given = matches!(
+                (seen.op, view.thing(seen.on).what),
+                (Op::Prove { proof: Proof::Namespace { .. }, .. }, What::Given)
+            );
+            if given || matches!(view.thing(seen.on).what, What::Passed(_)) {
                 continue;
             }
             if view.before(seen).is_none_or(|before| before.made != seen.on || before.made == Id::NONE) {
@@ -161,7 +176,9 @@ pub(super) fn writes_through_proved_handles(view: &View<'_>, found: &mut Finding
                     matches!(thing.what, What::Process) && [c"setgroups", c"gid_map", c"uid_map"].contains(&path)
                 }
                 (Phase::Enter, OpKind::Write) => {
-                    is_procfs(view, seen.on, seen.at) && path.to_bytes().starts_with(b"sys/")
+                    let own = view.thing(seen.on).is_mount(c"proc");
+                    let offsets = own && path == c"1/timens_offsets" && view.namespaces().has(Namespaces::TIME);
+                    is_procfs(view, seen.on, seen.at) && (path.to_bytes().starts_with(b"sys/") || offsets)
                 }
                 _ => false,
             };

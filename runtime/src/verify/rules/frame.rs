@@ -110,6 +110,37 @@ pub(super) fn namespaces_complete(view: &View<'_>, found: &mut Findings) {
     found.unless(entered.without(asked).is_empty(), "a namespace is entered that nobody asked for");
 }
 
+pub(super) fn joined_proved(view: &View<'_>, found: &mut Findings) {
+    let own = view.namespaces();
+    let born =
+        Namespaces::NETWORK.with(Namespaces::IPC).with(Namespaces::UTS).with(Namespaces::CGROUP).with(Namespaces::PID);
+    let entered = view.of(OpKind::SetNs).filter_map(|seen| match seen.op {
+        Op::SetNs { kind, .. } => Some((seen.on, kind, Namespaces::TIME, seen.at)),
+        _ => None,
+    });
+    let spawn = view.first(OpKind::Spawn, Phase::Prepare).map_or(usize::MAX, |seen| seen.at);
+    let mut kinds = own;
+    for (id, kind, allowed, at) in view.joins.iter().map(|(id, kind)| (*id, *kind, born, spawn)).chain(entered) {
+        if !matches!(view.thing(id).proved(at), Some(Proof::Namespace { kind: proved }) if proved == kind) {
+            found.plan(format!("a {kind} namespace is joined that is not proved to be one"));
+        }
+        if !allowed.has(kind) || !Namespaces::NAMES.iter().any(|(one, _)| *one == kind) {
+            found.plan(format!("a namespace of kind {kind} is not joined there"));
+        }
+        if kinds.has(kind) {
+            found.plan(format!("a {kind} namespace is new and joined, or joined twice"));
+        }
+        kinds = kinds.with(kind);
+    }
+    // A process of a new user namespace has no rights over what it joins.
+    let late = Namespaces::PID.with(Namespaces::TIME);
+    let joined = kinds.without(own);
+    found.unless(
+        !own.has(Namespaces::USER) || Namespaces(joined.0 & late.0).is_empty(),
+        "a pid or time namespace is joined from a user namespace of its own",
+    );
+}
+
 pub(super) fn own_namespace_only(view: &View<'_>, found: &mut Findings) {
     let own = view.namespaces();
     for (kind, needed) in [
@@ -192,6 +223,12 @@ pub(super) fn keep_is_the_childs(view: &View<'_>, found: &mut Findings) {
         let thing = view.thing(*id);
         let stream = role::STDIO.contains(slot);
         let fits = match thing.what {
+            // The one namespace that the child itself enters.
+            What::Given | What::Host(_)
+                if matches!(thing.proof, Some((_, Proof::Namespace { kind: Namespaces::TIME }))) =>
+            {
+                !stream
+            }
             What::Given | What::Pipe => stream,
             What::Host(_) => stream && matches!(thing.proof, Some((_, Proof::CharDevice { major: 1, minor: 3 }))),
             What::Passed(number) => {

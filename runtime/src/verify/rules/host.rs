@@ -54,7 +54,7 @@ const OWN: [u128; 5] = {
         bits(&[
             BUILD,
             CONFINE,
-            &[Adopt, Vacate, Dup, Await, Dumpable, SetSid, ResetSignals, Umask, Unshare],
+            &[Adopt, Vacate, Dup, Await, SetNs, Dumpable, SetSid, ResetSignals, Umask, Unshare],
             &[
                 FsOpen,
                 FsString,

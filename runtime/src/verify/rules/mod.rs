@@ -541,4 +541,11 @@ pub(super) const RULES: &[Rule] = &[
         "A child that is held waits once all is made, says so, and does nothing more in common afterwards.",
         frame::held_when_made,
     ),
+    rule(
+        68,
+        "joined-proved",
+        &[17, 88],
+        "A namespace of somebody else is proved to be of its kind before it is joined, and is none that the container makes.",
+        frame::joined_proved,
+    ),
 ];

@@ -29,6 +29,7 @@ pub(super) fn report_is_true(view: &View<'_>, found: &mut Findings) {
         ("securebits", locked, true),
         ("init", !view.phase(Phase::Init).is_empty(), true),
         ("network", view.has(OpKind::LinkUp, Enter), true),
+        ("clock offsets", writes(c"1/timens_offsets"), false),
         ("notification socket", view.has(OpKind::Bind, Enter), false),
         ("terminal", view.has(OpKind::OpenTerminal, Enter), true),
         ("id range", view.has(OpKind::Lock, Prepare), true),

@@ -343,10 +343,33 @@ const TABLE: &[(&str, Change)] = &[
     ("host namespaces", |spec, facts| {
         delegated(facts);
         let shared = Namespace::Host;
-        spec.namespaces = NamespaceChoice { pid: shared, ipc: shared, uts: shared, cgroup: shared, time: shared };
+        spec.namespaces = NamespaceChoice {
+            pid: shared.clone(),
+            ipc: shared.clone(),
+            uts: shared.clone(),
+            cgroup: shared.clone(),
+            time: shared,
+            ..NamespaceChoice::default()
+        };
         spec.init = Init::Payload;
     }),
     ("time namespace", |spec, _| spec.namespaces.time = Namespace::New),
+    ("clock offsets", |spec, _| {
+        spec.namespaces.time = Namespace::New;
+        spec.namespaces.time_offsets.boottime = 86_400;
+    }),
+    ("joined", |spec, _| {
+        spec.network = Network::Path("/run/netns/web".into());
+        let path = |kind: &str| Namespace::Path(format!("/proc/7/ns/{kind}").into());
+        (spec.namespaces.ipc, spec.namespaces.uts) = (path("ipc"), path("uts"));
+        spec.namespaces.cgroup = Namespace::Given;
+    }),
+    ("joined without a user namespace", |spec, facts| {
+        delegated(facts);
+        (spec.user_namespace, spec.init) = (UserNamespace::Host, Init::Payload);
+        spec.namespaces.pid = Namespace::Path("/proc/7/ns/pid".into());
+        (spec.namespaces.time, spec.network) = (Namespace::Path("/proc/7/ns/time".into()), Network::Given);
+    }),
     ("streams", |spec, _| spec.stdio = [Stream::Piped, Stream::Given, Stream::Piped]),
     ("descriptors", |spec, _| {
         spec.descriptors = vec![Descriptor::new(9), Descriptor { danger_directory: true, ..Descriptor::new(4) }];

@@ -1,6 +1,6 @@
 //! Mutants for the rules in `rules/frame.rs`.
 
-use skep_sys::abi::Namespaces;
+use skep_sys::abi::{Namespaces, OpenFlags};
 use skep_sys::wire::Strings;
 use skep_sys::{Op, OpKind, Proof};
 
@@ -118,5 +118,51 @@ pub(super) const ALL: &[Mutant] = &[
     }),
     mutant(46, "notify", "an abstract name", |plan| {
         each(plan, Enter, OpKind::Bind, |_| Op::Bind { socket: role::NOTIFY, path: c"notify" })
+    }),
+    mutant(68, "joined/root", "a namespace that is not proved", |plan| {
+        let at = places(plan, Prepare, |op| matches!(op, Op::Prove { proof: Proof::Namespace { .. }, .. }))[0];
+        cut(plan, Prepare, at)
+    }),
+    mutant(68, "joined/root", "proved to be of another kind", |plan| {
+        each(plan, Prepare, OpKind::Prove, |op| match op {
+            Op::Prove { file, proof: Proof::Namespace { kind: Namespaces::NETWORK } } => {
+                Op::Prove { file, proof: Proof::Namespace { kind: Namespaces::USER } }
+            }
+            other => other,
+        })
+    }),
+    mutant(68, "joined/root", "new and joined", |plan| spawn_into(plan, |kinds| kinds.with(Namespaces::NETWORK))),
+    mutant(68, "joined without a user namespace/root", "a new user namespace", |plan| {
+        spawn_into(plan, |kinds| kinds.with(Namespaces::USER))
+    }),
+    mutant(68, "joined without a user namespace/root", "another kind by the child", |plan| {
+        each(plan, Enter, OpKind::SetNs, |op| match op {
+            Op::SetNs { namespace, .. } => Op::SetNs { namespace, kind: Namespaces::MOUNT },
+            other => other,
+        })
+    }),
+    mutant(38, "joined without a user namespace/root", "the child is given a namespace it does not enter", |plan| {
+        each(plan, Prepare, OpKind::Prove, |op| match op {
+            Op::Prove { file, proof: Proof::Namespace { kind: Namespaces::TIME } } => {
+                Op::Prove { file, proof: Proof::Namespace { kind: Namespaces::IPC } }
+            }
+            other => other,
+        })
+    }),
+    mutant(12, "joined/root", "a path that waits", |plan| {
+        each(plan, Prepare, OpKind::OpenAt2, |op| match op {
+            Op::OpenAt2 { dir, path, flags: OpenFlags::NON_BLOCK, mode, resolve, into } => {
+                Op::OpenAt2 { dir, path, flags: OpenFlags::NONE, mode, resolve, into }
+            }
+            other => other,
+        })
+    }),
+    mutant(31, "clock offsets", "a file of another process", |plan| {
+        each(plan, Enter, OpKind::Write, |op| match op {
+            Op::Write { dir, path, content } if path == c"1/timens_offsets" => {
+                Op::Write { dir, path: c"1/oom_score_adj", content }
+            }
+            other => other,
+        })
     }),
 ];

@@ -187,8 +187,8 @@ pub(super) const ALL: &[Mutant] = &[
     }),
     mutant(45, "limits v2", "the child is born elsewhere", |plan| {
         each(plan, Prepare, OpKind::Spawn, |op| match op {
-            Op::Spawn { namespaces, image, plan, keep, ambient, pidfd, pid, .. } => {
-                Op::Spawn { namespaces, cgroup: None, image, plan, keep, ambient, pidfd, pid }
+            Op::Spawn { namespaces, joins, image, plan, keep, ambient, pidfd, pid, .. } => {
+                Op::Spawn { namespaces, joins, cgroup: None, image, plan, keep, ambient, pidfd, pid }
             }
             other => other,
         })

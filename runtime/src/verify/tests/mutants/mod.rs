@@ -150,8 +150,8 @@ fn run(plan: &Plan, phase: Phase, kinds: &[OpKind]) -> usize {
 
 fn spawn_into(plan: &Plan, change: fn(Namespaces) -> Namespaces) -> Plan {
     each(plan, Prepare, OpKind::Spawn, |op| match op {
-        Op::Spawn { namespaces, cgroup, image, plan, keep, ambient, pidfd, pid } => {
-            Op::Spawn { namespaces: change(namespaces), cgroup, image, plan, keep, ambient, pidfd, pid }
+        Op::Spawn { namespaces, joins, cgroup, image, plan, keep, ambient, pidfd, pid } => {
+            Op::Spawn { namespaces: change(namespaces), joins, cgroup, image, plan, keep, ambient, pidfd, pid }
         }
         other => other,
     })
@@ -202,11 +202,11 @@ fn keeping(plan: &Plan, slot: Slot) -> Plan {
     let Some((_, Some(Op::Spawn { keep, .. }))) = plan.section(Prepare).iter().last() else { panic!() };
     let more: Vec<u8> = [keep.bytes(), &u32::from(slot.0).to_le_bytes()].concat();
     let keep = Numbers::new(&more).unwrap();
-    let Some((_, Some(Op::Spawn { namespaces, cgroup, image, plan: file, ambient, pidfd, pid, .. }))) =
+    let Some((_, Some(Op::Spawn { namespaces, joins, cgroup, image, plan: file, ambient, pidfd, pid, .. }))) =
         plan.section(Prepare).iter().last()
     else {
         panic!()
     };
-    let spawn = Op::Spawn { namespaces, cgroup, image, plan: file, keep, ambient, pidfd, pid };
+    let spawn = Op::Spawn { namespaces, joins, cgroup, image, plan: file, keep, ambient, pidfd, pid };
     append(&drop(plan, Prepare, OpKind::Spawn), Prepare, spawn)
 }
