@@ -102,3 +102,68 @@ fn the_reference_of_keys_is_the_table_of_keys() {
     assert_eq!(found, wanted, "SKEP_UPDATE=1 cargo test -p skep-launcher --test guide");
     assert!(!wanted.contains("| … |"), "a key of which nothing is said");
 }
+
+/// What stands between backticks in a text, outside fenced blocks.
+fn spans(text: &str) -> Vec<&str> {
+    let mut fenced = false;
+    let lines = text.lines().filter(|line| {
+        fenced ^= line.starts_with("```");
+        !fenced
+    });
+    lines.flat_map(|line| line.split('`').skip(1).step_by(2)).collect()
+}
+
+/// An option that the guide names is one: of some verb of `skep`, unless it is
+/// one of another program.
+#[test]
+fn every_option_of_the_guide_exists() {
+    const OTHERS: &[&str] = &["--dest-dir"];
+    let help = |verb: &&str| {
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_skep")).args([verb, "--help"]).output().unwrap();
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    let help: String = ["run", "plan", "audit", "check", "doctor", "convert"].iter().map(help).collect();
+    let known: Vec<&str> = help.split(|one: char| !one.is_ascii_alphanumeric() && one != '-').collect();
+    for page in pages() {
+        for span in spans(&page.text).into_iter().filter(|span| span.starts_with("--")) {
+            let name = span.split(['=', ' ', '[']).next().unwrap_or_default();
+            assert!(known.contains(&name) || OTHERS.contains(&name), "{}: {span}", page.name);
+        }
+    }
+}
+
+/// In the columns "in a program" stand methods, alone or called one after the
+/// other; all of them exist.
+#[test]
+fn every_method_of_the_tables_exists() {
+    let mut code = Vec::new();
+    if pages().is_empty() {
+        return;
+    }
+    sources(&repository().join("runtime/src"), &mut code);
+    let code = code.concat();
+    let mut seen = 0;
+    for page in pages() {
+        let mut column = None;
+        for line in page.text.lines() {
+            if !line.starts_with('|') {
+                column = None;
+                continue;
+            }
+            let mut cells: Vec<&str> = line.split('|').map(str::trim).collect();
+            column = column.or_else(|| cells.iter().position(|cell| *cell == "in a program"));
+            let Some(cell) = column.and_then(|at| (at < cells.len()).then(|| cells.swap_remove(at))) else { continue };
+            for name in cell.split('`').skip(1).step_by(2).flat_map(|span| span.split('.')) {
+                let name = name.split(['(', ' ']).next().unwrap_or_default();
+                let is_method = name.starts_with(|first: char| first.is_ascii_lowercase())
+                    && name.chars().all(|one| one.is_ascii_lowercase() || one == '_');
+                if is_method {
+                    let exists = [format!("pub fn {name}("), format!("pub fn {name}<"), format!("pub {name}: ")];
+                    assert!(exists.iter().any(|text| code.contains(text)), "{}: {name}", page.name);
+                    seen += 1;
+                }
+            }
+        }
+    }
+    assert!(seen > 30, "{seen} methods");
+}
