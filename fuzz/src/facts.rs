@@ -87,7 +87,7 @@ pub(crate) fn facts(source: &mut Unstructured<'_>, spec: &Spec) -> Result<Facts>
         facts.subgid = None;
     }
     if odd(source)? {
-        (facts.id_map_helpers, facts.range_lock) = (None, None);
+        (facts.id_map_helpers, facts.range_lock) = (None, false);
     }
     if odd(source)? {
         facts.free_range = None;

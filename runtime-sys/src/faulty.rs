@@ -197,8 +197,22 @@ pub fn plausible(kind: OpKind) -> &'static [Errno] {
         OpKind::MemFd => &[E::EINVAL, E::EFBIG, E::EMFILE, E::ENFILE, E::ENOMEM, E::EPERM, E::EACCES, E::ENOSPC],
         // pread(2)
         OpKind::Peek => &[E::EBADF, E::EINVAL, E::EIO, E::ENOMEM],
-        // fcntl(2)
-        OpKind::Lock => &[E::EAGAIN, E::EACCES, E::EBADF, E::EINVAL, E::ENOLCK, E::EINTR],
+        // open(2), fcntl(2)
+        OpKind::LockIds => &[
+            E::EAGAIN,
+            E::EACCES,
+            E::ELOOP,
+            E::EMFILE,
+            E::ENFILE,
+            E::ENOENT,
+            E::ENOLCK,
+            E::ENOMEM,
+            E::ENOSPC,
+            E::EROFS,
+            E::ESTALE,
+        ],
+        // fcntl(2), unlink(2)
+        OpKind::ReleaseIds => &[E::EBADF, E::EACCES, E::EIO, E::ENOLCK, E::ENOMEM, E::EPERM, E::EROFS],
         // open_tree(2)
         OpKind::OpenTree => &[
             E::EACCES,

@@ -82,7 +82,7 @@ fn each_child(dir: &Directory, visit: &mut dyn FnMut(&CStr) -> Result<bool, Errn
     }
 }
 
-fn pause() {
+pub(crate) fn pause() {
     let millisecond = [0_u64, 1_000_000];
     let _ = ask(nr::NANOSLEEP, [Word::of(&millisecond), Word::NULL]);
 }

@@ -36,6 +36,7 @@ pub mod abi;
 mod errno;
 mod faulty;
 mod groups;
+mod ids;
 pub mod kernel;
 mod linux;
 mod message;

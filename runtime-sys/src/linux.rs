@@ -23,7 +23,7 @@ pub(crate) struct Word<'a>(pub(crate) usize, PhantomData<&'a ()>);
 
 impl<'a> Word<'a> {
     pub(crate) const NULL: Self = Self(0, PhantomData);
-    const CWD: Self = Self(-100_isize as usize, PhantomData);
+    pub(crate) const CWD: Self = Self(-100_isize as usize, PhantomData);
 
     pub(crate) const fn number(value: u64) -> Self {
         Self(value as usize, PhantomData)
@@ -238,19 +238,15 @@ impl Kernel for Linux<'_> {
                     _ => Err(Errno::EIO),
                 }
             }
-            Op::Lock { file, start, length } => {
-                #[repr(C)]
-                struct Flock {
-                    kind: i16,
-                    whence: i16,
-                    start: i64,
-                    length: i64,
-                    pid: i32,
-                }
-                let lock = Flock { kind: 1, whence: 0, start: start as i64, length: length as i64, pid: 0 };
-                // F_OFD_SETLK, F_WRLCK
-                done(ask(nr::FCNTL, [slot(file, slots)?, Word::number(37), Word::of(&lock)]))
+            #[cfg(not(skep_stage))]
+            Op::LockIds { path, first, count, into } => {
+                fill(slots, into, crate::ids::lock(path, [u64::from(first), u64::from(count)])?)
             }
+            #[cfg(not(skep_stage))]
+            Op::ReleaseIds { file, path } => match slots.put(file, Cell::Empty)? {
+                Cell::Descriptor(number) => crate::ids::release(number, path),
+                _ => Err(Errno::EBADF),
+            },
 
             Op::OpenTree { dir, path, flags, into } => {
                 let flags = u64::from(flags.0) | O_CLOEXEC;
@@ -360,6 +356,8 @@ impl Kernel for Linux<'_> {
             | Op::MapNamespace { .. }
             | Op::BpfDevice { .. }
             | Op::BpfAttach { .. }
+            | Op::LockIds { .. }
+            | Op::ReleaseIds { .. }
             | Op::Freeze { .. } => Err(Errno::ENOSYS),
             #[cfg(skep_stage)]
             Op::Fork { pid } => {
@@ -934,7 +932,7 @@ fn reachable() -> Result<(), Errno> {
 
 /// `struct statx` up to the device numbers.
 #[repr(C)]
-struct Statx {
+pub(crate) struct Statx {
     words: [u32; 64],
 }
 impl Plain for Statx {}
@@ -971,18 +969,25 @@ pub(crate) fn prove(file: i32, proof: Proof) -> Result<(), Errno> {
         }
         Proof::OwnedByRoot => {
             let stat = statx(file)?;
-            stat.kind() == 0o100_000 && stat.words[5] == 0 && stat.mode() & 0o022 == 0
+            stat.kind() == 0o100_000 && stat.uid() == 0 && stat.mode() & 0o022 == 0
         }
     };
     if holds { Ok(()) } else { Err(Errno::ESTALE) }
 }
 
 impl Statx {
+    #[cfg(not(skep_stage))]
+    pub(crate) const fn links(&self) -> u32 {
+        self.words[4]
+    }
+    pub(crate) const fn uid(&self) -> u32 {
+        self.words[5]
+    }
     /// `stx_mode` is the low half of the word after `stx_gid`.
-    const fn mode(&self) -> u32 {
+    pub(crate) const fn mode(&self) -> u32 {
         self.words[7] & 0xffff
     }
-    const fn kind(&self) -> u32 {
+    pub(crate) const fn kind(&self) -> u32 {
         self.mode() & 0o170_000
     }
     const fn inode(&self) -> u64 {
@@ -993,7 +998,7 @@ impl Statx {
     }
 }
 
-fn statx(file: i32) -> Result<Statx, Errno> {
+pub(crate) fn statx(file: i32) -> Result<Statx, Errno> {
     let mut stat = Statx { words: [0; 64] };
     // AT_EMPTY_PATH, STATX_BASIC_STATS
     ask(

@@ -208,8 +208,10 @@ vocabulary! {
     MemFd = "memfd_create" { name: &'a CStr, content: Blob<'a>, seals: Seals, executable: bool, into: Slot }
     /// `pread64(2)` of one word, for a plan's progress.
     Peek = "pread64" { file: Slot, offset: u64, into: Slot }
-    /// `F_OFD_SETLK` for writing, without waiting; EAGAIN when taken.
-    Lock = "lock" { file: Slot, start: u64, length: u64 }
+    /// Opens a file of root's that nobody else may open (ESTALE where it is
+    /// another), made if it is not there, and locks one byte of it for each id
+    /// (`F_OFD_SETLK`, without waiting); EAGAIN when one is taken.
+    LockIds = "lock_ids" { path: &'a CStr, first: u32, count: u32, into: Slot }
 
     // Mounts.
 
@@ -437,4 +439,7 @@ vocabulary! {
     /// Freezes or thaws a cgroup (v2, or the v1 freezer) and waits until that
     /// is so. Not in time: ETIMEDOUT, and what was frozen is thawed again.
     Freeze = "freeze_cgroup" { group: Slot, on: bool, timeout_ms: u32 }
+    /// Gives the ids back and closes the file; who holds the last of it removes
+    /// it.
+    ReleaseIds = "release_ids" { file: Slot, path: &'a CStr }
 }

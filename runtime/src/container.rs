@@ -12,7 +12,7 @@ use skep_sys::{Errno, Kernel, Linux, Op, OwnedSlots, WaitStatus};
 use crate::error::{Error, Result};
 use crate::events::Events;
 use crate::groups::Groups;
-use crate::plan::{Plan, role};
+use crate::plan::{Plan, RANGE_LOCK, role};
 use crate::report::Report;
 use crate::run::{self, Started, Watch};
 use crate::spec::{MachineName, Resources};
@@ -331,6 +331,14 @@ impl Container {
         if let Some(watch) = inner.watch.take() {
             inner.dismiss(&watch)?;
         }
+        let range = inner.range.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(range) = range {
+            let mut slots = OwnedSlots::new(1);
+            slots.give(skep_sys::Slot(0), range);
+            // An empty file may stay, which the next start uses and removes.
+            let _ =
+                Linux::new().call(&Op::ReleaseIds { file: skep_sys::Slot(0), path: RANGE_LOCK }, &mut slots.slots());
+        }
         // Marked as ended, so that the drop leaves it alone.
         *inner.ended.lock().unwrap_or_else(PoisonError::into_inner) = Some(ExitStatus::new(WaitStatus::Lost, false));
         Ok(inner.pid)
@@ -407,8 +415,8 @@ impl Inner {
         }
     }
 
-    /// Removes what the container had on the host: its cgroups, and the
-    /// watcher's task.
+    /// Removes what the container had on the host: its cgroups, the watcher's
+    /// task, and the lock on its ids.
     fn clear_up(&self) {
         let id = self.watch.as_ref().map_or(0, |watch| watch.id);
         let watcher = self.watch.as_ref().and_then(|watch| watch.watcher.socket().ok());
@@ -416,8 +424,10 @@ impl Inner {
         if let Some(socket) = watcher {
             slots.give(role::WATCHER, socket);
         }
+        if let Some(range) = self.range.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            slots.give(role::RANGE, range);
+        }
         run::undo(&mut Linux::new(), &self.plan, u32::MAX, id, &mut slots);
-        drop(self.range.lock().unwrap_or_else(PoisonError::into_inner).take());
     }
 
     fn dismiss(&self, watch: &Watch) -> Result<()> {

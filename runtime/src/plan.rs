@@ -107,6 +107,10 @@ pub(crate) struct Group {
     pub(crate) slot: Slot,
 }
 
+/// The file whose bytes stand for the host's ids: there while a container holds
+/// a range, and open to nobody but root.
+pub(crate) const RANGE_LOCK: &std::ffi::CStr = c"/run/skep-ids";
+
 /// Slots with a fixed meaning.
 pub(crate) mod role {
     use skep_sys::Slot;

@@ -349,8 +349,14 @@ pub(crate) fn failed(plan: &Plan, failure: Failure) -> Error {
         return Error::system(format!("op {index}: {call}"), errno);
     };
     let error = match (&op, errno) {
-        (Some(Op::Lock { .. }), Errno::EAGAIN | Errno::EACCES) => {
-            Error::system(step.what.clone(), errno).kind_is(ErrorKind::RangeTaken)
+        (Some(Op::LockIds { .. }), Errno::EAGAIN) => {
+            let error = Error::system(step.what.clone(), errno).kind_is(ErrorKind::RangeTaken).from(Some(&step.origin));
+            return error.remedy("Another container holds this range; choose another, or let one be picked.");
+        }
+        (Some(Op::LockIds { .. }), Errno::ESTALE | Errno::ELOOP) => {
+            let what = format!("{}: /run/skep-ids is no file that root alone may open", step.what);
+            let error = Error::system(what, errno).kind_is(ErrorKind::SafetyViolation).from(Some(&step.origin));
+            return error.remedy("Somebody has put it there: remove it.");
         }
         (Some(Op::Exec { .. }), Errno::ENOENT) => {
             Error::system(format!("{}: not found in container", step.what), errno)

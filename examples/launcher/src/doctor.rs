@@ -262,13 +262,13 @@ fn subordinate(facts: &Facts, can_start: bool) -> Check {
             Some(range) => format!("a free one is picked, such as {}+{}", range.base, range.count),
             None if !facts.has_every_id() => "none is free in this user namespace: your own id is mapped".to_owned(),
             None => {
-                return Check::missing(
-                    name,
-                    "no free range, or /etc/subuid cannot be locked",
-                    "create /etc/subuid; an empty file will do",
-                );
+                return Check::missing(name, "none is free", "end containers, or name a range: --private-users=BASE");
             }
         };
+        if !facts.range_lock && facts.has_every_id() {
+            let remedy = "the lock is a file in /run: be uid 0 with a /run that can be written, such as a tmpfs";
+            return Check::missing(name, "no range can be kept from other containers", remedy);
+        }
         return Check::ok(name, picked);
     }
     let (Some(uids), Some(gids)) = (facts.subuid, facts.subgid) else {

@@ -5,14 +5,14 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use crate::abi::{Resource, Seals, cap};
+use crate::abi::{OpenFlags, Resolve, Resource, Seals, cap};
 use crate::errno::Errno;
 use crate::kernel::{Cell, Report, Slots};
-use crate::op::Slot;
+use crate::op::{At, Slot};
 use crate::wire::Numbers;
 
 use super::file_systems::FsContext;
-use super::files::{InodeId, Place};
+use super::files::{InodeId, Node, Place};
 use super::processes::{Task, TaskId};
 use super::{FileId, Model, SpaceId, UserId, WireId};
 
@@ -270,27 +270,61 @@ impl Model {
         self.dirty = true;
     }
 
-    /// fcntl(2), "Open file description locks": F_OFD_SETLK for writing.
-    pub(super) fn lock(&mut self, file: FileId, start: u64, length: u64) -> Result<(), Errno> {
-        let inode = match self[file].object {
-            Object::Path(Handle { place, access: Access::Write, .. }) => place.inode,
-            // "EBADF: cmd is F_SETLK and the file is not open for writing".
-            _ => return Err(Errno::EBADF),
-        };
-        if i64::try_from(start.saturating_add(length)).is_err() {
-            return Err(Errno::EINVAL);
-        }
+    /// Whether somebody else holds a part of these ids: fcntl(2), "Open file
+    /// description locks". `None` asks for all.
+    fn ids_taken(&self, inode: InodeId, but: Option<FileId>, range: Option<[u32; 2]>) -> bool {
         let end = |start: u64, length: u64| if length == 0 { u64::MAX } else { start + length };
+        let [start, length] = range.map_or([0, 0], |range| range.map(u64::from));
         let overlaps = |(other, size): &(u64, u64)| *other < end(start, length) && start < end(*other, *size);
-        let taken = (0..self.files.len()).map(FileId).filter(|other| *other != file).any(|other| {
+        let taken = (0..self.files.len()).map(FileId).filter(|other| Some(*other) != but).any(|other| {
             let same = matches!(&self[other].object, Object::Path(handle) if handle.place.inode == inode);
             same && self[other].locks.iter().any(overlaps)
         });
-        if taken || self.foreign_locks.iter().any(|(at, range)| *at == inode && overlaps(range)) {
-            return Err(Errno::EAGAIN);
+        taken || self.foreign_locks.iter().any(|(at, range)| *at == inode && overlaps(range))
+    }
+
+    pub(super) fn lock_ids(
+        &mut self,
+        slots: &mut Slots<'_>,
+        path: &[u8],
+        range: [u32; 2],
+        into: Slot,
+    ) -> Result<(), Errno> {
+        let start = self.start(At::Cwd, slots)?;
+        let flags = OpenFlags::READ_WRITE.with(OpenFlags::CREATE).with(OpenFlags::NO_FOLLOW);
+        let object = self.open(start, path, flags, 0o600, Resolve::NONE)?;
+        let Object::Path(Handle { place, .. }) = object else { return Err(Errno::ESTALE) };
+        let inode = &self[place.inode];
+        if !matches!(inode.node, Node::File(_)) || inode.uid != 0 || inode.mode & 0o077 != 0 {
+            return Err(Errno::ESTALE);
         }
-        self[file].locks.push((start, length));
+        let taken = self.ids_taken(place.inode, None, Some(range));
+        let locked = if taken { Err(Errno::EAGAIN) } else { self.fill(slots, into, object) };
+        if locked.is_err() {
+            if !self.ids_taken(place.inode, None, None) {
+                self.unlink(start, path, false)?;
+            }
+            return locked;
+        }
+        let file = self.file_in(slots, into)?;
+        self[file].locks.push((u64::from(range[0]), u64::from(range[1])));
         Ok(())
+    }
+
+    pub(super) fn release_ids(&mut self, slots: &mut Slots<'_>, file: Slot, path: &[u8]) -> Result<(), Errno> {
+        let place = self.handle(slots, file)?.place;
+        let id = self.file_in(slots, file)?;
+        self[id].locks.clear();
+        let removed = if self.ids_taken(place.inode, Some(id), None) {
+            Ok(())
+        } else {
+            let start = self.start(At::Cwd, slots)?;
+            self.unlink(start, path, false)
+        };
+        if let Cell::Descriptor(number) = slots.put(file, Cell::Empty)? {
+            self.close_number(number);
+        }
+        removed
     }
 
     /// Every open file that somebody holds.
@@ -667,28 +701,31 @@ mod tests {
     }
 
     #[test]
-    fn locks_conflict_where_they_overlap_and_go_with_the_last_descriptor() {
-        let mut stand = Stand::on(Model::new().file("/run/lock", "").locked("/run/lock", 500, 10));
-        let write = OpenFlags::READ_WRITE;
-        stand.ok(open(c"/run/lock", write, ONE));
-        stand.ok(open(c"/run/lock", write, TWO));
-        let lock = |file, start, length| Op::Lock { file, start, length };
-        stand.ok(lock(ONE, 0, 10));
-        stand.ok(lock(ONE, 5, 10));
-        stand.no(lock(TWO, 14, 1), Errno::EAGAIN);
-        stand.ok(lock(TWO, 15, 1));
-        stand.no(lock(TWO, 505, 1), Errno::EAGAIN);
-        stand.no(lock(TWO, 400, 0), Errno::EAGAIN);
-        stand.no(lock(TWO, u64::MAX, 1), Errno::EINVAL);
-        stand.ok(open(c"/run/lock", OpenFlags::NONE, Slot(12)));
-        stand.no(lock(Slot(12), 0, 1), Errno::EBADF);
-        assert_eq!(stand.model.host_changes().len(), 3);
-        stand.ok(Op::Dup { file: ONE, number: 20 });
-        stand.ok(Op::Close { file: ONE });
-        stand.no(lock(TWO, 0, 1), Errno::EAGAIN);
-        stand.ok(Op::CloseFrom { first: 20 });
-        stand.ok(lock(TWO, 0, 1));
-        stand.ok(Op::Close { file: TWO });
+    fn ids_belong_to_one_and_the_last_removes_the_file() {
+        const FILE: &core::ffi::CStr = c"/run/ids";
+        let lock = |first, into| Op::LockIds { path: FILE, first, count: 10, into };
+        let release = |file| Op::ReleaseIds { file, path: FILE };
+        let mut stand = Stand::on(Model::new());
+        stand.ok(lock(0, ONE));
+        stand.no(lock(5, TWO), Errno::EAGAIN);
+        stand.ok(lock(10, TWO));
+        assert_eq!(stand.model.host_changes().len(), 3, "a file and two locks");
+        stand.ok(release(ONE));
+        stand.no(release(ONE), Errno::EBADF);
+        stand.no(lock(15, ONE), Errno::EAGAIN);
+        stand.ok(lock(0, ONE));
+        stand.ok(release(ONE));
+        stand.ok(release(TWO));
+        assert!(stand.model.host_changes().is_empty());
+        // What others hold stays.
+        let mut stand = Stand::on(Model::new().locked("/run/ids", 500, 10));
+        stand.no(lock(505, ONE), Errno::EAGAIN);
+        stand.ok(lock(0, ONE));
+        stand.ok(release(ONE));
+        assert!(stand.model.host_changes().is_empty());
+        // A file that others can open is none for a lock.
+        let mut stand = Stand::on(Model::new().file("/run/ids", ""));
+        stand.no(lock(0, ONE), Errno::ESTALE);
         assert!(stand.model.host_changes().is_empty());
     }
 

@@ -299,12 +299,13 @@ impl Model {
         self
     }
 
-    /// A lock that somebody else holds: what another embedder has taken.
+    /// A lock that somebody else holds, in a file that only root may open: what
+    /// another embedder has taken.
     #[must_use]
     pub fn locked(mut self, path: &str, start: u64, length: u64) -> Self {
         let root = self[TaskId(0)].root;
         let place = self.walk(root, path.as_bytes(), Resolve::NONE, true).unwrap_or_else(|_| {
-            let inode = self.build(path, Node::File(Vec::new()), 0o644);
+            let inode = self.build(path, Node::File(Vec::new()), 0o600);
             files::Place { mount: root.mount, inode }
         });
         self.foreign_locks.push((place.inode, (start, length)));
@@ -503,10 +504,8 @@ impl Model {
                 let word = self.peek(self.object(slots, file)?, offset)?;
                 slots.put(into, Cell::Value(word)).map(drop)
             }
-            Op::Lock { file, start, length } => {
-                let file = self.file_in(slots, file)?;
-                self.lock(file, start, length)
-            }
+            Op::LockIds { path, first, count, into } => self.lock_ids(slots, path.to_bytes(), [first, count], into),
+            Op::ReleaseIds { file, path } => self.release_ids(slots, file, path.to_bytes()),
 
             Op::OpenTree { dir, path, flags, into } => {
                 self.start(dir, slots)?;

@@ -24,7 +24,7 @@ fn root(facts: &mut Facts) {
     let all = CapabilitySet::up_to(40);
     (facts.uid, facts.gid, facts.capabilities, facts.bounding) = (0, 0, all, all);
     facts.free_range = Some(crate::spec::IdRange { base: 1 << 20, count: 1 << 16 });
-    facts.range_lock = Some("/etc/subuid".into());
+    facts.range_lock = true;
 }
 
 fn tenths(audit: &Audit, item: &str) -> u8 {

@@ -8,7 +8,7 @@ use skep_sys::{At, Op, Proof};
 use super::{Context, c_path};
 use crate::error::{Error, ErrorKind, Result};
 use crate::facts::Facts;
-use crate::plan::{Builder, Phase, role};
+use crate::plan::{Builder, Phase, RANGE_LOCK, role};
 use crate::report::Report;
 use crate::spec::{IdRange, Origin, Spec, UserNamespace};
 
@@ -29,6 +29,11 @@ pub(crate) enum Mapping {
 }
 
 impl Mapping {
+    /// A range that belongs to one container.
+    fn range(range: IdRange) -> Self {
+        Self::Direct { extents: vec![[0, range.base, range.count]], locked: Some(range) }
+    }
+
     pub(crate) const fn is_new(&self) -> bool {
         !matches!(self, Self::None)
     }
@@ -59,9 +64,10 @@ pub(super) fn mapping(spec: &Spec, facts: &Facts, uid: u32, gid: u32) -> Result<
     let refuse = |kind, what: &str, remedy: &str| Err(Error::new(kind, what).from(origin).remedy(remedy));
     let privileged = facts.privileged();
     let choice = match spec.user_namespace {
-        // In a user namespace that is too small to hold a range, root is as
-        // anybody.
-        UserNamespace::Auto if privileged && (facts.free_range.is_some() || facts.has_every_id()) => {
+        // In a user namespace that has no range to give, root is as anybody.
+        UserNamespace::Auto
+            if privileged && (facts.has_every_id() || (facts.free_range.is_some() && facts.range_lock)) =>
+        {
             UserNamespace::Pick
         }
         UserNamespace::Auto => UserNamespace::Own,
@@ -116,11 +122,11 @@ pub(super) fn mapping(spec: &Spec, facts: &Facts, uid: u32, gid: u32) -> Result<
             let Some(range) = facts.free_range else {
                 return refuse(
                     ErrorKind::Unsupported,
-                    "no free range of 65536 ids was found, or /etc/subuid cannot be locked",
-                    "Name a range, create /etc/subuid (an empty file will do), or map your own id.",
+                    "no free range of 65536 ids was found",
+                    "End a container, name a range, or map your own id.",
                 );
             };
-            range_mapping(range, facts)
+            Mapping::range(range)
         }
         UserNamespace::Range(range) => {
             if range.count == 0 || u64::from(range.base) + u64::from(range.count) > END {
@@ -140,10 +146,17 @@ pub(super) fn mapping(spec: &Spec, facts: &Facts, uid: u32, gid: u32) -> Result<
                     "Say `identity` if that is what you want.",
                 );
             }
-            range_mapping(range, facts)
+            Mapping::range(range)
         }
         UserNamespace::Identity => Mapping::Direct { extents: vec![[0, 0, 65_536]], locked: None },
     };
+    if let (Mapping::Direct { locked: Some(_), .. }, false) = (&mapping, facts.range_lock) {
+        return refuse(
+            ErrorKind::Unsupported,
+            "a range of ids cannot be kept from other containers: /run cannot be written by this caller",
+            NO_LOCK,
+        );
+    }
     if let Mapping::Direct { extents, .. } = &mapping
         && let Some([_, base, count]) =
             extents.iter().find(|[_, base, count]| !facts.has_ids(IdRange { base: *base, count: *count }))
@@ -171,10 +184,8 @@ pub(super) fn mapping(spec: &Spec, facts: &Facts, uid: u32, gid: u32) -> Result<
     Ok(mapping)
 }
 
-fn range_mapping(range: IdRange, facts: &Facts) -> Mapping {
-    let locked = facts.range_lock.as_ref().map(|_| range);
-    Mapping::Direct { extents: vec![[0, range.base, range.count]], locked }
-}
+const NO_LOCK: &str =
+    "The lock is a file in /run: be uid 0 with a /run that can be written, such as a tmpfs, or map your own id.";
 
 fn subordinate(facts: &Facts, privileged: bool, origin: Option<&Origin>) -> Result<Mapping> {
     let (Some(uids), Some(gids)) = (facts.subuid, facts.subgid) else {
@@ -191,7 +202,7 @@ fn subordinate(facts: &Facts, privileged: bool, origin: Option<&Origin>) -> Resu
                 .from(origin)
                 .remedy("Make both the same."));
         }
-        return Ok(range_mapping(uids, facts));
+        return Ok(Mapping::range(uids));
     }
     if facts.id_map_helpers.is_none() {
         return Err(Error::new(ErrorKind::NotFound, "newuidmap and newgidmap are not installed")
@@ -247,27 +258,15 @@ pub(super) fn prepare(context: &Context<'_>, plan: &mut Builder, report: &mut Re
         Mapping::Direct { extents, locked } => {
             let first = extents.first().copied().unwrap_or_default();
             report.applied("id map", format!("{} ids from {} on", first[2], first[1]));
-            match (locked, &context.facts.range_lock) {
-                (Some(range), Some(path)) => {
-                    let file = c_path(path)?;
+            match locked {
+                Some(range) => {
                     plan.step(Phase::Prepare, format!("lock the ids {}+{}", range.base, range.count), origin)
-                        .remedy("Another container holds this range; choose another, or let one be picked.")
-                        .op(Op::OpenAt2 {
-                            dir: At::Cwd,
-                            path: &file,
-                            flags: OpenFlags::READ_WRITE,
-                            mode: 0,
-                            resolve: Resolve::NO_MAGICLINKS,
-                            into: role::RANGE,
-                        })
-                        .op(Op::Lock {
-                            file: role::RANGE,
-                            start: u64::from(range.base),
-                            length: u64::from(range.count),
-                        });
+                        .remedy(NO_LOCK)
+                        .op(Op::LockIds { path: RANGE_LOCK, first: range.base, count: range.count, into: role::RANGE })
+                        .undo(Op::ReleaseIds { file: role::RANGE, path: RANGE_LOCK });
                     report.applied("id range", "held by a lock until its handle goes");
                 }
-                _ => report.off("id range", "not held by a lock"),
+                None => report.off("id range", "not held by a lock"),
             }
         }
     }
@@ -375,6 +374,7 @@ mod tests {
             facts.capabilities = skep_sys::abi::CapabilitySet::up_to(40);
             facts.ids = vec![IdRange { base: 0, count: 1 }, IdRange { base: 1, count: 70_000 }];
             facts.free_range = None;
+            facts.range_lock = true;
             mapping(&spec, &facts, 0, 0)
         };
         for foreign_mounts in [false, true] {
@@ -385,6 +385,29 @@ mod tests {
         assert!(of(range(1000), false).is_ok());
         for choice in [range(10_000), spec(UserNamespace::Identity)] {
             assert!(of(choice, false).unwrap_err().to_string().contains("the caller's own user namespace"));
+        }
+    }
+
+    #[test]
+    fn a_range_that_cannot_be_kept_is_none() {
+        let of = |user_namespace, every_id: bool| {
+            let spec = Spec { user_namespace, ..Spec::default() };
+            let mut facts = Facts::example(&spec);
+            (facts.uid, facts.gid, facts.range_lock) = (0, 0, false);
+            facts.capabilities = skep_sys::abi::CapabilitySet::up_to(40);
+            if !every_id {
+                facts.ids = vec![IdRange { base: 0, count: 1 << 21 }];
+            }
+            mapping(&spec, &facts, 0, 0)
+        };
+        let range = UserNamespace::Range(IdRange { base: 500_000, count: 65_536 });
+        for choice in [UserNamespace::Auto, UserNamespace::Pick, UserNamespace::Subordinate, range] {
+            let error = of(choice, true).unwrap_err().to_string();
+            assert!(error.contains("/run cannot be written"), "{choice:?}: {error}");
+        }
+        assert_eq!(of(UserNamespace::Auto, false), Ok(Mapping::Own { uid: [0, 0, 1], gid: [0, 0, 1] }));
+        for choice in [UserNamespace::Own, UserNamespace::Identity, UserNamespace::Host] {
+            assert!(of(choice, true).is_ok(), "{choice:?}");
         }
     }
 

@@ -1,9 +1,11 @@
 //! Looking at the host and at the caller.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
 use std::fs;
 use std::io::Read;
 use std::os::fd::AsRawFd;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
@@ -13,6 +15,7 @@ use super::cgroups::Needs;
 use super::files::{EntryKind, PathFact, TargetFact, UpperPlace, behind, find_in, usr_links};
 use super::{Cgroups, Facts, NamedUser, UnifiedGroup};
 use crate::error::{Error, ErrorKind, Result};
+use crate::plan::RANGE_LOCK;
 use crate::profile;
 use crate::spec::{Bind, Device, IdRange, MountKind, Namespace, Resources, Spec, Timezone, User, UserNamespace, Want};
 
@@ -145,7 +148,7 @@ pub(super) fn gather(spec: &Spec) -> Result<Facts> {
             _ => None,
         },
         free_range: None,
-        range_lock: None,
+        range_lock: false,
         paths: paths(spec, &root),
         targets: targets(spec).map(|path| (path.clone(), TargetFact::look(&root, &path))).collect(),
         contents: etc_sources(spec).map(|path| (PathBuf::from(path), bytes(path))).collect(),
@@ -168,11 +171,9 @@ pub(super) fn gather(spec: &Spec) -> Result<Facts> {
         facts.device_programs = device_programs();
     }
     if facts.privileged() && spec.user_namespace != UserNamespace::Host {
-        let lock = fs::OpenOptions::new().read(true).write(true).open(RANGE_LOCK).ok();
-        facts.range_lock = lock.as_ref().map(|_| RANGE_LOCK.into());
+        facts.range_lock = uid == 0 && may_write_to_run();
         if matches!(spec.user_namespace, UserNamespace::Auto | UserNamespace::Pick) {
-            let name = spec.machine.as_ref().map_or(facts.fresh_name.as_str(), |name| name.as_str());
-            facts.free_range = lock.and_then(|lock| free_range(name, &lock, &facts));
+            facts.free_range = free_range(spec.machine.as_ref().map(|name| name.as_str()), &facts);
         }
     }
     Ok(facts)
@@ -400,35 +401,55 @@ fn id_map_helpers() -> Option<[PathBuf; 2]> {
     })
 }
 
-/// The file that stands for the host's ids when a range is locked. Its bytes
-/// are locked, by number of the id; its content is not touched.
-const RANGE_LOCK: &str = "/etc/subuid";
-
-/// A range of 65536 that neither a lock nor a user of this host claims
-/// (`systemd-nspawn(1)`, `--private-users=pick`: same bounds, same first
-/// candidate for a name).
-fn free_range(name: &str, lock: &fs::File, facts: &Facts) -> Option<IdRange> {
-    const COUNT: u32 = 65_536;
-    let passwd = text("/etc/passwd") + &text("/etc/group");
-    candidates(name).find_map(|base| {
-        let range = IdRange { base, count: COUNT };
-        let claimed = passwd.lines().any(|line| {
-            let id = line.split(':').nth(2).and_then(|field| field.parse::<u32>().ok());
-            id.is_some_and(|id| id == base || id == base + COUNT - 2)
-        });
-        let free = facts.has_ids(range) && !claimed && !is_locked(lock, base, COUNT) && !nspawn_holds(base);
-        free.then_some(range)
-    })
+/// Whether a file can be made where the lock on ranges lies.
+fn may_write_to_run() -> bool {
+    use nix::fcntl::AtFlags;
+    use nix::unistd::{AccessFlags, faccessat};
+    let wanted = AccessFlags::W_OK | AccessFlags::X_OK;
+    faccessat(nix::fcntl::AT_FDCWD, "/run", wanted, AtFlags::AT_EACCESS).is_ok()
 }
 
-fn candidates(name: &str) -> impl Iterator<Item = u32> {
-    const MIN: u64 = 0x0008_0000;
-    const MAX: u64 = 0x6fff_0000;
-    (0..100_u32).map(move |round| {
-        let text = if round == 0 { name.as_bytes().to_vec() } else { format!("{name}\0{round}").into_bytes() };
-        let hash = u64::from(nspawn_hash(&text) as u32);
-        ((hash % (MAX - MIN)) + MIN) as u32 & 0xffff_0000
-    })
+const COUNT: u32 = 65_536;
+/// `systemd-nspawn(1)`, `--private-users=pick`: the same bounds.
+const BASES: std::ops::Range<u32> = 0x0008_0000..0x6fff_0000;
+
+/// A range of 65536 that neither a lock nor a user of this host claims: the one
+/// that systemd-nspawn takes for that name, so that the same files on disk fit,
+/// else any. The first guess nearly always fits; where all but one are taken,
+/// that one is found.
+fn free_range(name: Option<&str>, facts: &Facts) -> Option<IdRange> {
+    // As nspawn does: that a base, or the last ids but one, is somebody's.
+    let claimed: BTreeSet<u32> = (text("/etc/passwd") + &text("/etc/group"))
+        .lines()
+        .filter_map(|line| line.split(':').nth(2)?.parse().ok())
+        .collect();
+    let lock = OsStr::from_bytes(RANGE_LOCK.to_bytes());
+    // None is held where there is no file; what else is wrong with it, the lock
+    // itself will say.
+    let lock = open_lock(Path::new(lock));
+    let is_free = |base: &u32| {
+        let range = IdRange { base: *base, count: COUNT };
+        facts.has_ids(range)
+            && !claimed.contains(base)
+            && !claimed.contains(&(base + COUNT - 2))
+            && !lock.as_ref().is_some_and(|lock| is_locked(lock, *base, COUNT))
+            && !nspawn_holds(*base)
+    };
+    candidates(name, &facts.fresh_name).find(is_free).map(|base| IdRange { base, count: COUNT })
+}
+
+/// Every base once at least. All but the first follow a name that is nobody
+/// else's: two that start at the same time do not go the same way.
+fn candidates(name: Option<&str>, fresh: &str) -> impl Iterator<Item = u32> {
+    let of = |text: &[u8]| {
+        let hash = u64::from(nspawn_hash(text) as u32);
+        ((hash % u64::from(BASES.end - BASES.start)) as u32 + BASES.start) & !(COUNT - 1)
+    };
+    let guesses = (0..100_u32).map(move |round| of(format!("{fresh}\0{round}").as_bytes()));
+    let all = (BASES.end - BASES.start) / COUNT;
+    let first = (of(fresh.as_bytes()) - BASES.start) / COUNT;
+    let rest = (0..all).map(move |step| BASES.start + (first + step) % all * COUNT);
+    name.map(|name| of(name.as_bytes())).into_iter().chain(guesses).chain(rest)
 }
 
 /// SipHash-2-4 with systemd-nspawn's key, so that both pick the same range for
@@ -442,7 +463,19 @@ fn nspawn_hash(bytes: &[u8]) -> u64 {
     hasher.finish()
 }
 
+fn open_lock(path: &Path) -> Option<fs::File> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let flags = nix::fcntl::OFlag::O_NOFOLLOW | nix::fcntl::OFlag::O_NONBLOCK;
+    fs::OpenOptions::new().read(true).custom_flags(flags.bits()).open(path).ok()
+}
+
+/// Whether somebody holds a part of it; not who only holds the whole file, to
+/// remove it.
 fn is_locked(file: &fs::File, base: u32, count: u32) -> bool {
+    lock_on(file, base, count).is_none_or(|(kind, whole)| kind != nix::libc::F_UNLCK && !whole)
+}
+
+fn lock_on(file: &fs::File, base: u32, count: u32) -> Option<(i32, bool)> {
     let mut lock = nix::libc::flock {
         l_type: nix::libc::F_WRLCK as i16,
         l_whence: nix::libc::SEEK_SET as i16,
@@ -450,14 +483,15 @@ fn is_locked(file: &fs::File, base: u32, count: u32) -> bool {
         l_len: i64::from(count),
         l_pid: 0,
     };
-    let asked = nix::fcntl::fcntl(file, nix::fcntl::FcntlArg::F_OFD_GETLK(&mut lock));
-    asked.is_err() || lock.l_type != nix::libc::F_UNLCK as i16
+    nix::fcntl::fcntl(file, nix::fcntl::FcntlArg::F_OFD_GETLK(&mut lock)).ok()?;
+    Some((i32::from(lock.l_type), (lock.l_start, lock.l_len) == (0, 0)))
 }
 
-/// systemd-nspawn locks one file for each base.
+/// systemd-nspawn locks one file for each base, from its beginning to its end,
+/// with a lock of the open file as well.
 fn nspawn_holds(base: u32) -> bool {
-    let path = format!("/run/systemd/nspawn-uid/{base}");
-    fs::File::open(path).is_ok_and(|file| file.try_lock().is_err())
+    let file = open_lock(Path::new(&format!("/run/systemd/nspawn-uid/{base}")));
+    file.is_some_and(|file| lock_on(&file, 0, 0).is_none_or(|(kind, _)| kind != nix::libc::F_UNLCK))
 }
 
 /// A user of the tree's own `/etc/passwd`, read without leaving the tree.
@@ -553,7 +587,7 @@ pub(super) fn example(spec: &Spec) -> Facts {
         subgid: Some(IdRange { base: 100_000, count: 65_536 }),
         id_map_helpers: Some(["/usr/bin/newuidmap".into(), "/usr/bin/newgidmap".into()]),
         free_range: Some(IdRange { base: 0x0010_0000, count: 65_536 }),
-        range_lock: Some("/etc/subuid".into()),
+        range_lock: true,
         paths: host_paths(spec).map(|name| (name.clone(), path(&name))).collect(),
         targets: targets(spec).map(|path| (path.clone(), target(&path))).collect(),
         contents: etc_sources(spec).map(|path| (PathBuf::from(path), b"nameserver 192.0.2.1\n".to_vec())).collect(),
@@ -578,7 +612,7 @@ mod tests {
     fn the_first_candidate_is_the_originals() {
         // Vectors observed with systemd-nspawn 252.
         for (name, base) in [("bb", 406_061_056), ("nspawn-root", 1_261_305_856), ("foo", 1_614_544_896)] {
-            assert_eq!(candidates(name).next(), Some(base), "{name}");
+            assert_eq!(candidates(Some(name), "").next(), Some(base), "{name}");
         }
     }
 
@@ -591,6 +625,26 @@ mod tests {
         assert_eq!(range(1002, Some("bob")), None, "host root is nobody's subordinate");
         assert_eq!(range(1003, Some("carl")), None, "the range overflows");
         assert_eq!(range(1004, Some("dora")), None);
+    }
+
+    #[test]
+    fn a_range_is_found_where_only_one_is_free() {
+        let all: BTreeSet<u32> = candidates(None, "fresh").collect();
+        assert_eq!(all.len(), ((BASES.end - BASES.start) / COUNT) as usize);
+        assert!(all.iter().all(|base| BASES.contains(base) && base % COUNT == 0));
+        let one_by_one = |fresh| candidates(Some("web"), fresh).take(4).collect::<Vec<_>>();
+        assert_eq!(one_by_one("a")[0], one_by_one("b")[0]);
+        assert_ne!(one_by_one("a")[1..], one_by_one("b")[1..], "who loses a race goes a way of his own");
+        let mut facts = Facts::example(&Spec::default());
+        for base in [BASES.start, 0x1234_0000, BASES.end - COUNT] {
+            let only = IdRange { base, count: COUNT };
+            facts.ids = vec![IdRange { base: 0, count: 1000 }, only];
+            let free = free_range(None, &facts);
+            // Somebody else on this host may hold that very one.
+            assert!(free.is_none_or(|free| free == only), "{free:?}");
+        }
+        facts.ids = vec![IdRange { base: BASES.start + 1, count: COUNT }];
+        assert_eq!(free_range(None, &facts), None);
     }
 
     #[test]

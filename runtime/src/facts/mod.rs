@@ -69,8 +69,9 @@ pub struct Facts {
     pub id_map_helpers: Option<[PathBuf; 2]>,
     /// A free range of 65536 ids, if the Spec wants one picked.
     pub free_range: Option<IdRange>,
-    /// The file whose bytes stand for ids when a range is locked.
-    pub range_lock: Option<PathBuf>,
+    /// Whether ranges can be locked: the caller is uid 0 and may make a file in
+    /// `/run`. Looked at only where root may want a range.
+    pub range_lock: bool,
     /// Paths of the host that the Spec names.
     pub paths: BTreeMap<PathBuf, PathFact>,
     /// Paths inside the root that something is mounted on or masked at.

@@ -21,7 +21,7 @@
 //! | 10 | `attach-to-descriptors` | A detached tree is attached once, to a descriptor or to a name that the plan made in a tmpfs of its own, a mask also to a name in a procfs or sysfs of its own; only the building tmpfs goes onto a path. |
 //! | 11 | `one-component-creation` | Before the switch entries are made below descriptors, one component at a time. |
 //! | 12 | `paths-confined` | No path follows a magic link, and a path below a descriptor cannot leave it. |
-//! | 13 | `source-proved` | A file found by a path of the host is proved, or locked, by the very next op. |
+//! | 13 | `source-proved` | A file found by a path of the host is proved by the very next op. |
 //! | 14 | `clones-confined` | A copy of a host tree is made of a proved inode and is private and nosuid, with all below it, before anybody can reach it. |
 //! | 15 | `tmpfs-bounded` | Every tmpfs has a limit of bytes and of files, and a mode of the plan's. |
 //! | 16 | `mounts-nosuid` | No file system of ours honours set-user-id; proc, sysfs and mqueue nothing at all, and sysfs is read-only. |

@@ -254,6 +254,7 @@ impl<'a> Walk<'a> {
             Op::MapNamespace { into, .. } => (into, What::MappedNamespace, MountAttrs::NONE),
             Op::BpfDevice { into, .. } => (into, What::DeviceProgram, MountAttrs::NONE),
             Op::MemFd { into, .. }
+            | Op::LockIds { into, .. }
             | Op::LandlockRuleset { into, .. }
             | Op::SignalFd { into }
             | Op::Seccomp { listener: Some(into), .. } => (into, What::Other, MountAttrs::NONE),
@@ -370,7 +371,7 @@ fn operands(op: &Op<'_>) -> [Operand; 3] {
         | Op::Prove { file: on, .. }
         | Op::Close { file: on }
         | Op::Peek { file: on, .. }
-        | Op::Lock { file: on, .. }
+        | Op::ReleaseIds { file: on, .. }
         | Op::Dup { file: on, .. }
         | Op::FsString { fs: on, .. }
         | Op::FsFlag { fs: on, .. }

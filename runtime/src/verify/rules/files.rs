@@ -7,7 +7,7 @@ use skep_sys::{At, Op, OpKind, Proof};
 
 use super::Findings;
 use super::mounts::is_name;
-use crate::plan::Phase;
+use crate::plan::{Phase, RANGE_LOCK};
 use crate::verify::view::{Id, Seen, View, What};
 
 pub(super) fn one_component_creation(view: &View<'_>, found: &mut Findings) {
@@ -100,6 +100,12 @@ pub(super) fn paths_confined(view: &View<'_>, found: &mut Findings) {
             found.at(seen, "opens the content of a file of the tree");
         }
     }
+    // Opened and proved in one, but by this path only.
+    for seen in view.of(OpKind::LockIds) {
+        if !matches!(seen.op, Op::LockIds { path, .. } if path == RANGE_LOCK) {
+            found.at(seen, "may lead elsewhere");
+        }
+    }
 }
 
 /// Whether what an op opens is proved to be a namespace by the next op.
@@ -118,26 +124,23 @@ pub(super) fn source_proved(view: &View<'_>, found: &mut Findings) {
             // A directory of the host must be the inode that was seen, unless
             // it belongs to a file system of the kernel.
             Some(Op::Prove { .. }) => !flags.has(OpenFlags::PATH) || path == c"/proc",
-            Some(Op::Lock { .. }) => flags.has(OpenFlags::READ_WRITE) && seen.phase == Phase::Prepare,
             _ => false,
         };
         if !proved {
             found.at(seen, "is not proved by the next op");
         }
     }
-    for kind in [OpKind::Prove, OpKind::Lock] {
-        for seen in view.of(kind) {
-            // What is given has never been opened here.
-            let given = matches!(
-                (seen.op, view.thing(seen.on).what),
-                (Op::Prove { proof: Proof::Namespace { .. }, .. }, What::Given)
-            );
-            if given || matches!(view.thing(seen.on).what, What::Passed(_)) {
-                continue;
-            }
-            if view.before(seen).is_none_or(|before| before.made != seen.on || before.made == Id::NONE) {
-                found.at(seen, "proves what was made some time before");
-            }
+    for seen in view.of(OpKind::Prove) {
+        // What is given has never been opened here.
+        let given = matches!(
+            (seen.op, view.thing(seen.on).what),
+            (Op::Prove { proof: Proof::Namespace { .. }, .. }, What::Given)
+        );
+        if given || matches!(view.thing(seen.on).what, What::Passed(_)) {
+            continue;
+        }
+        if view.before(seen).is_none_or(|before| before.made != seen.on || before.made == Id::NONE) {
+            found.at(seen, "proves what was made some time before");
         }
     }
 }

@@ -130,6 +130,18 @@ pub(super) fn undo_of_everything_made(view: &View<'_>, found: &mut Findings) {
     }
     let removals = view.undo.iter().filter(|(_, op)| matches!(op, Some(Op::RemoveGroup { .. }))).count();
     found.unless(removals == groups.len(), "the undo removes what the plan did not make");
+    let locks: Vec<&Seen<'_>> = view.of_in(OpKind::LockIds, Phase::Prepare).collect();
+    for lock in &locks {
+        let Op::LockIds { path: locked, into, .. } = lock.op else { continue };
+        // The handle keeps what is in that slot, and gives it back at the end.
+        let given = |op: &Op<'_>| matches!(*op, Op::ReleaseIds { file, path } if file == into && path == locked);
+        match undo(lock, &given) {
+            Some(released) if Some(released) < waited && into == role::RANGE => {}
+            _ => found.at(lock, "is not given back once the child has ended"),
+        }
+    }
+    let releases = view.undo.iter().filter(|(_, op)| matches!(op, Some(Op::ReleaseIds { .. }))).count();
+    found.unless(releases == locks.len() && releases <= 1, "the undo gives back what the plan did not lock");
     // The same groups on either way, before the child is waited for: one that
     // is frozen, or has left others behind, does not end by its own signal.
     let undone = killed_groups(view.undo.iter().filter_map(|(_, op)| op.as_ref()), &groups);

@@ -37,7 +37,7 @@ const OWN: [u128; 5] = {
         ProveCredentials,
     ];
     [
-        bits(&[BUILD, &[Lock, SocketPair, Pipe, Entrust, Spawn, BpfDevice, BpfAttach, Chown]]),
+        bits(&[BUILD, &[LockIds, SocketPair, Pipe, Entrust, Spawn, BpfDevice, BpfAttach, Chown]]),
         bits(&[&[
             OpenProcess,
             Write,
@@ -108,7 +108,7 @@ pub(super) fn phases_own_ops(view: &View<'_>, found: &mut Findings) {
         }
     }
     for (of, op) in view.undo.iter().filter_map(|(of, op)| Some((of, (*op)?))) {
-        if !CLEARS_UP.contains(&op.kind()) && op.kind() != OpKind::Dismiss {
+        if !CLEARS_UP.contains(&op.kind()) && !matches!(op.kind(), OpKind::Dismiss | OpKind::ReleaseIds) {
             found.plan(format!("{} takes back op {of} in the embedder", op.kind().name()));
         }
     }

@@ -116,6 +116,15 @@ pub(super) fn maps_valid(view: &View<'_>, found: &mut Findings) {
             found.at(seen, "is no map that the kernel takes");
         }
     }
+    for seen in view.of(OpKind::LockIds) {
+        let Op::LockIds { first, count, .. } = seen.op else { continue };
+        let held = |extent: &[u64; 3]| extent[1..] == [u64::from(first), u64::from(count)];
+        for (_, content) in process_write(view, b"gid_map").chain(process_write(view, b"uid_map")) {
+            if !extents(content).is_some_and(|extents| extents.iter().all(held)) {
+                found.at(seen, "holds other ids than are mapped");
+            }
+        }
+    }
     for seen in view.of(OpKind::IdMapHelper).chain(view.of(OpKind::MapNamespace)) {
         let maps = match seen.op {
             Op::IdMapHelper { map, .. } => [map, map],

@@ -172,7 +172,7 @@ pub(super) const RULES: &[Rule] = &[
         13,
         "source-proved",
         &[10, 13],
-        "A file found by a path of the host is proved, or locked, by the very next op.",
+        "A file found by a path of the host is proved by the very next op.",
         files::source_proved,
     ),
     rule(

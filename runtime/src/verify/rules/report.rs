@@ -32,7 +32,7 @@ pub(super) fn report_is_true(view: &View<'_>, found: &mut Findings) {
         ("clock offsets", writes(c"1/timens_offsets"), false),
         ("notification socket", view.has(OpKind::Bind, Enter), false),
         ("terminal", view.has(OpKind::OpenTerminal, Enter), true),
-        ("id range", view.has(OpKind::Lock, Prepare), true),
+        ("id range", view.has(OpKind::LockIds, Prepare), true),
     ];
     let report = view.plan.report();
     for (name, done, needed) in items {

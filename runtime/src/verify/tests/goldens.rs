@@ -287,7 +287,6 @@ const TABLE: &[(&str, Change)] = &[
     ("subordinate", |spec, _| spec.user_namespace = UserNamespace::Subordinate),
     ("range", |spec, _| spec.user_namespace = UserNamespace::Range(IdRange { base: 500_000, count: 1000 })),
     ("range of one", |spec, _| spec.user_namespace = UserNamespace::Range(IdRange { base: 500_000, count: 1 })),
-    ("range without a lock", |_, facts| facts.range_lock = None),
     ("identity", |spec, _| spec.user_namespace = UserNamespace::Identity),
     ("no user namespace", |spec, _| spec.user_namespace = UserNamespace::Host),
     ("own id", |spec, _| spec.user_namespace = UserNamespace::Own),

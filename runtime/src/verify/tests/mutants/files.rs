@@ -69,7 +69,12 @@ pub(super) const ALL: &[Mutant] = &[
     mutant(13, "default", "a proof of nothing", |plan| {
         insert(plan, Prepare, 2, Op::Prove { file: role::STDIO[0], proof: Proof::CharDevice { major: 1, minor: 3 } })
     }),
-    mutant(13, "default/root", "ids are not locked", |plan| drop(plan, Prepare, OpKind::Lock)),
+    mutant(12, "default/root", "the lock of ids is another file", |plan| {
+        each(plan, Prepare, OpKind::LockIds, |op| match op {
+            Op::LockIds { first, count, into, .. } => Op::LockIds { path: c"/etc/subuid", first, count, into },
+            other => other,
+        })
+    }),
     mutant(31, "limits v2", "a directory that may be no cgroup", |plan| drop(plan, Prepare, OpKind::Prove)),
     mutant(31, "limits v2", "a limit in a group that is not proved", |plan| {
         let at = run(plan, Prepare, &[OpKind::OpenAt2, OpKind::Prove, OpKind::Write]);

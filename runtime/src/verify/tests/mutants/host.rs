@@ -81,6 +81,22 @@ pub(super) const ALL: &[Mutant] = &[
     mutant(32, "limits v2", "a cgroup stays", |plan| {
         undo(plan, |all| all.retain(|undo| undo.op[0] != OpKind::RemoveGroup as u8))
     }),
+    mutant(32, "default/root", "the ids stay locked", |plan| {
+        undo(plan, |all| all.retain(|undo| undo.op[0] != OpKind::ReleaseIds as u8))
+    }),
+    mutant(32, "default/root", "the ids are given back while the child lives", |plan| {
+        undo(plan, |all| {
+            let release = all.iter().position(|undo| undo.op[0] == OpKind::ReleaseIds as u8).unwrap();
+            let release = all.remove(release);
+            all.push(release);
+        })
+    }),
+    mutant(32, "default/root", "a lock that the handle does not keep", |plan| {
+        each(plan, Prepare, OpKind::LockIds, |op| match op {
+            Op::LockIds { path, first, count, .. } => Op::LockIds { path, first, count, into: role::THREE },
+            other => other,
+        })
+    }),
     mutant(32, "default", "the child lives on", |plan| {
         undo(plan, |all| all.retain(|undo| undo.op[0] != OpKind::PidfdSignal as u8))
     }),

@@ -42,6 +42,12 @@ pub(super) const ALL: &[Mutant] = &[
             Op::Write { dir: At::Slot(role::PROCESS), path: c"gid_map", content: Blob(b"0 0 1\n") },
         )
     }),
+    mutant(47, "range/root", "other ids are locked than are mapped", |plan| {
+        each(plan, Prepare, OpKind::LockIds, |op| match op {
+            Op::LockIds { path, first, count, into } => Op::LockIds { path, first: first + count, count, into },
+            other => other,
+        })
+    }),
     mutant(47, "default", "an empty extent", |plan| map(plan, b"0 1000 0\n")),
     mutant(47, "default", "overlapping extents", |plan| map(plan, b"0 1000 5\n4 2000 1\n")),
     mutant(47, "default", "overlapping extents outside", |plan| map(plan, b"0 1000 5\n9 1004 1\n")),
