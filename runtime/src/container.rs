@@ -53,6 +53,8 @@ struct Inner {
     watch: Option<Watch>,
     groups: Groups,
     ended: Mutex<Option<ExitStatus>>,
+    /// What the clear-up could not remove.
+    left: Mutex<Vec<Error>>,
 }
 
 impl std::fmt::Debug for Inner {
@@ -105,7 +107,8 @@ impl Container {
         let range = Mutex::new(slots.take(role::RANGE));
         let groups = Groups::take(&plan.groups, &mut slots);
         let plan = plan.started();
-        let inner = Inner { plan, pid, pidfd, lifeline, notify, range, watch, groups, ended: Mutex::new(None) };
+        let (ended, left) = (Mutex::new(None), Mutex::default());
+        let inner = Inner { plan, pid, pidfd, lifeline, notify, range, watch, groups, ended, left };
         Ok(Self { stdin, stdout, stderr, terminal, inner })
     }
 
@@ -155,6 +158,15 @@ impl Container {
     pub fn wait_timeout(&mut self, timeout: Duration) -> Result<Option<ExitStatus>> {
         drop(self.stdin.take());
         self.inner.wait(Some(timeout))
+    }
+
+    /// What could not be removed from the host when the container had ended,
+    /// each with the kernel's answer and what to do: a cgroup whose group above
+    /// is read-only by now, for one. Nearly always empty; always so before a
+    /// wait has given the status.
+    #[must_use]
+    pub fn left_behind(&self) -> Vec<Error> {
+        self.inner.left.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Sends `signal` to the payload: the stub init forwards it, all but SIGCHLD,
@@ -427,7 +439,8 @@ impl Inner {
         if let Some(range) = self.range.lock().unwrap_or_else(PoisonError::into_inner).take() {
             slots.give(role::RANGE, range);
         }
-        run::undo(&mut Linux::new(), &self.plan, u32::MAX, id, &mut slots);
+        let left = run::undo(&mut Linux::new(), &self.plan, (u32::MAX, true), id, &mut slots.slots());
+        *self.left.lock().unwrap_or_else(PoisonError::into_inner) = left;
     }
 
     fn dismiss(&self, watch: &Watch) -> Result<()> {

@@ -50,6 +50,7 @@ struct Inner {
     origin: Option<Origin>,
     remedy: Option<String>,
     cause: Option<Cause>,
+    left: Vec<Error>,
 }
 
 /// What the embedder's own code failed with. Equal to its copies.
@@ -71,7 +72,16 @@ impl Error {
     /// An error of `kind`: `what` was tried or is wrong.
     #[must_use]
     pub fn new(kind: ErrorKind, what: impl Into<String>) -> Self {
-        Self(Box::new(Inner { kind, what: what.into(), errno: None, origin: None, remedy: None, cause: None }))
+        let inner = Inner {
+            kind,
+            what: what.into(),
+            errno: None,
+            origin: None,
+            remedy: None,
+            cause: None,
+            left: Vec::new(),
+        };
+        Self(Box::new(inner))
     }
 
     /// A kernel's answer; the kind follows from it.
@@ -119,6 +129,20 @@ impl Error {
         self
     }
 
+    /// With what it has left on the host.
+    #[must_use]
+    pub(crate) fn leaving(mut self, left: Vec<Self>) -> Self {
+        self.0.left.extend(left);
+        self
+    }
+
+    /// What a start that failed could not take back, each with the kernel's
+    /// answer; nearly always nothing.
+    #[must_use]
+    pub fn left_behind(&self) -> &[Self] {
+        &self.0.left
+    }
+
     /// What sort of failure it is.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
@@ -160,6 +184,10 @@ impl fmt::Display for Error {
         }
         if let Some(remedy) = remedy {
             write!(f, ". {}", Escaped::new(remedy))?;
+        }
+        for (index, left) in self.0.left.iter().enumerate() {
+            let words = if index == 0 { ". And this could not be taken back: " } else { "; " };
+            write!(f, "{words}{left}")?;
         }
         Ok(())
     }
@@ -207,6 +235,18 @@ mod tests {
             "web.nspawn:14: Bind=: mount /srv/data on /data: move_mount: EACCES (permission denied). List the parent first."
         );
         assert_eq!(error.kind(), ErrorKind::NotPermitted);
+    }
+
+    #[test]
+    fn what_was_left_behind_is_said() {
+        let left = ["one", "two"].map(|group| Error::system(format!("remove the cgroup {group}"), Errno::EBUSY));
+        let error = Error::system("map the range of ids: write", Errno::EPERM).leaving(left.into());
+        assert_eq!(
+            error.to_string(),
+            "map the range of ids: write: EPERM (operation not permitted). And this could not be taken back: \
+             remove the cgroup one: EBUSY (device or resource busy); remove the cgroup two: EBUSY (device or resource busy)"
+        );
+        assert_eq!(error.left_behind().len(), 2);
     }
 
     #[test]

@@ -130,8 +130,7 @@ struct Attempt<K: Kernel> {
 impl<K: Kernel> Drop for Attempt<K> {
     fn drop(&mut self) {
         if !self.over {
-            let id = self.watch.as_ref().map_or(0, |watch| watch.id);
-            undo(&mut self.kernel, &self.plan, self.done, id, &mut self.slots);
+            self.take_back();
         }
     }
 }
@@ -183,7 +182,14 @@ impl<K: Kernel> Attempt<K> {
         let end = self.left.and_then(|left| begun.checked_add(left));
         let ended = half(self, end);
         self.left = self.left.map(|left| left.saturating_sub(begun.elapsed()));
-        ended
+        ended.map_err(|error| error.leaving(self.take_back()))
+    }
+
+    /// Takes back what was made, once, and says what stays.
+    fn take_back(&mut self) -> Vec<Error> {
+        self.over = true;
+        let id = self.watch.as_ref().map_or(0, |watch| watch.id);
+        undo(&mut self.kernel, &self.plan, (self.done, false), id, &mut self.slots.slots())
     }
 
     fn pid(&self) -> u32 {
@@ -331,13 +337,54 @@ fn with_id(op: Op<'_>, id: u64) -> Op<'_> {
 }
 
 /// Takes back what the first `done` ops of the embedder made, last first. An
-/// undo that fails does not keep the next from its turn.
-pub(crate) fn undo<K: Kernel>(kernel: &mut K, plan: &Plan, done: u32, id: u64, slots: &mut OwnedSlots) {
+/// undo that fails does not keep the next from its turn; what it could not
+/// take back is the answer. Of a container that has `ended` the process is
+/// gone already.
+pub(crate) fn undo<K: Kernel>(
+    kernel: &mut K,
+    plan: &Plan,
+    (done, ended): (u32, bool),
+    id: u64,
+    slots: &mut Slots<'_>,
+) -> Vec<Error> {
+    let mut left = Vec::new();
     for undo in plan.undo.iter().rev().filter(|undo| undo.of < done) {
-        if let Some(op) = Op::read(&mut Reader::new(&undo.op)) {
-            let _ = kernel.call(&with_id(op, id), &mut slots.slots());
+        let Some(op) = Op::read(&mut Reader::new(&undo.op)) else { continue };
+        if ended && matches!(op, Op::PidfdSignal { .. } | Op::PidfdWait { .. }) {
+            continue;
+        }
+        if let Err(errno) = kernel.call(&with_id(op, id), slots) {
+            left.extend(left_by(&op, errno));
         }
     }
+    left
+}
+
+/// What stays on the host when an undo fails with `errno`, if anything does.
+fn left_by(op: &Op<'_>, errno: Errno) -> Option<Error> {
+    let shown = |path: &std::ffi::CStr| path.to_string_lossy().into_owned();
+    let (what, remedy) = match op {
+        Op::RemoveGroup { path, .. } => {
+            let remedy = "Whoever may write to the group above can remove it, once no process is in it (rmdir).";
+            (format!("remove the cgroup {}", shown(path)), remedy)
+        }
+        Op::KillGroup { path, .. } => {
+            (format!("kill the processes of the cgroup {}", shown(path)), "They may run on: see its cgroup.procs.")
+        }
+        Op::ReleaseIds { path, .. } => {
+            (format!("remove {}", shown(path)), "It may be removed once no container has a range of ids.")
+        }
+        Op::PidfdSignal { .. } => ("kill the child".to_owned(), "It ends with this process at the latest."),
+        // Whoever has been waited for already cannot be waited for again.
+        Op::PidfdWait { .. } if errno == Errno::ETIMEDOUT => {
+            let remedy =
+                "It is killed, and ends once the kernel lets go of it: a hanging file system can be the cause.";
+            ("wait for the child".to_owned(), remedy)
+        }
+        // The watcher finds nothing left to do.
+        _ => return None,
+    };
+    Some(Error::system(what, errno).remedy(remedy))
 }
 
 /// An op's failure as an error: the step, the call, why, where from, what to do.
@@ -472,20 +519,16 @@ pub fn rehearse<K: skep_sys::Stage>(kernel: &mut K, verified: &Verified) -> Resu
         ended = hear(&mut counting, plan, &mut slots);
     }
     let done = counting.host_calls;
-    if ended.is_err() {
+    ended.map_err(|error| {
         kernel.act_as(skep_sys::Actor::Host);
-        for undo in plan.undo.iter().rev().filter(|undo| undo.of < done) {
-            if let Some(op) = Op::read(&mut Reader::new(&undo.op)) {
-                let _ = kernel.call(&op, &mut slots);
-            }
-        }
+        let left = undo(kernel, plan, (done, false), 0, &mut slots);
         for index in 0..plan.slots() {
             if matches!(slots.get(skep_sys::Slot(index)), Cell::Descriptor(_)) {
                 let _ = kernel.call(&Op::Close { file: skep_sys::Slot(index) }, &mut slots);
             }
         }
-    }
-    ended
+        error.leaving(left)
+    })
 }
 
 /// What the caller would pass: `/dev/null`.

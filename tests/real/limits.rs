@@ -489,6 +489,36 @@ fn groups_that_the_payload_made_go_with_the_container() {
 }
 
 #[test]
+fn a_group_that_cannot_be_removed_is_said() {
+    let Some(_turn) = turn_to_start() else { return };
+    if !is_root() {
+        return skip("only root moves processes of the host");
+    }
+    let before = HostState::look();
+    let mut container = Command::new("sleep").arg("100").memory(64 << 20).spawn().unwrap();
+    let group = group_of(&container, "memory");
+    // A process of the host, which nobody may kill, sits below it.
+    let below = group.join("busy");
+    std::fs::create_dir(&below).unwrap();
+    let mut other = std::process::Command::new("sleep").arg("100").spawn().unwrap();
+    std::fs::write(below.join("cgroup.procs"), other.id().to_string()).unwrap();
+    assert!(container.left_behind().is_empty());
+    container.kill(9).unwrap();
+    container.wait().unwrap();
+    let left = container.left_behind();
+    assert_eq!(left.len(), 1, "{left:?}");
+    assert_eq!(left[0].errno(), Some(skep::sys::Errno::EBUSY));
+    assert!(left[0].to_string().contains(group.to_str().unwrap()), "{left:?}");
+    other.kill().unwrap();
+    other.wait().unwrap();
+    for path in [below, group] {
+        std::fs::remove_dir(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    }
+    drop(container);
+    before.assert_unchanged();
+}
+
+#[test]
 fn a_delegated_group_is_the_containers() {
     let Some(_turn) = turn_to_start() else { return };
     let before = HostState::look();

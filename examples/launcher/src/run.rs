@@ -85,6 +85,9 @@ fn attended(typed: Typed, events: &mut Events) -> Result<u8, Failure> {
     // Before anything is said, the terminal is the caller's again.
     drop(session.console.take());
     let ended = ended?;
+    for left in session.container.left_behind() {
+        session.events.warning(&format!("something is left behind: {left}"));
+    }
     let end = End {
         stub,
         kill_signal,
