@@ -99,7 +99,8 @@ pub(crate) fn facts(source: &mut Unstructured<'_>, spec: &Spec) -> Result<Facts>
     if odd(source)? {
         for fact in facts.paths.values_mut() {
             fact.kind = *source.choose(&KINDS)?;
-            fact.denied = fact.kind == EntryKind::Missing && source.arbitrary()?;
+            let failed = fact.kind == EntryKind::Missing && source.arbitrary()?;
+            fact.failed = failed.then_some(skep::sys::Errno::EACCES);
         }
     }
     if odd(source)? {

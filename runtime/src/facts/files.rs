@@ -5,13 +5,15 @@ use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Component, Path, PathBuf};
 
+use skep_sys::Errno;
+
 use crate::spec::{MountKind, Overlay, Root, Spec, Volatile};
 
 /// What sort of file a path is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Hash)]
 #[non_exhaustive]
 pub enum EntryKind {
-    /// Nothing is there, or it cannot be reached.
+    /// Nothing is there, or it cannot be looked at.
     #[default]
     Missing,
     /// A directory.
@@ -32,8 +34,9 @@ pub struct PathFact {
     pub device: u64,
     /// Its inode.
     pub inode: u64,
-    /// Whether looking failed for want of permission.
-    pub denied: bool,
+    /// Why looking failed, where it was for another reason than that nothing is
+    /// there.
+    pub failed: Option<Errno>,
     /// Its owner.
     pub uid: u32,
     /// Its group.
@@ -91,7 +94,11 @@ impl PathFact {
         let metadata = match found {
             Ok(metadata) => metadata,
             Err(error) => {
-                return Self { denied: error.kind() == std::io::ErrorKind::PermissionDenied, ..Self::default() };
+                let failed = match crate::watcher::errno_of(&error) {
+                    Errno::ENOENT | Errno::ENOTDIR => None,
+                    errno => Some(errno),
+                };
+                return Self { failed, ..Self::default() };
             }
         };
         let of = metadata.file_type();
@@ -100,7 +107,7 @@ impl PathFact {
             kind: kind(of),
             device: metadata.dev(),
             inode: metadata.ino(),
-            denied: false,
+            failed: None,
             uid: metadata.uid(),
             gid: metadata.gid(),
             node: (of.is_block_device() || of.is_char_device()).then(|| DeviceNumber {

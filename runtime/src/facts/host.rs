@@ -546,7 +546,7 @@ pub(super) fn example(spec: &Spec) -> Facts {
         },
         device: 0x801,
         inode: 2,
-        denied: false,
+        failed: None,
         uid: 1000,
         gid: 1000,
         // Every path below /dev is the same device.

@@ -45,12 +45,13 @@ pub(super) fn of_mount(
     let fact = context.facts.path(path);
     let number = match (fact.node, fact.kind) {
         (Some(number), _) => number,
-        (None, EntryKind::Missing) if device.optional && !fact.denied => {
+        (None, EntryKind::Missing) if device.optional && fact.failed.is_none() => {
             report.off(format!("mount {}", mount.target.display()), format!("the host has no {}", path.display()));
             return Ok(None);
         }
         (None, EntryKind::Missing) => {
-            return Err(Error::system(format!("open the device {}", path.display()), skep_sys::Errno::ENOENT)
+            let errno = fact.failed.unwrap_or(skep_sys::Errno::ENOENT);
+            return Err(Error::system(format!("open the device {}", path.display()), errno)
                 .from(origin)
                 .remedy("Load its driver, correct the path, or make it optional."));
         }

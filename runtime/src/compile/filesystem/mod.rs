@@ -26,7 +26,7 @@ use skep_sys::{At, Op, Slot};
 
 use super::{Context, Mapping, absolute, c_text};
 use crate::error::{Error, ErrorKind, Result};
-use crate::facts::EntryKind;
+use crate::facts::{EntryKind, PathFact};
 use crate::plan::{Builder, Phase, role};
 use crate::profile;
 use crate::report::Report;
@@ -146,8 +146,14 @@ pub(super) fn sources(context: &Context<'_>, plan: &mut Builder, report: &mut Re
     let root = if overlay { RootTree::Overlay(overlay::of_root(context, root, plan)?) } else { RootTree::Plain(root) };
     let mut etc = Vec::new();
     for path in profile::ETC.iter().filter(|_| !whole).map(|path| spec.root.path.join(path)) {
-        if context.facts.path(&path).kind != EntryKind::Missing {
-            etc.push(Source::read_only(context, &path, context.origin("root"), plan));
+        // A convenience, whose absence opens nothing: said, and no error.
+        match context.facts.path(&path) {
+            PathFact { kind: EntryKind::Missing, failed: Some(errno), .. } => {
+                let why = format!("{} cannot be looked at: {errno}", path.display());
+                report.unsupported(format!("bind {}", path.display()), why);
+            }
+            PathFact { kind: EntryKind::Missing, .. } => {}
+            _ => etc.push(Source::read_only(context, &path, context.origin("root"), plan)),
         }
     }
     let mut files = files::Files::new(plan);
@@ -221,7 +227,7 @@ fn placed(
                     (bind.nosymfollow, MountAttrs::NOSYMFOLLOW),
                 ],
             );
-            if bind.optional && source.fact.kind == EntryKind::Missing && !source.fact.denied {
+            if bind.optional && source.fact.kind == EntryKind::Missing && source.fact.failed.is_none() {
                 source::require_path(context, &field, "bind source", &bind.source)?;
                 report.off(item, format!("skipped: the host has no {}", bind.source.display()));
                 return Ok(None);

@@ -156,9 +156,10 @@ pub(super) fn kept(
     for (path, fact, needed) in [(&place.upper, fact, true), (&place.work, work, place.named)] {
         let problem = match fact.kind {
             EntryKind::Directory => continue,
-            EntryKind::Missing if fact.denied => skep_sys::Errno::EACCES,
-            EntryKind::Missing if !needed => continue,
-            EntryKind::Missing => skep_sys::Errno::ENOENT,
+            EntryKind::Missing => match fact.failed {
+                None if !needed => continue,
+                failed => failed.unwrap_or(skep_sys::Errno::ENOENT),
+            },
             EntryKind::File | EntryKind::Special => skep_sys::Errno::ENOTDIR,
         };
         return Err(Error::system(format!("keep changes in {}", path.display()), problem)

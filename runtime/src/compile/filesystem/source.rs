@@ -68,13 +68,12 @@ fn is_magic(path: &Path) -> bool {
 pub(super) fn require_directory(context: &Context<'_>, root: &Source) -> Result<()> {
     let shown = context.spec.root.path.display();
     let origin = context.spec.origins.of("root");
+    // A link in the tree is nothing: it could lead out.
+    if let Some(errno) = root.fact.failed.filter(|errno| *errno != skep_sys::Errno::ELOOP) {
+        return Err(cannot_look(format!("open the root directory {shown}"), errno).from(origin));
+    }
     match root.fact.kind {
         EntryKind::Directory => Ok(()),
-        EntryKind::Missing if root.fact.denied => {
-            Err(Error::system(format!("open the root directory {shown}"), skep_sys::Errno::EACCES)
-                .from(origin)
-                .remedy("Every directory above it must let this user pass (mode x)."))
-        }
         EntryKind::Missing
             if context.spec.root.volatile == Volatile::Yes
                 && context.facts.path(&context.spec.root.path).kind == EntryKind::Directory =>
@@ -93,6 +92,16 @@ pub(super) fn require_directory(context: &Context<'_>, root: &Source) -> Result<
                 .from(origin)
                 .remedy("Disk images are not supported yet: name a directory."))
         }
+    }
+}
+
+/// Looking at a path failed, and not because nothing is there.
+fn cannot_look(what: String, errno: skep_sys::Errno) -> Error {
+    let error = Error::system(what, errno);
+    match errno {
+        skep_sys::Errno::EACCES => error.remedy("Every directory above it must let this user pass (mode x)."),
+        skep_sys::Errno::ELOOP => error.remedy("Its links lead in a circle: name the real path."),
+        _ => error.remedy("See what `stat` says of it."),
     }
 }
 
@@ -116,11 +125,11 @@ pub(super) fn require_path(context: &Context<'_>, field: &str, what: &str, path:
 pub(super) fn require_source(context: &Context<'_>, field: &str, what: &str, source: &Source) -> Result<()> {
     require_path(context, field, what, &source.path)?;
     let shown = source.path.display();
-    match (source.fact.kind, source.fact.denied) {
-        (EntryKind::Missing, true) => Err(Error::system(format!("open the {what} {shown}"), skep_sys::Errno::EACCES)
-            .from(Some(&source.origin))
-            .remedy("Every directory above it must let this user pass (mode x).")),
-        (EntryKind::Missing, false) => Err(Error::system(format!("open the {what} {shown}"), skep_sys::Errno::ENOENT)
+    match (source.fact.kind, source.fact.failed) {
+        (EntryKind::Missing, Some(errno)) => {
+            Err(cannot_look(format!("open the {what} {shown}"), errno).from(Some(&source.origin)))
+        }
+        (EntryKind::Missing, None) => Err(Error::system(format!("open the {what} {shown}"), skep_sys::Errno::ENOENT)
             .from(Some(&source.origin))
             .remedy("Create it, or correct the path.")),
         _ => Ok(()),

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use proptest::prelude::*;
+use skep_sys::Errno;
 use skep_sys::abi::CapabilitySet;
 
 use crate::compile::compile;
@@ -347,4 +348,32 @@ proptest! {
         let plan = compile(&sorted, &Facts::example(&sorted)).unwrap();
         prop_assert_eq!(ops(&plan), ops(&compile(&shuffled, &Facts::example(&shuffled)).unwrap()));
     }
+}
+
+#[test]
+fn only_what_is_not_there_is_left_out_in_silence() {
+    let mut spec = spec(vec![at("/data", bind(|bind| bind.optional = true))]);
+    let mut facts = as_root(&spec);
+    let path = |facts: &mut Facts, path: &str, failed| {
+        let fact = facts.paths.get_mut(std::path::Path::new(path)).unwrap();
+        (fact.kind, fact.failed) = (EntryKind::Missing, failed);
+    };
+    for etc in ["/etc/alternatives", "/etc/ld.so.cache"] {
+        path(&mut facts, etc, None);
+        assert_eq!(compile(&spec, &facts).unwrap().report().of(&format!("bind {etc}")), None);
+        path(&mut facts, etc, Some(Errno::EIO));
+        match compile(&spec, &facts).unwrap().report().of(&format!("bind {etc}")) {
+            Some(Outcome::Unsupported(why)) => assert!(why.contains("EIO"), "{why}"),
+            other => panic!("{etc}: {other:?}"),
+        }
+    }
+    path(&mut facts, "/srv/data", None);
+    compile(&spec, &facts).unwrap();
+    for (errno, kind) in [(Errno::EACCES, ErrorKind::NotPermitted), (Errno::ELOOP, ErrorKind::System)] {
+        path(&mut facts, "/srv/data", Some(errno));
+        let (found, text) = refused(&spec, &facts);
+        assert!(found == kind && text.contains(&errno.to_string()), "{text}");
+    }
+    spec.mounts.clear();
+    compile(&spec, &facts).unwrap();
 }
