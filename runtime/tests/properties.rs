@@ -192,7 +192,7 @@ fn resources() -> impl Strategy<Value = Resources> {
     let cpu = (number(), number()).prop_map(|(quota, period)| CpuLimit { quota, period });
     let some = || option::of(number());
     let list =
-        || option::of("[0-9]{1,2}(-9[0-9])?(,[0-9]{1,3}){0,2}".prop_map(|text| NumberList::parse(&text).unwrap()));
+        || option::of("[0-8]?[0-9](-9[0-9])?(,[0-9]{1,3}){0,2}".prop_map(|text| NumberList::parse(&text).unwrap()));
     let io = (path(), some(), some()).prop_map(|(device, read, write)| {
         let mut limit = IoLimit::new(device);
         (limit.read_bytes, limit.write_operations) = (read, write);
