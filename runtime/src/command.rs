@@ -769,10 +769,11 @@ impl Command {
         let mut spec = self.spec();
         spec.hold = true;
         let created = Created::new(self.half(spec)?)?;
-        if let BeforeStart(Some(prepare)) = &mut self.before_start {
-            prepare(&created).map_err(|cause| {
-                Error::new(ErrorKind::Cancelled, format!("before the payload was started: {cause}")).caused_by(cause)
-            })?;
+        if let BeforeStart(Some(prepare)) = &mut self.before_start
+            && let Err(cause) = prepare(&created)
+        {
+            let what = format!("before the payload was started: {cause}");
+            return Err(Error::new(ErrorKind::Cancelled, what).caused_by(cause).leaving(created.abandon()));
         }
         Ok(created)
     }

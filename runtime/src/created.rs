@@ -36,6 +36,11 @@ impl Created {
         Ok(Self { held, pidfd })
     }
 
+    /// Takes it back, and says what stays.
+    pub(crate) fn abandon(self) -> Vec<Error> {
+        self.held.abandon()
+    }
+
     /// The process id of the container's first process, as the host sees it.
     #[must_use]
     pub fn id(&self) -> u32 {

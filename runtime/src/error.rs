@@ -72,15 +72,8 @@ impl Error {
     /// An error of `kind`: `what` was tried or is wrong.
     #[must_use]
     pub fn new(kind: ErrorKind, what: impl Into<String>) -> Self {
-        let inner = Inner {
-            kind,
-            what: what.into(),
-            errno: None,
-            origin: None,
-            remedy: None,
-            cause: None,
-            left: Vec::new(),
-        };
+        let inner =
+            Inner { kind, what: what.into(), errno: None, origin: None, remedy: None, cause: None, left: Vec::new() };
         Self(Box::new(inner))
     }
 

@@ -94,6 +94,12 @@ impl<K: Kernel> Held<K> {
         Ok(Started { plan: Arc::unwrap_or_clone(plan), slots, pid, watch })
     }
 
+    /// Takes it back, and says what stays.
+    pub(crate) fn abandon(self) -> Vec<Error> {
+        let Self(mut attempt) = self;
+        attempt.take_back()
+    }
+
     pub(crate) fn plan(&self) -> &Plan {
         &self.0.plan
     }
