@@ -298,3 +298,14 @@ fn rehearse() {
         assert!(text.contains(word), "{word}: {text}");
     }
 }
+
+/// What the guide promises of them.
+#[test]
+fn examples_are_a_page() {
+    let lines = |text: &str| text.lines().count();
+    assert!(lines(include_str!("../src/bin/hello.rs")) <= 10);
+    assert!(lines(include_str!("../src/bin/judge.rs")) < 150);
+    for page in [include_str!("../src/bin/sandbox.rs"), include_str!("../src/bin/many.rs")] {
+        assert!(lines(page) < 200);
+    }
+}

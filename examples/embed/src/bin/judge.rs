@@ -116,7 +116,8 @@ impl Limits {
                 let mut output = Vec::new();
                 stdout.map_or(Ok(0), |pipe| pipe.take(OUTPUT + 1).read_to_end(&mut output)).map(|_| output)
             });
-            // Processor time is the kernel's to count; this is for who sleeps.
+            // Processor time is the kernel's to count, process by process; this is
+            // for who sleeps, or has children do the work.
             let status = container.wait_timeout(Duration::from_secs(2 * self.seconds + 1));
             // Ends all of it, so that no pipe stays open.
             drop(container);

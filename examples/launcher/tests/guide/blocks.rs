@@ -105,6 +105,11 @@ fn blocks_have_a_language_that_is_tested() {
     for Page { name, text } in pages() {
         for block in blocks(&text) {
             let language = block.language.split(',').next().unwrap_or_default();
+            if block.language == "rust,ignore" {
+                let path = block.text.strip_prefix("{{#include ").and_then(|rest| rest.strip_suffix("}}\n"));
+                let there = path.is_some_and(|path| path.contains("/examples/") && source().join(path).is_file());
+                assert!(there, "{name}:{}: nobody compiles this", block.line);
+            }
             let known = ["rust", "console", "sh", "ini", "json", "toml", "text"].contains(&language);
             assert!(known, "{name}:{}: a block of {:?} is tested by nobody", block.line, block.language);
             if ["ini", "json"].contains(&language) {

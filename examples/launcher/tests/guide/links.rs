@@ -77,6 +77,6 @@ fn every_page_with_rust_in_it_is_a_documentation_test() {
     let Ok(tests) = std::fs::read_to_string(repository().join("tests/src/lib.rs")) else { return };
     for Page { name, text } in pages() {
         let listed = tests.contains(&format!("guide/src/{name}\""));
-        assert_eq!(text.contains("\n```rust"), listed, "{name}: the list in tests/src/lib.rs");
+        assert_eq!(text.contains("\n```rust\n"), listed, "{name}: the list in tests/src/lib.rs");
     }
 }

@@ -1,9 +1,9 @@
 //! The guide says what is true: its commands run and print what it shows, its
 //! files are accepted, its links lead somewhere, its error texts exist.
 //!
-//! Rust blocks are documentation tests of the crate `skep-tests`. What the other
-//! blocks of a page are is said by their language, and by comments in front of
-//! them:
+//! Rust blocks are documentation tests of the crate `skep-tests`; one that is not
+//! holds a whole file of the examples, and nothing else. What the other blocks of
+//! a page are is said by their language, and by comments in front of them:
 //!
 //! | | |
 //! |---|---|
