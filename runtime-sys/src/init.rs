@@ -26,7 +26,9 @@ pub(crate) fn reap(payload: u64, signals: i32, lifeline: i32, plan: [[usize; 2];
     for [start, length] in plan {
         let _ = ask(nr::MUNMAP, [Word::number(start as u64), Word::number(length as u64)]);
     }
-    for [start, length] in elsewhere() {
+    // The second mapping of the plan is one page.
+    let [_, [_, page]] = plan;
+    for [start, length] in elsewhere(page) {
         let _ = ask(nr::MUNMAP, [Word::number(start as u64), Word::number(length as u64)]);
     }
     let mut tied = true;
@@ -65,7 +67,7 @@ pub(crate) fn reap(payload: u64, signals: i32, lifeline: i32, plan: [[usize; 2];
 /// The image without the pages of `reap`. Where a length is nothing the call
 /// fails, and that is all.
 #[inline(always)]
-fn elsewhere() -> [[usize; 2]; 2] {
+fn elsewhere(page: usize) -> [[usize; 2]; 2] {
     // Named by the linker, GNU's and LLVM's.
     unsafe extern "C" {
         static __executable_start: u8;
@@ -73,10 +75,13 @@ fn elsewhere() -> [[usize; 2]; 2] {
         static __stop_skep_reap: u8;
         static _end: u8;
     }
-    let page = |address: usize| address & !0xfff;
-    let next = |address: usize| page(address.wrapping_add(0xfff));
-    let image = [page((&raw const __executable_start).addr()), next((&raw const _end).addr())];
-    let own = [page((&raw const __start_skep_reap).addr()), next((&raw const __stop_skep_reap).addr())];
+    // One size there, which the compiler then knows; on aarch64 the kernel's.
+    let page = if cfg!(target_arch = "x86_64") { 4096 } else { page };
+    let rest = page.wrapping_sub(1);
+    let first = |address: usize| address & !rest;
+    let next = |address: usize| first(address.wrapping_add(rest));
+    let image = [first((&raw const __executable_start).addr()), next((&raw const _end).addr())];
+    let own = [first((&raw const __start_skep_reap).addr()), next((&raw const __stop_skep_reap).addr())];
     [[image[0], own[0].wrapping_sub(image[0])], [own[1], image[1].wrapping_sub(own[1])]]
 }
 

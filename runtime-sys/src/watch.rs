@@ -33,9 +33,8 @@ pub(crate) fn watch(socket: i32) -> Result<(), Errno> {
     // SAFETY: a fresh private mapping of exactly this size, aligned to pages,
     // never unmapped, borrowed here only. All-zero bytes are an `Entry`: ids,
     // lengths and bytes are numbers, and tag 0 is `Cell::Empty`.
-    let table = unsafe {
-        core::slice::from_raw_parts_mut(core::ptr::with_exposed_provenance_mut::<Entry>(base), ENTRIES)
-    };
+    let table =
+        unsafe { core::slice::from_raw_parts_mut(core::ptr::with_exposed_provenance_mut::<Entry>(base), ENTRIES) };
     let mut message = [0_u8; ENTRY];
     loop {
         let (length, file) = match receive(socket, &mut message) {

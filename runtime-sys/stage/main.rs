@@ -74,10 +74,44 @@ extern "C" fn stage(stack: *const usize) -> ! {
     // SAFETY: the kernel puts argc and then argc pointers there (execve(2)).
     let argument = unsafe { if *stack < 2 { 0 } else { *stack.add(2) } };
     let Some(file) = descriptor(core::ptr::with_exposed_provenance(argument)) else { exit(125) };
-    let Ok(mapped) = map(file) else { exit(125) };
+    // SAFETY: it is the stack as the kernel left it.
+    let page = unsafe { page(stack) };
+    let Ok(mapped) = map(file, page) else { exit(125) };
     // SAFETY: `map` made the two mappings, and nobody else in this process
     // knows of them.
-    unsafe { interpret(&mapped) }
+    unsafe { interpret(&mapped, page) }
+}
+
+/// How large a page is: on x86_64 always the same, on aarch64 what this kernel
+/// was built with, which it says in the auxiliary vector (`getauxval(3)`).
+/// Where it does not, 64 KiB: to take a page for larger than it is lets go of
+/// less later, and of nothing that is needed.
+///
+/// # Safety
+///
+/// `stack` must be the stack as the kernel left it: argc, that many pointers
+/// and NULL, the environment up to a NULL, then pairs of words up to AT_NULL.
+unsafe fn page(stack: *const usize) -> usize {
+    const AT_NULL: usize = 0;
+    const AT_PAGESZ: usize = 6;
+    if cfg!(target_arch = "x86_64") {
+        return 4096;
+    }
+    // SAFETY: each read is of a word before the end that the caller warrants.
+    unsafe {
+        let mut at = stack.add((*stack).wrapping_add(2));
+        while *at != 0 {
+            at = at.add(1);
+        }
+        at = at.add(1);
+        while *at != AT_NULL {
+            match (*at, *at.add(1)) {
+                (AT_PAGESZ, size) if size.is_power_of_two() => return size,
+                _ => at = at.add(2),
+            }
+        }
+    }
+    65_536
 }
 
 /// The decimal number of the plan's descriptor.
@@ -108,9 +142,7 @@ struct Mapped {
     shared: usize,
 }
 
-const PAGE: u64 = 4096;
-
-fn map(file: i32) -> Result<Mapped, Errno> {
+fn map(file: i32, page: usize) -> Result<Mapped, Errno> {
     let mut words = [0_u64; 2];
     ask(nr::PREAD64, [Word::descriptor(file), Word::of_mut(&mut words), Word::number(16), Word::NULL])?;
     let length = words[1];
@@ -126,11 +158,12 @@ fn map(file: i32) -> Result<Mapped, Errno> {
     }
     let map = |length: u64, kind: u64| {
         // PROT_READ|PROT_WRITE
-        let words = [Word::NULL, Word::number(length), Word::number(3), Word::number(kind), Word::descriptor(file), Word::NULL];
+        let words =
+            [Word::NULL, Word::number(length), Word::number(3), Word::number(kind), Word::descriptor(file), Word::NULL];
         ask(nr::MMAP, words)
     };
     // MAP_PRIVATE, MAP_SHARED
-    let (base, shared) = (map(length, 2)?, map(PAGE, 1)?);
+    let (base, shared) = (map(length, 2)?, map(page as u64, 1)?);
     linux::close(file);
     Ok(Mapped { base, length: length as usize, shared })
 }
@@ -139,7 +172,7 @@ fn map(file: i32) -> Result<Mapped, Errno> {
 ///
 /// The mappings must be readable, writable, as long as they say, and used by
 /// nobody else in this process.
-unsafe fn interpret(mapped: &Mapped) -> ! {
+unsafe fn interpret(mapped: &Mapped, page: usize) -> ! {
     let Mapped { base, length, shared } = *mapped;
     let start = core::ptr::with_exposed_provenance_mut::<u8>(base);
     // SAFETY: at least the header is mapped (`map` checked it), and it is not
@@ -178,7 +211,7 @@ unsafe fn interpret(mapped: &Mapped) -> ! {
     let (Some(enter), Some(payload), Some(init)) = (section(0), section(1), section(2)) else { exit(125) };
     let child = Child { enter, payload, init };
     let mut slots = Slots::new(cells);
-    let mut kernel = Linux::with(scratch, [[base, length], [shared, PAGE as usize]]);
+    let mut kernel = Linux::with(scratch, [[base, length], [shared, page]]);
     // SAFETY: the progress word lies in the first page, and no reference to
     // the shared mapping of it exists.
     let progress = unsafe { core::ptr::with_exposed_provenance_mut::<u64>(shared).add(header::PROGRESS) };
