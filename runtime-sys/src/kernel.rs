@@ -135,7 +135,7 @@ impl<'m> Slots<'m> {
     }
 }
 
-/// How a process ended, as a slot value.
+/// How a process ended, as a slot value (`waitid(2)`).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
 pub enum WaitStatus {
     /// It called `exit` with this code.

@@ -30,7 +30,7 @@ impl fmt::Debug for Slot {
     }
 }
 
-/// What a path starts from.
+/// What a path starts from: the first argument of the `*at` calls.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum At {
     /// The working directory (`AT_FDCWD`), or nothing for an absolute path.
@@ -39,7 +39,8 @@ pub enum At {
     Slot(Slot),
 }
 
-/// What a descriptor must be, or the plan ends.
+/// What a descriptor must be, or the plan ends with `ESTALE`: it is asked of the
+/// descriptor, never of a path, so nothing can change in between.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Proof {
     /// It lies on a file system with this magic number (`fstatfs(2)`), and is

@@ -44,7 +44,8 @@ impl fmt::Debug for Section<'_> {
     }
 }
 
-/// An op failed.
+/// An op failed: what a child reports in two numbers, and what the embedder
+/// makes an error of, with the plan at hand.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Failure {
     /// Its index in the plan.
@@ -201,7 +202,8 @@ fn pointer_words(child: &Child<'_>) -> usize {
         .unwrap_or(0)
 }
 
-/// Who performs an op, in a rehearsal.
+/// Who performs an op, in a rehearsal: on Linux three processes, here three
+/// names for them.
 #[cfg(not(skep_stage))]
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
 pub enum Actor {

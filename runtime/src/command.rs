@@ -440,9 +440,10 @@ impl Command {
         self
     }
 
-    /// Lets an exec raise privileges again (`PR_SET_NO_NEW_PRIVS`): by set-id
-    /// bits and file capabilities, of the root alone, for what is bound in is
-    /// `nosuid`, and never above the bounding set. The report says so.
+    /// Lets an exec raise privileges again (`PR_SET_NO_NEW_PRIVS`). Every mount
+    /// of a plan is `nosuid` all the same, so set-id bits and file capabilities
+    /// stay without effect; what is left is what root gains by an exec, never
+    /// above the bounding set. The report says so.
     pub fn danger_new_privileges(&mut self) -> &mut Self {
         self.set("no_new_privileges", "Command::danger_new_privileges").no_new_privileges = false;
         self

@@ -520,7 +520,8 @@ fn read_both(one: (Option<File>, &mut Vec<u8>), other: (Option<File>, &mut Vec<u
     }
 }
 
-/// What [`crate::Command::output`] gives.
+/// What [`crate::Command::output`] gives. The bytes are the container's: escape
+/// them ([`crate::Escaped`]) before they get to a terminal.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct Output {

@@ -173,7 +173,9 @@ pub(crate) mod role {
     pub(crate) const FREE: u16 = 49;
 }
 
-/// The program that starts one container (see [`crate::compile`]).
+/// The program that starts one container (see [`crate::compile`]): data, which
+/// can be printed, compared and kept, and which only [`crate::verify()`] makes
+/// runnable. No secret is in what it prints.
 #[derive(Clone, PartialEq)]
 pub struct Plan {
     pub(crate) sections: [Vec<u8>; 5],

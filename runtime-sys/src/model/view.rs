@@ -10,7 +10,8 @@ use super::namespaces::Content;
 use super::processes::{Task, TaskId};
 use super::{Credentials, Descriptor, Errno, Executed, Model};
 
-/// A process of a [`Model`], to look at.
+/// A process of a [`Model`], to look at: what `/proc` says of one on Linux. The
+/// payload's own code never runs; this is how it would find itself.
 #[derive(Clone, Copy)]
 pub struct Process<'m> {
     model: &'m Model,
@@ -102,7 +103,8 @@ impl<'m> Process<'m> {
         self.state().number_in(self.state().spaces.pid).unwrap_or(0)
     }
 
-    /// Soft and hard limit.
+    /// Soft and hard limit, as `getrlimit(2)` gives them; `None` for a number
+    /// that is no resource.
     #[must_use]
     pub fn limit(&self, resource: Resource) -> Option<(u64, u64)> {
         self.state().limits.get(usize::from(resource.0)).copied()

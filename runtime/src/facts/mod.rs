@@ -22,6 +22,10 @@ pub(crate) use files::{UpperPlace, behind, plain_components};
 pub(crate) use host::LOCALTIME;
 
 /// Facts about the host, the caller, and the paths that a Spec names.
+///
+/// They are what was true when somebody looked. What could have changed since,
+/// and matters, is proved again by the start, on the descriptor that it uses.
+/// For tests and rehearsals there is [`Facts::example`].
 #[derive(Clone, PartialEq, Debug)]
 #[non_exhaustive]
 pub struct Facts {

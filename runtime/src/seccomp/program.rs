@@ -73,7 +73,7 @@ pub(super) mod op {
     pub(crate) const RET: u16 = 0x06;
 }
 
-/// A finished filter.
+/// A finished filter for one architecture, checked as the kernel checks it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Program {

@@ -24,6 +24,9 @@ pub enum Volatile {
 }
 
 /// The root file system.
+///
+/// Nothing of the tree is changed where it is read-only, ephemeral or volatile.
+/// Set-user-id bits and device nodes in it do not work.
 #[derive(Clone, PartialEq, Eq, Debug, Hash, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
@@ -60,7 +63,9 @@ impl Default for Root {
     }
 }
 
-/// One mount.
+/// One mount. No link in the tree leads it elsewhere: its mount point is found,
+/// or made, one component at a time, without following any. Nothing can be
+/// mounted on `/`, or on or below `/proc` and `/sys`.
 #[derive(Clone, PartialEq, Eq, Debug, Hash, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
@@ -157,7 +162,9 @@ impl Default for Bind {
     }
 }
 
-/// A tmpfs.
+/// A tmpfs (`tmpfs(5)`), empty and bounded. Set-user-id bits and device nodes in
+/// it do not work. What lies in it counts as memory of whoever wrote it, and may
+/// be swapped out.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]

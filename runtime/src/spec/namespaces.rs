@@ -126,10 +126,12 @@ pub enum UserNamespace {
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Network {
-    /// A namespace of its own with nothing but `lo`, up.
+    /// A namespace of its own with nothing but `lo`, up. The only one in which
+    /// no abstract socket of somebody else can be reached.
     #[default]
     None,
-    /// The caller's.
+    /// The caller's: the payload reaches what the caller reaches, services on
+    /// `127.0.0.1` and abstract sockets included. The report says so.
     Host,
     /// The namespace of a file, such as `/run/netns/NAME`: as
     /// [`Namespace::Path`].
