@@ -266,6 +266,9 @@ pub fn plausible(kind: OpKind) -> &'static [Errno] {
         ],
         // fork(2)
         OpKind::Fork => &[E::EAGAIN, E::ENOMEM, E::ENOSYS],
+        OpKind::Sibling => &[E::EAGAIN, E::EINVAL, E::EMFILE, E::ENOMEM, E::ENOSYS],
+        // kill(2), waitid(2)
+        OpKind::EndGroup => &[E::EBADF, E::EINVAL, E::EPERM],
         // setns(2)
         OpKind::SetNs => &[E::EBADF, E::EINVAL, E::ENOMEM, E::EPERM, E::ESRCH, E::EUSERS],
         // unshare(2)

@@ -368,9 +368,22 @@ impl Kernel for Linux<'_> {
                 )?;
                 slots.put(pid, Cell::Value(child as u64)).map(drop)
             }
+            #[cfg(skep_stage)]
+            Op::Sibling { pid, pidfd } => {
+                // With clone(2): the filters around this process may know no clone3.
+                let mut file = -1_i32;
+                let flags = Word::number(abi::clone::PARENT | abi::clone::PIDFD);
+                match ask(nr::CLONE, [flags, Word::NULL, Word::of_mut(&mut file), Word::NULL, Word::NULL])? {
+                    0 => slots.put(pid, Cell::Value(0)).map(drop),
+                    child => {
+                        fill(slots, pidfd, file)?;
+                        slots.put(pid, Cell::Value(child as u64)).map(drop)
+                    }
+                }
+            }
             // Never in the embedder: it may have other threads.
             #[cfg(not(skep_stage))]
-            Op::Fork { .. } => Err(Errno::ENOSYS),
+            Op::Fork { .. } | Op::Sibling { .. } => Err(Errno::ENOSYS),
             Op::SetNs { namespace, kind } => done(ask(nr::SETNS, [slot(namespace, slots)?, Word::number(kind.0)])),
             // Changes the calling thread, so only where that is the process.
             #[cfg(skep_stage)]
@@ -637,6 +650,10 @@ impl Kernel for Linux<'_> {
                 came.map_or(Ok(()), |came| fill(slots, file, came))?;
                 slots.put(into, Cell::Value(report.to_value())).map(drop)
             }
+            #[cfg(not(skep_stage))]
+            Op::EndGroup { pidfd, pid } => end_group(slots.descriptor(pidfd)?, slots.value(pid)?),
+            #[cfg(skep_stage)]
+            Op::EndGroup { .. } => Err(Errno::ENOSYS),
             #[cfg(not(skep_stage))]
             Op::Entrust { watcher, id, ops } => crate::spawn::entrust(slots.descriptor(watcher)?, id, ops.0),
             #[cfg(not(skep_stage))]
@@ -1213,6 +1230,34 @@ pub(crate) fn bury(pidfd: i32) {
     // P_PIDFD, WEXITED
     let words = [Word::number(3), Word::descriptor(pidfd), Word::NULL, Word::number(4), Word::NULL];
     while ask(nr::WAITID, words) == Err(Errno::EINTR) {}
+}
+
+#[cfg(not(skep_stage))]
+fn end_group(pidfd: i32, pid: u64) -> Result<(), Errno> {
+    // A child that was not waited for keeps its number; and never all (kill(2)).
+    let Some(group) = i32::try_from(pid).ok().filter(|group| *group > 1) else { return Err(Errno::EINVAL) };
+    if signal(pidfd, 0).is_err() {
+        return Ok(());
+    }
+    let kill = Word::number(u64::from(abi::signal::KILL));
+    tolerate(ask(nr::KILL, [Word::descriptor(-group), kill]), &[Errno::ESRCH])?;
+    for _ in 0..2000 {
+        let mut info = [0_u32; 32];
+        // P_PGID, WEXITED|WNOHANG: who is stopped by a v1 freezer does not end.
+        let words =
+            [Word::number(2), Word::descriptor(group), Word::of_mut(&mut info), Word::number(4 | 1), Word::NULL];
+        match ask(nr::WAITID, words) {
+            Ok(_) if info[4] == 0 => {
+                let pause = [0_u64, 1_000_000];
+                let _ = ask(nr::NANOSLEEP, [Word::of(&pause), Word::NULL]);
+            }
+            Ok(_) | Err(Errno::EINTR) => {}
+            // No more.
+            Err(Errno::ECHILD) => return Ok(()),
+            Err(errno) => return Err(errno),
+        }
+    }
+    Err(Errno::ETIMEDOUT)
 }
 
 /// What the kernel remembers of a process that somebody else reaped

@@ -443,4 +443,14 @@ vocabulary! {
     /// Gives the ids back and closes the file; who holds the last of it removes
     /// it.
     ReleaseIds = "release_ids" { file: Slot, path: &'a CStr }
+    /// `clone(2)` with CLONE_PARENT and CLONE_PIDFD: the child goes on with
+    /// section *payload*, as a child of the caller's own parent, and in the
+    /// process-id namespace that the caller has joined; the caller goes on with
+    /// section *init*. `pid` holds 0 in the child, else the pid; `pidfd` is the
+    /// caller's alone.
+    Sibling = "clone" { pid: Slot, pidfd: Slot }
+    /// Ends and reaps what a child has left in the process group that it leads:
+    /// SIGKILL for all, then `waitid(P_PGID)`. Nothing where the child has been
+    /// waited for already, for then the number may be somebody else's.
+    EndGroup = "end_group" { pidfd: Slot, pid: Slot }
 }

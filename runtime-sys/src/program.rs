@@ -116,7 +116,7 @@ pub fn run_child<K: Kernel>(
 #[must_use]
 pub fn fork_slot(child: &Child<'_>) -> Option<Slot> {
     match child.enter.iter().last() {
-        Some((_, Some(Op::Fork { pid }))) => Some(pid),
+        Some((_, Some(Op::Fork { pid } | Op::Sibling { pid, .. }))) => Some(pid),
         _ => None,
     }
 }

@@ -232,6 +232,11 @@ impl Kernel for Yes {
                 self.forked = Some(pid);
                 slots.put(pid, Cell::Value(2)).map(drop)
             }
+            Op::Sibling { pid, pidfd } => {
+                self.forked = Some(pid);
+                self.hand_out(pidfd, slots)?;
+                slots.put(pid, Cell::Value(2)).map(drop)
+            }
             Op::PidfdWait { into, .. } => slots.put(into, Cell::Value(WaitStatus::Exited(0).to_value())).map(drop),
             Op::Receive { from, into, .. } => {
                 let report = self.reports.insert(from, Report::Closed).unwrap_or(Report::Marker);

@@ -69,6 +69,22 @@ impl Stdio {
     pub const fn terminal() -> Self {
         Self(Source::Terminal)
     }
+
+    /// What a plan has to know of it.
+    pub(crate) const fn stream(&self) -> Stream {
+        match self.0 {
+            Source::Null => Stream::Null,
+            Source::Piped => Stream::Piped,
+            Source::Inherit | Source::Given(_) => Stream::Given,
+            Source::Terminal => Stream::Terminal,
+        }
+    }
+
+    pub(crate) fn pipe_if_null(&mut self) {
+        if matches!(self.0, Source::Null) {
+            *self = Self::piped();
+        }
+    }
 }
 
 impl From<OwnedFd> for Stdio {
@@ -139,7 +155,7 @@ impl From<Spec> for Command {
 }
 
 /// A start that takes longer than this has hung.
-const DEADLINE: Duration = Duration::from_secs(60);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 
 impl Command {
     /// A container that runs `program`. Without a slash it is looked up in the
@@ -717,12 +733,7 @@ impl Command {
     pub fn spec(&self) -> Spec {
         let mut spec = self.spec.clone();
         for (stream, stdio) in spec.stdio.iter_mut().zip(&self.stdio) {
-            *stream = match stdio.0 {
-                Source::Null => Stream::Null,
-                Source::Piped => Stream::Piped,
-                Source::Inherit | Source::Given(_) => Stream::Given,
-                Source::Terminal => Stream::Terminal,
-            };
+            *stream = stdio.stream();
         }
         spec
     }
@@ -813,34 +824,16 @@ impl Command {
     /// As [`Command::spawn`] and [`Container::wait`].
     pub fn output(&mut self) -> Result<Output> {
         for stdio in &mut self.stdio[1..] {
-            if matches!(stdio.0, Source::Null) {
-                *stdio = Stdio::piped();
-            }
+            stdio.pipe_if_null();
         }
         self.spawn()?.wait_with_output()
     }
 
     /// Descriptors that are not made by the plan, by their slots.
     fn given(&self, plan: &Plan) -> Result<Vec<(Slot, OwnedFd)>> {
-        let copy = |file: BorrowedFd<'_>| {
-            file.try_clone_to_owned()
-                .map_err(|error| Error::system("duplicate a descriptor for the payload", watcher::errno_of(&error)))
-        };
-        let mut given = Vec::new();
+        let mut given = given_streams(&self.stdio)?;
         for (slot, file) in &self.joins {
             given.push((*slot, copy(file.as_fd())?));
-        }
-        for (index, (slot, stdio)) in role::STDIO.into_iter().zip(&self.stdio).enumerate() {
-            let file = match &stdio.0 {
-                Source::Null | Source::Piped | Source::Terminal => continue,
-                Source::Given(file) => copy(file.as_fd())?,
-                Source::Inherit => match index {
-                    0 => copy(std::io::stdin().as_fd())?,
-                    1 => copy(std::io::stdout().as_fd())?,
-                    _ => copy(std::io::stderr().as_fd())?,
-                },
-            };
-            given.push((slot, file));
         }
         for passed in &plan.passed {
             let Some(file) = self.descriptors.get(&passed.number) else {
@@ -855,6 +848,29 @@ impl Command {
         }
         Ok(given)
     }
+}
+
+pub(crate) fn copy(file: BorrowedFd<'_>) -> Result<OwnedFd> {
+    file.try_clone_to_owned()
+        .map_err(|error| Error::system("duplicate a descriptor for the payload", watcher::errno_of(&error)))
+}
+
+/// The streams that are not made by the plan, by their slots.
+pub(crate) fn given_streams(stdio: &[Stdio; 3]) -> Result<Vec<(Slot, OwnedFd)>> {
+    let mut given = Vec::new();
+    for (index, (slot, stdio)) in role::STDIO.into_iter().zip(stdio).enumerate() {
+        let file = match &stdio.0 {
+            Source::Null | Source::Piped | Source::Terminal => continue,
+            Source::Given(file) => copy(file.as_fd())?,
+            Source::Inherit => match index {
+                0 => copy(std::io::stdin().as_fd())?,
+                1 => copy(std::io::stdout().as_fd())?,
+                _ => copy(std::io::stderr().as_fd())?,
+            },
+        };
+        given.push((slot, file));
+    }
+    Ok(given)
 }
 
 /// Whether the id range is the library's choice.

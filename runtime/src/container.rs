@@ -11,6 +11,7 @@ use skep_sys::{Errno, Kernel, Linux, Op, OwnedSlots, WaitStatus};
 
 use crate::error::{Error, Result};
 use crate::events::Events;
+use crate::exec::{Confinement, Exec, Target};
 use crate::groups::Groups;
 use crate::plan::{Plan, RANGE_LOCK, role};
 use crate::report::Report;
@@ -44,6 +45,8 @@ pub struct Container {
 
 struct Inner {
     plan: Plan,
+    /// How the payload is confined, for whoever joins it; or why nobody can.
+    confinement: Result<Box<Confinement>>,
     pid: u32,
     pidfd: OwnedFd,
     lifeline: Option<OwnedFd>,
@@ -106,9 +109,10 @@ impl Container {
         };
         let range = Mutex::new(slots.take(role::RANGE));
         let groups = Groups::take(&plan.groups, &mut slots);
+        let confinement = Confinement::of(&plan).map(Box::new);
         let plan = plan.started();
         let (ended, left) = (Mutex::new(None), Mutex::default());
-        let inner = Inner { plan, pid, pidfd, lifeline, notify, range, watch, groups, ended, left };
+        let inner = Inner { plan, confinement, pid, pidfd, lifeline, notify, range, watch, groups, ended, left };
         Ok(Self { stdin, stdout, stderr, terminal, inner })
     }
 
@@ -128,6 +132,14 @@ impl Container {
     #[must_use]
     pub fn report(&self) -> &Report {
         &self.inner.plan.report
+    }
+
+    /// Prepares a further process in the container, confined as the payload is:
+    /// see [`Exec`]. Nothing happens before [`Exec::spawn`], [`Exec::status`] or
+    /// [`Exec::output`].
+    pub fn exec(&self, program: impl AsRef<std::ffi::OsStr>) -> Exec<'_> {
+        let Inner { confinement, pid, pidfd, .. } = &self.inner;
+        Exec::new(Target { pidfd: pidfd.as_fd(), pid: *pid, confinement }, program.as_ref())
     }
 
     /// Waits until the container has ended. Closes the payload's standard
@@ -191,7 +203,8 @@ impl Container {
         let inner = &self.inner;
         let process = std::fs::read_to_string(format!("/proc/{}/stat", inner.pid)).ok();
         // What has not ended still has its number.
-        let process = process.filter(|_| inner.has_ended(Some(Duration::ZERO)).is_ok_and(|ended| !ended));
+        let process =
+            process.filter(|_| has_ended(inner.pidfd.as_fd(), Some(Duration::ZERO)).is_ok_and(|ended| !ended));
         let stats = Stats::read(&inner.groups, process.as_deref());
         if inner.ended.lock().unwrap_or_else(PoisonError::into_inner).is_some() {
             return Err(Error::system("look at what the container uses", Errno::ESRCH));
@@ -381,7 +394,7 @@ impl Inner {
             return Ok(Some(status));
         }
         // Others may look meanwhile; who takes the status, says what it was.
-        if !self.has_ended(timeout)? {
+        if !has_ended(self.pidfd.as_fd(), timeout)? {
             return Ok(None);
         }
         let mut kept = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
@@ -403,28 +416,6 @@ impl Inner {
         drop(kept);
         self.clear_up();
         Ok(Some(status))
-    }
-
-    /// Whether the container has ended, which its pidfd says; `None` waits for it.
-    fn has_ended(&self, timeout: Option<Duration>) -> Result<bool> {
-        use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-        // One beyond the clock's end is none.
-        let end = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-        loop {
-            let left = end.map(|end| end.saturating_duration_since(Instant::now()));
-            let limit = left.map_or(PollTimeout::NONE, |left| {
-                let milliseconds = i32::try_from(left.as_nanos().div_ceil(1_000_000)).unwrap_or(i32::MAX);
-                PollTimeout::try_from(milliseconds).unwrap_or(PollTimeout::MAX)
-            });
-            match poll(&mut [PollFd::new(self.pidfd.as_fd(), PollFlags::POLLIN)], limit) {
-                Ok(0) if left.is_some_and(|left| left.is_zero()) => return Ok(false),
-                Ok(0) | Err(nix::Error::EINTR) => {}
-                Ok(_) => return Ok(true),
-                Err(errno) => {
-                    return Err(Error::system("wait for the container: poll", Errno::from_raw(errno as u16)));
-                }
-            }
-        }
     }
 
     /// Removes what the container had on the host: its cgroups, the watcher's
@@ -475,6 +466,28 @@ pub(crate) fn call(files: &[BorrowedFd<'_>], op: &Op<'_>) -> std::result::Result
     Ok(slots.value(Slot(3)).unwrap_or(0))
 }
 
+/// Whether a process has ended, which its pidfd says; `None` waits for it.
+pub(crate) fn has_ended(pidfd: BorrowedFd<'_>, timeout: Option<Duration>) -> Result<bool> {
+    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+    // One beyond the clock's end is none.
+    let end = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+    loop {
+        let left = end.map(|end| end.saturating_duration_since(Instant::now()));
+        let limit = left.map_or(PollTimeout::NONE, |left| {
+            let milliseconds = i32::try_from(left.as_nanos().div_ceil(1_000_000)).unwrap_or(i32::MAX);
+            PollTimeout::try_from(milliseconds).unwrap_or(PollTimeout::MAX)
+        });
+        match poll(&mut [PollFd::new(pidfd, PollFlags::POLLIN)], limit) {
+            Ok(0) if left.is_some_and(|left| left.is_zero()) => return Ok(false),
+            Ok(0) | Err(nix::Error::EINTR) => {}
+            Ok(_) => return Ok(true),
+            Err(errno) => {
+                return Err(Error::system("wait for a process: poll", Errno::from_raw(errno as u16)));
+            }
+        }
+    }
+}
+
 /// What the stub init wrote before its end.
 fn last_word(lifeline: &OwnedFd) -> Option<WaitStatus> {
     let mut record = [0_u8; 8];
@@ -486,7 +499,7 @@ fn last_word(lifeline: &OwnedFd) -> Option<WaitStatus> {
 }
 
 /// Reads two pipes to their ends without a thread.
-fn read_both(one: (Option<File>, &mut Vec<u8>), other: (Option<File>, &mut Vec<u8>)) -> std::io::Result<()> {
+pub(crate) fn read_both(one: (Option<File>, &mut Vec<u8>), other: (Option<File>, &mut Vec<u8>)) -> std::io::Result<()> {
     use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
     let mut pipes = [one, other];
     loop {

@@ -32,6 +32,10 @@ pub enum ErrorKind {
     RangeTaken,
     /// The process was reaped by somebody else, and the kernel keeps no record.
     StatusLost,
+    /// The container has ended.
+    Ended,
+    /// The container is paused, and what was asked for would wait for it.
+    Paused,
     /// A plan breaks a rule: a defect of the library.
     Unverified,
     /// Any other answer of the kernel.

@@ -169,6 +169,13 @@ pub(crate) mod role {
     /// Namespaces of others that the child is born in, or enters: network, ipc,
     /// uts, cgroup, pid, time.
     pub(crate) const JOINS: [Slot; 6] = [Slot(43), Slot(44), Slot(45), Slot(46), Slot(47), Slot(48)];
+    /// Of a plan that enters a container, which has no use for the others of
+    /// these numbers: the container's process 1 and its number, the time
+    /// namespace of its children, the process that is brought in.
+    pub(crate) const TARGET: Slot = USERNS;
+    pub(crate) const TARGET_PID: Slot = RANGE;
+    pub(crate) const TIME: Slot = SYS;
+    pub(crate) const MEMBER: Slot = SIGNALS;
     /// The first that has no fixed meaning.
     pub(crate) const FREE: u16 = 49;
 }

@@ -56,20 +56,7 @@ pub(crate) fn create<K: Kernel>(
     given: Vec<(Slot, OwnedFd)>,
     limits: Limits,
 ) -> Result<Held<K>> {
-    let plan = Arc::new(verified.into_plan());
-    let mut attempt = Attempt {
-        slots: OwnedSlots::new(usize::from(plan.slots())),
-        watch: None,
-        done: 0,
-        kernel,
-        plan,
-        left: limits.deadline,
-        cancel: limits.cancel.is_some(),
-        over: false,
-    };
-    for (slot, file) in given.into_iter().chain(limits.cancel.map(|file| (role::CANCEL, file))) {
-        attempt.slots.give(slot, file);
-    }
+    let mut attempt = Attempt::new(kernel, verified, given, limits);
     attempt.timed(Attempt::run)?;
     Ok(Held(attempt))
 }
@@ -120,17 +107,17 @@ impl<K: Kernel> std::fmt::Debug for Held<K> {
 }
 
 /// Dropped before it is over, by an error or a panic, it takes back.
-struct Attempt<K: Kernel> {
-    kernel: K,
-    plan: Arc<Plan>,
-    slots: OwnedSlots,
+pub(crate) struct Attempt<K: Kernel> {
+    pub(crate) kernel: K,
+    pub(crate) plan: Arc<Plan>,
+    pub(crate) slots: OwnedSlots,
     watch: Option<Watch>,
     /// How many ops of the embedder's phases have been performed.
     done: u32,
     /// What is left of the deadline.
     left: Option<Duration>,
     cancel: bool,
-    over: bool,
+    pub(crate) over: bool,
 }
 
 impl<K: Kernel> Drop for Attempt<K> {
@@ -142,7 +129,18 @@ impl<K: Kernel> Drop for Attempt<K> {
 }
 
 impl<K: Kernel> Attempt<K> {
-    fn run(&mut self, end: Option<Instant>) -> Result<()> {
+    pub(crate) fn new(kernel: K, verified: Verified, given: Vec<(Slot, OwnedFd)>, limits: Limits) -> Self {
+        let plan = Arc::new(verified.into_plan());
+        let mut slots = OwnedSlots::new(usize::from(plan.slots()));
+        let cancel = limits.cancel.is_some();
+        for (slot, file) in given.into_iter().chain(limits.cancel.map(|file| (role::CANCEL, file))) {
+            slots.give(slot, file);
+        }
+        Self { kernel, plan, slots, watch: None, done: 0, left: limits.deadline, cancel, over: false }
+    }
+
+    /// The embedder's two phases; the child is held at its half then, or goes on.
+    pub(crate) fn run(&mut self, end: Option<Instant>) -> Result<()> {
         files(&mut self.kernel, &self.plan, &mut self.slots.slots())?;
         if !self.plan.watch.is_empty() {
             let watcher = watcher::get(&mut self.kernel)?;
@@ -182,7 +180,7 @@ impl<K: Kernel> Attempt<K> {
     }
 
     /// Runs one half of the start, on what is left of the deadline.
-    fn timed(&mut self, half: impl FnOnce(&mut Self, Option<Instant>) -> Result<()>) -> Result<()> {
+    pub(crate) fn timed(&mut self, half: impl FnOnce(&mut Self, Option<Instant>) -> Result<()>) -> Result<()> {
         let begun = Instant::now();
         // One beyond the clock's end is none.
         let end = self.left.and_then(|left| begun.checked_add(left));
@@ -230,16 +228,10 @@ impl<K: Kernel> Attempt<K> {
 
     /// Hears what the child reports, until its exec or its end, or until it
     /// waits for the half of the start.
-    fn listen(&mut self, end: Option<Instant>, early: bool) -> Result<()> {
+    pub(crate) fn listen(&mut self, end: Option<Instant>, early: bool) -> Result<()> {
         let mut announced = false;
         loop {
-            let timeout_ms = match end {
-                Some(end) => {
-                    let left = end.saturating_duration_since(Instant::now()).as_millis();
-                    u32::try_from(left).unwrap_or(u32::MAX - 1).min(u32::MAX - 1)
-                }
-                None => u32::MAX,
-            };
+            let timeout_ms = left(end);
             let (file, into) = (role::RECEIVED, role::RESULT);
             let cancel = self.cancel.then_some(role::CANCEL);
             let receive = Op::Receive { from: role::CONTROL_HOST, timeout_ms, early, cancel, file, into };
@@ -265,9 +257,12 @@ impl<K: Kernel> Attempt<K> {
     }
 
     /// The child ended without a word.
-    fn died(&mut self) -> Error {
+    pub(crate) fn died(&mut self) -> Error {
         let at = self.position();
-        let wait = Op::PidfdWait { process: role::PIDFD, timeout_ms: 2000, into: role::RESULT };
+        // In a container that was entered it is the process that was brought in.
+        let member = self.plan.sent().any(|place| place == role::MEMBER) && self.slots.borrow(role::MEMBER).is_some();
+        let process = if member { role::MEMBER } else { role::PIDFD };
+        let wait = Op::PidfdWait { process, timeout_ms: 2000, into: role::RESULT };
         let waited = self.kernel.call(&wait, &mut self.slots.slots());
         let status = waited.and_then(|()| self.slots.slots().value(role::RESULT)).map(WaitStatus::from_value);
         let how = match status {
@@ -293,8 +288,19 @@ impl<K: Kernel> Attempt<K> {
     }
 }
 
+/// Milliseconds until `end`, as the ops take them.
+pub(crate) fn left(end: Option<Instant>) -> u32 {
+    match end {
+        Some(end) => {
+            let left = end.saturating_duration_since(Instant::now()).as_millis();
+            u32::try_from(left).unwrap_or(u32::MAX - 1).min(u32::MAX - 1)
+        }
+        None => u32::MAX,
+    }
+}
+
 /// A descriptor has come: it goes where the plan says, once, and nowhere else.
-fn keep(plan: &Plan, slots: &mut Slots<'_>, place: Slot) -> Result<()> {
+pub(crate) fn keep(plan: &Plan, slots: &mut Slots<'_>, place: Slot) -> Result<()> {
     let wanted = plan.sent().any(|sent| sent == place) && slots.get(place) == Cell::Empty;
     let moved = match slots.get(role::RECEIVED) {
         came @ Cell::Descriptor(_) if wanted => {
@@ -316,7 +322,7 @@ fn complete(plan: &Plan, slots: &Slots<'_>) -> Result<()> {
 }
 
 /// Stage B and the plan, each in a memfd.
-fn files<K: Kernel>(kernel: &mut K, plan: &Plan, slots: &mut Slots<'_>) -> Result<()> {
+pub(crate) fn files<K: Kernel>(kernel: &mut K, plan: &Plan, slots: &mut Slots<'_>) -> Result<()> {
     let seals = Seals::SEAL.with(Seals::SHRINK).with(Seals::GROW).with(Seals::WRITE);
     let stage = Op::MemFd { name: c"skep", content: Blob(STAGE_B), seals, executable: true, into: role::IMAGE };
     let bytes = image(&plan.child(), usize::from(plan.slots()), role::CONTROL);
@@ -380,6 +386,8 @@ fn left_by(op: &Op<'_>, errno: Errno) -> Option<Error> {
         Op::ReleaseIds { path, .. } => {
             (format!("remove {}", shown(path)), "It may be removed once no container has a range of ids.")
         }
+        // A process that never came into the container.
+        Op::PidfdSignal { process: role::MEMBER, .. } if errno == Errno::EBADF => return None,
         Op::PidfdSignal { .. } => ("kill the child".to_owned(), "It ends with this process at the latest."),
         // Whoever has been waited for already cannot be waited for again.
         Op::PidfdWait { .. } if errno == Errno::ETIMEDOUT => {
@@ -453,7 +461,7 @@ fn scarcity(call: OpKind, errno: Errno) -> Option<&'static str> {
         Errno::EFBIG => {
             Some("The plan is handed over in a file in memory: raise the caller's limit of file sizes (ulimit -f).")
         }
-        Errno::EAGAIN if matches!(call, OpKind::Spawn | OpKind::Fork) => Some(
+        Errno::EAGAIN if matches!(call, OpKind::Spawn | OpKind::Fork | OpKind::Sibling) => Some(
             "Raise the limit of processes: the container's own (pids, NPROC), the caller's (ulimit -u), or that of its cgroup.",
         ),
         _ => None,
@@ -501,6 +509,11 @@ pub fn start_with_fault(plan: &Plan, index: u32, errno: Errno) -> Result<crate::
 /// The error that a caller of a real start would get. What had been made is
 /// taken back, as after a real start that failed.
 pub fn rehearse<K: skep_sys::Stage>(kernel: &mut K, verified: &Verified) -> Result<()> {
+    rehearsed(kernel, verified).map(drop)
+}
+
+/// As [`rehearse`]: what the embedder's slots hold at the end.
+pub(crate) fn rehearsed<K: skep_sys::Stage>(kernel: &mut K, verified: &Verified) -> Result<Vec<Cell>> {
     let plan = verified.plan();
     let mut cells = vec![Cell::Empty; usize::from(plan.slots())];
     let mut slots = Slots::new(&mut cells);
@@ -527,18 +540,25 @@ pub fn rehearse<K: skep_sys::Stage>(kernel: &mut K, verified: &Verified) -> Resu
     let done = counting.host_calls;
     ended.map_err(|error| {
         kernel.act_as(skep_sys::Actor::Host);
-        let left = undo(kernel, plan, (done, false), 0, &mut slots);
-        for index in 0..plan.slots() {
-            if matches!(slots.get(skep_sys::Slot(index)), Cell::Descriptor(_)) {
-                let _ = kernel.call(&Op::Close { file: skep_sys::Slot(index) }, &mut slots);
-            }
-        }
+        let left = take_back(kernel, plan, done, &mut slots);
         error.leaving(left)
-    })
+    })?;
+    Ok(cells)
+}
+
+/// What a rehearsal that failed leaves, like a table of slots that is dropped.
+pub(crate) fn take_back<K: Kernel>(kernel: &mut K, plan: &Plan, done: u32, slots: &mut Slots<'_>) -> Vec<Error> {
+    let left = undo(kernel, plan, (done, false), 0, slots);
+    for index in 0..plan.slots() {
+        if matches!(slots.get(Slot(index)), Cell::Descriptor(_)) {
+            let _ = kernel.call(&Op::Close { file: Slot(index) }, slots);
+        }
+    }
+    left
 }
 
 /// What the caller would pass: `/dev/null`.
-fn stand_ins<K: Kernel>(kernel: &mut K, plan: &Plan, slots: &mut Slots<'_>) -> Result<()> {
+pub(crate) fn stand_ins<K: Kernel>(kernel: &mut K, plan: &Plan, slots: &mut Slots<'_>) -> Result<()> {
     for passed in &plan.passed {
         let null = Op::OpenAt2 {
             dir: skep_sys::At::Cwd,
@@ -555,7 +575,7 @@ fn stand_ins<K: Kernel>(kernel: &mut K, plan: &Plan, slots: &mut Slots<'_>) -> R
 
 /// What the embedder hears at the end of a rehearsal in which something is
 /// sent: nobody listens meanwhile.
-fn hear<K: skep_sys::Stage>(kernel: &mut K, plan: &Plan, slots: &mut Slots<'_>) -> Result<()> {
+pub(crate) fn hear<K: skep_sys::Stage>(kernel: &mut K, plan: &Plan, slots: &mut Slots<'_>) -> Result<()> {
     kernel.act_as(skep_sys::Actor::Host);
     let mut ask = |op: Op<'_>, slots: &mut Slots<'_>| {
         kernel

@@ -3,8 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 use skep::spec::{
-    Bind, Descriptor, Device, File, IdMap, Init, Mount, MountKind, Network, NumberList, Overlay, Readiness, SecretFile,
-    Stream, TerminalSize, User, UserNamespace, Volatile, Want,
+    Bind, Descriptor, Device, ExecSpec, File, IdMap, Init, Mount, MountKind, Namespace, Network, NumberList, Overlay,
+    Readiness, SecretFile, Stream, TerminalSize, User, UserNamespace, Volatile, Want,
 };
 use skep::sys::{Actor, Errno, Faulty, Model, OpKind, Recorder, Stage, WaitStatus, plausible};
 use skep::{Facts, Spec, Verified};
@@ -321,6 +321,98 @@ fn one_fault(name: &str, root: bool, spec: &Spec, verified: &Verified, index: us
     );
     model.act_as(Actor::Host);
     assert_eq!(model.host_changes(), Vec::<String>::new(), "{context}: left");
+}
+
+/// What an exec runs, and the Spec of the container that it runs in.
+fn execs() -> Vec<(&'static str, Spec, ExecSpec)> {
+    let container = |name: &str| specs().into_iter().find(|(row, _)| *row == name).unwrap().1;
+    let mut plain = ExecSpec::default();
+    plain.command = vec!["/usr/bin/true".into()];
+    let mut terminal = plain.clone();
+    (terminal.terminal, terminal.stdio) = (Some(TerminalSize::default()), [Stream::Terminal; 3]);
+    let mut piped = plain.clone();
+    piped.stdio = [Stream::Piped; 3];
+    piped.descriptors = vec![Descriptor::new(7)];
+    piped.user = Some((0, 0));
+    let mut timed = container("default");
+    timed.namespaces.time = Namespace::New;
+    let mut privileged = container("default");
+    privileged.no_new_privileges = false;
+    vec![
+        ("plain", container("default"), plain.clone()),
+        ("process one", container("process one"), plain.clone()),
+        ("terminal", container("bind, user"), terminal),
+        ("pipes", container("tree"), piped),
+        ("new privileges", privileged, plain.clone()),
+        ("device policy", container("files, device"), plain.clone()),
+        ("time", timed, plain),
+    ]
+}
+
+#[test]
+fn an_exec_is_confined_as_the_payload_is() {
+    for root in [false, true] {
+        for (name, spec, exec) in execs() {
+            let mut model = host(root);
+            let container = verified(&spec, root);
+            let plan = skep::compile_exec(container.plan(), &exec).unwrap_or_else(|error| panic!("{name}: {error}"));
+            let entering = skep::verify(plan).unwrap_or_else(|error| panic!("{name}: {error}"));
+            let mut alone = host(root);
+            skep::rehearse(&mut alone, &container).unwrap();
+            let first = alone.process(payload(&spec)).unwrap().credentials();
+            skep::rehearse_exec(&mut model, &container, &entering)
+                .unwrap_or_else(|error| panic!("{name}, root {root}: {error}"));
+            let process = model.process(Actor::Payload).unwrap();
+            assert!(process.exec().is_some(), "{name}, root {root}: nothing was executed");
+            let second = process.credentials();
+            if exec.user.is_none() {
+                assert_eq!(second.effective, first.effective, "{name}");
+                assert_eq!(second.uid, first.uid, "{name}");
+                assert_eq!(second.filters, first.filters, "{name}");
+            }
+            assert_eq!(second.bounding, first.bounding, "{name}");
+            assert_eq!(second.no_new_privs, first.no_new_privs, "{name}");
+            assert!(process.leads_session() && process.ended().is_none(), "{name}");
+            let count = 3 + exec.descriptors.len();
+            assert_eq!(process.descriptors().len(), count, "{name}: {:?}", process.descriptors());
+            let mounts = process.mountinfo();
+            assert_eq!(mounts.iter().filter(|line| line.split(' ').nth(4) == Some("/")).count(), 1, "{name}");
+            assert!(process.pid() > 1, "{name}: {}", process.pid());
+            assert!(model.process(Actor::Child).unwrap().ended().is_some(), "{name}: who brought it in stays");
+        }
+    }
+}
+
+#[test]
+fn every_call_of_an_exec_fails_once_and_leaves_the_container_as_it_was() {
+    let mut starts = 0;
+    for root in [false, true] {
+        for (name, spec, exec) in execs() {
+            let container = verified(&spec, root);
+            let entering = skep::verify(skep::compile_exec(container.plan(), &exec).unwrap()).unwrap();
+            let mut before = Recorder::around(host(root));
+            skep::rehearse(&mut before, &container).unwrap();
+            let (before, started) = before.into_parts();
+            let mut recorder = Recorder::around(host(root));
+            skep::rehearse_exec(&mut recorder, &container, &entering).unwrap();
+            let kinds: Vec<OpKind> = recorder.records().iter().map(|record| record.kind).collect();
+            for (index, kind) in kinds.iter().enumerate().skip(started.len()) {
+                for errno in plausible(*kind) {
+                    starts += 1;
+                    let context = format!("{name}, root {root}: call {index} {} fails with {errno}", kind.name());
+                    let mut kernel = Faulty::new(host(root), index, *errno);
+                    let ended = skep::rehearse_exec(&mut kernel, &container, &entering);
+                    assert!(kernel.fired(), "{context}");
+                    let mut model = kernel.into_inner();
+                    ended.expect_err(&context);
+                    model.act_as(Actor::Host);
+                    let (left, was) = (model.host_changes(), before.host_changes());
+                    assert_eq!(left, was, "{context}: left");
+                }
+            }
+        }
+    }
+    println!("{starts} execs with one failing call each");
 }
 
 #[test]

@@ -579,6 +579,7 @@ impl Model {
                 self.spawn(slots, (namespaces, &joins), cgroup, [image, plan], keep, ambient, [pidfd, pid])
             }
             Op::Fork { pid } => self.fork(slots, pid),
+            Op::Sibling { pid, pidfd } => self.sibling(slots, pid, pidfd),
             Op::SetNs { namespace, kind } => {
                 let object = self.object(slots, namespace)?.clone();
                 self.set_ns(&object, kind)
@@ -732,6 +733,12 @@ impl Model {
             Op::Arrive { to } => self.arrive(slots, to),
             Op::Await { from } => self.await_release(slots, from),
             Op::Receive { from, file, into, .. } => self.receive(slots, from, [file, into]),
+            Op::EndGroup { pidfd, pid } => {
+                slots.value(pid)?;
+                let leader = self.pidfd(slots, pidfd)?;
+                self.end_group(leader);
+                Ok(())
+            }
             Op::SendFile { to, file, place } => self.send_file(slots, to, file, place),
             Op::OpenTerminal { devpts, rows, columns, master, peer } => {
                 self.open_terminal(slots, devpts, [rows, columns], [master, peer])

@@ -309,6 +309,19 @@ impl Model {
         slots.put(pid, Cell::Value(u64::from(number))).map(drop)
     }
 
+    /// clone(2), CLONE_PARENT|CLONE_PIDFD, by stage B in a container that it has
+    /// joined: "EINVAL … by an init process".
+    pub(super) fn sibling(&mut self, slots: &mut Slots<'_>, pid: Slot, pidfd: Slot) -> Result<(), Errno> {
+        let space = self[self.current].spaces.pid;
+        if matches!(self[space].content, Content::Pid { init: Some(init), .. } if init == self.current) {
+            return Err(Errno::EINVAL);
+        }
+        self.fork(slots, pid)?;
+        let Some(child) = self.actors[actor_index(Actor::Payload)] else { return Err(Errno::ESRCH) };
+        self[child].parent = self[self.current].parent;
+        self.fill(slots, pidfd, Object::Pidfd(child))
+    }
+
     /// Whether an object can be executed; the owner, if it is set-user-id.
     pub(super) fn may_execute(&self, object: &Object) -> Result<Option<u32>, Errno> {
         match object {
@@ -439,6 +452,20 @@ impl Model {
                 continue;
             }
             self.end(task, WaitStatus::Exited(128 + signal::KILL));
+        }
+    }
+
+    /// kill(2) of a process group, and waitid(2) of the caller's children in it.
+    pub(super) fn end_group(&mut self, leader: TaskId) {
+        if self[leader].state == State::Gone {
+            return;
+        }
+        let member = |task: &TaskId| self[*task].session == leader && self[*task].state != State::Gone;
+        for task in (0..self.tasks.len()).map(TaskId).filter(member).collect::<Vec<_>>() {
+            self.end(task, WaitStatus::Signaled(signal::KILL));
+            if self[task].parent == Some(self.current) {
+                self[task].state = State::Gone;
+            }
         }
     }
 

@@ -68,6 +68,9 @@ impl Model {
                         other => Found::Object(other.clone()),
                     }));
                 }
+                if text == "time_for_children" {
+                    return Ok(Step::Magic(Found::Object(Object::Space(self[task].spaces.time_for_children))));
+                }
                 let kind = NAMESPACE_LINKS.iter().find(|row| row.0 == text).ok_or(Errno::ENOENT)?.1;
                 let object = self[task].spaces.of(kind).map_or(Object::User(self[task].cred.user), Object::Space);
                 Ok(Step::Magic(Found::Object(object)))

@@ -8,12 +8,11 @@ use skep_sys::abi::Resource;
 use skep_sys::wire::Numbers;
 use skep_sys::{Op, Proof};
 
-use super::Context;
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::{Builder, Passed, Phase};
 use crate::profile;
 use crate::report::Report;
-use crate::spec::{Init, Namespace, Spec};
+use crate::spec::{Descriptor, Init, Namespace, Origin, Spec};
 
 /// What can be wrong with the numbers.
 pub(super) fn check(spec: &Spec) -> Result<()> {
@@ -62,14 +61,14 @@ pub(super) fn listen(spec: &Spec) -> Option<(usize, u32)> {
 }
 
 /// The runner puts them into their slots; here they are looked at.
-pub(super) fn prepare(context: &Context<'_>, plan: &mut Builder, report: &mut Report) {
-    for descriptor in &context.spec.descriptors {
+pub(crate) fn prepare(descriptors: &[Descriptor], origin: Origin, plan: &mut Builder, report: &mut Report) {
+    for descriptor in descriptors {
         let number = descriptor.number;
         let slot = plan.slot();
         if descriptor.danger_directory {
             report.applied(format!("descriptor {number}"), "passed, whatever it is");
         } else {
-            plan.step(Phase::Prepare, format!("look at descriptor {number}"), context.origin("descriptors"))
+            plan.step(Phase::Prepare, format!("look at descriptor {number}"), origin.clone())
                 .remedy("A directory, or what was opened with O_PATH, leads out of the root: bind it instead.")
                 .op(Op::Prove { file: slot, proof: Proof::Passable });
             report.applied(format!("descriptor {number}"), "passed, no directory");
@@ -79,13 +78,13 @@ pub(super) fn prepare(context: &Context<'_>, plan: &mut Builder, report: &mut Re
 }
 
 /// Directly after the child has closed what is not its own.
-pub(super) fn enter(context: &Context<'_>, plan: &mut Builder) {
+pub(super) fn enter(origin: Origin, plan: &mut Builder) {
     let passed = plan.passed().to_vec();
     if passed.is_empty() {
         return;
     }
     let numbers: Vec<u8> = passed.iter().flat_map(|passed| passed.number.to_le_bytes()).collect();
-    plan.step(Phase::Enter, "put the caller's descriptors in their places", context.origin("descriptors"))
+    plan.step(Phase::Enter, "put the caller's descriptors in their places", origin)
         .remedy("EBADF, EINVAL: the number is above this program's own limit of open files (ulimit -n).");
     if let Some(numbers) = Numbers::new(&numbers) {
         plan.op(Op::Vacate { numbers });

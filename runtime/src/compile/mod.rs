@@ -26,7 +26,10 @@ use crate::spec::{
     Init, MachineName, Namespace, Network, Origin, Profile, Spec, Stream, SystemCalls, TimeOffsets, User, Want,
 };
 
+pub(crate) use descriptors::prepare as pass;
 pub(crate) use ids::Mapping;
+pub(crate) use process::execute;
+pub(crate) use start::{begin, stream};
 
 /// What the parts of a compilation share.
 pub(crate) struct Context<'a> {
@@ -118,7 +121,7 @@ pub fn compile(spec: &Spec, facts: &Facts) -> Result<Plan> {
     start::entrust(&context, &resources, plan_ref)?;
     cgroups::prepare(&resources, plan_ref)?;
     start::streams(&context, plan_ref);
-    descriptors::prepare(&context, plan_ref, &mut report);
+    descriptors::prepare(&spec.descriptors, context.origin("descriptors"), plan_ref, &mut report);
     start::open_joined(&context, plan_ref)?;
     ids::prepare(&context, plan_ref, &mut report)?;
     let sources = filesystem::sources(&context, plan_ref, &mut report)?;
@@ -205,7 +208,7 @@ pub(crate) fn bounds(spec: &Spec) -> Result<()> {
 const IN_A_FILE: &str = "Put it into a file, and bind that into the container.";
 
 /// What can be said about a Spec without looking at the host.
-fn check(spec: &Spec) -> Result<()> {
+pub(crate) fn check(spec: &Spec) -> Result<()> {
     let invalid = |field: &str, what: String, remedy: &str| {
         Err(Error::new(ErrorKind::InvalidSpec, what).from(spec.origins.of(field)).remedy(remedy))
     };

@@ -380,18 +380,27 @@ fn joined(words: impl IntoIterator<Item = Vec<u8>>) -> Vec<u8> {
 }
 
 fn exec(context: &Context<'_>, plan: &mut Builder) -> Result<()> {
-    let spec = context.spec;
-    let variables = environment(context);
-    let program = spec.command.first().cloned().unwrap_or_default();
+    execute(&context.spec.command, environment(context), context.origin("command"), plan)
+}
+
+/// The last two ops of whoever executes.
+pub(crate) fn execute(
+    command: &[OsString],
+    variables: BTreeMap<String, OsString>,
+    origin: Origin,
+    plan: &mut Builder,
+) -> Result<()> {
+    let program = command.first().cloned().unwrap_or_default();
     let path = variables.get("PATH").cloned().unwrap_or_default();
     let candidates = candidates(&program, &path);
     if candidates.is_empty() {
-        return Err(context
-            .invalid("command", format!("{program:?} cannot be looked for: PATH names no absolute directory"))
+        let what = format!("{program:?} cannot be looked for: PATH names no absolute directory");
+        return Err(Error::new(ErrorKind::InvalidSpec, what)
+            .from(Some(&origin))
             .remedy("Write the program with its path, or set PATH otherwise."));
     }
     let programs = joined(candidates);
-    let arguments = joined(spec.command.iter().map(|word| word.as_bytes().to_vec()));
+    let arguments = joined(command.iter().map(|word| word.as_bytes().to_vec()));
     let environment = joined(variables.into_iter().map(|(name, value)| {
         let mut entry = name.into_bytes();
         entry.push(b'=');
@@ -399,7 +408,7 @@ fn exec(context: &Context<'_>, plan: &mut Builder) -> Result<()> {
         entry
     }));
     let shown = Path::new(&program).display().to_string();
-    plan.step(Phase::Payload, format!("execute {shown}"), context.origin("command"))
+    plan.step(Phase::Payload, format!("execute {shown}"), origin)
         .remedy("The program is looked for inside the container, where its interpreter and libraries must be too.")
         .op(Op::Announce { to: role::CONTROL });
     if let (Some(programs), Some(arguments), Some(environment)) =

@@ -178,35 +178,42 @@ pub(super) fn entrust_child(plan: &mut Builder) {
     }
 }
 
+/// One standard stream.
+pub(crate) fn stream(index: usize, kind: Stream, origin: Origin, plan: &mut Builder) {
+    const NAMES: [&str; 3] = ["stdin", "stdout", "stderr"];
+    let (Some(name), Some(slot), Some(host)) = (NAMES.get(index), role::STDIO.get(index), role::STDIO_HOST.get(index))
+    else {
+        return;
+    };
+    let (slot, host) = (*slot, *host);
+    match kind {
+        // A terminal takes its place later: until then no other descriptor may
+        // get its number.
+        Stream::Null | Stream::Terminal => {
+            plan.step(Phase::Prepare, format!("open /dev/null for {name}"), origin).op(Op::OpenAt2 {
+                dir: At::Cwd,
+                path: c"/dev/null",
+                flags: OpenFlags::READ_WRITE,
+                mode: 0,
+                resolve: Resolve::NO_MAGICLINKS,
+                into: slot,
+            });
+            plan.op(Op::Prove { file: slot, proof: skep_sys::Proof::CharDevice { major: 1, minor: 3 } });
+        }
+        Stream::Piped => {
+            let (read, write) = if index == 0 { (slot, host) } else { (host, slot) };
+            plan.step(Phase::Prepare, format!("make a pipe for {name}"), origin).op(Op::Pipe { read, write });
+        }
+        // The runner puts it into the slot.
+        Stream::Given => {}
+    }
+    plan.keep(slot);
+}
+
 /// Standard streams, the sockets of the start, the notification socket.
 pub(super) fn streams(context: &Context<'_>, plan: &mut Builder) {
-    const NAMES: [&str; 3] = ["stdin", "stdout", "stderr"];
-    for (index, stream) in context.spec.stdio.into_iter().enumerate() {
-        let (slot, host) = (role::STDIO[index], role::STDIO_HOST[index]);
-        let origin = context.origin("stdio");
-        match stream {
-            // A terminal takes its place later: until then no other descriptor may
-            // get its number.
-            Stream::Null | Stream::Terminal => {
-                plan.step(Phase::Prepare, format!("open /dev/null for {}", NAMES[index]), origin).op(Op::OpenAt2 {
-                    dir: At::Cwd,
-                    path: c"/dev/null",
-                    flags: OpenFlags::READ_WRITE,
-                    mode: 0,
-                    resolve: Resolve::NO_MAGICLINKS,
-                    into: slot,
-                });
-                plan.op(Op::Prove { file: slot, proof: skep_sys::Proof::CharDevice { major: 1, minor: 3 } });
-            }
-            Stream::Piped => {
-                let (read, write) = if index == 0 { (slot, host) } else { (host, slot) };
-                plan.step(Phase::Prepare, format!("make a pipe for {}", NAMES[index]), origin)
-                    .op(Op::Pipe { read, write });
-            }
-            // The runner puts it into the slot.
-            Stream::Given => {}
-        }
-        plan.keep(slot);
+    for (index, kind) in context.spec.stdio.into_iter().enumerate() {
+        stream(index, kind, context.origin("stdio"), plan);
     }
     plan.step(Phase::Prepare, "make the sockets of the start", Origin::Always)
         .op(Op::SocketPair { one: role::CONTROL_HOST, other: role::CONTROL })
@@ -225,19 +232,7 @@ pub(super) fn streams(context: &Context<'_>, plan: &mut Builder) {
 /// What the child does first: it holds its own descriptors only, is in its own
 /// session, and waits for the word.
 pub(super) fn enter(context: &Context<'_>, plan: &mut Builder) {
-    plan.step(Phase::Enter, "keep no descriptor but those of the plan", Origin::Always).op(Op::Adopt {});
-    for (number, slot) in role::STDIO.into_iter().enumerate() {
-        plan.op(Op::Dup { file: slot, number: number as u32 });
-    }
-    super::descriptors::enter(context, plan);
-    plan.step(Phase::Enter, "wait until the other side is done", Origin::Always).op(Op::Await { from: role::CONTROL });
-    plan.step(Phase::Enter, "hide memory from processes of the same user", Origin::Always)
-        .op(Op::Dumpable { on: false });
-    plan.step(Phase::Enter, "leave the caller's session and terminal", Origin::Always)
-        .op(Op::SetSid {})
-        .op(Op::ResetSignals {})
-        // What is made from here on has the modes that the plan says.
-        .op(Op::Umask { mode: 0 });
+    begin(context.origin("descriptors"), plan);
     let late = namespaces(context);
     let late = late.without(late.without(Namespaces::CGROUP).without(Namespaces::TIME));
     if !late.is_empty() {
@@ -251,6 +246,23 @@ pub(super) fn enter(context: &Context<'_>, plan: &mut Builder) {
             .op(Op::SetNs { namespace: join.slot, kind: join.kind })
             .op(Op::Close { file: join.slot });
     }
+}
+
+/// The part of it that is the same for a process that joins.
+pub(crate) fn begin(passed: Origin, plan: &mut Builder) {
+    plan.step(Phase::Enter, "keep no descriptor but those of the plan", Origin::Always).op(Op::Adopt {});
+    for (number, slot) in role::STDIO.into_iter().enumerate() {
+        plan.op(Op::Dup { file: slot, number: number as u32 });
+    }
+    super::descriptors::enter(passed, plan);
+    plan.step(Phase::Enter, "wait until the other side is done", Origin::Always).op(Op::Await { from: role::CONTROL });
+    plan.step(Phase::Enter, "hide memory from processes of the same user", Origin::Always)
+        .op(Op::Dumpable { on: false });
+    plan.step(Phase::Enter, "leave the caller's session and terminal", Origin::Always)
+        .op(Op::SetSid {})
+        .op(Op::ResetSignals {})
+        // What is made from here on has the modes that the plan says.
+        .op(Op::Umask { mode: 0 });
 }
 
 /// The clone, which is the last op of `prepare`.

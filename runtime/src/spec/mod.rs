@@ -7,6 +7,7 @@
 mod cgroups;
 mod descriptors;
 mod devices;
+mod exec;
 mod files;
 mod identity;
 mod mounts;
@@ -29,6 +30,7 @@ use skep_sys::abi::signal;
 pub use cgroups::{CpuLimit, IoLimit, NumberList, Resources};
 pub use descriptors::Descriptor;
 pub use devices::{Device, DeviceAccess};
+pub use exec::ExecSpec;
 pub(crate) use files::How;
 pub use files::{File, Hosts, ResolvConf, SecretFile, Timezone};
 pub use identity::{Capabilities, Capability, CapabilityList, User};

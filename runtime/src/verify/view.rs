@@ -76,6 +76,10 @@ pub(super) enum What<'a> {
     Pipe,
     Socket,
     Pidfd,
+    /// The pidfd of a process that was brought into a container.
+    Member,
+    /// The time namespace of a container's processes.
+    TimeOfChildren,
     Other,
 }
 
@@ -254,7 +258,8 @@ impl<'a> View<'a> {
 
     /// The phases at whose end a process is what it shall be.
     pub(super) fn confining(&self) -> impl Iterator<Item = Phase> + use<> {
-        let stub = !self.phase(Phase::Init).is_empty();
+        // Who brings a process in only ends.
+        let stub = !self.phase(Phase::Init).is_empty() && !self.enters();
         [Phase::Payload, Phase::Init].into_iter().filter(move |phase| stub || *phase == Phase::Payload)
     }
 
@@ -273,8 +278,17 @@ impl<'a> View<'a> {
         self.of_in(kind, Phase::Enter).filter(move |seen| seen.at < switch)
     }
 
-    /// Position of the root switch; everything is before one that is missing.
+    /// Whether the plan brings a process into a container that runs.
+    pub(super) fn enters(&self) -> bool {
+        self.of(OpKind::Sibling).next().is_some()
+    }
+
+    /// Position of the root switch; everything is before one that is missing. A
+    /// plan that enters gets its root with the last namespace that it joins.
     pub(super) fn switch(&self) -> usize {
+        if self.enters() {
+            return self.of_in(OpKind::SetNs, Phase::Enter).next_back().map_or(usize::MAX, |seen| seen.at);
+        }
         self.first(OpKind::PivotRoot, Phase::Enter).map_or(usize::MAX, |seen| seen.at)
     }
 }

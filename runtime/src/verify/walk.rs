@@ -5,7 +5,7 @@ use std::ffi::CStr;
 
 use skep_sys::abi::{MountAttrs, Namespaces, TreeFlags};
 use skep_sys::wire::Reader;
-use skep_sys::{At, Op, Slot};
+use skep_sys::{At, Op, OpKind, Slot};
 
 use super::view::{Id, KINDS, Seen, Spawned, Thing, View, What};
 use crate::plan::{Phase, Plan, role};
@@ -68,6 +68,15 @@ impl<'a> Walk<'a> {
             if let Some(cell) = table.get_mut(usize::from(slot.0)) {
                 *cell = Id(things.len() as u32);
                 things.push(Thing { what: What::Given, ..nothing });
+            }
+        }
+        if plan.ops().any(|(_, _, op)| op.kind() == OpKind::Sibling) {
+            let number = Id(things.len() as u32);
+            things.push(Thing { what: What::Value, ..nothing });
+            for (slot, id) in [(role::TARGET, Id(1)), (role::TARGET_PID, number)] {
+                if let Some(cell) = table.get_mut(usize::from(slot.0)) {
+                    *cell = id;
+                }
             }
         }
         Self {
@@ -219,6 +228,7 @@ impl<'a> Walk<'a> {
         let (slot, what, attrs) = match seen.op {
             Op::OpenAt2 { dir: At::Cwd, path, into, .. } => (into, What::Host(path), MountAttrs::NONE),
             Op::OpenAt2 { path, into, .. } => match self.view.thing(seen.on).what {
+                What::Process if path == c"ns/time_for_children" => (into, What::TimeOfChildren, MountAttrs::NONE),
                 What::Process => (into, What::Other, MountAttrs::NONE),
                 _ => (into, What::Inside { below: seen.on, path }, MountAttrs::NONE),
             },
@@ -251,6 +261,10 @@ impl<'a> Walk<'a> {
             | Op::PidfdWait { into, .. }
             | Op::TerminalSize { into, .. }
             | Op::Receive { into, .. } => (into, What::Value, MountAttrs::NONE),
+            Op::Sibling { pid, pidfd } => {
+                self.add(pid, What::Value, seen.at);
+                (pidfd, What::Member, MountAttrs::NONE)
+            }
             Op::MapNamespace { into, .. } => (into, What::MappedNamespace, MountAttrs::NONE),
             Op::BpfDevice { into, .. } => (into, What::DeviceProgram, MountAttrs::NONE),
             Op::MemFd { into, .. }
@@ -404,6 +418,7 @@ fn operands(op: &Op<'_>) -> [Operand; 3] {
         Op::Spawn { image, plan, cgroup, .. } => [file(image), file(plan), cgroup.and_then(file)],
         Op::OpenProcess { pid, pidfd, .. } => [file(pidfd), value(pid), None],
         Op::MapNamespace { image, .. } => [file(image), None, None],
+        Op::EndGroup { pidfd, pid } => [file(pidfd), value(pid), None],
         Op::BpfAttach { cgroup, program } => [file(cgroup), file(program), None],
         Op::IdMapHelper { program, pid, .. } => [file(program), value(pid), None],
         Op::Reap { payload, signals, lifeline } => [file(lifeline), file(signals), value(payload)],

@@ -71,12 +71,23 @@ fn last_capset<'v, 'a>(view: &'v View<'a>, line: Line<'v, 'a>, found: &mut Findi
         found.plan(format!("{} has no {}", line.process.name(), OpKind::CapSet.name()));
     }
     for seen in sets {
-        let filter = view.after(seen).is_some_and(|after| after.kind() == OpKind::Seccomp);
+        let filter = next_step(view, line, seen).is_some_and(|after| after.kind() == OpKind::Seccomp);
         if !filter || line.has(OpKind::NoNewPrivs) || line.first(OpKind::SetResUid).is_none_or(|ids| ids.at > seen.at) {
             found.at(seen, "is a capset that no filter needs");
         }
     }
     last
+}
+
+/// The op after, which in a plan that enters a container may be on the other
+/// side of the clone: what only begins the process is passed over.
+fn next_step<'v, 'a>(view: &'v View<'a>, line: Line<'v, 'a>, seen: &Seen<'_>) -> Option<&'v Seen<'a>> {
+    use OpKind::{Await, ControllingTerminal, Dup, ResetSignals, SetSid, Sibling};
+    let begins = |kind| matches!(kind, Sibling | Await | SetSid | ResetSignals | ControllingTerminal | Dup);
+    if !view.enters() {
+        return view.after(seen);
+    }
+    line.ops().find(|after| after.at > seen.at && !begins(after.kind()))
 }
 
 /// What a process sets.
@@ -145,6 +156,7 @@ pub(super) fn credentials_proved(view: &View<'_>, found: &mut Findings) {
                     | OpKind::ResetSignals
                     | OpKind::Seccomp
                     | OpKind::SetSid
+                    | OpKind::Sibling
                     | OpKind::SignalFd
             ) {
                 found.at(seen, "comes after the proof");
@@ -190,9 +202,12 @@ pub(super) fn filter_before_admin_goes(view: &View<'_>, found: &mut Findings) {
     for line in view.lines().filter(|line| !line.has(OpKind::NoNewPrivs)) {
         let Some(filter) = line.first(OpKind::Seccomp) else { continue };
         let becomes_root = line.of(OpKind::SetResUid).all(|seen| matches!(seen.op, Op::SetResUid { uid: 0 }));
-        let raised = view
-            .before(filter)
-            .is_some_and(|seen| matches!(seen.op, Op::CapSet { effective, .. } if effective.contains(ADMIN)));
+        let before = match view.enters() {
+            false => view.before(filter),
+            true => line.of(OpKind::CapSet).rfind(|seen| seen.at < filter.at),
+        };
+        let raised =
+            before.is_some_and(|seen| matches!(seen.op, Op::CapSet { effective, .. } if effective.contains(ADMIN)));
         let late = line.of(OpKind::CapSet).next_back().is_none_or(|caps| caps.at < filter.at);
         if late || !(becomes_root || raised) {
             found.at(filter, "is installed without the right to");

@@ -82,7 +82,9 @@ pub(super) fn paths_confined(view: &View<'_>, found: &mut Findings) {
             (At::Cwd, _) => no_magic && path.to_bytes().first() == Some(&b'/'),
             // The only magic link: of a directory proved to be the child's.
             (At::Slot(_), What::Process) => {
-                path == c"ns/user" && seen.phase == Phase::Attend && flags == OpenFlags::NONE
+                let (wanted, phase) =
+                    if view.enters() { (c"ns/time_for_children", Phase::Prepare) } else { (c"ns/user", Phase::Attend) };
+                path == wanted && seen.phase == phase && flags == OpenFlags::NONE
             }
             // The files of a group that is handed over.
             (At::Slot(_), What::Host(_)) if seen.phase == Phase::Prepare => {
@@ -123,6 +125,10 @@ pub(super) fn source_proved(view: &View<'_>, found: &mut Findings) {
             Some(Op::Prove { proof: Proof::OwnedByRoot, .. }) => seen.phase == Phase::Prepare,
             // A directory of the host must be the inode that was seen, unless
             // it belongs to a file system of the kernel.
+            // The container's own terminals, where the plan enters one.
+            Some(Op::Prove { proof: Proof::FileSystem { magic: fs_magic::DEVPTS }, .. }) if view.enters() => {
+                path == c"/dev/pts" && seen.phase == Phase::Enter
+            }
             Some(Op::Prove { .. }) => !flags.has(OpenFlags::PATH) || path == c"/proc",
             _ => false,
         };

@@ -229,6 +229,8 @@ pub(super) fn keep_is_the_childs(view: &View<'_>, found: &mut Findings) {
             {
                 !stream
             }
+            What::Given if *slot == role::TARGET => view.enters(),
+            What::TimeOfChildren => view.enters() && *slot == role::TIME,
             What::Given | What::Pipe => stream,
             What::Host(_) => stream && matches!(thing.proof, Some((_, Proof::CharDevice { major: 1, minor: 3 }))),
             What::Passed(number) => {
@@ -251,7 +253,10 @@ pub(super) fn keep_is_the_childs(view: &View<'_>, found: &mut Findings) {
 }
 
 /// What the child may send, by the slot that the runner keeps it in.
-const SENT: &[(Slot, Is)] = &[(role::TERMINAL, |what| matches!(what, What::TerminalMaster))];
+const SENT: &[(Slot, Is)] = &[
+    (role::TERMINAL, |what| matches!(what, What::TerminalMaster)),
+    (role::MEMBER, |what| matches!(what, What::Member)),
+];
 type Is = fn(What<'_>) -> bool;
 
 pub(super) fn descriptors_sent(view: &View<'_>, found: &mut Findings) {

@@ -83,6 +83,29 @@ const OWN: [u128; 5] = {
     ]
 };
 
+/// The same of a plan that enters a container: nothing about trees, cgroups and
+/// namespaces that are made.
+const OWN_ENTERING: [u128; 5] = {
+    use OpKind::*;
+    const CONFINE: &[OpKind] =
+        &[DropBounding, SetSecureBits, SetGroups, SetResGid, SetResUid, CapSet, AmbientSet, NoNewPrivs];
+    [
+        bits(&[&[OpenAt2, Prove, Pipe, SocketPair, OpenProcess, Close, Spawn]]),
+        bits(&[&[WritePid, Release]]),
+        bits(&[
+            CONFINE,
+            &[Adopt, Vacate, Dup, Await, Dumpable, SetSid, ResetSignals, Umask, SetNs, Close, ProveRoot],
+            &[Personality, SetLimit, SessionKeyring, OpenAt2, Prove, OpenTerminal, SendFile],
+            &[ProveCredentials, Sibling],
+        ]),
+        bits(&[
+            &[Await, SetSid, ResetSignals, ControllingTerminal, Dup, Seccomp, CapSet, AmbientSet],
+            &[ProveCredentials, Chdir, Announce, Exec],
+        ]),
+        bits(&[&[SendFile, Exit]]),
+    ]
+};
+
 /// What takes a container back.
 const CLEARS_UP: [OpKind; 4] = [OpKind::RemoveGroup, OpKind::KillGroup, OpKind::PidfdSignal, OpKind::PidfdWait];
 
@@ -102,13 +125,15 @@ const fn bits(lists: &[&[OpKind]]) -> u128 {
 }
 
 pub(super) fn phases_own_ops(view: &View<'_>, found: &mut Findings) {
+    let own = if view.enters() { &OWN_ENTERING } else { &OWN };
     for seen in view.ops() {
-        if OWN[seen.phase as usize] >> seen.kind() as u8 & 1 == 0 {
+        if own[seen.phase as usize] >> seen.kind() as u8 & 1 == 0 {
             found.at(seen, format!("is no op of {}", seen.phase.name()));
         }
     }
     for (of, op) in view.undo.iter().filter_map(|(of, op)| Some((of, (*op)?))) {
-        if !CLEARS_UP.contains(&op.kind()) && !matches!(op.kind(), OpKind::Dismiss | OpKind::ReleaseIds) {
+        let ends = op.kind() == OpKind::EndGroup && view.enters();
+        if !ends && !CLEARS_UP.contains(&op.kind()) && !matches!(op.kind(), OpKind::Dismiss | OpKind::ReleaseIds) {
             found.plan(format!("{} takes back op {of} in the embedder", op.kind().name()));
         }
     }
@@ -122,7 +147,9 @@ pub(super) fn phases_own_ops(view: &View<'_>, found: &mut Findings) {
 pub(super) fn no_stand_in(view: &View<'_>, found: &mut Findings) {
     let stands_in = |kind| matches!(kind, OpKind::Fail | OpKind::Watch | OpKind::Exit);
     for kind in [OpKind::Fail, OpKind::Watch, OpKind::Exit] {
-        for seen in view.of(kind) {
+        // A rule of its own says what ends who brought a process in.
+        let ends = kind == OpKind::Exit && view.enters();
+        for seen in view.of(kind).filter(|seen| !ends || seen.phase != crate::plan::Phase::Init) {
             found.at(seen, "stands in for another op");
         }
     }

@@ -149,6 +149,13 @@ pub(super) fn groups_dropped(view: &View<'_>, found: &mut Findings) {
         }
         return;
     }
+    // Where one id is mapped, they were denied to the container for good.
+    let denied = matches!(view.plan.report().of("supplementary groups"), Some(crate::report::Outcome::Unsupported(_)));
+    let user =
+        view.of(OpKind::SetNs).any(|seen| matches!(seen.op, Op::SetNs { kind, .. } if kind.has(Namespaces::USER)));
+    if view.enters() && denied && user {
+        return;
+    }
     for line in view.lines() {
         found.unless(line.has(OpKind::SetGroups), "the caller's groups reach a process of the container");
     }

@@ -3,6 +3,7 @@
 mod contents;
 mod credentials;
 mod devices;
+mod entering;
 mod files;
 mod filter;
 mod frame;
@@ -81,6 +82,9 @@ const fn rule(
 ) -> Rule {
     Rule { number, name, rows, says, check }
 }
+
+/// The numbers of those that hold for a plan that enters a container.
+pub(super) use entering::HOLDS as ENTERING;
 
 /// Every rule, by number.
 pub(super) const RULES: &[Rule] = &[
@@ -547,5 +551,26 @@ pub(super) const RULES: &[Rule] = &[
         &[17, 88],
         "A namespace of somebody else is proved to be of its kind before it is joined, and is none that the container makes.",
         frame::joined_proved,
+    ),
+    rule(
+        69,
+        "enters-whole",
+        &[32, 50, 88],
+        "A plan that enters a container joins every namespace of its process 1 and makes none, first of all, and proves the root that it gets.",
+        entering::enters_whole,
+    ),
+    rule(
+        70,
+        "born-confined",
+        &[33, 50, 51, 118],
+        "A process is brought into a container with hidden memory and no more rights than the payload's, waits until the embedder holds it, and whoever brought it ends.",
+        entering::born_confined,
+    ),
+    rule(
+        71,
+        "entered-as-reported",
+        &[102, 146],
+        "What the report of an exec says of filter, privileges, keyring and groups is in the plan, in a session of its own.",
+        entering::entered_as_reported,
     ),
 ];

@@ -20,7 +20,7 @@ fn last_creation(view: &View<'_>) -> usize {
 pub(super) fn attributes_reset(view: &View<'_>, found: &mut Findings) {
     found.unless(view.has(OpKind::SetSid, Phase::Enter), "the child stays in the caller's session");
     found.unless(view.has(OpKind::ResetSignals, Phase::Enter), "the child inherits signal dispositions");
-    if view.has(OpKind::Fork, Phase::Enter) {
+    if view.has(OpKind::Fork, Phase::Enter) || view.enters() {
         found.unless(view.has(OpKind::SetSid, Phase::Payload), "the payload is in the stub init's session");
         found.unless(view.has(OpKind::ResetSignals, Phase::Payload), "the payload starts with signals blocked");
     }

@@ -7,10 +7,10 @@ use skep_sys::abi::{CapabilitySet, cap};
 use crate::facts::{DeviceNumber, EntryKind, Facts};
 use crate::plan::Plan;
 use crate::spec::{
-    Bind, Capabilities, CapabilityList, CpuLimit, Denial, Descriptor, Device, Family, File, Hosts, IdMap, IdRange,
-    Init, IoLimit, Mount, MountKind, Namespace, NamespaceChoice, Network, NumberList, Overlay, Profile, Readiness,
-    ResolvConf, Resources, Root, SecretFile, Spec, Stream, TerminalSize, Timezone, Tmpfs, User, UserNamespace,
-    Volatile, Want,
+    Bind, Capabilities, CapabilityList, CpuLimit, Denial, Descriptor, Device, ExecSpec, Family, File, Hosts, IdMap,
+    IdRange, Init, IoLimit, Mount, MountKind, Namespace, NamespaceChoice, Network, NumberList, Overlay, Profile,
+    Readiness, ResolvConf, Resources, Root, SecretFile, Spec, Stream, TerminalSize, Timezone, Tmpfs, User,
+    UserNamespace, Volatile, Want,
 };
 use crate::{ErrorKind, compile};
 
@@ -414,6 +414,40 @@ fn row(change: Change, caller: Caller) -> Option<Plan> {
     }
 }
 
+/// Its name, the row of its container, and what it says.
+type Entering = (&'static str, &'static str, fn(&mut ExecSpec));
+
+/// Processes brought into the containers of rows above.
+const ENTERING: &[Entering] = &[
+    ("enter", "default", |_| {}),
+    ("enter, process one", "payload is process 1", |_| {}),
+    ("enter, terminal", "default", |spec| {
+        (spec.stdio, spec.terminal) = ([Stream::Terminal; 3], Some(TerminalSize::default()));
+    }),
+    ("enter, streams", "streams", |spec| spec.stdio = [Stream::Piped, Stream::Given, Stream::Piped]),
+    ("enter, descriptors", "default", |spec| spec.descriptors = vec![Descriptor::new(9), Descriptor::new(3)]),
+    ("enter, user and groups", "subordinate", |spec| (spec.user, spec.groups) = (Some((7, 8)), Some(vec![9, 3]))),
+    ("enter, time namespace", "time namespace", |_| {}),
+    ("enter, limits v1", "limits v1", |_| {}),
+    ("enter, limits v2", "limits v2", |_| {}),
+    ("enter, nspawn", "nspawn", |spec| spec.user = Some((7, 7))),
+    ("enter, new privileges", "new privileges", |_| {}),
+    ("enter, no filter", "no filter", |_| {}),
+];
+
+fn entering(row: &Entering, caller: Caller) -> Option<Plan> {
+    let (_, container, change) = row;
+    let (_, make) = TABLE.iter().find(|(name, _)| name == container).unwrap_or_else(|| panic!("no row {container}"));
+    let mut spec = ExecSpec { command: vec!["/usr/bin/true".into()], ..ExecSpec::default() };
+    change(&mut spec);
+    let plan = self::row(*make, caller)?;
+    match crate::compile_exec(&plan, &spec) {
+        Ok(plan) => Some(plan),
+        Err(error) if error.kind() == ErrorKind::InvalidSpec => None,
+        Err(error) => panic!("{error}"),
+    }
+}
+
 /// The plan of several rows at once, later ones over earlier ones; `None`
 /// where they contradict each other or the caller may not have it.
 pub(super) fn combined(rows: &[usize], caller: Caller) -> Option<Plan> {
@@ -429,14 +463,24 @@ pub(super) fn combined(rows: &[usize], caller: Caller) -> Option<Plan> {
 
 /// Every row that compiles.
 pub(super) fn goldens() -> impl Iterator<Item = (&'static str, Caller, Plan)> {
-    TABLE.iter().flat_map(|(name, change)| {
+    let entering = ENTERING.iter().flat_map(|line| {
+        let both = [Caller::User, Caller::Root];
+        let both = both.map(|caller| entering(line, caller).map(|plan| (line.0, caller, plan)));
+        assert!(both.iter().any(Option::is_some), "{} compiles for nobody", line.0);
+        both.into_iter().flatten()
+    });
+    let starting = TABLE.iter().flat_map(|(name, change)| {
         let both = [Caller::User, Caller::Root].map(|caller| row(*change, caller).map(|plan| (*name, caller, plan)));
         assert!(both.iter().any(Option::is_some), "{name} compiles for nobody");
         both.into_iter().flatten()
-    })
+    });
+    starting.chain(entering)
 }
 
 pub(super) fn compiled(name: &str, caller: Caller) -> Plan {
+    if let Some(plan) = ENTERING.iter().find(|line| line.0 == name).and_then(|line| entering(line, caller)) {
+        return plan;
+    }
     TABLE
         .iter()
         .find(|(row, _)| *row == name)

@@ -131,6 +131,12 @@ fn no_op_can_be_left_out() {
         ("descriptors", Caller::User),
         ("held", Caller::Root),
         ("files of the host over links", Caller::Root),
+        ("enter", Caller::Root),
+        ("enter, terminal", Caller::User),
+        ("enter, time namespace", Caller::User),
+        ("enter, limits v1", Caller::Root),
+        ("enter, limits v2", Caller::User),
+        ("enter, new privileges", Caller::User),
     ] {
         let plan = compiled(name, caller);
         for phase in Phase::ALL {

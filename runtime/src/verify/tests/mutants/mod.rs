@@ -2,6 +2,7 @@
 //! beside each file of rules.
 
 mod credentials;
+mod entering;
 mod files;
 mod filter;
 mod frame;
@@ -45,6 +46,7 @@ pub(super) fn all() -> impl Iterator<Item = &'static Mutant> {
         host::ALL,
         filter::ALL,
         terminal::ALL,
+        entering::ALL,
     ]
     .into_iter()
     .flatten()

@@ -1,0 +1,211 @@
+//! What a container is to a process that joins it: read off the ops of the plan
+//! that started it, so that an exec is confined by the very ops that confined
+//! the payload.
+
+use std::collections::BTreeMap;
+use std::ffi::{CString, OsString};
+use std::os::unix::ffi::OsStringExt;
+
+use skep_sys::abi::{CapabilitySet, Namespaces};
+use skep_sys::{At, Op, OpKind};
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::plan::{Phase, Plan};
+
+/// A cgroup of the container.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Group {
+    pub(crate) path: CString,
+    /// v2: a process is born in it; into one of v1 it is moved.
+    pub(crate) unified: bool,
+}
+
+/// How the payload was confined. It holds no secret but what the caller has put
+/// into one of the documented variables.
+#[derive(Clone, PartialEq, Debug)]
+pub(crate) struct Confinement {
+    pub(crate) machine: crate::spec::MachineName,
+    /// The kinds that the container does not share with its starter.
+    pub(crate) namespaces: Namespaces,
+    pub(crate) groups: Vec<Group>,
+    /// From the root switch to the exec, in order, in flat form.
+    pub(crate) ops: Vec<u8>,
+    /// The payload's documented variables.
+    pub(crate) variables: BTreeMap<String, OsString>,
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+    pub(crate) bounding: CapabilitySet,
+    pub(crate) ambient: CapabilitySet,
+    /// Whether supplementary groups can be set inside.
+    pub(crate) has_groups: bool,
+}
+
+/// Those that every payload has, whatever its Spec says.
+const DOCUMENTED: [&str; 7] = ["PATH", "HOME", "USER", "LOGNAME", "LANG", "container", "CREDENTIALS_DIRECTORY"];
+
+/// Done again for every process that joins.
+const CONFINES: [OpKind; 14] = [
+    OpKind::SessionKeyring,
+    OpKind::Personality,
+    OpKind::Umask,
+    OpKind::SetLimit,
+    OpKind::DropBounding,
+    OpKind::SetSecureBits,
+    OpKind::SetGroups,
+    OpKind::SetResGid,
+    OpKind::SetResUid,
+    OpKind::CapSet,
+    OpKind::AmbientSet,
+    OpKind::NoNewPrivs,
+    OpKind::ProveCredentials,
+    OpKind::Seccomp,
+];
+
+/// The container's, not the process's, or said anew for each process.
+const ONCE: [OpKind; 25] = [
+    OpKind::PivotRoot,
+    OpKind::UmountOld,
+    OpKind::ProveRoot,
+    OpKind::Chdir,
+    OpKind::Write,
+    OpKind::HostName,
+    OpKind::DomainName,
+    OpKind::Socket,
+    OpKind::LinkUp,
+    OpKind::Mkdir,
+    OpKind::Bind,
+    OpKind::Close,
+    OpKind::SetSid,
+    OpKind::ResetSignals,
+    OpKind::BlockSignals,
+    OpKind::Dumpable,
+    OpKind::Dup,
+    OpKind::ControllingTerminal,
+    OpKind::Fork,
+    OpKind::Vacate,
+    OpKind::Arrive,
+    OpKind::Await,
+    OpKind::SendFile,
+    OpKind::Announce,
+    OpKind::Exec,
+];
+
+impl Confinement {
+    /// Of the container that `plan` starts.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Unsupported`] where the payload is confined by something
+    /// that cannot be done again for another process, or has no process-id
+    /// namespace: then nothing would end the process with the container.
+    pub(crate) fn of(plan: &Plan) -> Result<Self> {
+        let mut found = Self {
+            machine: plan.machine().clone(),
+            namespaces: Namespaces::NONE,
+            groups: groups(plan),
+            ops: Vec::new(),
+            variables: BTreeMap::new(),
+            uid: 0,
+            gid: 0,
+            bounding: CapabilitySet::EMPTY,
+            ambient: CapabilitySet::EMPTY,
+            has_groups: false,
+        };
+        let (mut switched, mut own) = (false, Namespaces::NONE);
+        for (_, phase, op) in plan.ops() {
+            match op {
+                Op::Spawn { namespaces, joins, .. } => {
+                    own = namespaces;
+                    // Pairs of a slot and a kind.
+                    let kinds = joins.iter().skip(1).step_by(2).map(|kind| Namespaces(u64::from(kind)));
+                    found.namespaces = kinds.fold(found.namespaces.with(namespaces), Namespaces::with);
+                }
+                Op::SetNs { kind, .. } => found.namespaces = found.namespaces.with(kind),
+                _ => {}
+            }
+            switched |= op.kind() == OpKind::PivotRoot;
+            if phase == Phase::Payload || (phase == Phase::Enter && switched) {
+                found.follow(&op)?;
+            }
+        }
+        if !own.has(Namespaces::PID) {
+            return Err(unsupported(
+                "it has no process-id namespace of its own, so nothing would end the process with it",
+            )
+            .remedy("Give the container one (`namespaces.pid`)."));
+        }
+        found.ops.shrink_to_fit();
+        Ok(found)
+    }
+
+    fn follow(&mut self, op: &Op<'_>) -> Result<()> {
+        match *op {
+            Op::DropBounding { keep } => self.bounding = keep,
+            Op::AmbientSet { capabilities } => self.ambient = capabilities,
+            Op::SetResUid { uid } => self.uid = uid,
+            Op::SetResGid { gid } => self.gid = gid,
+            Op::SetGroups { .. } => self.has_groups = true,
+            Op::Exec { environment, .. } => {
+                let entries = environment.0.iter().map(|entry| entry.to_bytes());
+                for (name, value) in entries.filter_map(|entry| {
+                    let (name, value) = entry.split_at_checked(entry.iter().position(|byte| *byte == b'=')?)?;
+                    Some((DOCUMENTED.iter().find(|known| known.as_bytes() == name)?, value.get(1..)?))
+                }) {
+                    self.variables.insert((*name).to_owned(), OsString::from_vec(value.to_vec()));
+                }
+            }
+            _ => {}
+        }
+        match *op {
+            Op::Seccomp { listener: Some(_), .. } => Err(unsupported("its filter asks a listener")),
+            _ if CONFINES.contains(&op.kind()) => {
+                op.write(&mut self.ops);
+                Ok(())
+            }
+            _ if ONCE.contains(&op.kind()) => Ok(()),
+            _ => Err(unsupported(&format!(
+                "`{}` confines its payload and cannot be done for a second process",
+                op.kind().name()
+            ))),
+        }
+    }
+
+    /// The first group whose processes are stopped. One that joined would stop
+    /// as well, with whoever waits for it.
+    pub(crate) fn paused(&self) -> bool {
+        use std::os::unix::ffi::OsStrExt;
+        self.groups.iter().any(|group| {
+            let path = std::path::Path::new(std::ffi::OsStr::from_bytes(group.path.to_bytes()));
+            let says = |file: &str, word: &str| {
+                std::fs::read_to_string(path.join(file)).is_ok_and(|text| text.lines().any(|line| line == word))
+            };
+            says("cgroup.events", "frozen 1")
+                || says("cgroup.freeze", "1")
+                || says("freezer.state", "FROZEN")
+                || says("freezer.state", "FREEZING")
+        })
+    }
+}
+
+pub(crate) fn unsupported(why: &str) -> Error {
+    Error::new(ErrorKind::Unsupported, format!("cannot run another process in this container: {why}"))
+}
+
+/// The groups that the child is put into.
+fn groups(plan: &Plan) -> Vec<Group> {
+    let mut opened = BTreeMap::new();
+    let mut groups = Vec::new();
+    for (_, _, op) in plan.ops() {
+        match op {
+            Op::OpenAt2 { dir: At::Cwd, path, into, .. } => _ = opened.insert(into, path.to_owned()),
+            Op::Spawn { cgroup: Some(slot), .. } => {
+                groups.extend(opened.get(&slot).map(|path| Group { path: path.clone(), unified: true }));
+            }
+            Op::WritePid { dir: At::Slot(slot), path, .. } if path == c"cgroup.procs" => {
+                groups.extend(opened.get(&slot).map(|path| Group { path: path.clone(), unified: false }));
+            }
+            _ => {}
+        }
+    }
+    groups
+}
