@@ -5,6 +5,7 @@
 //! `admin-guide/cgroup-v1/freezer-subsystem.rst`.
 
 use core::ffi::CStr;
+use core::ops::Range;
 
 use crate::abi::{OpenHow, fs_magic};
 use crate::errno::Errno;
@@ -57,27 +58,45 @@ fn below(dir: &Directory, name: &CStr) -> Result<Directory, Errno> {
 /// What `getdents64(2)` gave, one piece at a time.
 type Entries = [u8; 2048];
 
-/// Calls `visit` with each directory in `dir` until it says so.
-fn each_child(dir: &Directory, visit: &mut dyn FnMut(&CStr) -> Result<bool, Errno>) -> Result<(), Errno> {
-    let mut entries: Entries = [0; 2048];
-    loop {
-        let words = [Word::descriptor(dir.0), Word::of_mut(&mut entries), Word::number(2048)];
-        let length = ask(nr::GETDENTS64, words)?;
-        if length == 0 {
-            return Ok(());
-        }
-        let mut rest = entries.get(..length).unwrap_or_default();
-        // struct linux_dirent64: d_ino, d_off, d_reclen, d_type, d_name.
-        while let Some([low, high, kind]) = rest.get(16..19) {
-            let size = usize::from(u16::from_ne_bytes([*low, *high]));
+/// The directories in a directory, one after another.
+struct Children<'d> {
+    dir: &'d Directory,
+    entries: Entries,
+    /// Of the entries, what has not been looked at.
+    left: Range<usize>,
+}
+
+impl<'d> Children<'d> {
+    // Zeroed in one place: the address of `memset`, kept in a register for several,
+    // would be a call of a computed address, of which stage B has none.
+    #[inline(never)]
+    const fn of(dir: &'d Directory) -> Self {
+        Self { dir, entries: [0; 2048], left: 0..0 }
+    }
+
+    fn next(&mut self) -> Result<Option<&CStr>, Errno> {
+        let Some(name) = self.find()? else { return Ok(None) };
+        Ok(self.entries.get(name).and_then(|name| CStr::from_bytes_until_nul(name).ok()))
+    }
+
+    /// Where the name of the next one is.
+    fn find(&mut self) -> Result<Option<Range<usize>>, Errno> {
+        loop {
+            if self.left.is_empty() {
+                let words = [Word::descriptor(self.dir.0), Word::of_mut(&mut self.entries), Word::number(2048)];
+                self.left = 0..ask(nr::GETDENTS64, words)?;
+            }
+            let Range { start, end } = self.left;
+            // struct linux_dirent64: d_ino, d_off, d_reclen, d_type, d_name.
+            let rest = self.entries.get(start..end).unwrap_or_default();
+            let Some([low, high, kind]) = rest.get(16..19) else { return Ok(None) };
+            let size = usize::from(u16::from_ne_bytes([*low, *high])).max(19);
+            self.left.start = start.saturating_add(size).min(end);
             let name = rest.get(19..size).and_then(|name| CStr::from_bytes_until_nul(name).ok());
             // DT_DIR
-            if let Some(name) = name.filter(|name| *kind == 4 && *name != c"." && *name != c"..")
-                && visit(name)?
-            {
-                return Ok(());
+            if *kind == 4 && name.is_some_and(|name| name != c"." && name != c"..") {
+                return Ok(Some(start.saturating_add(19)..start.saturating_add(size)));
             }
-            rest = rest.get(size.max(19)..).unwrap_or_default();
         }
     }
 }
@@ -119,28 +138,16 @@ pub(crate) fn remove(dir: Word<'_>, path: &CStr) -> Result<(), Errno> {
 fn remove_below(top: Directory) -> Result<bool, Errno> {
     let (mut at, mut found) = (top, false);
     loop {
-        let (mut name, mut next) = ([0_u8; 256], None);
-        each_child(&at, &mut |child| {
-            // A name has at most 255 bytes (NAME_MAX).
-            let bytes = child.to_bytes_with_nul();
-            name.get_mut(..bytes.len()).ok_or(Errno::ENAMETOOLONG)?.copy_from_slice(bytes);
-            next = Some(below(&at, child)?);
-            Ok(true)
-        })?;
-        let Some(child) = next else { return Ok(found) };
+        let mut children = Children::of(&at);
+        let Some(name) = children.next()? else { return Ok(found) };
+        let child = below(&at, name)?;
         found = true;
-        let mut deeper = false;
-        each_child(&child, &mut |_| {
-            deeper = true;
-            Ok(true)
-        })?;
-        if deeper {
+        if Children::of(&child).next()?.is_some() {
             // Looked at from its beginning again.
             ask(nr::LSEEK, [Word::descriptor(child.0), Word::NULL, Word::NULL])?;
             at = child;
             continue;
         }
-        let name = CStr::from_bytes_until_nul(&name).map_err(|_| Errno::EINVAL)?;
         ask(nr::UNLINKAT, [Word::descriptor(at.0), Word::text(name), Word::number(0x200)])?;
         return Ok(true);
     }
@@ -208,10 +215,10 @@ fn kill_each(group: &Directory, depth: u32) -> Result<bool, Errno> {
         }
     }
     if depth > 0 {
-        each_child(group, &mut |child| {
+        let mut children = Children::of(group);
+        while let Some(child) = children.next()? {
             found |= kill_each(&below(group, child)?, depth - 1)?;
-            Ok(false)
-        })?;
+        }
     }
     Ok(found)
 }

@@ -450,14 +450,19 @@ impl<'a> Argument<'a> for Numbers<'a> {
 impl<'a> Argument<'a> for Proof {
     fn read(from: &mut Reader<'a>) -> Option<Self> {
         let (kind, one, two) = (from.word()?, from.word()?, from.word()?);
-        Some(match kind {
-            0 => Proof::FileSystem { magic: one },
-            1 => Proof::Inode { device: one, inode: two },
-            2 => Proof::CharDevice { major: u32::try_from(one).ok()?, minor: u32::try_from(two).ok()? },
-            3 => Proof::OwnedByRoot,
-            5 => Proof::Passable,
-            6 => Proof::Namespace { kind: Namespaces(one) },
-            4 => Proof::BlockDevice { major: u32::try_from(one).ok()?, minor: u32::try_from(two).ok()? },
+        // One form for each: what a proof has no use for is nothing.
+        Some(match (kind, one, two) {
+            (0, magic, 0) => Proof::FileSystem { magic },
+            (1, device, inode) => Proof::Inode { device, inode },
+            (2, major, minor) => {
+                Proof::CharDevice { major: u32::try_from(major).ok()?, minor: u32::try_from(minor).ok()? }
+            }
+            (3, 0, 0) => Proof::OwnedByRoot,
+            (5, 0, 0) => Proof::Passable,
+            (6, kind, 0) => Proof::Namespace { kind: Namespaces(kind) },
+            (4, major, minor) => {
+                Proof::BlockDevice { major: u32::try_from(major).ok()?, minor: u32::try_from(minor).ok()? }
+            }
             _ => return None,
         })
     }
