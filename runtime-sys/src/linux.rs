@@ -10,7 +10,7 @@ use core::marker::PhantomData;
 use crate::abi::{self, CapData, CapHeader, CapabilitySet, MountAttr, OpenHow, SecureBits, TreeFlags};
 use crate::errno::Errno;
 use crate::kernel::{Cell, Kernel, Report, Slots, WaitStatus};
-use crate::message::{hear, receive, report, send};
+use crate::message::{receive, report, send};
 use crate::op::{At, Op, Proof, Slot};
 use crate::raw::{nr, syscall};
 use crate::terminal;
@@ -350,8 +350,16 @@ impl Kernel for Linux<'_> {
             Op::KillGroup { dir, path } => crate::groups::kill(at(dir, slots)?, path),
             #[cfg(not(skep_stage))]
             Op::Freeze { group, on, timeout_ms } => crate::groups::freeze(slots.descriptor(group)?, on, timeout_ms),
+            // The embedder's alone.
             #[cfg(skep_stage)]
             Op::Spawn { .. }
+            | Op::OpenProcess { .. }
+            | Op::Receive { .. }
+            | Op::ResizeTerminal { .. }
+            | Op::TerminalSize { .. }
+            | Op::Entrust { .. }
+            | Op::EntrustFile { .. }
+            | Op::Dismiss { .. }
             | Op::IdMapHelper { .. }
             | Op::MapNamespace { .. }
             | Op::BpfDevice { .. }
@@ -390,6 +398,7 @@ impl Kernel for Linux<'_> {
             Op::Unshare { namespaces } => done(ask(nr::UNSHARE, [Word::number(namespaces.0)])),
             #[cfg(not(skep_stage))]
             Op::Unshare { .. } => Err(Errno::ENOSYS),
+            #[cfg(not(skep_stage))]
             Op::OpenProcess { pid, pidfd, into } => {
                 let dir = open_process(slots.value(pid)?)?;
                 // Signal 0 proves that the process has not been reaped, so the
@@ -632,13 +641,16 @@ impl Kernel for Linux<'_> {
             Op::ControllingTerminal { terminal } => terminal::take(slots.descriptor(terminal)?),
             #[cfg(not(skep_stage))]
             Op::ControllingTerminal { .. } => Err(Errno::ENOSYS),
+            #[cfg(not(skep_stage))]
             Op::ResizeTerminal { terminal, rows, columns } => {
                 terminal::resize(slots.descriptor(terminal)?, [rows, columns])
             }
+            #[cfg(not(skep_stage))]
             Op::TerminalSize { terminal, into } => {
                 let size = terminal::size(slots.descriptor(terminal)?)?;
                 slots.put(into, Cell::Value(size)).map(drop)
             }
+            #[cfg(not(skep_stage))]
             Op::Receive { from, timeout_ms, early, cancel, file, into } => {
                 let from = slots.descriptor(from)?;
                 // Not for the first word: the end follows it at once, and waking
@@ -646,7 +658,7 @@ impl Kernel for Linux<'_> {
                 let events = if early { READABLE } else { HANG_UP };
                 let cancel = cancel.map_or(Ok(-1), |slot| slots.descriptor(slot))?;
                 wait_for_either(from, events, cancel, timeout_ms)?;
-                let (report, came) = hear(from)?;
+                let (report, came) = crate::message::hear(from)?;
                 came.map_or(Ok(()), |came| fill(slots, file, came))?;
                 slots.put(into, Cell::Value(report.to_value())).map(drop)
             }
@@ -663,8 +675,6 @@ impl Kernel for Linux<'_> {
             }
             #[cfg(not(skep_stage))]
             Op::Dismiss { watcher, id } => crate::spawn::dismiss(slots.descriptor(watcher)?, id),
-            #[cfg(skep_stage)]
-            Op::Entrust { .. } | Op::EntrustFile { .. } | Op::Dismiss { .. } => Err(Errno::ENOSYS),
 
             #[cfg(skep_stage)]
             Op::Exec { programs, arguments, environment } => self.exec(programs, arguments, environment),

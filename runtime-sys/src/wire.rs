@@ -46,6 +46,8 @@ impl<'a> Reader<'a> {
         Some(head)
     }
 
+    // One copy in stage B, as of whatever most ops have.
+    #[cfg_attr(skep_stage, inline(never))]
     pub(crate) fn word(&mut self) -> Option<u64> {
         let (head, tail) = self.rest.split_first_chunk::<8>()?;
         self.rest = tail;
@@ -110,6 +112,7 @@ pub trait Argument<'a>: Sized {
 macro_rules! numeric {
     ($($type:ty),*) => {$(
         impl Argument<'_> for $type {
+            #[cfg_attr(skep_stage, inline(never))]
             fn read(from: &mut Reader<'_>) -> Option<Self> {
                 <$type>::try_from(from.word()?).ok()
             }
@@ -127,6 +130,7 @@ numeric!(u8, u16, u32, u64);
 macro_rules! newtypes {
     ($($type:ident($repr:ty)),*) => {$(
         impl Argument<'_> for $type {
+            #[cfg_attr(skep_stage, inline(never))]
             fn read(from: &mut Reader<'_>) -> Option<Self> {
                 <$repr>::try_from(from.word()?).ok().map($type)
             }

@@ -667,7 +667,9 @@ fn every_kind_of_op_survives_the_way_into_stage_b() {
         Proof::FileSystem { magic: u64::MAX },
         Proof::Inode { device: 1, inode: 2 },
         Proof::CharDevice { major: 3, minor: u32::MAX },
+        Proof::BlockDevice { major: u32::MAX, minor: 4 },
         Proof::OwnedByRoot,
+        Proof::Passable,
     ] {
         for op in [Op::Prove { file, proof }, Op::Mkdir { dir: At::Cwd, name: c"", mode: 0, exist_ok: false }] {
             let mut bytes = Vec::new();
