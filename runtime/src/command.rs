@@ -823,10 +823,21 @@ impl Command {
     ///
     /// As [`Command::spawn`] and [`Container::wait`].
     pub fn output(&mut self) -> Result<Output> {
+        self.pipe_output();
+        self.spawn()?.wait_with_output()
+    }
+
+    /// Output goes into pipes where nobody has said anything else.
+    pub(crate) fn pipe_output(&mut self) {
         for stdio in &mut self.stdio[1..] {
             stdio.pipe_if_null();
         }
-        self.spawn()?.wait_with_output()
+    }
+
+    /// The handle of [`Command::cancel_with`].
+    #[cfg(feature = "tokio")]
+    pub(crate) fn cancel_handle(&self) -> Option<&Cancel> {
+        self.cancel.as_ref()
     }
 
     /// Descriptors that are not made by the plan, by their slots.

@@ -282,6 +282,18 @@ impl Container {
         self.wait()
     }
 
+    /// The signal of an orderly stop.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn kill_signal(&self) -> u8 {
+        self.inner.plan.kill_signal
+    }
+
+    /// What a drop does after the kill, while others hold the handle too.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn wait_killed(&self) {
+        let _ = self.inner.wait(Some(KILLED));
+    }
+
     /// Waits for all output and for the end, like
     /// [`std::process::Child::wait_with_output`].
     ///
@@ -442,14 +454,17 @@ impl Inner {
     }
 }
 
+/// How long a killed container may take. A process in an uninterruptible sleep
+/// must not hold up the embedder for ever; the watcher's or the kernel's turn
+/// then.
+const KILLED: Duration = Duration::from_secs(10);
+
 impl Drop for Inner {
     fn drop(&mut self) {
         let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner).is_some();
         if !ended {
             let _ = self.signal(signal::KILL);
-            // A process in an uninterruptible sleep must not hold up the
-            // embedder for ever; the watcher's or the kernel's turn then.
-            let _ = self.wait(Some(Duration::from_secs(10)));
+            let _ = self.wait(Some(KILLED));
         }
     }
 }

@@ -77,6 +77,8 @@ pub mod spec;
 mod stats;
 mod status;
 mod terminal;
+#[cfg(feature = "tokio")]
+pub mod tokio;
 pub mod verify;
 mod watcher;
 

@@ -305,7 +305,41 @@ fn examples_are_a_page() {
     let lines = |text: &str| text.lines().count();
     assert!(lines(include_str!("../src/bin/hello.rs")) <= 10);
     assert!(lines(include_str!("../src/bin/judge.rs")) < 150);
-    for page in [include_str!("../src/bin/sandbox.rs"), include_str!("../src/bin/many.rs")] {
+    for page in [
+        include_str!("../src/bin/sandbox.rs"),
+        include_str!("../src/bin/many.rs"),
+        include_str!("../src/bin/service.rs"),
+    ] {
         assert!(lines(page) < 200);
     }
+}
+
+#[test]
+fn a_service_is_started_again_until_it_is_told_to_stop() {
+    if !can_start() {
+        return;
+    }
+    use std::io::{BufRead as _, BufReader};
+    let mut child = Command::new(env!("CARGO_BIN_EXE_service"))
+        .args(["sh", "-c", "echo up; exit 3"])
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    assert_eq!(lines.take(3).map(|line| line.unwrap()).collect::<Vec<_>>(), ["up"; 3]);
+    let told = Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
+    assert!(told.success());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert!(stderr(&output).contains("ended: exit code 3"), "{}", stderr(&output));
+
+    let output = run(env!("CARGO_BIN_EXE_service"), &["sh", "-c", "exit 0"]);
+    assert!(output.status.success() && stderr(&output).contains("ended: exit code 0"), "{}", stderr(&output));
+    let output = run(env!("CARGO_BIN_EXE_service"), &["/no/such/program"]);
+    assert!(
+        output.status.code() == Some(1) && stderr(&output).contains("not found in container"),
+        "{}",
+        stderr(&output)
+    );
 }
