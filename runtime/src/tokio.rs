@@ -10,7 +10,7 @@
 //! let mut server = skep::tokio::spawn(skep::Command::new("/srv/server")).await?;
 //! tokio::select! {
 //!     ended = server.wait() => println!("{}", ended?),
-//!     _ = tokio::signal::ctrl_c() => println!("{}", server.stop(std::time::Duration::from_secs(10)).await?),
+//!     () = tokio::time::sleep(std::time::Duration::from_secs(60)) => println!("{}", server.stop(std::time::Duration::from_secs(10)).await?),
 //! }
 //! # Ok(())
 //! # }
