@@ -1274,17 +1274,34 @@ fn end_group(pidfd: i32, pid: u64) -> Result<(), Errno> {
 /// (`PIDFD_GET_INFO` with `PIDFD_INFO_EXIT`, Linux 6.15).
 fn exit_record(pidfd: i32) -> WaitStatus {
     const EXIT: u64 = 1 << 3;
-    // struct pidfd_info, version 0: mask, cgroupid, ten ids, exit_code.
-    let mut info = [EXIT, 0, 0, 0, 0, 0, 0, 0];
-    let answer = ask(nr::IOCTL, [Word::descriptor(pidfd), Word::number(0xc040_ff0b), Word::of_mut(&mut info)]);
-    if answer.is_err() || info[0] & EXIT == 0 {
-        return WaitStatus::Lost;
+    let mut gone = false;
+    for _ in 0..10_000 {
+        // struct pidfd_info, version 0: mask, cgroupid, ten ids, exit_code.
+        let mut info = [EXIT, 0, 0, 0, 0, 0, 0, 0];
+        let words = [Word::descriptor(pidfd), Word::number(0xc040_ff0b), Word::of_mut(&mut info)];
+        match ask(nr::IOCTL, words) {
+            // It looks for the record before it looks for the process: between
+            // the two the one may come and the other go.
+            Err(Errno::ESRCH) if !gone => {
+                gone = true;
+                continue;
+            }
+            Err(_) => break,
+            Ok(_) => {}
+        }
+        if info[0] & EXIT != 0 {
+            let status = (info[7] >> 32) as u32;
+            return match status & 0x7f {
+                0 => WaitStatus::Exited((status >> 8) as u8),
+                signal => WaitStatus::Signaled(signal as u8),
+            };
+        }
+        // Whoever reaps takes it from us a moment before the kernel has made
+        // the record (`wait_task_zombie`, `release_task`).
+        let pause = [0_u64, 50_000];
+        let _ = ask(nr::NANOSLEEP, [Word::of(&pause), Word::NULL]);
     }
-    let status = (info[7] >> 32) as u32;
-    match status & 0x7f {
-        0 => WaitStatus::Exited((status >> 8) as u8),
-        signal => WaitStatus::Signaled(signal as u8),
-    }
+    WaitStatus::Lost
 }
 
 #[cfg(skep_stage)]

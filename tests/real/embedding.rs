@@ -107,6 +107,77 @@ fn reaper_process() {
     assert_eq!(container.wait().unwrap().code(), Some(7));
 }
 
+/// Runs one of the ignored tests below in a process of its own, by env(1) with
+/// an option.
+fn apart(option: &str, test: &str) {
+    let program = std::env::current_exe().unwrap();
+    let mut env = std::process::Command::new("env");
+    let output = env.arg(option).arg(program).args(["--exact", test, "--ignored", "--nocapture"]).output().unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    assert!(output.status.success(), "{}{}", text(&output.stdout), text(&output.stderr));
+    assert!(text(&output.stdout).contains("1 passed"), "{test} did not run");
+}
+
+#[test]
+fn no_status_is_lost_to_a_loop_that_reaps_every_child() {
+    let Some(_turn) = turn_to_start() else { return };
+    apart("--unset=NOTHING", "reaping_loop");
+}
+
+#[test]
+fn no_status_is_lost_where_the_end_of_children_is_ignored() {
+    let Some(_turn) = turn_to_start() else { return };
+    apart("--ignore-signal=CHLD", "ignoring_children");
+}
+
+#[test]
+#[ignore = "run by no_status_is_lost_to_a_loop_that_reaps_every_child, in a process of its own"]
+fn reaping_loop() {
+    std::thread::spawn(|| {
+        loop {
+            if nix::sys::wait::waitpid(None, None).is_err() {
+                std::thread::yield_now();
+            }
+        }
+    });
+    statuses(30);
+}
+
+#[test]
+#[ignore = "run by no_status_is_lost_where_the_end_of_children_is_ignored, in a process of its own"]
+fn ignoring_children() {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let ignored = u64::from_str_radix(skep_tests::field(&status, "SigIgn"), 16).unwrap();
+    assert_ne!(ignored & (1 << 16), 0, "SIGCHLD is ignored");
+    statuses(10);
+}
+
+/// Under the stub init a status is always known, by its last word; of others
+/// the kernel keeps a record since Linux 6.15, and before that it is lost, which
+/// is said.
+fn statuses(rounds: u8) {
+    let release = nix::sys::utsname::uname().unwrap().release().to_string_lossy().into_owned();
+    let mut numbers = release.split('.').map(|part| part.parse::<u32>().unwrap_or(0));
+    let kept = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) >= (6, 15);
+    let expect = |status: skep::ExitStatus, code: u8| {
+        assert!(status.code() == Some(code) || (!kept && status.is_lost()), "{status} for {code}");
+    };
+    for code in 1..=rounds {
+        let script = format!("exit {code}");
+        let stub = Command::new("sh").args(["-c", &script]).status().unwrap();
+        assert_eq!(stub.code(), Some(code), "under the stub init: {stub}");
+        let mut first = Command::new("sh");
+        expect(first.args(["-c", &script]).init(skep::spec::Init::Payload).status().unwrap(), code);
+        let container = Command::new("sleep").arg("1000").spawn().unwrap();
+        expect(container.exec("sh").args(["-c", &script]).status().unwrap(), code);
+        assert_eq!(container.exec("/no/such").spawn().unwrap_err().kind(), skep::ErrorKind::NotFound);
+        let mut process = container.exec("sleep").arg("1000").spawn().unwrap();
+        process.kill(15).unwrap();
+        let ended = process.wait().unwrap();
+        assert!(ended.signal() == Some(15) || (!kept && ended.is_lost()), "{ended}");
+    }
+}
+
 #[test]
 fn the_embedder_survives_a_memory_limit_that_the_start_hits() {
     let Some(_turn) = turn_to_start() else { return };
