@@ -142,6 +142,33 @@ impl Container {
         Exec::new(Target { pidfd: pidfd.as_fd(), pid: *pid, confinement }, program.as_ref())
     }
 
+    /// Opens a regular file of the container for reading, by its absolute path
+    /// inside. The kernel walks the path beneath the container's root: an
+    /// absolute link, one that climbs out, a magic link of procfs and whatever
+    /// is no regular file are refused, and nothing blocks on a pipe.
+    ///
+    /// It is opened with this program's rights, not the payload's, and may
+    /// change while it is read: it is the container's. Do not give a copy
+    /// set-id bits.
+    ///
+    /// # Errors
+    ///
+    /// [`crate::ErrorKind::SafetyViolation`] for what is refused,
+    /// [`crate::ErrorKind::Ended`], or what the kernel answered.
+    pub fn open_file(&self, path: impl AsRef<std::path::Path>) -> Result<File> {
+        crate::inside::open_file(self.inner.pidfd.as_fd(), self.inner.pid, path.as_ref())
+    }
+
+    /// The content of such a file, if it is at most `limit` bytes.
+    ///
+    /// # Errors
+    ///
+    /// As [`Container::open_file`]; [`crate::ErrorKind::InvalidSpec`] where it
+    /// holds more.
+    pub fn read_file(&self, path: impl AsRef<std::path::Path>, limit: u64) -> Result<Vec<u8>> {
+        crate::inside::read_file(self.inner.pidfd.as_fd(), self.inner.pid, path.as_ref(), limit)
+    }
+
     /// Waits until the container has ended. Closes the payload's standard
     /// input first, as [`std::process::Child::wait`] does.
     ///

@@ -68,6 +68,7 @@ mod events;
 mod exec;
 pub mod facts;
 mod groups;
+mod inside;
 mod plan;
 mod profile;
 mod report;

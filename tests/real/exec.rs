@@ -354,3 +354,35 @@ fn a_paused_container_is_refused() {
     container.resume().unwrap();
     assert_eq!(says(&container, "echo x"), "x\n");
 }
+
+#[test]
+fn files_are_read_beneath_the_root() {
+    let Some(_turn) = turn_to_start() else { return };
+    let script = "mkdir /tmp/d; echo hello > /tmp/d/f; ln -s d/f /tmp/near; ln -s /etc/hostname /tmp/out; \
+        ln -s ../../../../etc/hostname /tmp/climb; mkfifo /tmp/pipe; touch /tmp/made; exec sleep 1000";
+    let container = started(Command::new("sh").args(["-c", script]));
+    let end = Instant::now() + Duration::from_secs(20);
+    while container.read_file("/tmp/made", 0).is_err() {
+        assert!(Instant::now() < end);
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert_eq!(container.read_file("/tmp/d/f", 6).unwrap(), b"hello\n");
+    assert_eq!(container.read_file("/tmp/near", 100).unwrap(), b"hello\n");
+    assert_eq!(container.read_file("/tmp/d/f", 5).unwrap_err().kind(), ErrorKind::InvalidSpec);
+    for refused in ["/tmp/out", "/tmp/climb", "/tmp/pipe", "/tmp", "/dev/null", "/proc/1/root/etc/hostname"] {
+        let error = container.read_file(refused, 100).unwrap_err();
+        assert!(
+            matches!(error.kind(), ErrorKind::SafetyViolation | ErrorKind::NotPermitted | ErrorKind::NotFound),
+            "{refused}: {error}"
+        );
+    }
+    for refused in ["/tmp/out", "/tmp/climb", "/tmp/pipe", "/dev/null"] {
+        assert_eq!(container.read_file(refused, 100).unwrap_err().kind(), ErrorKind::SafetyViolation, "{refused}");
+    }
+    assert_eq!(container.read_file("/", 1).unwrap_err().kind(), ErrorKind::InvalidSpec);
+    assert_eq!(container.read_file("tmp/d/f", 9).unwrap_err().kind(), ErrorKind::InvalidSpec);
+    container.kill(9).unwrap();
+    let mut container = container;
+    container.wait().unwrap();
+    assert_eq!(container.read_file("/tmp/d/f", 9).unwrap_err().kind(), ErrorKind::Ended);
+}
