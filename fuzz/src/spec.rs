@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use arbitrary::{Result, Unstructured};
 use skep::Spec;
 use skep::spec::{
-    Bind, CapabilityList, CpuLimit, Denial, Descriptor, Device, Family, File, HostName, Hosts, IdMap, IdRange, Init, IoLimit, Limit, MachineName, Mount, MountKind, Namespace, Network, NumberList, Overlay, Profile, Readiness, ResolvConf, Root, Secret, SecretFile, Socket, Stream, SystemCalls, TerminalSize, TimeOffsets, Timezone, Tmpfs, User, UserNamespace, Volatile, Want,
+    Bind, CapabilityList, CpuLimit, Denial, Descriptor, Device, Family, File, HostName, Hosts, IdMap, IdRange, Init, IoLimit, Limit, MachineName, Mount, MountKind, Namespace, Network, NumberList, Overlay, Personality, Profile, Readiness, ResolvConf, Root, Secret, SecretFile, Socket, Stream, SystemCalls, TerminalSize, TimeOffsets, Timezone, Tmpfs, User, UserNamespace, Volatile, Want,
 };
 use skep_sys::Errno;
 use skep_sys::abi::{CapabilitySet, Resource};
@@ -181,6 +181,10 @@ pub(crate) fn spec(source: &mut Unstructured<'_>) -> Result<Spec> {
     }
     if set(25) {
         spec.device_policy = *source.choose(&[Want::Require, Want::IfSupported, Want::Off])?;
+    }
+    if set(27) {
+        spec.personality = source.choose(&Personality::NAMES)?.1;
+        spec.oom_score_adjust = source.arbitrary()?;
     }
     if set(26) {
         spec.system_calls = system_calls(source)?;

@@ -19,9 +19,9 @@ use crate::plan::{Plan, role};
 use crate::run::{self, Held, Limits};
 use crate::spec::{
     Bind, CapabilityList, CpuLimit, Denial, Descriptor, Device, Family, File, HostName, Hosts, IdMap, Init, IoLimit,
-    Limit, MachineName, Mount, MountKind, Namespace, NamespaceChoice, Network, NumberList, Origin, Overlay, Profile,
-    Readiness, ResolvConf, Secret, SecretFile, Socket, Spec, Stream, TerminalSize, TimeOffsets, Timezone, Tmpfs, User,
-    UserNamespace, Volatile, Want,
+    Limit, MachineName, Mount, MountKind, Namespace, NamespaceChoice, Network, NumberList, Origin, Overlay,
+    Personality, Profile, Readiness, ResolvConf, Secret, SecretFile, Socket, Spec, Stream, TerminalSize, TimeOffsets,
+    Timezone, Tmpfs, User, UserNamespace, Volatile, Want,
 };
 use crate::status::ExitStatus;
 use crate::verify::verify;
@@ -523,6 +523,21 @@ impl Command {
     pub fn danger_allow_socket(&mut self, socket: impl Into<Socket>) -> &mut Self {
         let sockets = &mut self.set("system_calls.sockets", "Command::danger_allow_socket").system_calls.sockets;
         sockets.danger_allow.insert(socket.into());
+        self
+    }
+
+    /// Sets what `uname(2)` says that the machine is; what it is otherwise. One that
+    /// this machine cannot be fails the start.
+    pub fn personality(&mut self, personality: Personality) -> &mut Self {
+        self.set("personality", "Command::personality").personality = personality;
+        self
+    }
+
+    /// Sets which process the kernel kills first when memory runs out, from -1000
+    /// (never) to 1000; the caller's own otherwise. Below that only with
+    /// `CAP_SYS_RESOURCE`, or the start fails.
+    pub fn oom_score_adjust(&mut self, score: i16) -> &mut Self {
+        self.set("oom_score_adjust", "Command::oom_score_adjust").oom_score_adjust = Some(score);
         self
     }
 

@@ -131,6 +131,7 @@ fn specs() -> Vec<(&'static str, Spec)> {
                 spec.resources.freezing = Want::Require;
             }),
         ),
+        ("score", spec(&|spec| spec.oom_score_adjust = Some(700))),
         ("own id", spec(&|spec| spec.user_namespace = UserNamespace::Own)),
         (
             "overlays",

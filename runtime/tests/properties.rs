@@ -18,8 +18,8 @@ use skep::dialect::{self, Format, nspawn};
 use skep::spec::{
     Bind, Capabilities, CapabilityList, CpuLimit, Denial, Descriptor, Device, Family, File, HostName, Hosts, IdMap,
     IdRange, Init, IoLimit, Limit, Limits, MachineName, Mount, MountKind, Namespace, NamespaceChoice, Network,
-    NumberList, Overlay, Profile, Readiness, ResolvConf, Resources, Root, Secret, SecretFile, Socket, Stream,
-    SystemCalls, TerminalSize, TimeOffsets, Timezone, Tmpfs, User, UserNamespace, Volatile, Want,
+    NumberList, Overlay, Personality, Profile, Readiness, ResolvConf, Resources, Root, Secret, SecretFile, Socket,
+    Stream, SystemCalls, TerminalSize, TimeOffsets, Timezone, Tmpfs, User, UserNamespace, Volatile, Want,
 };
 use skep::sys::Errno;
 use skep::sys::abi::{CapabilitySet, Resource};
@@ -330,6 +330,8 @@ fn change() -> impl Strategy<Value = Change> {
         field!(want(), seccomp),
         field!(system_calls(), system_calls),
         field!(want(), keyring),
+        field!(prop::sample::select(Personality::NAMES.map(|(_, one)| one).to_vec()), personality),
+        field!(option::of(prop_oneof![9 => -1000..=1000_i16, 1 => any::<i16>()]), oom_score_adjust),
         field!(limits(), limits),
         field!(resources(), resources),
         field!(user(), user),

@@ -153,6 +153,8 @@ fn options(spec: &mut Spec, typed: Typed, here: &Here) -> Result<(), Failure> {
         typed.working_directory => working_directory, "--chdir=";
         typed.user => user, "--uid=";
         typed.umask => umask, "--umask=";
+        typed.personality => personality, "--personality=";
+        typed.oom_score_adjust.map(Some) => oom_score_adjust, "--oom-score-adjust=";
         typed.kill_signal => kill_signal, "--kill-signal=";
         typed.readiness => readiness, "--notify-ready=";
         typed.user_namespace => user_namespace, "--private-users=";

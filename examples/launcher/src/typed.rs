@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use skep::dialect::nspawn::value::{FamilyList, SystemCallList};
 use skep::spec::{
-    CpuLimit, HostName, Init, Limit, MachineName, Mount, Namespace, Network, Profile, Readiness, Secret, Socket, User,
-    UserNamespace, Volatile,
+    CpuLimit, HostName, Init, Limit, MachineName, Mount, Namespace, Network, Personality, Profile, Readiness, Secret,
+    Socket, User, UserNamespace, Volatile,
 };
 use skep::sys::abi::{CapabilitySet, Resource};
 
@@ -65,6 +65,8 @@ pub(crate) struct Typed {
     pub(crate) environment: Vec<(String, Option<Secret>)>,
     pub(crate) user: Option<User>,
     pub(crate) umask: Option<u32>,
+    pub(crate) personality: Option<Personality>,
+    pub(crate) oom_score_adjust: Option<i16>,
     pub(crate) kill_signal: Option<u8>,
     pub(crate) readiness: Option<Readiness>,
     pub(crate) network: Option<(Network, &'static str)>,

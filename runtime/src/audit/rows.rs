@@ -180,6 +180,13 @@ pub(super) fn limits(plan: &Plan, rows: &mut Rows) {
             _ => rows.add(Area::Limits, name, "none", tenths, why),
         }
     }
+    if let Some(Outcome::Applied(score)) = plan.report().of("out-of-memory score") {
+        let (tenths, why) = match score.starts_with('-') {
+            true => (5, "when memory runs out, the kernel kills processes of others before it"),
+            false => (0, "when memory runs out, it is no later than others"),
+        };
+        rows.add(Area::Limits, "out-of-memory score", score, tenths, why);
+    }
     if let Some(Outcome::Applied(value)) = plan.report().of("delegation") {
         rows.add(
             Area::Limits,

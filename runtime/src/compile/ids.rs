@@ -284,7 +284,7 @@ fn total(extents: &[Extent]) -> u64 {
 
 pub(super) fn attend(context: &Context<'_>, plan: &mut Builder) {
     let origin = context.origin("user_namespace");
-    if !context.mapping.is_new() {
+    if !context.mapping.is_new() && !super::attributes::needs_process(context.spec) {
         return;
     }
     plan.step(Phase::Attend, "open the child's /proc directory", Origin::Always).op(Op::OpenProcess {

@@ -4,6 +4,7 @@
 //! where they belong. The order of the parts in [`compile`] is the order of
 //! their steps within a phase, and [`crate::verify`] holds it.
 
+mod attributes;
 pub(crate) mod cgroups;
 mod descriptors;
 pub(crate) mod device_policy;
@@ -129,6 +130,7 @@ pub fn compile(spec: &Spec, facts: &Facts) -> Result<Plan> {
     start::entrust_child(plan_ref);
     cgroups::attend(&resources, plan_ref);
     ids::attend(&context, plan_ref);
+    attributes::attend(&context, plan_ref, &mut report)?;
     filesystem::attend(&context, &sources, plan_ref);
 
     start::enter(&context, plan_ref);
@@ -266,6 +268,7 @@ pub(crate) fn check(spec: &Spec) -> Result<()> {
     }
     absolute(spec, "working_directory", &spec.working_directory)?;
     descriptors::check(spec)?;
+    attributes::check(spec)?;
     if spec.stdio.contains(&Stream::Terminal) && spec.terminal.is_none() {
         return Err(Error::new(ErrorKind::InvalidSpec, "a stream is to be the terminal, and the container has none")
             .from(spec.origins.of("stdio"))

@@ -129,8 +129,9 @@ pub(super) fn inherited(
             report.applied("keyring", "a new anonymous one");
         }
     }
-    plan.step(Phase::Enter, "reset personality and umask", context.origin("umask"))
-        .op(Op::Personality { persona: 0 })
+    let persona = super::attributes::personality(context, report)?;
+    plan.step(Phase::Enter, "set personality and umask", context.origin("umask"))
+        .op(Op::Personality { persona })
         .op(Op::Umask { mode: spec.umask });
     report.applied("umask", format!("{:03o}", spec.umask));
     let terminal =

@@ -131,6 +131,7 @@ pub(super) fn gather(spec: &Spec) -> Result<Facts> {
         restricted_by: obstacles.restricted_by,
         memfd_noexec: obstacles.memfd_noexec,
         keyrings: constant.keyrings,
+        oom_score_adjust: spec.oom_score_adjust.map_or(0, |_| oom_score_adjust()),
         hard_limits: hard_limits(),
         // Each time: a module that is loaded brings some of them.
         kernel_paths: profile::kernel_paths().filter(|path| may_exist(path)).collect(),
@@ -317,6 +318,11 @@ fn restriction() -> Option<&'static str> {
     ]
     .into_iter()
     .find_map(|(path, value, name)| (number(path) == Some(value)).then_some(name))
+}
+
+/// One that cannot be read is taken for the lowest: the kernel will answer.
+fn oom_score_adjust() -> i16 {
+    line("/proc/self/oom_score_adj").trim().parse().unwrap_or(-1000)
 }
 
 /// The caller's hard limits, of all sixteen resources.
@@ -573,6 +579,7 @@ pub(super) fn example(spec: &Spec) -> Facts {
         restricted_by: None,
         memfd_noexec: 0,
         keyrings: true,
+        oom_score_adjust: 0,
         hard_limits: BTreeMap::new(),
         kernel_paths: profile::kernel_paths().collect(),
         cgroups: Cgroups {

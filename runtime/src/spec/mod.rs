@@ -4,6 +4,7 @@
 //! builder ([`crate::Command`]) only fill it in; [`crate::compile`] turns it
 //! into a plan. It serialises with serde; an unknown field is an error.
 
+mod attributes;
 mod cgroups;
 mod descriptors;
 mod devices;
@@ -27,6 +28,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use skep_sys::abi::signal;
 
+pub use attributes::Personality;
 pub use cgroups::{CpuLimit, IoLimit, NumberList, Resources};
 pub use descriptors::Descriptor;
 pub use devices::{Device, DeviceAccess};
@@ -176,6 +178,13 @@ pub struct Spec {
     pub system_calls: SystemCalls,
     /// A session keyring of its own.
     pub keyring: Want,
+    /// What the machine says that it is.
+    pub personality: Personality,
+    /// Which process the kernel kills first when memory runs out: from -1000,
+    /// never, to 1000 (`proc(5)`, `oom_score_adj`); the caller's own when absent.
+    /// To be below that takes CAP_SYS_RESOURCE. What root sets is also the lowest
+    /// that the payload can set itself.
+    pub oom_score_adjust: Option<i16>,
     /// Resource limits (`setrlimit(2)`) beside those of the profile.
     pub limits: Limits,
     /// Memory, processor and process limits (cgroups).
@@ -244,6 +253,8 @@ impl Default for Spec {
             seccomp: Want::Require,
             system_calls: SystemCalls::default(),
             keyring: Want::IfSupported,
+            personality: Personality::Native,
+            oom_score_adjust: None,
             limits: Limits::new(),
             resources: Resources::default(),
             user: User::default(),

@@ -101,6 +101,7 @@ impl Harmless {
         set!(spec, file, self.init, init);
         set!(spec, file, self.user, user);
         set!(spec, file, self.kill_signal, kill_signal);
+        set!(spec, file, self.personality, personality);
         set!(spec, file, self.working_directory, working_directory);
         set!(spec, file, self.readiness, readiness);
         set!(spec, file, self.hostname, hostname);
@@ -135,6 +136,7 @@ impl Harmless {
 impl Privileged {
     fn apply(&self, spec: &mut Spec, file: &Path) {
         set!(spec, file, self.ephemeral, root.ephemeral);
+        set!(spec, file, self.oom_score_adjust, oom_score_adjust);
         set!(spec, file, self.private_users, user_namespace);
         set!(spec, file, self.network, network);
         if let Some(path) = &self.network_path {

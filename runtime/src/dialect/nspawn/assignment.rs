@@ -44,6 +44,15 @@ impl<'f> Value<'_, 'f> {
         }
     }
 
+    /// Keeps the value as the only one; an empty one forgets it.
+    pub(super) fn reset_or_once<T>(&mut self, slot: &mut Option<Setting<T>>, parse: impl FnOnce(&str) -> Parsed<T>) {
+        if self.text.is_empty() {
+            *slot = None;
+        } else {
+            self.once(slot, parse);
+        }
+    }
+
     /// Keeps the value as one more.
     pub(super) fn push<T>(&mut self, list: &mut Vec<Setting<T>>, parse: impl FnOnce(&str) -> Parsed<T>) {
         let mut slot = None;

@@ -40,38 +40,6 @@ pub(super) fn off_or_later(text: &str) -> Parsed<Today> {
     Ok(if value::boolean(text)? { NotYet } else { Anyhow })
 }
 
-/// An architecture by the name that `systemd` gives it (`systemd.unit(5)`,
-/// `ConditionArchitecture=`).
-pub(super) fn personality(text: &str) -> Parsed<Today> {
-    const NAMES: &[&str] = &[
-        "x86-64",
-        "x86",
-        "arm64",
-        "arm",
-        "ppc64",
-        "ppc64-le",
-        "ppc",
-        "ppc-le",
-        "s390x",
-        "s390",
-        "riscv64",
-        "riscv32",
-        "loongarch64",
-        "mips64",
-        "mips64-le",
-        "mips",
-        "mips-le",
-        "alpha",
-        "parisc",
-        "parisc64",
-        "sparc",
-        "sparc64",
-        "ia64",
-        "native",
-    ];
-    word(text, "an architecture", NAMES)
-}
-
 /// A UUID, plain or with dashes, but not the null one.
 pub(super) fn machine_id(text: &str) -> Parsed<Today> {
     let dashes = [8, 13, 18, 23];
@@ -118,17 +86,6 @@ pub(super) fn delegate(text: &str) -> Parsed<Today> {
         Some(0) => Ok(Anyhow),
         Some(1..=16) => Ok(NotYet),
         _ => bad(text, "a number of ranges", "write a number from 0 to 16"),
-    }
-}
-
-/// -1000 to 1000; empty for the inherited one.
-pub(super) fn oom_score(text: &str) -> Parsed<Today> {
-    if text.is_empty() {
-        return Ok(Anyhow);
-    }
-    match decimal(text.strip_prefix(['-', '+']).unwrap_or(text)) {
-        Some(0..=1000) => Ok(NotYet),
-        _ => bad(text, "a score", "write a number from -1000 (killed last) to 1000 (killed first)"),
     }
 }
 

@@ -39,6 +39,7 @@
 
 mod apply;
 mod assignment;
+mod attributes;
 mod calls;
 #[cfg(test)]
 mod cases;

@@ -91,6 +91,7 @@ fn candidates(spec: &Spec) -> Settings {
     set!(any.init, "ProcessTwo", init);
     set!(any.user, "User", user);
     set!(any.kill_signal, "KillSignal", kill_signal);
+    set!(any.personality, "Personality", personality);
     set!(any.readiness, "NotifyReady", readiness);
     set!(any.no_new_privileges, "NoNewPrivileges", no_new_privileges);
     set!(any.read_only, "ReadOnly", root.read_only);
@@ -99,6 +100,7 @@ fn candidates(spec: &Spec) -> Settings {
     set!(any.timezone, "Timezone", timezone);
     set!(own.ephemeral, "Ephemeral", root.ephemeral);
     set!(own.private_users, "PrivateUsers", user_namespace);
+    own.oom_score_adjust = spec.oom_score_adjust.and_then(|score| setting("OOMScoreAdjust", score));
     match &spec.network {
         Network::Path(path) if holds(path) => own.network_path = setting("NamespacePath", path.clone()),
         Network::Path(_) | Network::Given => {}

@@ -91,6 +91,9 @@ impl Settings {
         if let Some(signal) = &any.kill_signal {
             to.line("KillSignal", signal_name(signal.value))?;
         }
+        if let Some(personality) = &any.personality {
+            to.line("Personality", personality.value)?;
+        }
         if let Some(path) = &any.working_directory {
             to.line("WorkingDirectory", bare(&path.value))?;
         }
@@ -113,6 +116,9 @@ impl Settings {
         }
         for list in &any.address_families {
             to.line("RestrictAddressFamilies", list.value.text())?;
+        }
+        if let Some(score) = &own.oom_score_adjust {
+            to.line("OOMScoreAdjust", score.value)?;
         }
         if let Some(mode) = &any.resolv_conf {
             to.line("ResolvConf", resolv_conf_name(mode.value))?;

@@ -112,6 +112,7 @@ fn harmless() -> impl Strategy<Value = Harmless> {
         maybe(user()),
         some(capabilities()),
         maybe(1..=64u8),
+        maybe(prop::sample::select(crate::spec::Personality::NAMES.map(|(_, one)| one).to_vec())),
     );
     let what = (
         maybe(path().prop_filter("not the kernel's", |path| {
@@ -140,6 +141,7 @@ fn harmless() -> impl Strategy<Value = Harmless> {
         user: who.3,
         drop_capability: who.4,
         kill_signal: who.5,
+        personality: who.6,
         working_directory: what.0,
         readiness: what.1,
         hostname: what.2,
@@ -165,12 +167,14 @@ fn privileged() -> impl Strategy<Value = Privileged> {
         some(path()),
         maybe(prop_oneof![Just(Network::None), Just(Network::Host)]),
         maybe(path()),
+        maybe(-1000..=1000_i16),
     )
         .prop_map(|it| Privileged {
             ephemeral: it.0,
             capability: it.1,
             ambient_capability: it.2,
             private_users: it.3,
+            oom_score_adjust: it.9,
             limits: it.4,
             mounts: it.5,
             masked: it.6,

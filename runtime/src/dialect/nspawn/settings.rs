@@ -8,8 +8,8 @@ use super::lines::Place;
 use super::merge::Category;
 use super::table::Key;
 use crate::spec::{
-    CapabilityList, HostName, Init, Limit, Mount, Network, Origin, Readiness, ResolvConf, Secret, Timezone, User,
-    UserNamespace, Volatile,
+    CapabilityList, HostName, Init, Limit, Mount, Network, Origin, Personality, Readiness, ResolvConf, Secret,
+    Timezone, User, UserNamespace, Volatile,
 };
 use skep_sys::abi::Resource;
 
@@ -131,6 +131,7 @@ settings! {
         user: Option<Setting<User>>,
         drop_capability: Vec<Setting<CapabilityList>>,
         kill_signal: Option<Setting<u8>>,
+        personality: Option<Setting<Personality>>,
         working_directory: Option<Setting<PathBuf>>,
         readiness: Option<Setting<Readiness>>,
         hostname: Option<Setting<HostName>>,
@@ -154,6 +155,7 @@ settings! {
         capability: Vec<Setting<CapabilityList>>,
         ambient_capability: Vec<Setting<CapabilityList>>,
         private_users: Option<Setting<UserNamespace>>,
+        oom_score_adjust: Option<Setting<i16>>,
         limits: Vec<Setting<(Resource, Limit)>>,
         mounts: Vec<Setting<Mount>>,
         masked: Vec<Setting<PathBuf>>,

@@ -182,7 +182,8 @@ pub(super) fn writes_through_proved_handles(view: &View<'_>, found: &mut Finding
                 (Phase::Prepare, OpKind::Write) => is_cgroup(view, seen.on, seen.at) && is_name(path),
                 (Phase::Attend, OpKind::WritePid) => is_cgroup(view, seen.on, seen.at) && path == c"cgroup.procs",
                 (Phase::Attend, OpKind::Write) => {
-                    matches!(thing.what, What::Process) && [c"setgroups", c"gid_map", c"uid_map"].contains(&path)
+                    matches!(thing.what, What::Process)
+                        && [c"setgroups", c"gid_map", c"uid_map", c"oom_score_adj"].contains(&path)
                 }
                 (Phase::Enter, OpKind::Write) => {
                     let own = view.thing(seen.on).is_mount(c"proc");

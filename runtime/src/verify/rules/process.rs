@@ -42,8 +42,9 @@ pub(super) fn attributes_reset(view: &View<'_>, found: &mut Findings) {
         }
     }
     let persona = view.of_in(OpKind::Personality, Phase::Enter).next_back();
+    // PER_LINUX, or PER_LINUX32 where the report says so; no flag of either.
     found.unless(
-        persona.is_some_and(|seen| matches!(seen.op, Op::Personality { persona: 0 })),
+        persona.is_some_and(|seen| matches!(seen.op, Op::Personality { persona: 0 | 8 })),
         "the personality is the caller's",
     );
     let mut set = 0_u32;

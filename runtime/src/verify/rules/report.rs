@@ -32,6 +32,8 @@ pub(super) fn report_is_true(view: &View<'_>, found: &mut Findings) {
         ("clock offsets", writes(c"1/timens_offsets"), false),
         ("notification socket", view.has(OpKind::Bind, Enter), false),
         ("terminal", view.has(OpKind::OpenTerminal, Enter), true),
+        ("personality", view.of(OpKind::Personality).any(|seen| seen.op != Op::Personality { persona: 0 }), false),
+        ("out-of-memory score", score(view).is_some(), false),
         ("id range", view.has(OpKind::LockIds, Prepare), true),
     ];
     let report = view.plan.report();
@@ -71,15 +73,26 @@ pub(super) fn report_is_true(view: &View<'_>, found: &mut Findings) {
         ("limit pids", processes),
         ("process view", process_view),
         ("sysfs", sysfs),
+        ("out-of-memory score", |view, detail| score(view) == Some(detail.as_bytes())),
     ] {
         match report.of(name) {
             Some(Outcome::Applied(detail)) if !holds(view, detail) => {
                 found.plan(format!("{name:?} is reported as {detail:?}, and the plan does something else"));
             }
-            None => found.plan(format!("the report does not speak of {name:?}")),
+            None if name != "out-of-memory score" => {
+                found.plan(format!("the report does not speak of {name:?}"));
+            }
             _ => {}
         }
     }
+}
+
+/// The score that is written for the child.
+fn score<'a>(view: &View<'a>) -> Option<&'a [u8]> {
+    view.of_in(OpKind::Write, Phase::Attend).find_map(|seen| match seen.op {
+        Op::Write { path, content, .. } if path == c"oom_score_adj" => Some(content.0),
+        _ => None,
+    })
 }
 
 /// Whether the plan does what the report says of an item.

@@ -8,8 +8,8 @@ use crate::facts::{DeviceNumber, EntryKind, Facts};
 use crate::plan::Plan;
 use crate::spec::{
     Bind, Capabilities, CapabilityList, CpuLimit, Denial, Descriptor, Device, ExecSpec, Family, File, Hosts, IdMap,
-    IdRange, Init, IoLimit, Mount, MountKind, Namespace, NamespaceChoice, Network, NumberList, Overlay, Profile,
-    Readiness, ResolvConf, Resources, Root, SecretFile, Spec, Stream, TerminalSize, Timezone, Tmpfs, User,
+    IdRange, Init, IoLimit, Mount, MountKind, Namespace, NamespaceChoice, Network, NumberList, Overlay, Personality,
+    Profile, Readiness, ResolvConf, Resources, Root, SecretFile, Spec, Stream, TerminalSize, Timezone, Tmpfs, User,
     UserNamespace, Volatile, Want,
 };
 use crate::{ErrorKind, compile};
@@ -77,6 +77,11 @@ fn every_limit() -> Resources {
         io_weight: Some(20),
         ..limits()
     }
+}
+
+/// The 32 bits of this machine.
+fn other_personality() -> Personality {
+    if cfg!(target_arch = "x86_64") { Personality::X86 } else { Personality::Arm }
 }
 
 fn disk(facts: &mut Facts) {
@@ -283,6 +288,12 @@ const TABLE: &[(&str, Change)] = &[
         spec.system_calls.sockets.only = Some([Family::UNIX].into());
     }),
     ("no keyrings", |_, facts| facts.keyrings = false),
+    ("personality and score", |spec, _| {
+        (spec.personality, spec.oom_score_adjust) = (other_personality(), Some(500));
+    }),
+    ("score without a user namespace", |spec, _| {
+        (spec.user_namespace, spec.oom_score_adjust) = (UserNamespace::Host, Some(-500));
+    }),
     ("keyring off", |spec, _| spec.keyring = Want::Off),
     ("subordinate", |spec, _| spec.user_namespace = UserNamespace::Subordinate),
     ("range", |spec, _| spec.user_namespace = UserNamespace::Range(IdRange { base: 500_000, count: 1000 })),

@@ -130,6 +130,7 @@ fn no_op_can_be_left_out() {
         ("terminal", Caller::User),
         ("descriptors", Caller::User),
         ("held", Caller::Root),
+        ("personality and score", Caller::User),
         ("files of the host over links", Caller::Root),
         ("enter", Caller::Root),
         ("enter, terminal", Caller::User),

@@ -269,6 +269,19 @@ pub(super) const ALL: &[Mutant] = &[
             other => other,
         })
     }),
+    mutant(51, "personality and score", "another score than the report says", |plan| {
+        each(plan, Attend, OpKind::Write, |op| match op {
+            Op::Write { dir, path, .. } if path == c"oom_score_adj" => Op::Write { dir, path, content: Blob(b"5") },
+            other => other,
+        })
+    }),
+    mutant(51, "default", "a score that the report does not name", |plan| {
+        let (dir, at) = (At::Slot(role::PROCESS), last(plan, Attend, OpKind::Write));
+        insert(plan, Attend, at, Op::Write { dir, path: c"oom_score_adj", content: Blob(b"5") })
+    }),
+    mutant(51, "default", "another machine, and the report says nothing", |plan| {
+        each(plan, Enter, OpKind::Personality, |_| Op::Personality { persona: 8 })
+    }),
     mutant(51, "default", "a report that says nothing", |plan| {
         let mut changed = plan.clone();
         changed.report = crate::Report::default();
