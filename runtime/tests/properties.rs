@@ -807,3 +807,15 @@ fn the_schema_refuses_what_reading_refuses() {
         assert_eq!(read.is_ok(), fits, "{text}");
     }
 }
+
+/// Found by a property: the report spoke of the profile's limit all the same.
+#[test]
+fn a_limit_on_processes_that_was_asked_for_is_the_one_that_is_reported() {
+    for (asked, said) in [(Limit::both(7), "7 for each user"), (Limit::both(u64::MAX), "is no limit")] {
+        let mut spec = Spec::default();
+        spec.command = vec!["true".into()];
+        spec.limits.set(Resource::NPROC, asked);
+        let plan = verified(&spec, &Facts::example(&spec)).unwrap();
+        assert!(plan.report().to_string().contains(said), "{}", plan.report());
+    }
+}

@@ -19,6 +19,13 @@ fn on_one_thread<F: Future>(future: F) -> F::Output {
     ended
 }
 
+/// What there is before, and what tokio keeps for the life of a process: a pair
+/// of sockets for signals.
+fn before() -> HostState {
+    on_one_thread(async {});
+    HostState::look()
+}
+
 fn sleeping(seconds: u32) -> Command {
     let mut command = Command::new("sleep");
     command.arg(seconds.to_string());
@@ -28,7 +35,7 @@ fn sleeping(seconds: u32) -> Command {
 #[test]
 fn many_wait_on_one_thread() {
     let Some(_turn) = turn_to_start() else { return };
-    let before = HostState::look();
+    let before = before();
     let began = Instant::now();
     on_one_thread(async {
         let sleepers = (0..8_u8).map(|code| {
@@ -90,7 +97,7 @@ fn a_stop_is_in_order_and_then_it_is_not() {
 #[test]
 fn what_is_dropped_is_stopped_and_leaves_nothing() {
     let Some(_turn) = turn_to_start() else { return };
-    let before = HostState::look();
+    let before = before();
     on_one_thread(async {
         let container = spawn(sleeping(1000)).await.unwrap();
         drop(container);

@@ -10,7 +10,7 @@ pub(crate) mod limits;
 
 use std::path::{Path, PathBuf};
 
-use skep_sys::abi::{OpenFlags, Resolve, fs_magic};
+use skep_sys::abi::{OpenFlags, Resolve, Resource, fs_magic};
 use skep_sys::wire::Blob;
 use skep_sys::{At, Op, Proof, Slot};
 
@@ -308,7 +308,13 @@ fn legacy(
 }
 
 fn default_pids(context: &Context<'_>, report: &mut Report, decided: &mut Resources) {
-    if context.mapping.is_new() {
+    let asked = context.spec.limits.iter().find(|(resource, _)| *resource == Resource::NPROC);
+    if let (true, Some((_, limit))) = (context.mapping.is_new(), asked) {
+        match limit.raw().1 {
+            u64::MAX => report.off("limit pids", "the RLIMIT_NPROC asked for is no limit"),
+            hard => report.applied("limit pids", format!("{hard} for each user, by the RLIMIT_NPROC asked for")),
+        }
+    } else if context.mapping.is_new() {
         decided.processes = Some(profile::PIDS);
         report.applied("limit pids", format!("{} for each user, by RLIMIT_NPROC in the user namespace", profile::PIDS));
     } else {
