@@ -58,7 +58,7 @@ fn it_is_what_the_payload_is() {
     let mut commands = vec![sleeping(), sleeping(), sleeping(), sleeping()];
     commands[1].init(Init::Payload);
     commands[2].user(User::Ids { uid: 7, gid: 7 });
-    commands[3].danger_new_privileges();
+    commands[3].danger_new_privileges().oom_score_adjust(700);
     if is_root() {
         let mut nspawn = Command::of(Profile::Nspawn, "sleep");
         nspawn.arg("1000").spec_mut().root = sleeping().spec().root;
@@ -81,6 +81,8 @@ fn it_is_what_the_payload_is() {
         }
         let limits = |of: &str| says(&container, &format!("cat /proc/{of}/limits"));
         assert_eq!(limits("self"), limits(&first.to_string()));
+        let score = |of: &str| said(container.exec("cat").arg(format!("/proc/{of}/oom_score_adj")));
+        assert_eq!(score("self"), score(&first.to_string()));
         assert_eq!(field(&own, "PPid"), "0", "its parent is outside");
         let inside = says(&container, "for n in ipc mnt net pid user uts cgroup; do readlink /proc/self/ns/$n; done");
         let outside: String = ["ipc", "mnt", "net", "pid", "user", "uts", "cgroup"]

@@ -30,6 +30,8 @@ pub(crate) struct Confinement {
     pub(crate) groups: Vec<Group>,
     /// From the root switch to the exec, in order, in flat form.
     pub(crate) ops: Vec<u8>,
+    /// The out-of-memory score, as its file takes it, where one was asked for.
+    pub(crate) oom_score: Option<Vec<u8>>,
     /// The payload's documented variables.
     pub(crate) variables: BTreeMap<String, OsString>,
     pub(crate) uid: u32,
@@ -104,6 +106,7 @@ impl Confinement {
             namespaces: Namespaces::NONE,
             groups: groups(plan),
             ops: Vec::new(),
+            oom_score: None,
             variables: BTreeMap::new(),
             uid: 0,
             gid: 0,
@@ -119,6 +122,9 @@ impl Confinement {
                     // Pairs of a slot and a kind.
                     let kinds = joins.iter().skip(1).step_by(2).map(|kind| Namespaces(u64::from(kind)));
                     found.namespaces = kinds.fold(found.namespaces.with(namespaces), Namespaces::with);
+                }
+                Op::Write { path, content, .. } if path == c"oom_score_adj" => {
+                    found.oom_score = Some(content.0.to_vec());
                 }
                 Op::SetNs { kind, .. } => found.namespaces = found.namespaces.with(kind),
                 _ => {}

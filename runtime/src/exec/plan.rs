@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 
 use skep_sys::abi::{CapabilitySet, Namespaces, OpenFlags, Resolve, cap, fs_magic, signal};
-use skep_sys::wire::{Numbers, Reader};
+use skep_sys::wire::{Blob, Numbers, Reader};
 use skep_sys::{At, Op, OpKind, Proof};
 
 use super::confinement::{Confinement, unsupported};
@@ -130,6 +130,12 @@ fn prepare(container: &Confinement, spec: &ExecSpec, plan: &mut Builder) -> Resu
                 pid: role::PID,
             });
         }
+    }
+    if let Some(score) = &container.oom_score {
+        plan.step(Phase::Attend, "the payload's out-of-memory score", CALL)
+            .op(Op::OpenProcess { pid: role::PID, pidfd: role::PIDFD, into: role::PROCESS })
+            .op(Op::Write { dir: At::Slot(role::PROCESS), path: c"oom_score_adj", content: Blob(score) })
+            .op(Op::Close { file: role::PROCESS });
     }
     plan.step(Phase::Attend, "let the child go on", Origin::Always).op(Op::Release { to: role::CONTROL_HOST });
     Ok(())

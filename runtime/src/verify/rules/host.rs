@@ -91,7 +91,7 @@ const OWN_ENTERING: [u128; 5] = {
         &[DropBounding, SetSecureBits, SetGroups, SetResGid, SetResUid, CapSet, AmbientSet, NoNewPrivs];
     [
         bits(&[&[OpenAt2, Prove, Pipe, SocketPair, OpenProcess, Close, Spawn]]),
-        bits(&[&[WritePid, Release]]),
+        bits(&[&[WritePid, OpenProcess, Write, Close, Release]]),
         bits(&[
             CONFINE,
             &[Adopt, Vacate, Dup, Await, Dumpable, SetSid, ResetSignals, Umask, SetNs, Close, ProveRoot],
