@@ -202,6 +202,7 @@ fn system_calls(source: &mut Unstructured<'_>) -> Result<SystemCalls> {
     let mut calls = SystemCalls::default();
     calls.allow = some(source, 3, &mut item)?.into_iter().collect();
     calls.danger_allow = some(source, 3, &mut item)?.into_iter().collect();
+    calls.notify = some(source, 2, &mut item)?.into_iter().collect();
     for _ in 0..source.int_in_range(0..=3)? {
         let errno = Errno::from_raw(source.int_in_range(0..=5000)?);
         let denial = if source.ratio(1, 4)? { Denial::Kill } else { Denial::Errno(errno) };

@@ -389,6 +389,10 @@ pub fn plausible(kind: OpKind) -> &'static [Errno] {
         // tty_ioctl(4)
         OpKind::ControllingTerminal => &[E::EBADF, E::EIO, E::ENOTTY, E::EPERM],
         OpKind::ResizeTerminal | OpKind::TerminalSize => &[E::EBADF, E::EIO, E::ENOTTY],
+        // seccomp_unotify(2)
+        OpKind::ReceiveCall => &[E::E2BIG, E::EBADF, E::EINTR, E::EINVAL, E::ENOENT, E::ENOTTY],
+        OpKind::AnswerCall => &[E::E2BIG, E::EBADF, E::EINPROGRESS, E::EINVAL, E::ENOENT, E::ENOTTY],
+        OpKind::CallWaits => &[E::EBADF, E::EINVAL, E::ENOENT, E::ENOTTY],
         // execve(2)
         OpKind::Exec | OpKind::ExecAt => &[
             E::E2BIG,

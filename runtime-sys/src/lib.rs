@@ -39,6 +39,7 @@ mod groups;
 mod ids;
 pub mod kernel;
 mod linux;
+mod listener;
 mod message;
 mod model;
 mod op;

@@ -475,6 +475,23 @@ impl Kernel for Linux<'_> {
                     None => Err(Errno::EINVAL),
                 }
             }
+            // Of whoever supervises a container, who is not in it.
+            #[cfg(not(skep_stage))]
+            Op::ReceiveCall { listener, into } => {
+                let call = crate::listener::receive(slots.descriptor(listener)?)?;
+                for (place, word) in (into.0..).zip(call) {
+                    slots.put(Slot(place), Cell::Value(word))?;
+                }
+                Ok(())
+            }
+            #[cfg(not(skep_stage))]
+            Op::AnswerCall { listener, id, value, error, go_on } => {
+                crate::listener::answer(slots.descriptor(listener)?, id, value, error, go_on)
+            }
+            #[cfg(not(skep_stage))]
+            Op::CallWaits { listener, id } => crate::listener::waits(slots.descriptor(listener)?, id),
+            #[cfg(skep_stage)]
+            Op::ReceiveCall { .. } | Op::AnswerCall { .. } | Op::CallWaits { .. } => Err(Errno::ENOSYS),
             Op::LandlockRuleset { file_access, net_access, scoped, into } => {
                 let attr = [file_access, net_access, scoped];
                 // Older kernels take a shorter structure, if the rest is 0.

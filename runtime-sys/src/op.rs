@@ -453,4 +453,15 @@ vocabulary! {
     /// SIGKILL for all, then `waitid(P_PGID)`. Nothing where the child has been
     /// waited for already, for then the number may be somebody else's.
     EndGroup = "end_group" { pidfd: Slot, pid: Slot }
+    /// SECCOMP_IOCTL_NOTIF_RECV (`seccomp_unotify(2)`): waits for the next call
+    /// that a filter asks its listener about. The ten slots from `into` on then
+    /// hold the words of a `struct seccomp_notif`. ENOENT when the caller has
+    /// gone meanwhile.
+    ReceiveCall = "seccomp_notif_recv" { listener: Slot, into: Slot }
+    /// SECCOMP_IOCTL_NOTIF_SEND: the call `id` gives `value`, or fails with
+    /// `error` where that is not 0, or goes on in the kernel as if there were no
+    /// filter. ENOENT when it waits no more.
+    AnswerCall = "seccomp_notif_send" { listener: Slot, id: u64, value: u64, error: u16, go_on: bool }
+    /// SECCOMP_IOCTL_NOTIF_ID_VALID: ENOENT when the call `id` waits no more.
+    CallWaits = "seccomp_notif_id_valid" { listener: Slot, id: u64 }
 }

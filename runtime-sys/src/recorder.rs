@@ -222,6 +222,9 @@ impl Kernel for Yes {
                 self.hand_out(peer, slots)
             }
             Op::TerminalSize { into, .. } => slots.put(into, Cell::Value(24 << 16 | 80)).map(drop),
+            Op::ReceiveCall { into, .. } => {
+                (into.0..).take(10).try_for_each(|place| slots.put(Slot(place), Cell::Value(0)).map(drop))
+            }
             Op::Close { file } => slots.put(file, Cell::Empty).map(drop),
             Op::Spawn { pidfd, pid, .. } => {
                 self.hand_out(pidfd, slots)?;

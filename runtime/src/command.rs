@@ -512,6 +512,20 @@ impl Command {
         self
     }
 
+    /// Has calls wait for an answer of whoever holds [`Container::listener`], by
+    /// name or by group: see
+    /// [`SystemCalls::notify`](crate::spec::SystemCalls::notify).
+    pub fn notify_system_calls<I: Into<String>>(&mut self, items: impl IntoIterator<Item = I>) -> &mut Self {
+        for item in items {
+            let item = item.into();
+            self.set(format!("system_calls.notify.{item}"), "Command::notify_system_calls")
+                .system_calls
+                .notify
+                .insert(item);
+        }
+        self
+    }
+
     /// Leaves only these families of sockets; without any, none.
     pub fn socket_families(&mut self, families: impl IntoIterator<Item = Family>) -> &mut Self {
         let sockets = &mut self.set("system_calls.sockets", "Command::socket_families").system_calls.sockets;

@@ -13,6 +13,7 @@ use crate::error::{Error, Result};
 use crate::events::Events;
 use crate::exec::{Confinement, Exec, Target};
 use crate::groups::Groups;
+use crate::listener::Listener;
 use crate::plan::{Plan, RANGE_LOCK, role};
 use crate::report::Report;
 use crate::run::{self, Started, Watch};
@@ -40,6 +41,9 @@ pub struct Container {
     pub stderr: Option<File>,
     /// The other end of the payload's terminal, when it has one.
     pub terminal: Option<Terminal>,
+    /// Who is asked about the calls of [`crate::Command::notify_system_calls`].
+    /// While it lies here nobody answers, and those calls wait.
+    pub listener: Option<Listener>,
     inner: Inner,
 }
 
@@ -103,6 +107,7 @@ impl Container {
         let Started { plan, mut slots, pid, watch } = started;
         let [stdin, stdout, stderr] = role::STDIO_HOST.map(|slot| slots.take(slot).map(File::from));
         let terminal = slots.take(role::TERMINAL).map(Terminal::new);
+        let listener = slots.take(role::LISTENER).map(Listener::new);
         let (lifeline, notify) = (slots.take(role::LIFELINE_HOST), slots.take(role::NOTIFY));
         let Some(pidfd) = slots.take(role::PIDFD) else {
             return Err(Error::system("take the container's pidfd", Errno::EBADF));
@@ -113,7 +118,7 @@ impl Container {
         let plan = plan.started();
         let (ended, left) = (Mutex::new(None), Mutex::default());
         let inner = Inner { plan, confinement, pid, pidfd, lifeline, notify, range, watch, groups, ended, left };
-        Ok(Self { stdin, stdout, stderr, terminal, inner })
+        Ok(Self { stdin, stdout, stderr, terminal, listener, inner })
     }
 
     /// The process id of the container's first process, as the host sees it.
@@ -170,13 +175,14 @@ impl Container {
     }
 
     /// Waits until the container has ended. Closes the payload's standard
-    /// input first, as [`std::process::Child::wait`] does.
+    /// input first, as [`std::process::Child::wait`] does, and drops the listener
+    /// if nobody has taken it.
     ///
     /// # Errors
     ///
     /// What the kernel answered to the wait.
     pub fn wait(&mut self) -> Result<ExitStatus> {
-        drop(self.stdin.take());
+        drop((self.stdin.take(), self.listener.take()));
         self.inner.wait(None)?.ok_or_else(|| Error::system("wait for the container", Errno::ETIMEDOUT))
     }
 
@@ -189,13 +195,14 @@ impl Container {
         self.inner.wait(Some(Duration::ZERO))
     }
 
-    /// Waits for at most `timeout`; `None` when the container still runs.
+    /// Waits for at most `timeout`; `None` when the container still runs. Lets
+    /// go of input and listener as [`Container::wait`] does.
     ///
     /// # Errors
     ///
     /// As [`Container::wait`].
     pub fn wait_timeout(&mut self, timeout: Duration) -> Result<Option<ExitStatus>> {
-        drop(self.stdin.take());
+        drop((self.stdin.take(), self.listener.take()));
         self.inner.wait(Some(timeout))
     }
 
@@ -328,7 +335,7 @@ impl Container {
     ///
     /// As [`Container::wait`], or a failed read.
     pub fn wait_with_output(mut self) -> Result<Output> {
-        drop(self.stdin.take());
+        drop((self.stdin.take(), self.listener.take()));
         let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
         read_both((self.stdout.take(), &mut stdout), (self.stderr.take(), &mut stderr))
             .map_err(|error| Error::system("read the container's output", crate::watcher::errno_of(&error)))?;

@@ -176,8 +176,10 @@ pub(crate) mod role {
     pub(crate) const TARGET_PID: Slot = RANGE;
     pub(crate) const TIME: Slot = SYS;
     pub(crate) const MEMBER: Slot = SIGNALS;
+    /// The listener of the payload's filter, in the embedder's table.
+    pub(crate) const LISTENER: Slot = Slot(49);
     /// The first that has no fixed meaning.
-    pub(crate) const FREE: u16 = 49;
+    pub(crate) const FREE: u16 = 50;
 }
 
 /// The program that starts one container (see [`crate::compile`]): data, which

@@ -158,6 +158,15 @@ fn specs() -> Vec<(&'static str, Spec)> {
                 spec.user = User::Ids { uid: 7, gid: 7 };
             }),
         ),
+        ("listener", spec(&|spec| spec.system_calls.notify = ["mkdirat".into(), "uname".into()].into())),
+        (
+            "listener of process one",
+            spec(&|spec| {
+                (spec.init, spec.stdio) = (Init::Payload, [Stream::Terminal; 3]);
+                spec.terminal = Some(TerminalSize::default());
+                spec.system_calls.notify = ["@process".into()].into();
+            }),
+        ),
         ("held", spec(&|spec| spec.hold = true)),
         ("held process one", spec(&|spec| (spec.hold, spec.init) = (true, Init::Payload))),
         (
@@ -506,6 +515,22 @@ fn a_terminal_is_held_by_the_payload_and_the_embedder() {
             let process = model.process(actor).unwrap();
             assert_eq!(process.controlling_terminal().as_deref(), Some("/0"), "{name}");
             assert!(process.mountinfo().iter().any(|line| line.split(' ').nth(4) == Some("/dev/console")), "{name}");
+        }
+    }
+}
+
+#[test]
+fn a_listener_is_held_by_the_embedder_alone() {
+    for root in [false, true] {
+        for name in ["listener", "listener of process one"] {
+            let (_, spec) = specs().into_iter().find(|(row, _)| *row == name).unwrap();
+            let mut model = host(root);
+            skep::rehearse(&mut model, &verified(&spec, root)).unwrap_or_else(|error| panic!("{name}: {error}"));
+            let held = |actor| {
+                let files = model.process(actor).unwrap().descriptors();
+                files.iter().filter(|file| file.kind == "seccomp-listener").count()
+            };
+            assert_eq!((held(Actor::Host), held(Actor::Child), held(payload(&spec))), (1, 0, 0), "{name}");
         }
     }
 }

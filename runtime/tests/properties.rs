@@ -256,13 +256,15 @@ fn system_calls() -> impl Strategy<Value = SystemCalls> {
         btree_set(item(), 0..3),
         btree_set(danger, 0..3),
         btree_map(item(), denial, 0..3),
+        // Mostly of nothing, as the rarest of all changes.
+        prop_oneof![3 => Just(Default::default()), 1 => btree_set(item(), 0..3)],
         option::of(btree_set(family(), 0..3)),
         btree_set(family(), 0..2),
         btree_set(socket, 0..2),
     )
-        .prop_map(|(allow, danger_allow, deny, only, closed, opened)| {
+        .prop_map(|(allow, danger_allow, deny, notify, only, closed, opened)| {
             let mut calls = SystemCalls::default();
-            (calls.allow, calls.danger_allow, calls.deny) = (allow, danger_allow, deny);
+            (calls.allow, calls.danger_allow, calls.deny, calls.notify) = (allow, danger_allow, deny, notify);
             (calls.sockets.only, calls.sockets.deny, calls.sockets.danger_allow) = (only, closed, opened);
             calls
         })

@@ -45,6 +45,13 @@ fn attended(typed: Typed, events: &mut Events) -> Result<u8, Failure> {
     let (report, start_timeout) = (typed.report, typed.start_timeout);
     let mut spec = crate::meaning::spec(typed)?;
     mode.set(&mut spec);
+    if let Some(item) = spec.system_calls.notify.first() {
+        let what = format!(
+            "{} is to be answered by a listener (`system_calls.notify`), and this tool answers none; leave it out, or embed the library",
+            crate::quoted(item)
+        );
+        return Err(Failure::new(what));
+    }
     events.starting(spec.machine.as_ref().map(ToString::to_string).unwrap_or_default(), &spec);
     let (stub, kill_signal, readiness) = (spec.init == Init::Stub, spec.kill_signal, spec.readiness);
 

@@ -7,7 +7,10 @@
 
 use crate::abi::{CapabilitySet, SeccompFlags, SecureBits, cap};
 use crate::errno::Errno;
+use crate::kernel::Slots;
+use crate::op::Slot;
 
+use super::descriptors::Object;
 use super::namespaces::{from_kernel, to_kernel};
 use super::{Model, UserId};
 
@@ -369,6 +372,15 @@ impl Model {
         self.cred_mut().no_new_privs = true;
     }
 
+    /// No program is run here, so no call ever waits for its answer.
+    pub(super) fn call_that_waits(&self, slots: &Slots<'_>, listener: Slot) -> Result<(), Errno> {
+        match self.object(slots, listener)? {
+            Object::Listener => Err(Errno::ENOENT),
+            object if object.is_path_only() => Err(Errno::EBADF),
+            _ => Err(Errno::ENOTTY),
+        }
+    }
+
     /// seccomp(2), SECCOMP_SET_MODE_FILTER. The program is not interpreted.
     /// Answers whether a listener is handed out.
     pub(super) fn install_filter(
@@ -647,6 +659,10 @@ mod tests {
         stand.no(Op::Seccomp { program: FILTER, flags: SeccompFlags::NONE, listener }, Errno::EINVAL);
         stand.ok(Op::Seccomp { program: FILTER, flags: SeccompFlags::NEW_LISTENER, listener });
         stand.no(Op::Seccomp { program: FILTER, flags: SeccompFlags::NEW_LISTENER, listener }, Errno::EBUSY);
+        let listener = crate::op::Slot(9);
+        stand.no(Op::CallWaits { listener, id: 1 }, Errno::ENOENT);
+        stand.open(c"/usr", crate::op::Slot(8));
+        stand.no(Op::ReceiveCall { listener: crate::op::Slot(8), into: crate::op::Slot(0) }, Errno::EBADF);
     }
 
     #[test]

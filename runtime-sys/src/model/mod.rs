@@ -664,6 +664,9 @@ impl Model {
                     _ => Ok(()),
                 }
             }
+            Op::ReceiveCall { listener, .. } | Op::AnswerCall { listener, .. } | Op::CallWaits { listener, .. } => {
+                self.call_that_waits(slots, listener)
+            }
             Op::LandlockRuleset { file_access, net_access, scoped, into } => {
                 let object = self.ruleset(file_access, net_access, scoped)?;
                 self.fill(slots, into, object)

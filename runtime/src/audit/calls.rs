@@ -5,7 +5,7 @@ use skep_sys::abi::CapabilitySet;
 
 use super::holdings::Holdings;
 use super::{Area, Rows};
-use crate::seccomp::{Arch, SeccompData};
+use crate::seccomp::{Action, Arch, SeccompData};
 use crate::spec::{Spec, Stream};
 
 /// One call with the arguments that make it dangerous.
@@ -103,22 +103,38 @@ fn label(probe: &Probe) -> String {
 
 pub(super) fn judge(holdings: &Holdings, spec: &Spec, rows: &mut Rows) {
     let arch = Arch::NATIVE;
-    let runs = |data: &SeccompData| holdings.filters.iter().all(|filter| filter.decide(data).permits());
+    let by = |data: &SeccompData, is: fn(Action) -> bool| holdings.filters.iter().all(|filter| is(filter.decide(data)));
+    let runs = |data: &SeccompData| by(data, Action::permits);
     for group in GROUPS {
-        let open: Vec<String> = group
-            .probes
-            .iter()
-            .filter(|probe| arch.number(probe.0).is_some_and(|number| runs(&SeccompData::new(arch, number, probe.1))))
-            .map(label)
-            .collect();
-        if open.is_empty() {
+        let found = |is: fn(Action) -> bool| -> Vec<String> {
+            let of = |probe: &&Probe| arch.number(probe.0).map(|number| SeccompData::new(arch, number, probe.1));
+            group.probes.iter().filter(|probe| of(probe).is_some_and(|data| by(&data, is))).map(label).collect()
+        };
+        let (open, may) = (found(Action::permits), found(Action::may_permit));
+        if may.is_empty() {
             rows.add(Area::Calls, group.item, "refused", 0, "the filter answers for the kernel");
             continue;
         }
         let (tenths, why) = weigh(group, holdings, spec);
-        rows.add(Area::Calls, group.item, open.join(" "), tenths, why);
+        if open.is_empty() {
+            let holds = format!("{}, if the listener lets it", may.join(" "));
+            rows.add(Area::Calls, group.item, holds, tenths.div_ceil(4), why);
+        } else {
+            rows.add(Area::Calls, group.item, may.join(" "), tenths, why);
+        }
     }
     foreign(runs, rows);
+    listener(holdings, rows);
+}
+
+/// Calls that whoever embeds answers.
+fn listener(holdings: &Holdings, rows: &mut Rows) {
+    let asked: Vec<_> = holdings.filters.iter().flat_map(|filter| filter.notified(Arch::NATIVE)).collect();
+    if !asked.is_empty() {
+        let holds = format!("answered by the embedder: {}", asked.join(" "));
+        let why = "what it lets go on runs, whatever the memory of the payload held when it looked";
+        rows.add(Area::Calls, "listener", holds, 1, why);
+    }
 }
 
 fn weigh(group: &Group, holdings: &Holdings, spec: &Spec) -> (u8, &'static str) {

@@ -89,6 +89,8 @@ fn each_step_away_shows_in_its_row() {
         ("calls that program the kernel", 15, |spec| spec.seccomp = Want::Off),
         ("io_uring", 10, |spec| spec.seccomp = Want::Off),
         ("rare sockets", 8, |spec| spec.seccomp = Want::Off),
+        ("listener", 1, |spec| spec.system_calls.notify = ["mkdir".into(), "mkdirat".into()].into()),
+        ("io_uring", 3, |spec| spec.system_calls.notify = ["io_uring_setup".into()].into()),
         ("32-bit programs", 5, |spec| spec.seccomp = Want::Off),
         ("namespace network", 40, |spec| spec.network = Network::Host),
         ("namespace ipc", 20, |spec| spec.namespaces.ipc = Namespace::Host),

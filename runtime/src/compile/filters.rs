@@ -8,7 +8,9 @@ use skep_sys::abi::CapabilitySet;
 use super::Context;
 use crate::error::{Error, ErrorKind, Result};
 use crate::report::Report;
-use crate::seccomp::{Arch, Policy, Program, built, compile, family_names, floor, nspawn_default, strict_default};
+use crate::seccomp::{
+    AdjustError, Arch, Policy, Program, built, compile, family_names, floor, nspawn_default, strict_default,
+};
 use crate::spec::{Profile, Spec, SystemCalls, Want};
 
 /// The payload's filter, if it has one, and what the report says of it.
@@ -32,12 +34,38 @@ pub(super) fn payload(context: &Context<'_>, report: &mut Report) -> Result<Opti
         Profile::Nspawn => "allow list of systemd-nspawn",
     };
     report.applied("system-call filter", format!("{kind}, {} instructions", program.len() / 8));
+    if let Some(asked) = listened(spec, &program) {
+        report.applied("system-call listener", format!("asked about {asked}"));
+    }
     if opened.is_empty() {
         report.applied("system-call floor", "nothing of it is open");
+    } else if has_listener(spec) {
+        report.off("system-call floor", format!("open, or the listener's to open: {}", opened.join(" ")));
     } else {
         report.off("system-call floor", format!("open: {}", opened.join(" ")));
     }
     Ok(Some(program))
+}
+
+/// What the payload's process still calls once the filter is there: it tells of
+/// the exec, or of what fails, and sends the listener. No answer could come in
+/// time, as the embedder is not told of the calls before it has the listener.
+pub(super) const AFTER: &[&str] = &["close", "execve", "exit_group", "ppoll", "sendmsg", "write"];
+/// And where it has to give up privileges only then.
+const AFTER_PRIVILEGED: &[&str] = &["capget", "capset", "chdir", "getcwd", "getresgid", "getresuid", "prctl"];
+
+/// Whether the payload's filter has a listener.
+pub(super) fn has_listener(spec: &Spec) -> bool {
+    !spec.system_calls.notify.is_empty()
+}
+
+/// What the listener is asked about, by name.
+fn listened(spec: &Spec, program: &[u8]) -> Option<String> {
+    if !has_listener(spec) {
+        return None;
+    }
+    let program = Program::from_bytes(program).ok()?;
+    Some(program.notified(Arch::NATIVE).join(" "))
 }
 
 /// What of the floor is open, beside the program.
@@ -68,17 +96,31 @@ fn adjusted(spec: &Spec, retained: CapabilitySet, report: &mut Report) -> Result
         Profile::Nspawn => nspawn_default(Arch::NATIVE, retained.0),
     };
     let calls = &spec.system_calls;
-    let left = policy.adjust(calls, spec.profile == Profile::Strict).map_err(|error| {
-        let origin = ["danger_allow", "allow", "deny"].iter().find_map(|list| {
-            spec.origins.exactly(&format!("system_calls.{list}.{}", error.item()))
-        });
+    let mut own = AFTER.to_vec();
+    if !spec.no_new_privileges {
+        own.extend(AFTER_PRIVILEGED);
+    }
+    let adjusted = policy.adjust(calls, spec.profile == Profile::Strict);
+    let left = adjusted.and_then(|left| Ok([left, policy.notify(calls, &own)?].concat())).map_err(|error| {
+        let origin = ["notify", "danger_allow", "allow", "deny"]
+            .iter()
+            .find_map(|list| spec.origins.exactly(&format!("system_calls.{list}.{}", error.item())));
+        let remedy = match error {
+            AdjustError::Twice(_) => "Leave it in one of the lists.",
+            AdjustError::Start(_) => "Leave it out of `notify` (Command::notify_system_calls).",
+            _ => "Names are those of syscalls(2), groups those of systemd.exec(5). What is dangerous goes by name into `danger_allow` (Command::danger_allow_system_call, --system-call-filter=NAME).",
+        };
         Error::new(ErrorKind::InvalidSpec, format!("system-call filter: {error}"))
             .from(origin.or_else(|| spec.origins.of("system_calls")))
-            .remedy("Names are those of syscalls(2), groups those of systemd.exec(5). What is dangerous goes by name into `danger_allow` (Command::danger_allow_system_call, --system-call-filter=NAME).")
+            .remedy(remedy)
     })?;
     let program = made(&policy)?;
     let mut words = Vec::new();
-    for (what, count) in [("allowed", calls.allow.len() + calls.danger_allow.len()), ("denied", calls.deny.len())] {
+    for (what, count) in [
+        ("allowed", calls.allow.len() + calls.danger_allow.len()),
+        ("denied", calls.deny.len()),
+        ("notified", calls.notify.len()),
+    ] {
         if count > 0 {
             words.push(format!("{count} {what}"));
         }

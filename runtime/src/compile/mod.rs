@@ -192,6 +192,7 @@ pub(crate) fn bounds(spec: &Spec) -> Result<()> {
         ("system_calls.allow", "allowed system calls", spec.system_calls.allow.len(), 1000),
         ("system_calls.danger_allow", "allowed system calls", spec.system_calls.danger_allow.len(), 1000),
         ("system_calls.deny", "denied system calls", spec.system_calls.deny.len(), 1000),
+        ("system_calls.notify", "notified system calls", spec.system_calls.notify.len(), 1000),
         ("system_calls.sockets", "allowed sockets", spec.system_calls.sockets.danger_allow.len(), 200),
         ("resources.io", "limits on devices", spec.resources.io.len(), 100),
     ] {

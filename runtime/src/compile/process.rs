@@ -244,11 +244,18 @@ fn confine(context: &Context<'_>, phase: Phase, filter: Option<&[u8]>, plan: &mu
 
 fn install(context: &Context<'_>, phase: Phase, program: &[u8], plan: &mut Builder) {
     let what = format!("filter system calls ({} instructions)", program.len() / 8);
-    plan.step(phase, what, context.origin("seccomp")).op(Op::Seccomp {
-        program: Blob(program),
-        flags: SeccompFlags::NONE,
-        listener: None,
-    });
+    let program = Blob(program);
+    if phase == Phase::Init || !filters::has_listener(context.spec) {
+        let filter = Op::Seccomp { program, flags: SeccompFlags::NONE, listener: None };
+        plan.step(phase, what, context.origin("seccomp")).op(filter);
+        return;
+    }
+    let file = role::ONE;
+    plan.step(phase, format!("{what}, and send their listener"), context.origin("system_calls.notify"))
+        .remedy("EBUSY: this program itself is under a filter with a listener, and Linux allows one.")
+        .op(Op::Seccomp { program, flags: SeccompFlags::NEW_LISTENER, listener: Some(file) })
+        .op(Op::SendFile { to: role::CONTROL, file, place: role::LISTENER })
+        .op(Op::Close { file });
 }
 
 /// By the payload's process alone: the stub init never holds the terminal.

@@ -1,5 +1,7 @@
 //! A profile's policy with what a caller changes of it.
 
+use std::collections::BTreeSet;
+
 use super::families;
 use super::floor::is_floor;
 use super::groups::group;
@@ -23,6 +25,12 @@ pub enum AdjustError {
     /// A group of which everything is of the floor.
     #[error("{0} holds nothing but calls that are named one by one")]
     Empty(String),
+    /// A call that two lists name.
+    #[error("{0} is to be answered by a listener, and another list names it too")]
+    Twice(String),
+    /// A call that must be made before there is anybody to answer.
+    #[error("{0} is made by the start itself after the filter: nobody could answer it in time")]
+    Start(String),
 }
 
 impl AdjustError {
@@ -30,7 +38,12 @@ impl AdjustError {
     #[must_use]
     pub fn item(&self) -> &str {
         match self {
-            Self::Unknown(item) | Self::Floor(item) | Self::Group(item) | Self::Empty(item) => item,
+            Self::Unknown(item)
+            | Self::Floor(item)
+            | Self::Group(item)
+            | Self::Empty(item)
+            | Self::Twice(item)
+            | Self::Start(item) => item,
         }
     }
 }
@@ -90,6 +103,49 @@ impl Policy {
                 return Err(AdjustError::Unknown(item.clone()));
             }
             self.set(item, denial.action());
+        }
+        left.sort_unstable();
+        left.dedup();
+        Ok(left)
+    }
+
+    /// Has a listener asked about what [`SystemCalls::notify`] says, but never
+    /// about the calls `own`. Gives those of them that groups name.
+    ///
+    /// # Errors
+    ///
+    /// An item that names nothing, one of `own`, or what another list names.
+    pub(crate) fn notify(
+        &mut self,
+        calls: &SystemCalls,
+        own: &[&'static str],
+    ) -> Result<Vec<&'static str>, AdjustError> {
+        let listed: BTreeSet<&str> = [&calls.allow, &calls.danger_allow]
+            .into_iter()
+            .flatten()
+            .chain(calls.deny.keys())
+            .flat_map(|item| group(item).map_or_else(|| vec![item.as_str()], |group| group.calls(self.arch)))
+            .chain((calls.sockets != Sockets::default()).then_some("socket"))
+            .collect();
+        let mut left = Vec::new();
+        for item in &calls.notify {
+            let members = match group(item) {
+                Some(group) => {
+                    let (kept, asked) = group.calls(self.arch).into_iter().partition(|call| own.contains(call));
+                    left.extend::<Vec<_>>(kept);
+                    asked
+                }
+                None if !exists_somewhere(item) => return Err(AdjustError::Unknown(item.clone())),
+                None if own.contains(&item.as_str()) => return Err(AdjustError::Start(item.clone())),
+                None if self.arch.number(item).is_none() => Vec::new(),
+                None => vec![item.as_str()],
+            };
+            for call in members {
+                if listed.contains(call) {
+                    return Err(AdjustError::Twice(call.to_owned()));
+                }
+                self.set(call, Action::Notify);
+            }
         }
         left.sort_unstable();
         left.dedup();
@@ -166,6 +222,7 @@ mod tests {
 
     const ALLOW: Action = Action::Allow;
     const NO: Action = Action::Errno(EPERM);
+    const NO_ANSWER: Denial = Denial::EPERM;
     const NO_FAMILY: Action = Action::Errno(EAFNOSUPPORT);
 
     fn set(items: &[&str]) -> std::collections::BTreeSet<String> {
@@ -292,6 +349,39 @@ mod tests {
         assert_eq!(socket(opened.clone(), 16, 9), ALLOW);
         assert_eq!(socket(opened.clone(), 16, 12), NO_FAMILY);
         assert_eq!(socket(opened, 2, 132), Action::Errno(super::super::EPROTONOSUPPORT));
+    }
+
+    #[test]
+    fn a_listener_is_asked_about_what_no_other_list_names() {
+        const OWN: &[&str] = &["write", "execve"];
+        let notified = |notify: &[&str], mut calls: SystemCalls| {
+            let mut policy = strict_default(Arch::X86_64);
+            calls.notify = set(notify);
+            policy.adjust(&calls, true).unwrap();
+            policy.notify(&calls, OWN).map(|left| (policy, left))
+        };
+        let none = SystemCalls::default;
+        let (policy, left) = notified(&["@basic-io", "mount", "clone", "chown32"], none()).unwrap();
+        assert_eq!(left, ["write"]);
+        for (call, expected) in
+            [("read", Action::Notify), ("mount", Action::Notify), ("write", ALLOW), ("execve", ALLOW), ("bpf", NO)]
+        {
+            assert_eq!(ask(&policy, call, [0; 6]), expected, "{call}");
+        }
+        assert_eq!(ask(&policy, "clone", [0x1000_0000, 0, 0, 0, 0, 0]), Action::Notify);
+        assert_eq!(floor::opened(&compile(&policy).unwrap(), Arch::X86_64), ["clone"], "its answer may let it run");
+        let sockets = SystemCalls { sockets: Sockets { only: Some([].into()), ..Sockets::default() }, ..none() };
+        for (notify, calls, error) in [
+            ("moutn", none(), AdjustError::Unknown("moutn".into())),
+            ("@moutn", none(), AdjustError::Unknown("@moutn".into())),
+            ("execve", none(), AdjustError::Start("execve".into())),
+            ("mount", calls(&["@mount"], &[], &[]), AdjustError::Twice("mount".into())),
+            ("@mount", calls(&[], &[], &[("umount2", NO_ANSWER)]), AdjustError::Twice("umount2".into())),
+            ("bpf", calls(&[], &["bpf"], &[]), AdjustError::Twice("bpf".into())),
+            ("socket", sockets, AdjustError::Twice("socket".into())),
+        ] {
+            assert_eq!(notified(&[notify], calls).err(), Some(error));
+        }
     }
 
     #[test]

@@ -53,6 +53,11 @@ impl Action {
         matches!(self, Action::Allow | Action::Log)
     }
 
+    /// Whether the call runs, or may: a listener can let it go on.
+    pub const fn may_permit(self) -> bool {
+        self.permits() || matches!(self, Action::Notify)
+    }
+
     /// The value a filter returns for this answer.
     pub const fn encode(self) -> u32 {
         match self {

@@ -55,6 +55,13 @@ pub struct Instruction {
     pub k: u32,
 }
 
+impl Instruction {
+    fn bytes(&self) -> [u8; 8] {
+        let ([c0, c1], [k0, k1, k2, k3]) = (self.code.to_ne_bytes(), self.k.to_ne_bytes());
+        [c0, c1, self.jt, self.jf, k0, k1, k2, k3]
+    }
+}
+
 /// The operations that the emitter uses, in the words of `linux/bpf_common.h`.
 pub(super) mod op {
     /// A = 32-bit word at offset k.
@@ -155,14 +162,23 @@ impl Program {
         &self.ignored
     }
 
+    /// Whether some instruction of a filter, in the kernel's form, answers "ask
+    /// the listener".
+    pub(crate) fn asks(bytes: &[u8]) -> bool {
+        let answer = Instruction { code: op::RET, jt: 0, jf: 0, k: Action::Notify.encode() };
+        bytes.chunks_exact(8).any(|instruction| instruction == answer.bytes())
+    }
+
+    /// The calls that it asks a listener about when all their arguments are 0.
+    pub(crate) fn notified(&self, arch: Arch) -> Vec<&'static str> {
+        let asks = |number| self.decide(&SeccompData::new(arch, number, [0; 6])) == Action::Notify;
+        arch.calls().filter(|(number, _)| asks(*number)).map(|(_, name)| name).collect()
+    }
+
     /// The array of `struct sock_filter` that seccomp(2) takes, in the byte order of this machine.
     pub fn bytes(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(self.instructions.len() * 8);
-        for instruction in &self.instructions {
-            bytes.extend(instruction.code.to_ne_bytes());
-            bytes.extend([instruction.jt, instruction.jf]);
-            bytes.extend(instruction.k.to_ne_bytes());
-        }
+        bytes.extend(self.instructions.iter().flat_map(Instruction::bytes));
         bytes
     }
 }

@@ -29,6 +29,13 @@ pub struct SystemCalls {
     pub danger_allow: BTreeSet<String>,
     /// Items refused, and how.
     pub deny: BTreeMap<String, Denial>,
+    /// Items that wait for an answer of whoever embeds, at the other end of
+    /// `Container::listener`. An answer takes the place of the call, whatever the
+    /// profile says of it. An item that another list names too is an error, and
+    /// so is a call that the start makes after the filter, such as `execve`; a
+    /// group leaves those out. Only the payload's filter asks, the stub init's
+    /// never, and no exec joins such a container.
+    pub notify: BTreeSet<String>,
     /// Sockets opened and closed by their family.
     pub sockets: Sockets,
 }

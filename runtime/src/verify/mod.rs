@@ -28,7 +28,7 @@
 //! | 17 | `ids-order` | Groups change before the group id, and that before the user id. |
 //! | 18 | `caps-order` | Bounding set, securebits, ids, capability sets, ambient set, no_new_privs, proof: each once, in this order. |
 //! | 19 | `credentials-proved` | What was set is read back from the kernel, value by value, and nothing changes it before the exec. |
-//! | 20 | `no-op-after-filter-but-exec` | The filter is whole and the last thing before the exec; without no_new_privs only what gives up privileges follows. |
+//! | 20 | `no-op-after-filter-but-exec` | The filter is whole and the last thing before the exec, but for the handing over of its listener; without no_new_privs only what gives up privileges follows. |
 //! | 21 | `filter-before-admin-goes` | Without no_new_privs the filter is installed while CAP_SYS_ADMIN is there. |
 //! | 22 | `exec-last` | The payload's phase ends in one exec, announced directly before; nothing else executes. |
 //! | 23 | `inheritable-is-ambient` | The inheritable set is the ambient one, within the permitted one, within the bounding set. |
@@ -80,6 +80,7 @@
 //! | 69 | `enters-whole` | A plan that enters a container joins every namespace of its process 1 and makes none, first of all, and proves the root that it gets. |
 //! | 70 | `born-confined` | A process is brought into a container with hidden memory and no more rights than the payload's, waits until the embedder holds it, and whoever brought it ends. |
 //! | 71 | `entered-as-reported` | What the report of an exec says of filter, privileges, keyring and groups is in the plan, in a session of its own. |
+//! | 72 | `listener-handed-over` | A listener is the payload's filter's, is sent and let go of at once, is never asked about what still comes before the exec, and the report says what it is asked about. |
 //!
 //! A plan that brings a process into a container ([`crate::compile_exec`]) keeps
 //! those of them that are about processes; it has no op to do anything else.

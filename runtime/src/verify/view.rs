@@ -73,6 +73,8 @@ pub(super) enum What<'a> {
     Console {
         of: Id,
     },
+    /// The listener of a filter.
+    Listener,
     Pipe,
     Socket,
     Pidfd,

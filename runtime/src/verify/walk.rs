@@ -270,8 +270,8 @@ impl<'a> Walk<'a> {
             Op::MemFd { into, .. }
             | Op::LockIds { into, .. }
             | Op::LandlockRuleset { into, .. }
-            | Op::SignalFd { into }
-            | Op::Seccomp { listener: Some(into), .. } => (into, What::Other, MountAttrs::NONE),
+            | Op::SignalFd { into } => (into, What::Other, MountAttrs::NONE),
+            Op::Seccomp { listener: Some(into), .. } => (into, What::Listener, MountAttrs::NONE),
             _ => return Id::NONE,
         };
         let id = self.add(slot, what, seen.at);
@@ -412,6 +412,9 @@ fn operands(op: &Op<'_>) -> [Operand; 3] {
         | Op::Entrust { watcher: on, .. }
         | Op::Dismiss { watcher: on, .. }
         | Op::ExecAt { program: on, .. }
+        | Op::ReceiveCall { listener: on, .. }
+        | Op::AnswerCall { listener: on, .. }
+        | Op::CallWaits { listener: on, .. }
         | Op::Watch { socket: on } => [file(on), None, None],
         Op::LandlockPath { ruleset, parent, .. } => [file(ruleset), file(parent), None],
         Op::EntrustFile { watcher: to, file: on, .. } | Op::SendFile { to, file: on, .. } => [file(to), file(on), None],

@@ -132,6 +132,7 @@ const CASES: &[(&[&str], &[&str])] = &[
     (&["run", "--tmpfs=/t:size=1,size=2,frob", "true"], &["--tmpfs="]),
     (&["run", "-M", "", "-f", "@/empty.json", "true"], &["@/empty.json:1:", "the end of the file"]),
     (&["run", "-f", "@/type.json"], &["@/type.json:1:3", "a number from 0 to", "correct the file"]),
+    (&["run", "-f", "@/notify.json"], &["\"uname\"", "system_calls.notify", "leave it out"]),
     (&["run", "-f", "@/twice.json"], &["@/twice.json:1:", "given twice"]),
     (&["run", "-f", "@/noise.json"], &["@/noise.json:1:1"]),
     (&["run", "-f", "@/deep.json"], &["@/deep.json:1:", "nested more than"]),
@@ -152,6 +153,7 @@ fn tree() -> Scratch {
     tree.file("good.json", r#"{ "command": ["true"] }"#);
     tree.file("empty.json", "");
     tree.file("type.json", r#"{ "umask": "077" }"#);
+    tree.file("notify.json", r#"{ "command": ["true"], "system_calls": { "notify": ["uname"] } }"#);
     tree.file("twice.json", r#"{ "umask": 1, "umask": 2 }"#);
     tree.file("deep.json", &format!(r#"{{ "environment": {{ "A": {} "#, "[".repeat(100_000)));
     tree.file("version.json", r#"{ "version": 9, "command": ["true"] }"#);

@@ -3,7 +3,7 @@
 use skep_sys::abi::{CapabilitySet, SeccompFlags, SecureBits, cap};
 use skep_sys::{Op, OpKind};
 
-use super::{Findings, once};
+use super::{Findings, filter, once};
 use crate::plan::Phase;
 use crate::verify::view::{Line, Seen, View};
 
@@ -158,7 +158,8 @@ pub(super) fn credentials_proved(view: &View<'_>, found: &mut Findings) {
                     | OpKind::SetSid
                     | OpKind::Sibling
                     | OpKind::SignalFd
-            ) {
+            ) && !filter::is_handing_over(view, seen)
+            {
                 found.at(seen, "comes after the proof");
             }
         }
@@ -172,7 +173,9 @@ pub(super) fn no_op_after_filter(view: &View<'_>, found: &mut Findings) {
         if length == 0 || length % 8 != 0 || length / 8 > 4096 {
             found.at(seen, "is no filter that the kernel takes");
         }
-        if flags.without(SeccompFlags::LOG) != SeccompFlags::NONE || listener.is_some() {
+        // The one flag that changes who answers; rule 72 is about the listener.
+        let asks = if listener.is_some() { SeccompFlags::NEW_LISTENER } else { SeccompFlags::NONE };
+        if flags.without(SeccompFlags::LOG) != asks {
             found.at(seen, "is weakened by its flags");
         }
     }
@@ -190,7 +193,7 @@ pub(super) fn no_op_after_filter(view: &View<'_>, found: &mut Findings) {
                 OpKind::CapSet | OpKind::AmbientSet | OpKind::ProveCredentials | OpKind::Chdir => privileged,
                 _ => false,
             };
-            if !fits {
+            if !fits && !filter::is_handing_over(view, seen) {
                 found.at(seen, "comes after the filter");
             }
         }

@@ -1,12 +1,82 @@
 //! What the bytes of a filter let through.
 
-use skep_sys::{Op, OpKind};
+use skep_sys::{Op, OpKind, Slot};
 
 use super::Findings;
-use crate::plan::Phase;
+use crate::plan::{Phase, role};
 use crate::report::Outcome;
 use crate::seccomp::{Arch, Program, floor};
-use crate::verify::view::View;
+use crate::verify::view::{Seen, View};
+
+/// The slot of a filter's listener.
+fn listener(seen: &Seen<'_>) -> Option<Slot> {
+    match seen.op {
+        Op::Seccomp { listener, .. } => listener,
+        _ => None,
+    }
+}
+
+/// Whether an op is one of the two that may follow a filter with a listener: it
+/// is sent, and then closed.
+pub(super) fn is_handing_over(view: &View<'_>, seen: &Seen<'_>) -> bool {
+    let filter = |before: Option<&Seen<'_>>| before.and_then(listener);
+    match seen.op {
+        Op::SendFile { to: role::CONTROL, file, place: role::LISTENER } => filter(view.before(seen)) == Some(file),
+        Op::Close { file } => {
+            let sent = view.before(seen).filter(|sent| sent.kind() == OpKind::SendFile && is_handing_over(view, sent));
+            sent.is_some_and(|sent| filter(view.before(sent)) == Some(file))
+        }
+        _ => false,
+    }
+}
+
+/// What a process calls for an op that may follow its filter.
+const fn called(kind: OpKind) -> &'static [&'static str] {
+    match kind {
+        OpKind::SendFile => &["sendmsg", "ppoll"],
+        OpKind::Close => &["close"],
+        OpKind::Announce => &["write"],
+        // And where it fails.
+        OpKind::Exec => &["execve", "write", "exit_group"],
+        OpKind::CapSet => &["capset"],
+        OpKind::AmbientSet => &["prctl"],
+        OpKind::ProveCredentials => &["getresuid", "getresgid", "capget", "prctl"],
+        OpKind::Chdir => &["chdir", "getcwd"],
+        _ => &[],
+    }
+}
+
+pub(super) fn listener_handed_over(view: &View<'_>, found: &mut Findings) {
+    for seen in view.of_in(OpKind::Seccomp, Phase::Init).filter(|seen| listener(seen).is_some()) {
+        found.at(seen, "makes the stub init wait for an answer");
+    }
+    let mut has = false;
+    for seen in view.of_in(OpKind::Seccomp, Phase::Payload) {
+        let Op::Seccomp { program, .. } = seen.op else { continue };
+        if listener(seen).is_none() {
+            found.unless(!Program::asks(program.0), "calls wait for a listener, and there is none");
+            continue;
+        }
+        let asked = Program::from_bytes(program.0).map(|program| program.notified(Arch::NATIVE)).unwrap_or_default();
+        has = true;
+        let closed = view.after(seen).and_then(|sent| view.after(sent));
+        if !closed.is_some_and(|closed| closed.kind() == OpKind::Close && is_handing_over(view, closed)) {
+            found.at(seen, "does not send the embedder its listener and let go of it");
+        }
+        for later in view.phase(Phase::Payload).iter().filter(|later| later.at > seen.at) {
+            for call in called(later.kind()).iter().filter(|call| asked.contains(call)) {
+                found.at(later, format!("would wait for an answer to {call}"));
+            }
+        }
+        let text = format!("asked about {}", asked.join(" "));
+        let said = matches!(view.plan.report().of("system-call listener"), Some(Outcome::Applied(how)) if *how == text);
+        found.unless(said, "the report does not say what the listener is asked about");
+    }
+    found.unless(
+        has || view.plan.report().of("system-call listener").is_none(),
+        "the report speaks of a listener that there is not",
+    );
+}
 
 pub(super) fn floor_as_reported(view: &View<'_>, found: &mut Findings) {
     let item = view.plan.report().of("system-call floor");

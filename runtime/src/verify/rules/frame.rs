@@ -256,6 +256,7 @@ pub(super) fn keep_is_the_childs(view: &View<'_>, found: &mut Findings) {
 const SENT: &[(Slot, Is)] = &[
     (role::TERMINAL, |what| matches!(what, What::TerminalMaster)),
     (role::MEMBER, |what| matches!(what, What::Member)),
+    (role::LISTENER, |what| matches!(what, What::Listener)),
 ];
 type Is = fn(What<'_>) -> bool;
 

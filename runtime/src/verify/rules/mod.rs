@@ -225,7 +225,7 @@ pub(super) const RULES: &[Rule] = &[
         20,
         "no-op-after-filter-but-exec",
         &[99, 103],
-        "The filter is whole and the last thing before the exec; without no_new_privs only what gives up privileges follows.",
+        "The filter is whole and the last thing before the exec, but for the handing over of its listener; without no_new_privs only what gives up privileges follows.",
         credentials::no_op_after_filter,
     ),
     rule(
@@ -572,5 +572,12 @@ pub(super) const RULES: &[Rule] = &[
         &[102, 146],
         "What the report of an exec says of filter, privileges, keyring and groups is in the plan, in a session of its own.",
         entering::entered_as_reported,
+    ),
+    rule(
+        72,
+        "listener-handed-over",
+        &[99, 104],
+        "A listener is the payload's filter's, is sent and let go of at once, is never asked about what still comes before the exec, and the report says what it is asked about.",
+        filter::listener_handed_over,
     ),
 ];

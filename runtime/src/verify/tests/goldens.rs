@@ -287,6 +287,12 @@ const TABLE: &[(&str, Change)] = &[
         spec.system_calls.deny = [("@clock".into(), Denial::EPERM), ("ptrace".into(), Denial::Kill)].into();
         spec.system_calls.sockets.only = Some([Family::UNIX].into());
     }),
+    ("listener", |spec, _| spec.system_calls.notify = ["mkdirat".into(), "uname".into(), "@basic-io".into()].into()),
+    ("listener, and new privileges of process 1", |spec, _| {
+        spec.user = User::Ids { uid: 33, gid: 44 };
+        (spec.no_new_privileges, spec.init) = (false, Init::Payload);
+        spec.system_calls.notify = ["@process".into(), "bpf".into()].into();
+    }),
     ("no keyrings", |_, facts| facts.keyrings = false),
     ("personality and score", |spec, _| {
         (spec.personality, spec.oom_score_adjust) = (other_personality(), Some(500));

@@ -128,6 +128,7 @@ fn no_op_can_be_left_out() {
         ("files", Caller::User),
         ("credentials", Caller::User),
         ("terminal", Caller::User),
+        ("listener", Caller::User),
         ("descriptors", Caller::User),
         ("held", Caller::Root),
         ("personality and score", Caller::User),

@@ -4,9 +4,9 @@ use skep_sys::abi::{CapabilitySet, SeccompFlags, SecureBits};
 use skep_sys::wire::Blob;
 use skep_sys::{Op, OpKind};
 
-use super::{Mutant, cut, drop, each, earlier, insert, last, mutant, place};
+use super::{Mutant, cut, drop, each, earlier, insert, last, mutant, place, put};
 use crate::plan::Phase::{Enter, Init, Payload};
-use crate::plan::Plan;
+use crate::plan::{Plan, role};
 
 pub(super) const ALL: &[Mutant] = &[
     mutant(17, "payload is process 1/root", "user before groups", |plan| {
@@ -72,6 +72,32 @@ pub(super) const ALL: &[Mutant] = &[
     mutant(20, "payload is process 1", "half an instruction", |plan| filter(plan, Blob(b"12345"), SeccompFlags::NONE)),
     mutant(20, "payload is process 1", "a supervised filter", |plan| {
         filter(plan, Blob(b"12345678"), SeccompFlags::NEW_LISTENER)
+    }),
+    mutant(20, "listener", "no flag for the listener", |plan| {
+        each(plan, Payload, OpKind::Seccomp, |op| match op {
+            Op::Seccomp { program, listener, .. } => Op::Seccomp { program, flags: SeccompFlags::NONE, listener },
+            other => other,
+        })
+    }),
+    mutant(20, "listener", "another file is sent after the filter", |plan| {
+        each(plan, Payload, OpKind::SendFile, |_| Op::SendFile {
+            to: role::CONTROL,
+            file: role::STDIO[0],
+            place: role::LISTENER,
+        })
+    }),
+    mutant(20, "listener", "another file is closed after the filter", |plan| {
+        let at = place(plan, Payload, OpKind::Announce) - 1;
+        put(plan, Payload, at, Op::Close { file: role::STDIO[0] })
+    }),
+    mutant(20, "listener", "sent and closed late", |plan| {
+        let late = cut(plan, Payload, place(plan, Payload, OpKind::SendFile));
+        let sent = Op::SendFile { to: role::CONTROL, file: role::ONE, place: role::LISTENER };
+        insert(&late, Payload, place(&late, Payload, OpKind::Exec), sent)
+    }),
+    mutant(19, "listener", "a file is sent after the proof", |plan| {
+        let sent = Op::SendFile { to: role::CONTROL, file: role::STDIO[0], place: role::LISTENER };
+        insert(plan, Payload, place(plan, Payload, OpKind::Seccomp), sent)
     }),
     mutant(20, "payload is process 1", "two filters", |plan| {
         insert(
