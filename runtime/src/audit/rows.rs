@@ -159,12 +159,37 @@ pub(super) fn host(plan: &Plan, spec: &Spec, rows: &mut Rows) {
         };
         rows.add(area, "devices", names, tenths, why);
     }
-    let given = spec.stdio.iter().filter(|stream| **stream == Stream::Given).count();
-    if given == 0 {
-        rows.add(area, "standard streams", "pipes or /dev/null", 0, "nothing of the caller's to open again");
+    streams(spec, rows);
+}
+
+fn streams(spec: &Spec, rows: &mut Rows) {
+    let area = Area::Host;
+    let count = |kind| spec.stdio.iter().filter(|stream| **stream == kind).count();
+    let given = count(Stream::Given);
+    let kinds = [
+        (given, format!("{given} of the caller's")),
+        (count(Stream::Terminal), "a terminal of its own".to_owned()),
+        (count(Stream::Piped), "pipes".to_owned()),
+        (count(Stream::Null), "/dev/null".to_owned()),
+    ];
+    let holds: Vec<String> = kinds.into_iter().filter(|(count, _)| *count > 0).map(|(_, kind)| kind).collect();
+    let (tenths, why) = if given > 0 {
+        (10, "files of the caller's can be opened again with other modes, and a terminal takes typed input")
+    } else if count(Stream::Terminal) > 0 {
+        (1, "of its own devpts; what it prints may hold control sequences for whatever shows it")
     } else {
-        let why = "files of the caller's can be opened again with other modes, and a terminal takes typed input";
-        rows.add(area, "standard streams", format!("{given} of the caller's"), 10, why);
+        (0, "nothing of the caller's to open again")
+    };
+    rows.add(area, "standard streams", holds.join(", "), tenths, why);
+    for descriptor in &spec.descriptors {
+        let (holds, tenths, why) = if descriptor.danger_directory {
+            ("whatever the caller has opened", 60, "by a directory it reaches the host's tree, `..` included")
+        } else if descriptor.listen {
+            ("a socket of the caller's", 5, "it speaks to whoever connects, from outside of its network")
+        } else {
+            ("a file of the caller's", 10, "it can use it as it was opened, and perhaps open it again")
+        };
+        rows.add(area, format!("descriptor {}", descriptor.number), holds, tenths, why);
     }
 }
 
@@ -186,6 +211,12 @@ pub(super) fn limits(plan: &Plan, rows: &mut Rows) {
             false => (0, "when memory runs out, it is no later than others"),
         };
         rows.add(Area::Limits, "out-of-memory score", score, tenths, why);
+    }
+    for item in plan.report().items() {
+        let other = item.name.strip_prefix("limit ").filter(|name| !["memory", "cpu", "pids"].contains(name));
+        if let (Some(_), Outcome::Applied(value)) = (other, &item.outcome) {
+            rows.add(Area::Limits, item.name.clone(), value, 0, "held by the kernel");
+        }
     }
     if let Some(Outcome::Applied(value)) = plan.report().of("delegation") {
         rows.add(

@@ -3,7 +3,8 @@
 use super::*;
 use crate::facts::Facts;
 use crate::spec::{
-    Bind, CapabilityList, Mount, MountKind, Namespace, Network, Profile, Stream, UserNamespace, Volatile, Want,
+    Bind, CapabilityList, Descriptor, Mount, MountKind, Namespace, Network, Profile, Stream, UserNamespace, Volatile,
+    Want,
 };
 use skep_sys::abi::CapabilitySet;
 
@@ -96,6 +97,13 @@ fn each_step_away_shows_in_its_row() {
         ("namespace ipc", 20, |spec| spec.namespaces.ipc = Namespace::Host),
         ("keyring", 5, |spec| spec.keyring = Want::Off),
         ("standard streams", 10, |spec| spec.stdio[0] = Stream::Given),
+        ("standard streams", 1, |spec| {
+            (spec.stdio[1], spec.terminal) = (Stream::Terminal, Some(crate::spec::TerminalSize::default()));
+        }),
+        ("descriptor 5", 10, |spec| spec.descriptors = vec![Descriptor::new(5)]),
+        ("descriptor 5", 60, |spec| {
+            spec.descriptors = vec![Descriptor { danger_directory: true, ..Descriptor::new(5) }];
+        }),
         ("root", 5, |spec| (spec.root.path, spec.root.volatile) = ("/srv".into(), Volatile::No)),
         ("bind /data", 5, |spec| spec.mounts.push(mount("/srv", false))),
         ("bind /data", 40, |spec| spec.mounts.push(mount("/etc", false))),
@@ -126,13 +134,15 @@ fn mount(source: &str, read_only: bool) -> Mount {
 #[test]
 fn limits_and_their_absence() {
     let mut spec = Spec::default();
-    spec.resources.memory = Some(64 << 20);
+    (spec.resources.memory, spec.resources.memory_low) = (Some(64 << 20), Some(1 << 20));
     let limited = audit_by(&spec, |facts| {
         root(facts);
         facts.cgroups.legacy.insert("memory".into(), "/sys/fs/cgroup/memory".into());
     });
     assert_eq!(tenths(&limited, "limit memory"), 0);
     assert_eq!(tenths(&limited, "limit cpu"), 3);
+    let low = limited.rows.iter().find(|row| row.item == "limit memory low").map(|row| row.holds.as_str());
+    assert!(low.is_some_and(|holds| holds.contains("1048576")), "{low:?} {:?}", limited.rows);
 }
 
 #[test]
