@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use arbitrary::{Result, Unstructured};
 use skep::Spec;
 use skep::spec::{
-    Bind, CapabilityList, CpuLimit, Denial, Descriptor, Device, Family, File, HostName, Hosts, IdMap, IdRange, Init, IoLimit, Limit, MachineName, Mount, MountKind, Namespace, Network, NumberList, Overlay, Personality, Profile, Readiness, ResolvConf, Root, Secret, SecretFile, Socket, Stream, SystemCalls, TerminalSize, TimeOffsets, Timezone, Tmpfs, User, UserNamespace, Volatile, Want,
+    Bind, CapabilityList, CpuLimit, Denial, Descriptor, Device, Family, File, FileAccess, HostName, Hosts, IdMap, IdRange, Init, IoLimit, Landlock, Limit, MachineName, Mount, MountKind, Namespace, Network, NumberList, Overlay, PathRule, Personality, Profile, Readiness, ResolvConf, Root, Secret, SecretFile, Socket, Stream, SystemCalls, TerminalSize, TimeOffsets, Timezone, Tmpfs, User, UserNamespace, Volatile, Want,
 };
 use skep_sys::Errno;
 use skep_sys::abi::{CapabilitySet, Resource};
@@ -189,7 +189,26 @@ pub(crate) fn spec(source: &mut Unstructured<'_>) -> Result<Spec> {
     if set(26) {
         spec.system_calls = system_calls(source)?;
     }
+    if set(28) {
+        spec.landlock = landlock(source)?;
+    }
     Ok(spec)
+}
+
+fn landlock(source: &mut Unstructured<'_>) -> Result<Landlock> {
+    const WANTS: [Want; 3] = [Want::Require, Want::IfSupported, Want::Off];
+    let mut rules = Landlock::default();
+    (rules.files, rules.tcp, rules.signals) =
+        (*source.choose(&WANTS)?, *source.choose(&WANTS)?, *source.choose(&WANTS)?);
+    if source.arbitrary()? {
+        rules.abstract_sockets = Some(*source.choose(&WANTS)?);
+    }
+    rules.paths = some(source, 4, |source| {
+        Ok(PathRule::new(path(source)?, some(source, 3, |source| source.choose(&FileAccess::ALL).copied())?))
+    })?;
+    rules.bind = some(source, 2, |source| source.arbitrary())?.into_iter().collect();
+    rules.connect = some(source, 2, |source| source.arbitrary())?.into_iter().collect();
+    Ok(rules)
 }
 
 fn system_calls(source: &mut Unstructured<'_>) -> Result<SystemCalls> {

@@ -250,6 +250,43 @@ bits! {
     }
 }
 
+/// Rights of `landlock(7)` and the kernel's `userspace-api/landlock.rst`.
+pub mod landlock {
+    /// Over files, by bit: the name, and the version of Landlock that has it.
+    pub const FILES: [(&str, u64); 16] = [
+        ("execute", 1),
+        ("write-file", 1),
+        ("read-file", 1),
+        ("read-dir", 1),
+        ("remove-dir", 1),
+        ("remove-file", 1),
+        ("make-char", 1),
+        ("make-dir", 1),
+        ("make-reg", 1),
+        ("make-sock", 1),
+        ("make-fifo", 1),
+        ("make-block", 1),
+        ("make-sym", 1),
+        ("refer", 2),
+        ("truncate", 3),
+        ("ioctl-dev", 5),
+    ];
+    /// Those that something else than a directory can have.
+    pub const ON_FILES: u64 = 1 | 1 << 1 | 1 << 2 | 1 << 14 | 1 << 15;
+    /// Binding TCP sockets and connecting them, and the version that has both.
+    pub const TCP: (u64, u64) = (0b11, 4);
+    /// `bind(2)`.
+    pub const BIND_TCP: u64 = 1;
+    /// `connect(2)`.
+    pub const CONNECT_TCP: u64 = 1 << 1;
+    /// The version that has scopes.
+    pub const SCOPES: u64 = 6;
+    /// Abstract unix sockets.
+    pub const ABSTRACT_UNIX_SOCKET: u64 = 1;
+    /// Signals.
+    pub const SIGNAL: u64 = 1 << 1;
+}
+
 /// Magic numbers of file systems (`statfs(2)`).
 pub mod fs_magic {
     /// procfs

@@ -305,6 +305,7 @@ pub fn plausible(kind: OpKind) -> &'static [Errno] {
         // seccomp(2)
         OpKind::Seccomp => &[E::EACCES, E::EBUSY, E::EINVAL, E::ENOMEM, E::EPERM, E::ENOSYS],
         // landlock_create_ruleset(2), landlock_add_rule(2), landlock_restrict_self(2)
+        OpKind::LandlockVersion => &[E::EOPNOTSUPP, E::ENOSYS],
         OpKind::LandlockRuleset => &[E::E2BIG, E::EINVAL, E::EMFILE, E::ENOMEM, E::ENOMSG, E::EOPNOTSUPP, E::ENOSYS],
         OpKind::LandlockPath | OpKind::LandlockPort => {
             &[E::EBADF, E::EBADFD, E::EINVAL, E::ENOMEM, E::ENOMSG, E::EPERM, E::E2BIG]

@@ -492,6 +492,10 @@ impl Kernel for Linux<'_> {
             Op::CallWaits { listener, id } => crate::listener::waits(slots.descriptor(listener)?, id),
             #[cfg(skep_stage)]
             Op::ReceiveCall { .. } | Op::AnswerCall { .. } | Op::CallWaits { .. } => Err(Errno::ENOSYS),
+            Op::LandlockVersion { into } => {
+                let version = ask(nr::LANDLOCK_CREATE_RULESET, [Word::NULL, Word::NULL, Word::number(1)])?;
+                slots.put(into, Cell::Value(version as u64)).map(drop)
+            }
             Op::LandlockRuleset { file_access, net_access, scoped, into } => {
                 let attr = [file_access, net_access, scoped];
                 // Older kernels take a shorter structure, if the rest is 0.
@@ -511,8 +515,16 @@ impl Kernel for Linux<'_> {
                     access: u64,
                     parent: i32,
                 }
-                let rule = PathBeneath { access, parent: slots.descriptor(parent)? };
-                done(ask(nr::LANDLOCK_ADD_RULE, [slot(ruleset, slots)?, Word::number(1), Word::of(&rule), Word::NULL]))
+                let (ruleset, parent) = (slot(ruleset, slots)?, slots.descriptor(parent)?);
+                let add = |access| {
+                    let rule = PathBeneath { access, parent };
+                    done(ask(nr::LANDLOCK_ADD_RULE, [ruleset, Word::number(1), Word::of(&rule), Word::NULL]))
+                };
+                let of_files = access & crate::abi::landlock::ON_FILES;
+                match add(access) {
+                    Err(Errno::EINVAL) if of_files != access && of_files != 0 => add(of_files),
+                    result => result,
+                }
             }
             Op::LandlockPort { ruleset, port, access } => {
                 let rule = [access, u64::from(port)];

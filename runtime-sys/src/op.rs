@@ -303,9 +303,13 @@ vocabulary! {
     ProveCredentials = "prove_credentials" { uid: u32, gid: u32, effective: CapabilitySet, permitted: CapabilitySet, bounding: CapabilitySet, ambient: CapabilitySet, securebits: SecureBits, no_new_privs: bool }
     /// `seccomp(SECCOMP_SET_MODE_FILTER)` with a classic BPF program.
     Seccomp = "seccomp" { program: Blob<'a>, flags: SeccompFlags, listener: Option<Slot> }
+    /// `landlock_create_ruleset(2)` with `LANDLOCK_CREATE_RULESET_VERSION`:
+    /// the version of the kernel's Landlock.
+    LandlockVersion = "landlock_version" { into: Slot }
     /// `landlock_create_ruleset(2)`.
     LandlockRuleset = "landlock_create_ruleset" { file_access: u64, net_access: u64, scoped: u64, into: Slot }
-    /// `landlock_add_rule(2)` for a directory or file.
+    /// `landlock_add_rule(2)` for a directory, or for a file: then without the
+    /// rights that only directories have, which the kernel refuses there.
     LandlockPath = "landlock_add_path" { ruleset: Slot, parent: Slot, access: u64 }
     /// `landlock_add_rule(2)` for a TCP port.
     LandlockPort = "landlock_add_port" { ruleset: Slot, port: u16, access: u64 }

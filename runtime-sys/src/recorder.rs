@@ -221,6 +221,7 @@ impl Kernel for Yes {
                 self.hand_out(master, slots)?;
                 self.hand_out(peer, slots)
             }
+            Op::LandlockVersion { into } => slots.put(into, Cell::Value(7)).map(drop),
             Op::TerminalSize { into, .. } => slots.put(into, Cell::Value(24 << 16 | 80)).map(drop),
             Op::ReceiveCall { into, .. } => {
                 (into.0..).take(10).try_for_each(|place| slots.put(Slot(place), Cell::Value(0)).map(drop))

@@ -18,10 +18,10 @@ use crate::facts::Facts;
 use crate::plan::{Plan, role};
 use crate::run::{self, Held, Limits};
 use crate::spec::{
-    Bind, CapabilityList, CpuLimit, Denial, Descriptor, Device, Family, File, HostName, Hosts, IdMap, Init, IoLimit,
-    Limit, MachineName, Mount, MountKind, Namespace, NamespaceChoice, Network, NumberList, Origin, Overlay,
-    Personality, Profile, Readiness, ResolvConf, Secret, SecretFile, Socket, Spec, Stream, TerminalSize, TimeOffsets,
-    Timezone, Tmpfs, User, UserNamespace, Volatile, Want,
+    Bind, CapabilityList, CpuLimit, Denial, Descriptor, Device, Family, File, FileAccess, HostName, Hosts, IdMap, Init,
+    IoLimit, Landlock, Limit, MachineName, Mount, MountKind, Namespace, NamespaceChoice, Network, NumberList, Origin,
+    Overlay, PathRule, Personality, Profile, Readiness, ResolvConf, Secret, SecretFile, Socket, Spec, Stream,
+    TerminalSize, TimeOffsets, Timezone, Tmpfs, User, UserNamespace, Volatile, Want,
 };
 use crate::status::ExitStatus;
 use crate::verify::verify;
@@ -522,6 +522,31 @@ impl Command {
                 .system_calls
                 .notify
                 .insert(item);
+        }
+        self
+    }
+
+    /// Sets what Landlock keeps from the payload. Without a call only the abstract
+    /// sockets of the host are kept, where its network is shared; see
+    /// [`Landlock`].
+    pub fn landlock(&mut self, rules: Landlock) -> &mut Self {
+        self.set("landlock", "Command::landlock").landlock = rules;
+        self
+    }
+
+    /// Requires that Landlock restricts files, and allows this at a path inside
+    /// and below. What no rule allows is refused with `EACCES`; a program needs
+    /// [`FileAccess::Execute`] and [`FileAccess::Read`], its libraries the second.
+    pub fn landlock_path(
+        &mut self,
+        path: impl Into<PathBuf>,
+        access: impl IntoIterator<Item = FileAccess>,
+    ) -> &mut Self {
+        let rule = PathRule::new(path, access);
+        let rules = &mut self.set(format!("landlock.paths.{}", rule.path.display()), "Command::landlock_path").landlock;
+        rules.paths.push(rule);
+        if rules.files == Want::Off {
+            rules.files = Want::Require;
         }
         self
     }

@@ -178,8 +178,10 @@ pub(crate) mod role {
     pub(crate) const MEMBER: Slot = SIGNALS;
     /// The listener of the payload's filter, in the embedder's table.
     pub(crate) const LISTENER: Slot = Slot(49);
+    /// The Landlock rules.
+    pub(crate) const RULESET: Slot = Slot(50);
     /// The first that has no fixed meaning.
-    pub(crate) const FREE: u16 = 50;
+    pub(crate) const FREE: u16 = 51;
 }
 
 /// The program that starts one container (see [`crate::compile`]): data, which
@@ -539,6 +541,7 @@ impl Builder {
             | Op::FsOpen { into, .. }
             | Op::FsMount { into, .. }
             | Op::OpenTerminal { peer: into, .. }
+            | Op::LandlockRuleset { into, .. }
             | Op::Socket { into, .. } => (into, true),
             Op::Close { file } => (file, false),
             _ => return,

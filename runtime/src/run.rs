@@ -424,6 +424,10 @@ pub(crate) fn failed(plan: &Plan, failure: Failure) -> Error {
         }
         (Some(Op::Exec { .. }), Errno::EACCES) => {
             let error = Error::system(format!("{}: may not be executed", step.what), errno).from(Some(&step.origin));
+            let rules = |op: &Op<'_>| matches!(op, Op::LandlockRuleset { file_access, .. } if file_access & 1 != 0);
+            if plan.ops().any(|(_, _, op)| rules(&op)) {
+                return error.remedy("A Landlock rule must allow `execute` and `read` of it and of its interpreter; beside that, it must be a file that the payload's user may execute, on no mount that is noexec.");
+            }
             return error.remedy(
                 "It must be a file that the payload's user may execute (chmod +x), and lie on no mount that is noexec.",
             );

@@ -16,10 +16,11 @@ use proptest::prelude::*;
 use skep::audit::Audit;
 use skep::dialect::{self, Format, nspawn};
 use skep::spec::{
-    Bind, Capabilities, CapabilityList, CpuLimit, Denial, Descriptor, Device, Family, File, HostName, Hosts, IdMap,
-    IdRange, Init, IoLimit, Limit, Limits, MachineName, Mount, MountKind, Namespace, NamespaceChoice, Network,
-    NumberList, Overlay, Personality, Profile, Readiness, ResolvConf, Resources, Root, Secret, SecretFile, Socket,
-    Stream, SystemCalls, TerminalSize, TimeOffsets, Timezone, Tmpfs, User, UserNamespace, Volatile, Want,
+    Bind, Capabilities, CapabilityList, CpuLimit, Denial, Descriptor, Device, Family, File, FileAccess, HostName,
+    Hosts, IdMap, IdRange, Init, IoLimit, Landlock, Limit, Limits, MachineName, Mount, MountKind, Namespace,
+    NamespaceChoice, Network, NumberList, Overlay, PathRule, Personality, Profile, Readiness, ResolvConf, Resources,
+    Root, Secret, SecretFile, Socket, Stream, SystemCalls, TerminalSize, TimeOffsets, Timezone, Tmpfs, User,
+    UserNamespace, Volatile, Want,
 };
 use skep::sys::Errno;
 use skep::sys::abi::{CapabilitySet, Resource};
@@ -236,6 +237,19 @@ fn namespaces() -> impl Strategy<Value = NamespaceChoice> {
     )
 }
 
+fn landlock() -> impl Strategy<Value = Landlock> {
+    let access = btree_set(prop::sample::select(FileAccess::ALL.to_vec()), 0..4);
+    let rule = (path(), access).prop_map(|(path, access)| PathRule::new(path, access));
+    let ports = || btree_set(any::<u16>(), 0..3);
+    let wants = (want(), want(), option::of(want()), want());
+    (vec(rule, 0..3), ports(), ports(), wants).prop_map(|(paths, bind, connect, wants)| {
+        let mut rules = Landlock::default();
+        (rules.paths, rules.bind, rules.connect) = (paths, bind, connect);
+        (rules.files, rules.tcp, rules.abstract_sockets, rules.signals) = wants;
+        rules
+    })
+}
+
 fn system_calls() -> impl Strategy<Value = SystemCalls> {
     let item = || {
         prop_oneof![
@@ -331,6 +345,7 @@ fn change() -> impl Strategy<Value = Change> {
         field!(any::<bool>(), no_new_privileges),
         field!(want(), seccomp),
         field!(system_calls(), system_calls),
+        field!(landlock(), landlock),
         field!(want(), keyring),
         field!(prop::sample::select(Personality::NAMES.map(|(_, one)| one).to_vec()), personality),
         field!(option::of(prop_oneof![9 => -1000..=1000_i16, 1 => any::<i16>()]), oom_score_adjust),

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use skep::facts::CgroupLayout;
 use skep::spec::{CpuLimit, Spec, UserNamespace, Volatile};
+use skep::sys::abi::landlock;
 use skep::sys::{Kernel, Linux, Op, OwnedSlots, Slot};
 use skep::{Command, Escaped, Facts};
 
@@ -96,7 +97,7 @@ pub(crate) fn run(typed: &Typed) -> Result<ExitCode, Failure> {
     checks.extend(features(&facts));
     checks.extend([user_namespaces(&facts), memfd(&facts), subordinate(&facts, can_start), overlay(can_start)]);
     checks.extend(limits(&facts, can_start));
-    checks.extend([keyrings(&facts), seccomp(), landlock()]);
+    checks.extend([keyrings(&facts), seccomp(), landlock_version()]);
     let cannot: &[&str] = if facts.privileged() { &[] } else { CANNOT };
     if typed.json {
         let rows: Vec<_> = checks
@@ -369,12 +370,16 @@ fn seccomp() -> Check {
     }
 }
 
-fn landlock() -> Check {
-    const EXECUTE: u64 = 1;
+fn landlock_version() -> Check {
     let mut slots = OwnedSlots::new(1);
-    let op = Op::LandlockRuleset { file_access: EXECUTE, net_access: 0, scoped: 0, into: Slot(0) };
-    match Linux::new().call(&op, &mut slots.slots()) {
-        Ok(()) => Check::ok("landlock", "available"),
+    let asked = Linux::new().call(&Op::LandlockVersion { into: Slot(0) }, &mut slots.slots());
+    match asked.map(|()| slots.value(Slot(0)).unwrap_or(0)) {
+        Ok(version) if version >= landlock::SCOPES => Check::ok("landlock", format!("version {version}")),
+        Ok(version) => Check::warning(
+            "landlock",
+            format!("version {version}, without scopes"),
+            "with the host's network its abstract sockets can be reached (Linux 6.12 keeps them)",
+        ),
         Err(errno) => {
             let lsm = if Path::new("/sys/kernel/security/lsm").exists() {
                 "; /sys/kernel/security/lsm lists what is on"
@@ -384,7 +389,7 @@ fn landlock() -> Check {
             Check::warning(
                 "landlock",
                 format!("{errno}{lsm}"),
-                "boot with `landlock` among lsm=; no container needs it yet",
+                "boot with `landlock` among lsm=: without, `--landlock=` is refused",
             )
         }
     }

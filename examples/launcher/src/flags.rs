@@ -9,6 +9,7 @@ use skep::spec::{Init, Network, Readiness, UserNamespace, Volatile};
 use skep::sys::abi::CapabilitySet;
 
 use crate::console::{Console, Mode};
+use crate::landlock;
 use crate::limits;
 use crate::nearest;
 use crate::typed::Typed;
@@ -264,6 +265,9 @@ pub(crate) const FLAGS: &[Flag] = &[
     flag(Isolation, "danger-allow-socket", None, Required("FAMILY[/PROTOCOL]"), RUN,
         "Allow sockets that the profile refuses, such as AF_VSOCK or AF_NETLINK/9.",
         |t, v| { t.sockets.push(text(given(v), values::socket)?); Ok(()) }),
+    flag(Isolation, "landlock", None, Required("RULE"), RUN,
+        "Restrict by Landlock: RIGHT[,RIGHT…]:PATH (rights are read, write, execute and those of landlock(7)), bind:PORT, connect:PORT, tcp, sockets, signals; `if-supported` for older kernels, `no` for nothing at all.",
+        |t, v| { t.landlock.push(text(given(v), landlock::word)?); Ok(()) }),
 
     flag(Limits, "memory", None, Required("BYTES"), RUN,
         "Limit memory, such as 512M.",

@@ -17,6 +17,7 @@ mod doctor;
 mod events;
 mod flags;
 mod help;
+mod landlock;
 mod limits;
 mod man;
 mod meaning;

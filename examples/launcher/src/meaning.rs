@@ -18,6 +18,7 @@ use skep::spec::{
 use skep::sys::abi::{CapabilitySet, cap};
 use skep::{Escaped, Spec};
 
+use crate::landlock;
 use crate::message::{Failure, quoted};
 use crate::typed::{Clock, Kind, Typed};
 
@@ -233,6 +234,7 @@ fn options(spec: &mut Spec, typed: Typed, here: &Here) -> Result<(), Failure> {
     if !typed.sockets.is_empty() {
         note(spec, "system_calls.sockets", "--danger-allow-socket=");
     }
+    landlock::apply(typed.landlock, spec);
     for (resource, limit) in typed.limits {
         note(spec, &format!("limits.{resource}"), "--rlimit=");
         spec.limits.set(resource, limit);

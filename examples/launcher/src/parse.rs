@@ -159,6 +159,7 @@ mod tests {
         ("system-call-filter", Some("~bpf:ENOSYS @clock"), Some("@clokc")),
         ("restrict-address-families", Some("none"), Some("AF_FOO")),
         ("danger-allow-socket", Some("AF_NETLINK/9"), Some("AF_INET/tcp")),
+        ("landlock", Some("read,execute:/usr"), Some("reads:/usr")),
         ("memory", Some("512M"), Some("1.5G")),
         ("memory-swap", Some("1G"), Some("-1")),
         ("memory-high", Some("1G"), Some("x")),

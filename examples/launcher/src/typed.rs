@@ -12,6 +12,7 @@ use skep::spec::{
 use skep::sys::abi::{CapabilitySet, Resource};
 
 use crate::console::Console;
+use crate::landlock::LandlockWord;
 
 /// A kind of namespace that `--namespace=` chooses.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -81,6 +82,7 @@ pub(crate) struct Typed {
     pub(crate) system_calls: Vec<SystemCallList>,
     pub(crate) address_families: Vec<FamilyList>,
     pub(crate) sockets: Vec<Socket>,
+    pub(crate) landlock: Vec<LandlockWord>,
     pub(crate) limits: Vec<(Resource, Limit)>,
     pub(crate) memory: Option<u64>,
     pub(crate) cpus: Option<CpuLimit>,

@@ -667,6 +667,7 @@ impl Model {
             Op::ReceiveCall { listener, .. } | Op::AnswerCall { listener, .. } | Op::CallWaits { listener, .. } => {
                 self.call_that_waits(slots, listener)
             }
+            Op::LandlockVersion { into } => slots.put(into, Cell::Value(7)).map(drop),
             Op::LandlockRuleset { file_access, net_access, scoped, into } => {
                 let object = self.ruleset(file_access, net_access, scoped)?;
                 self.fill(slots, into, object)

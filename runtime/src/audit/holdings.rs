@@ -30,6 +30,8 @@ pub(super) struct Holdings {
     pub(super) filters: Vec<Program>,
     /// Whether user namespaces inside are counted out.
     pub(super) no_nested: bool,
+    /// What Landlock keeps it from outside its domain.
+    pub(super) scoped: u64,
 }
 
 impl Holdings {
@@ -45,6 +47,7 @@ impl Holdings {
             no_new_privs: false,
             filters: Vec::new(),
             no_nested: false,
+            scoped: 0,
         };
         for (_, phase, op) in plan.ops() {
             // What the child does before it parts from the stub init counts for both.
@@ -68,6 +71,7 @@ impl Holdings {
                     (found.uid, found.bounding, found.ambient) = (uid, bounding, ambient);
                     found.no_new_privs = no_new_privs;
                 }
+                Op::LandlockRuleset { scoped, .. } if on_the_way => found.scoped = scoped,
                 // One that the kernel would not take is none.
                 Op::Seccomp { program, .. } if on_the_way => found.filters.extend(Program::from_bytes(program.0).ok()),
                 _ => {}

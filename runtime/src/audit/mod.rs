@@ -183,6 +183,7 @@ impl Audit {
         rows::namespaces(&holdings, &mut rows);
         files::judge(&holdings, spec, &mut rows);
         rows::host(plan, spec, &mut rows);
+        rows::restrictions(plan, &mut rows);
         rows::limits(plan, &mut rows);
         Self { machine: plan.machine().clone(), rows: rows.0 }
     }

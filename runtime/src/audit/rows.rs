@@ -1,6 +1,6 @@
 //! Rows that follow from one look at the holdings or the report.
 
-use skep_sys::abi::{CAPABILITY_NAMES, CapabilitySet, Namespaces};
+use skep_sys::abi::{CAPABILITY_NAMES, CapabilitySet, Namespaces, landlock};
 
 use super::holdings::Holdings;
 use super::{Area, Rows};
@@ -113,14 +113,13 @@ pub(super) fn capabilities(holdings: &Holdings, rows: &mut Rows) {
 }
 
 pub(super) fn namespaces(holdings: &Holdings, rows: &mut Rows) {
+    let (network, reached) = match holdings.scoped & landlock::ABSTRACT_UNIX_SOCKET {
+        0 => (40, "interfaces, local services and abstract sockets of the host are open to it"),
+        _ => (35, "interfaces and local services of the host are open to it"),
+    };
     for (kind, name, tenths, why) in [
         (Namespaces::PID, "pid", 40, "it sees, signals and may trace processes of the host with its ids"),
-        (
-            Namespaces::NETWORK,
-            "network",
-            40,
-            "interfaces, local services and abstract sockets of the host are open to it",
-        ),
+        (Namespaces::NETWORK, "network", network, reached),
         (Namespaces::IPC, "ipc", 20, "shared memory and message queues of the host's are open to it"),
         (Namespaces::CGROUP, "cgroup", 5, "it sees where in the host's tree it is"),
         (Namespaces::UTS, "uts", 3, "it sees the host's name, and sets it with CAP_SYS_ADMIN"),
@@ -133,6 +132,20 @@ pub(super) fn namespaces(holdings: &Holdings, rows: &mut Rows) {
             rows.add(Area::Namespaces, item, "another's", tenths / 4, "whoever is in it, is in reach");
         } else {
             rows.add(Area::Namespaces, item, "the caller's", tenths, why);
+        }
+    }
+}
+
+/// What Landlock takes away; of its scopes the network's row knows.
+pub(super) fn restrictions(plan: &Plan, rows: &mut Rows) {
+    for (item, why) in [
+        ("landlock files", "files without a rule are out of its reach"),
+        ("landlock tcp", "ports without a rule are out of its reach"),
+        ("landlock sockets", "abstract sockets outside are out of its reach"),
+        ("landlock signals", "processes outside cannot be signalled"),
+    ] {
+        if let Some(Outcome::Applied(value)) = plan.report().of(item) {
+            rows.add(Area::Host, item, value, 0, why);
         }
     }
 }

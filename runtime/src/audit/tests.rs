@@ -93,7 +93,10 @@ fn each_step_away_shows_in_its_row() {
         ("listener", 1, |spec| spec.system_calls.notify = ["mkdir".into(), "mkdirat".into()].into()),
         ("io_uring", 3, |spec| spec.system_calls.notify = ["io_uring_setup".into()].into()),
         ("32-bit programs", 5, |spec| spec.seccomp = Want::Off),
-        ("namespace network", 40, |spec| spec.network = Network::Host),
+        ("namespace network", 35, |spec| spec.network = Network::Host),
+        ("namespace network", 40, |spec| {
+            (spec.network, spec.landlock.abstract_sockets) = (Network::Host, Some(Want::Off));
+        }),
         ("namespace ipc", 20, |spec| spec.namespaces.ipc = Namespace::Host),
         ("keyring", 5, |spec| spec.keyring = Want::Off),
         ("standard streams", 10, |spec| spec.stdio[0] = Stream::Given),

@@ -12,6 +12,7 @@ mod filesystem;
 mod filters;
 mod ids;
 mod kernel_files;
+mod landlock;
 mod process;
 mod start;
 
@@ -194,6 +195,9 @@ pub(crate) fn bounds(spec: &Spec) -> Result<()> {
         ("system_calls.deny", "denied system calls", spec.system_calls.deny.len(), 1000),
         ("system_calls.notify", "notified system calls", spec.system_calls.notify.len(), 1000),
         ("system_calls.sockets", "allowed sockets", spec.system_calls.sockets.danger_allow.len(), 200),
+        ("landlock.paths", "Landlock rules for paths", spec.landlock.paths.len(), 1000),
+        ("landlock.bind", "Landlock rules for ports", spec.landlock.bind.len(), 1000),
+        ("landlock.connect", "Landlock rules for ports", spec.landlock.connect.len(), 1000),
         ("resources.io", "limits on devices", spec.resources.io.len(), 100),
     ] {
         if count > most {
@@ -270,6 +274,7 @@ pub(crate) fn check(spec: &Spec) -> Result<()> {
     absolute(spec, "working_directory", &spec.working_directory)?;
     descriptors::check(spec)?;
     attributes::check(spec)?;
+    landlock::check(spec)?;
     if spec.stdio.contains(&Stream::Terminal) && spec.terminal.is_none() {
         return Err(Error::new(ErrorKind::InvalidSpec, "a stream is to be the terminal, and the container has none")
             .from(spec.origins.of("stdio"))

@@ -15,7 +15,7 @@ use skep_sys::wire::{Blob, Numbers, Secret, Strings};
 use skep_sys::{Op, Slot};
 
 use super::cgroups::Resources;
-use super::{Context, Mapping, c_path, filters};
+use super::{Context, Mapping, c_path, filters, landlock};
 use crate::error::{Error, ErrorKind, Result};
 use crate::facts::Facts;
 use crate::plan::{Builder, Phase, role};
@@ -273,8 +273,11 @@ fn take_terminal(context: &Context<'_>, plan: &mut Builder) {
 pub(super) fn payload(context: &Context<'_>, plan: &mut Builder, report: &mut Report) -> Result<()> {
     let spec = context.spec;
     let together = confined_together(context);
+    let handled = landlock::handled(context, report)?;
+    landlock::rules(context, handled, plan)?;
     if together {
         confine(context, Phase::Enter, None, plan);
+        landlock::restrict(context, handled, Phase::Enter, plan);
     }
     if spec.hold {
         plan.step(Phase::Enter, "wait until the payload may be started", context.origin("hold"))
@@ -293,6 +296,7 @@ pub(super) fn payload(context: &Context<'_>, plan: &mut Builder, report: &mut Re
     let filter = filters::payload(context, report)?;
     if !together {
         confine(context, Phase::Payload, filter.as_deref(), plan);
+        landlock::restrict(context, handled, Phase::Payload, plan);
     }
     let directory = c_path(&spec.working_directory)?;
     plan.step(

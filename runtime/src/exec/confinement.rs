@@ -46,7 +46,13 @@ pub(crate) struct Confinement {
 const DOCUMENTED: [&str; 7] = ["PATH", "HOME", "USER", "LOGNAME", "LANG", "container", "CREDENTIALS_DIRECTORY"];
 
 /// Done again for every process that joins.
-const CONFINES: [OpKind; 14] = [
+const CONFINES: [OpKind; 19] = [
+    // After the root switch, for a Landlock rule only.
+    OpKind::OpenAt2,
+    OpKind::LandlockRuleset,
+    OpKind::LandlockPath,
+    OpKind::LandlockPort,
+    OpKind::LandlockRestrict,
     OpKind::SessionKeyring,
     OpKind::Personality,
     OpKind::Umask,

@@ -228,6 +228,27 @@ impl<'a> Confined<'a> {
         self.write(plan, &[OpKind::CapSet, OpKind::AmbientSet, OpKind::NoNewPrivs]);
         plan.step(phase, "read all of this back from the kernel", Origin::Always);
         self.write(plan, &[OpKind::ProveCredentials]);
+        if self.ops.iter().any(|op| op.kind() == OpKind::LandlockRestrict) {
+            plan.step(phase, "be restricted to the payload's Landlock rules", CALL);
+            self.write(plan, &[OpKind::LandlockRestrict]);
+            plan.op(Op::Close { file: role::RULESET });
+        }
+    }
+
+    /// Made anew, of the same paths: a ruleset cannot be had from a process that
+    /// is restricted to it.
+    fn landlock_rules(&self, plan: &mut Builder) {
+        use OpKind::{LandlockPath, LandlockPort, LandlockRuleset, OpenAt2};
+        plan.step(Phase::Enter, "make the payload's Landlock rules", CALL)
+            .remedy("A path of a Landlock rule is not there any more.");
+        for op in
+            self.ops.iter().filter(|op| matches!(op.kind(), OpenAt2 | LandlockRuleset | LandlockPath | LandlockPort))
+        {
+            plan.op(*op);
+            if let Op::LandlockPath { parent, .. } = *op {
+                plan.op(Op::Close { file: parent });
+            }
+        }
     }
 
     /// What stage B does while no process of the container can see it.
@@ -235,6 +256,7 @@ impl<'a> Confined<'a> {
         let phase = Phase::Enter;
         plan.step(phase, "the payload's personality, umask and limits", CALL);
         self.write(plan, &[OpKind::Personality, OpKind::Umask, OpKind::SetLimit]);
+        self.landlock_rules(plan);
         plan.step(phase, format!("bounding set: {}", self.container.bounding), CALL);
         self.write(plan, &[OpKind::DropBounding, OpKind::SetSecureBits]);
         plan.step(phase, format!("become user {} and group {}", self.uid, self.gid), CALL)
@@ -342,6 +364,7 @@ impl<'a> Confined<'a> {
         };
         let as_payload = || "as the payload's".to_owned();
         line("system-call filter", OpKind::Seccomp, as_payload(), "the container has none");
+        line("landlock", OpKind::LandlockRestrict, as_payload(), "the container has no rules");
         line("no new privileges", OpKind::NoNewPrivs, "on".to_owned(), "the container has them");
         line("keyring", OpKind::SessionKeyring, "a new anonymous one".to_owned(), "the caller's session keyring");
         report.applied(

@@ -25,6 +25,7 @@ struct Constant {
     kernel: (u32, u32),
     last_capability: u8,
     keyrings: bool,
+    landlock: u64,
 }
 
 fn constant() -> &'static Constant {
@@ -33,6 +34,7 @@ fn constant() -> &'static Constant {
         kernel: kernel_version(&line("/proc/sys/kernel/osrelease")),
         last_capability: number("/proc/sys/kernel/cap_last_cap").unwrap_or(40) as u8,
         keyrings: may_exist("/proc/keys"),
+        landlock: landlock(),
     })
 }
 
@@ -40,6 +42,14 @@ fn constant() -> &'static Constant {
 /// is left out of a plan for its absence is a mask, or a keyring of its own.
 fn may_exist(path: &str) -> bool {
     Path::new(path).try_exists().unwrap_or(true)
+}
+
+/// The version of the kernel's Landlock; 0 where there is none, or it is off.
+fn landlock() -> u64 {
+    use skep_sys::{Kernel as _, Linux, Op, OwnedSlots, Slot};
+    let mut slots = OwnedSlots::new(1);
+    let asked = Linux::new().call(&Op::LandlockVersion { into: Slot(0) }, &mut slots.slots());
+    asked.and_then(|()| slots.slots().value(Slot(0))).unwrap_or(0)
 }
 
 /// What keeps user namespaces and executable memfds from working.
@@ -132,6 +142,7 @@ pub(super) fn gather(spec: &Spec) -> Result<Facts> {
         memfd_noexec: obstacles.memfd_noexec,
         keyrings: constant.keyrings,
         oom_score_adjust: spec.oom_score_adjust.map_or(0, |_| oom_score_adjust()),
+        landlock: constant.landlock,
         hard_limits: hard_limits(),
         // Each time: a module that is loaded brings some of them.
         kernel_paths: profile::kernel_paths().filter(|path| may_exist(path)).collect(),
@@ -580,6 +591,7 @@ pub(super) fn example(spec: &Spec) -> Facts {
         memfd_noexec: 0,
         keyrings: true,
         oom_score_adjust: 0,
+        landlock: 6,
         hard_limits: BTreeMap::new(),
         kernel_paths: profile::kernel_paths().collect(),
         cgroups: Cgroups {

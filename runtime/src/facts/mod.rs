@@ -58,6 +58,8 @@ pub struct Facts {
     pub keyrings: bool,
     /// The caller's own `oom_score_adj`. Looked at only for a Spec that sets one.
     pub oom_score_adjust: i16,
+    /// The version of the kernel's Landlock; 0 where there is none.
+    pub landlock: u64,
     /// The caller's hard limits.
     pub hard_limits: BTreeMap<Resource, u64>,
     /// Entries of `/proc` and `/sys` that exist, of those that profiles name.

@@ -11,6 +11,7 @@ mod devices;
 mod exec;
 mod files;
 mod identity;
+mod landlock;
 mod mounts;
 mod name;
 mod namespaces;
@@ -36,6 +37,7 @@ pub use exec::ExecSpec;
 pub(crate) use files::How;
 pub use files::{File, Hosts, ResolvConf, SecretFile, Timezone};
 pub use identity::{Capabilities, Capability, CapabilityList, User};
+pub use landlock::{FileAccess, Landlock, PathRule};
 pub use mounts::{Bind, IdMap, Mount, MountKind, Root, Tmpfs, Volatile};
 pub use name::{HostName, MachineName, NameError};
 pub use namespaces::{IdRange, Namespace, NamespaceChoice, Network, TimeOffsets, UserNamespace};
@@ -176,6 +178,8 @@ pub struct Spec {
     pub seccomp: Want,
     /// What is changed of that filter.
     pub system_calls: SystemCalls,
+    /// What Landlock keeps from the payload.
+    pub landlock: Landlock,
     /// A session keyring of its own.
     pub keyring: Want,
     /// What the machine says that it is.
@@ -252,6 +256,7 @@ impl Default for Spec {
             no_new_privileges: true,
             seccomp: Want::Require,
             system_calls: SystemCalls::default(),
+            landlock: Landlock::default(),
             keyring: Want::IfSupported,
             personality: Personality::Native,
             oom_score_adjust: None,

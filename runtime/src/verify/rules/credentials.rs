@@ -152,6 +152,7 @@ pub(super) fn credentials_proved(view: &View<'_>, found: &mut Findings) {
                     | OpKind::Dup
                     | OpKind::Exec
                     | OpKind::Fork
+                    | OpKind::LandlockRestrict
                     | OpKind::Reap
                     | OpKind::ResetSignals
                     | OpKind::Seccomp

@@ -13,7 +13,7 @@ use crate::verify::view::{View, What};
 /// all, for want of the ops (rule 28): make a tree, a cgroup, a namespace.
 pub(in crate::verify) const HOLDS: &[u16] = &[
     1, 2, 4, 6, 12, 13, 17, 18, 19, 20, 21, 22, 23, 24, 25, 27, 28, 29, 31, 32, 36, 37, 38, 46, 48, 49, 54, 63, 65, 69,
-    70, 71,
+    70, 71, 73,
 ];
 
 pub(super) fn enters_whole(view: &View<'_>, found: &mut Findings) {
@@ -141,6 +141,7 @@ pub(super) fn entered_as_reported(view: &View<'_>, found: &mut Findings) {
         ("no new privileges", OpKind::NoNewPrivs),
         ("keyring", OpKind::SessionKeyring),
         ("supplementary groups", OpKind::SetGroups),
+        ("landlock", OpKind::LandlockRestrict),
     ] {
         let applied = matches!(view.plan.report().of(name), Some(Outcome::Applied(_)));
         found.unless(applied == line.has(kind), &format!("{name:?} is reported as it is not"));

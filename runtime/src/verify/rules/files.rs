@@ -119,6 +119,10 @@ fn proved_namespace(view: &View<'_>, seen: &Seen<'_>) -> bool {
 pub(super) fn source_proved(view: &View<'_>, found: &mut Findings) {
     for seen in view.of(OpKind::OpenAt2) {
         let Op::OpenAt2 { dir: At::Cwd, path, flags, .. } = seen.op else { continue };
+        // Inside: nothing is done with it that a proof could be for.
+        if super::landlock::names_for_a_rule(view, seen) {
+            continue;
+        }
         let next = view.after(seen).filter(|next| next.on == seen.made);
         let proved = match next.map(|next| next.op) {
             Some(Op::Prove { proof: Proof::Inode { inode, .. }, .. }) => inode != 0,

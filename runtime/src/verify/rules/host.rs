@@ -74,10 +74,12 @@ const OWN: [u128; 5] = {
             ],
             &[HostName, DomainName, LinkUp, Bind, SessionKeyring, Personality, SetLimit, BlockSignals, Fork],
             &[SendFile, OpenTerminal, Arrive],
+            &[LandlockRuleset, LandlockPath, LandlockPort, LandlockRestrict],
         ]),
         bits(&[
             CONFINE,
             &[Seccomp, SetSid, ResetSignals, ControllingTerminal, Dup, Chdir, Close, SendFile, Announce, Exec],
+            &[LandlockRestrict],
         ]),
         bits(&[CONFINE, &[Seccomp, SignalFd, Close, Adopt, Dumpable, Reap]]),
     ]
@@ -97,6 +99,7 @@ const OWN_ENTERING: [u128; 5] = {
             &[Adopt, Vacate, Dup, Await, Dumpable, SetSid, ResetSignals, Umask, SetNs, Close, ProveRoot],
             &[Personality, SetLimit, SessionKeyring, OpenAt2, Prove, OpenTerminal, SendFile],
             &[ProveCredentials, Sibling],
+            &[LandlockRuleset, LandlockPath, LandlockPort, LandlockRestrict],
         ]),
         bits(&[
             &[Await, SetSid, ResetSignals, ControllingTerminal, Dup, Seccomp, CapSet, AmbientSet],

@@ -10,6 +10,7 @@ mod frame;
 mod groups;
 mod host;
 mod ids;
+mod landlock;
 mod mounts;
 mod options;
 mod process;
@@ -579,5 +580,12 @@ pub(super) const RULES: &[Rule] = &[
         &[99, 104],
         "A listener is the payload's filter's, is sent and let go of at once, is never asked about what still comes before the exec, and the report says what it is asked about.",
         filter::listener_handed_over,
+    ),
+    rule(
+        73,
+        "landlock-in-force",
+        &[73, 107, 108],
+        "Landlock rules are for paths inside, restrict the process after no_new_privs and before its filter, and the report says how far.",
+        landlock::landlock_in_force,
     ),
 ];

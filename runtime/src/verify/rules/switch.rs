@@ -194,19 +194,17 @@ pub(super) fn nothing_of_the_tree_after_switch(view: &View<'_>, found: &mut Find
     for seen in view.ops().iter().skip(switch.saturating_add(1)) {
         let proc_handle = seen.kind() == OpKind::Write && view.thing(seen.on).is_mount(c"proc");
         let fits = match seen.op {
-            Op::OpenAt2 { .. }
-            | Op::OpenTree { .. }
-            | Op::Create { .. }
-            | Op::Symlink { .. }
-            | Op::Mknod { .. }
-            | Op::Fchdir { .. } => false,
+            Op::OpenAt2 { .. } => super::landlock::names_for_a_rule(view, seen),
+            Op::OpenTree { .. } | Op::Create { .. } | Op::Symlink { .. } | Op::Mknod { .. } | Op::Fchdir { .. } => {
+                false
+            }
             Op::Write { .. } => proc_handle,
             Op::Mkdir { dir, name, .. } => dir == At::Cwd && name == c"/run/host",
             Op::Bind { path, .. } => path == c"/run/host/notify",
             Op::Chdir { path } if seen.phase == Phase::Enter => path == c"/",
             _ => true,
         };
-        let uses_tree = seen.kind() != OpKind::Close
+        let uses_tree = !matches!(seen.kind(), OpKind::Close | OpKind::LandlockPath)
             && !proc_handle
             && [seen.on, seen.onto].iter().any(|id| view.thing(*id).is_tree());
         if !fits || uses_tree {

@@ -7,10 +7,10 @@ use skep_sys::abi::{CapabilitySet, cap};
 use crate::facts::{DeviceNumber, EntryKind, Facts};
 use crate::plan::Plan;
 use crate::spec::{
-    Bind, Capabilities, CapabilityList, CpuLimit, Denial, Descriptor, Device, ExecSpec, Family, File, Hosts, IdMap,
-    IdRange, Init, IoLimit, Mount, MountKind, Namespace, NamespaceChoice, Network, NumberList, Overlay, Personality,
-    Profile, Readiness, ResolvConf, Resources, Root, SecretFile, Spec, Stream, TerminalSize, Timezone, Tmpfs, User,
-    UserNamespace, Volatile, Want,
+    Bind, Capabilities, CapabilityList, CpuLimit, Denial, Descriptor, Device, ExecSpec, Family, File, FileAccess,
+    Hosts, IdMap, IdRange, Init, IoLimit, Landlock, Mount, MountKind, Namespace, NamespaceChoice, Network, NumberList,
+    Overlay, PathRule, Personality, Profile, Readiness, ResolvConf, Resources, Root, SecretFile, Spec, Stream,
+    TerminalSize, Timezone, Tmpfs, User, UserNamespace, Volatile, Want,
 };
 use crate::{ErrorKind, compile};
 
@@ -52,6 +52,24 @@ fn mapped(id_map: IdMap) -> Mount {
 
 fn granted(bounding: u64, ambient: u64) -> Capabilities {
     Capabilities { bounding: CapabilityList(CapabilitySet(bounding)), ambient: CapabilityList(CapabilitySet(ambient)) }
+}
+
+fn landlock(want: Want) -> Landlock {
+    let rule = |path: &str, access| PathRule::new(path, [access]);
+    Landlock {
+        files: want,
+        paths: vec![
+            rule("/usr", FileAccess::Read),
+            rule("/usr", FileAccess::Execute),
+            rule("/tmp", FileAccess::Write),
+            rule("/run", FileAccess::IoctlDev),
+        ],
+        tcp: want,
+        bind: [0, 8080].into(),
+        connect: [443].into(),
+        abstract_sockets: Some(want),
+        signals: want,
+    }
 }
 
 fn limits() -> Resources {
@@ -293,6 +311,21 @@ const TABLE: &[(&str, Change)] = &[
         (spec.no_new_privileges, spec.init) = (false, Init::Payload);
         spec.system_calls.notify = ["@process".into(), "bpf".into()].into();
     }),
+    ("landlock", |spec, _| spec.landlock = landlock(Want::Require)),
+    ("landlock and payload is process 1", |spec, _| {
+        (spec.landlock, spec.init) = (landlock(Want::Require), Init::Payload);
+    }),
+    ("landlock of a user with capabilities", |spec, _| {
+        spec.user = User::Ids { uid: 33, gid: 33 };
+        spec.capabilities = granted(1 << cap::NET_BIND_SERVICE, 1 << cap::NET_BIND_SERVICE);
+        spec.landlock = landlock(Want::Require);
+    }),
+    ("landlock on an older kernel", |spec, facts| {
+        (spec.landlock, facts.landlock) = (landlock(Want::IfSupported), 4);
+    }),
+    ("landlock on a kernel without", |spec, facts| {
+        (spec.landlock, facts.landlock) = (landlock(Want::IfSupported), 0);
+    }),
     ("no keyrings", |_, facts| facts.keyrings = false),
     ("personality and score", |spec, _| {
         (spec.personality, spec.oom_score_adjust) = (other_personality(), Some(500));
@@ -447,6 +480,7 @@ const ENTERING: &[Entering] = &[
     ("enter, time namespace", "time namespace", |_| {}),
     ("enter, limits v1", "limits v1", |_| {}),
     ("enter, limits v2", "limits v2", |_| {}),
+    ("enter, landlock", "landlock", |_| {}),
     ("enter, nspawn", "nspawn", |spec| spec.user = Some((7, 7))),
     ("enter, new privileges", "new privileges", |_| {}),
     ("enter, no filter", "no filter", |_| {}),

@@ -8,6 +8,7 @@ mod filter;
 mod frame;
 mod host;
 mod ids;
+mod landlock;
 mod mounts;
 mod process;
 mod switch;
@@ -47,6 +48,7 @@ pub(super) fn all() -> impl Iterator<Item = &'static Mutant> {
         filter::ALL,
         terminal::ALL,
         entering::ALL,
+        landlock::ALL,
     ]
     .into_iter()
     .flatten()
