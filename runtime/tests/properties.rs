@@ -836,3 +836,14 @@ fn a_limit_on_processes_that_was_asked_for_is_the_one_that_is_reported() {
         assert!(plan.report().to_string().contains(said), "{}", plan.report());
     }
 }
+
+/// Found by fuzzing: a denied call that answers 0 would seem to have worked.
+#[test]
+fn what_a_denied_call_answers_is_an_error() {
+    for (number, fits) in [(0, false), (1, true), (4095, true), (4096, false)] {
+        let mut spec = Spec::default();
+        spec.command = vec!["true".into()];
+        spec.system_calls.deny.insert("mount".into(), Denial::Errno(skep_sys::Errno::from_raw(number)));
+        assert_eq!(verified(&spec, &Facts::example(&spec)).is_some(), fits, "{number}");
+    }
+}

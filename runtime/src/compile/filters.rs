@@ -9,9 +9,9 @@ use super::Context;
 use crate::error::{Error, ErrorKind, Result};
 use crate::report::Report;
 use crate::seccomp::{
-    AdjustError, Arch, Policy, Program, built, compile, family_names, floor, nspawn_default, strict_default,
+    Action, AdjustError, Arch, Policy, Program, built, compile, family_names, floor, nspawn_default, strict_default,
 };
-use crate::spec::{Profile, Spec, SystemCalls, Want};
+use crate::spec::{Denial, Profile, Spec, SystemCalls, Want};
 
 /// The payload's filter, if it has one, and what the report says of it.
 pub(super) fn payload(context: &Context<'_>, report: &mut Report) -> Result<Option<Cow<'static, [u8]>>> {
@@ -66,6 +66,21 @@ fn listened(spec: &Spec, program: &[u8]) -> Option<String> {
     }
     let program = Program::from_bytes(program).ok()?;
     Some(program.notified(Arch::NATIVE).join(" "))
+}
+
+/// What a denied call answers is an error: 0 would be a success that did nothing.
+pub(super) fn check(spec: &Spec) -> Result<()> {
+    for (item, denial) in &spec.system_calls.deny {
+        if let Denial::Errno(errno) = denial
+            && !(1..=Action::MAX_ERRNO).contains(&errno.raw())
+        {
+            let what = format!("system-call filter: {} is not the number of an error", errno.raw());
+            return Err(Error::new(ErrorKind::InvalidSpec, what)
+                .from(spec.origins.of(&format!("system_calls.deny.{item}")))
+                .remedy(format!("Write 1 to {}, such as EPERM.", Action::MAX_ERRNO)));
+        }
+    }
+    Ok(())
 }
 
 /// What of the floor is open, beside the program.

@@ -264,6 +264,7 @@ pub(crate) fn check(spec: &Spec) -> Result<()> {
         }
     }
     filesystem::check_files(spec)?;
+    filters::check(spec)?;
     if spec.umask > 0o777 {
         let what = format!("{:#o} is not a file mode creation mask", spec.umask);
         return invalid("umask", what, "A mask is at most 0777 (in decimal, 511).");
