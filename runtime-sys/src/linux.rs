@@ -243,8 +243,8 @@ impl Kernel for Linux<'_> {
                 fill(slots, into, crate::ids::lock(path, [u64::from(first), u64::from(count)])?)
             }
             #[cfg(not(skep_stage))]
-            Op::ReleaseIds { file, path } => match slots.put(file, Cell::Empty)? {
-                Cell::Descriptor(number) => crate::ids::release(number, path),
+            Op::ReleaseIds { file, path, first, count } => match slots.put(file, Cell::Empty)? {
+                Cell::Descriptor(number) => crate::ids::release(number, path, [u64::from(first), u64::from(count)]),
                 _ => Err(Errno::EBADF),
             },
 
@@ -1046,10 +1046,10 @@ impl Statx {
     pub(crate) const fn kind(&self) -> u32 {
         self.mode() & 0o170_000
     }
-    const fn inode(&self) -> u64 {
+    pub(crate) const fn inode(&self) -> u64 {
         self.words[8] as u64 | (self.words[9] as u64) << 32
     }
-    const fn device(&self) -> u64 {
+    pub(crate) const fn device(&self) -> u64 {
         makedev(self.words[34], self.words[35])
     }
 }

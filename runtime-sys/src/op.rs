@@ -211,7 +211,9 @@ vocabulary! {
     Peek = "pread64" { file: Slot, offset: u64, into: Slot }
     /// Opens a file of root's that nobody else may open (ESTALE where it is
     /// another), made if it is not there, and locks one byte of it for each id
-    /// (`F_OFD_SETLK`, without waiting); EAGAIN when one is taken.
+    /// (`F_OFD_SETLK`, without waiting); EAGAIN when one is taken. They are held
+    /// until `ReleaseIds` or the end of this process, by one open file for all of
+    /// its containers; what the slot gets is that file as a path only.
     LockIds = "lock_ids" { path: &'a CStr, first: u32, count: u32, into: Slot }
 
     // Mounts.
@@ -446,7 +448,7 @@ vocabulary! {
     Freeze = "freeze_cgroup" { group: Slot, on: bool, timeout_ms: u32 }
     /// Gives the ids back and closes the file; who holds the last of it removes
     /// it.
-    ReleaseIds = "release_ids" { file: Slot, path: &'a CStr }
+    ReleaseIds = "release_ids" { file: Slot, path: &'a CStr, first: u32, count: u32 }
     /// `clone(2)` with CLONE_PARENT and CLONE_PIDFD: the child goes on with
     /// section *payload*, as a child of the caller's own parent, and in the
     /// process-id namespace that the caller has joined; the caller goes on with

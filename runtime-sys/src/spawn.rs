@@ -269,8 +269,7 @@ pub(crate) fn spawn(request: &Request<'_>, slots: &Slots<'_>) -> Result<Child, E
 
 /// The child's first call: a descriptor table of its own, without the widest
 /// gap between those that it keeps. A plain clone copies the embedder's whole
-/// table and the exec closes it again, one by one; with a thousand containers
-/// alive, each with a lock on the same file, that takes longer than a start.
+/// table and the exec closes it again, one by one.
 /// Until this call the table is shared, and only read.
 fn own_table(mut files: Vec<i32>) -> Call {
     files.sort_unstable();

@@ -7,6 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use skep_sys::abi::signal;
+use skep_sys::wire::Reader;
 use skep_sys::{Errno, Kernel, Linux, Op, OwnedSlots, WaitStatus};
 
 use crate::error::{Error, Result};
@@ -14,7 +15,7 @@ use crate::events::Events;
 use crate::exec::{Confinement, Exec, Target};
 use crate::groups::Groups;
 use crate::listener::Listener;
-use crate::plan::{Plan, RANGE_LOCK, role};
+use crate::plan::{Plan, role};
 use crate::report::Report;
 use crate::run::{self, Started, Watch};
 use crate::spec::{MachineName, Resources};
@@ -404,11 +405,13 @@ impl Container {
         }
         let range = inner.range.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(range) = range {
-            let mut slots = OwnedSlots::new(1);
-            slots.give(skep_sys::Slot(0), range);
-            // An empty file may stay, which the next start uses and removes.
-            let _ =
-                Linux::new().call(&Op::ReleaseIds { file: skep_sys::Slot(0), path: RANGE_LOCK }, &mut slots.slots());
+            let mut slots = OwnedSlots::new(usize::from(inner.plan.slots()));
+            slots.give(role::RANGE, range);
+            let undo = inner.plan.undo.iter().filter_map(|undo| Op::read(&mut Reader::new(&undo.op)));
+            for release in undo.filter(|op| matches!(op, Op::ReleaseIds { .. })) {
+                // An empty file may stay, which the next start uses and removes.
+                let _ = Linux::new().call(&release, &mut slots.slots());
+            }
         }
         // Marked as ended, so that the drop leaves it alone.
         *inner.ended.lock().unwrap_or_else(PoisonError::into_inner) = Some(ExitStatus::new(WaitStatus::Lost, false));

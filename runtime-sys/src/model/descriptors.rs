@@ -705,7 +705,7 @@ mod tests {
     fn ids_belong_to_one_and_the_last_removes_the_file() {
         const FILE: &core::ffi::CStr = c"/run/ids";
         let lock = |first, into| Op::LockIds { path: FILE, first, count: 10, into };
-        let release = |file| Op::ReleaseIds { file, path: FILE };
+        let release = |file| Op::ReleaseIds { file, path: FILE, first: 0, count: 10 };
         let mut stand = Stand::on(Model::new());
         stand.ok(lock(0, ONE));
         stand.no(lock(5, TWO), Errno::EAGAIN);

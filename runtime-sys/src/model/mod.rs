@@ -505,7 +505,7 @@ impl Model {
                 slots.put(into, Cell::Value(word)).map(drop)
             }
             Op::LockIds { path, first, count, into } => self.lock_ids(slots, path.to_bytes(), [first, count], into),
-            Op::ReleaseIds { file, path } => self.release_ids(slots, file, path.to_bytes()),
+            Op::ReleaseIds { file, path, .. } => self.release_ids(slots, file, path.to_bytes()),
 
             Op::OpenTree { dir, path, flags, into } => {
                 self.start(dir, slots)?;

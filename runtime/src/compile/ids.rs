@@ -263,7 +263,12 @@ pub(super) fn prepare(context: &Context<'_>, plan: &mut Builder, report: &mut Re
                     plan.step(Phase::Prepare, format!("lock the ids {}+{}", range.base, range.count), origin)
                         .remedy(NO_LOCK)
                         .op(Op::LockIds { path: RANGE_LOCK, first: range.base, count: range.count, into: role::RANGE })
-                        .undo(Op::ReleaseIds { file: role::RANGE, path: RANGE_LOCK });
+                        .undo(Op::ReleaseIds {
+                            file: role::RANGE,
+                            path: RANGE_LOCK,
+                            first: range.base,
+                            count: range.count,
+                        });
                     report.applied("id range", "held by a lock until its handle goes");
                 }
                 None => report.off("id range", "not held by a lock"),

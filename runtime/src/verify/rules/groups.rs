@@ -132,9 +132,9 @@ pub(super) fn undo_of_everything_made(view: &View<'_>, found: &mut Findings) {
     found.unless(removals == groups.len(), "the undo removes what the plan did not make");
     let locks: Vec<&Seen<'_>> = view.of_in(OpKind::LockIds, Phase::Prepare).collect();
     for lock in &locks {
-        let Op::LockIds { path: locked, into, .. } = lock.op else { continue };
+        let Op::LockIds { path, first, count, into } = lock.op else { continue };
         // The handle keeps what is in that slot, and gives it back at the end.
-        let given = |op: &Op<'_>| matches!(*op, Op::ReleaseIds { file, path } if file == into && path == locked);
+        let given = |op: &Op<'_>| *op == Op::ReleaseIds { file: into, path, first, count };
         match undo(lock, &given) {
             Some(released) if Some(released) < waited && into == role::RANGE => {}
             _ => found.at(lock, "is not given back once the child has ended"),

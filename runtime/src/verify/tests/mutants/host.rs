@@ -91,6 +91,13 @@ pub(super) const ALL: &[Mutant] = &[
             all.push(release);
         })
     }),
+    mutant(32, "default/root", "other ids are given back than are locked", |plan| {
+        undo(plan, |all| {
+            for undo in all.iter_mut().filter(|undo| undo.op[0] == OpKind::ReleaseIds as u8) {
+                undo.op = flat(Op::ReleaseIds { file: role::RANGE, path: c"/run/skep-ids", first: 1, count: 1 });
+            }
+        })
+    }),
     mutant(32, "default/root", "a lock that the handle does not keep", |plan| {
         each(plan, Prepare, OpKind::LockIds, |op| match op {
             Op::LockIds { path, first, count, .. } => Op::LockIds { path, first, count, into: role::THREE },
