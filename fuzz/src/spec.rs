@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use arbitrary::{Result, Unstructured};
 use skep::Spec;
 use skep::spec::{
-    Bind, CapabilityList, CpuLimit, Denial, Descriptor, Device, Family, File, FileAccess, HostName, Hosts, IdMap, IdRange, Init, IoLimit, Landlock, Limit, MachineName, Mount, MountKind, Namespace, Network, NumberList, Overlay, PathRule, Personality, Profile, Readiness, ResolvConf, Root, Secret, SecretFile, Socket, Stream, SystemCalls, TerminalSize, TimeOffsets, Timezone, Tmpfs, User, UserNamespace, Volatile, Want,
+    Bind, CapabilityList, CpuLimit, Denial, Descriptor, Device, Family, File, FileAccess, HostName, Hosts, IdMap, IdRange, Init, IoLimit, IoPriority, Landlock, Limit, MachineName, Mount, MountKind, Namespace, Network, NumberList, Overlay, PathRule, Personality, Profile, Readiness, ResolvConf, Root, SchedulingPolicy, Secret, SecretFile, Socket, Stream, SystemCalls, TerminalSize, TimeOffsets, Timezone, Tmpfs, User, UserNamespace, Volatile, Want,
 };
 use skep_sys::Errno;
 use skep_sys::abi::{CapabilitySet, Resource};
@@ -182,9 +182,29 @@ pub(crate) fn spec(source: &mut Unstructured<'_>) -> Result<Spec> {
     if set(25) {
         spec.device_policy = *source.choose(&[Want::Require, Want::IfSupported, Want::Off])?;
     }
+    if set(28) {
+        const NAMES: [&str; 6] =
+            ["net.ipv4.ip_forward", "net/ipv4/ip_forward", "kernel.sem", "kernel.hostname", "vm.swappiness", "net.."];
+        for _ in 0..source.int_in_range(0..=3)? {
+            let name = match source.ratio(1, 4)? {
+                true => String::from_utf8_lossy(&text(source)?).into_owned(),
+                false => (*source.choose(&NAMES)?).to_owned(),
+            };
+            spec.sysctls.insert(name, String::from_utf8_lossy(&text(source)?).into_owned());
+        }
+    }
     if set(27) {
         spec.personality = source.choose(&Personality::NAMES)?.1;
         spec.oom_score_adjust = source.arbitrary()?;
+        spec.scheduling.affinity = list(source)?;
+        (spec.scheduling.nice, spec.scheduling.io) = (source.arbitrary()?, io_priority(source)?);
+        spec.scheduling.policy = match source.int_in_range(0..=5)? {
+            0 => Some(SchedulingPolicy::Other),
+            1 => Some(SchedulingPolicy::Idle),
+            2 => Some(SchedulingPolicy::Fifo { priority: source.arbitrary()? }),
+            3 => Some(SchedulingPolicy::RoundRobin { priority: source.arbitrary()? }),
+            _ => None,
+        };
     }
     if set(26) {
         spec.system_calls = system_calls(source)?;
@@ -377,6 +397,15 @@ fn user_namespace(source: &mut Unstructured<'_>) -> Result<UserNamespace> {
 fn id(source: &mut Unstructured<'_>) -> Result<u32> {
     const EDGES: [u32; 9] = [0, 1, 33, 1000, 65_534, 65_535, 65_536, u32::MAX - 1, u32::MAX];
     if source.arbitrary()? { source.choose(&EDGES).copied() } else { source.arbitrary() }
+}
+
+fn io_priority(source: &mut Unstructured<'_>) -> Result<Option<IoPriority>> {
+    Ok(match source.int_in_range(0..=4)? {
+        0 => Some(IoPriority::Idle),
+        1 => Some(IoPriority::BestEffort { level: source.arbitrary()? }),
+        2 => Some(IoPriority::RealTime { level: source.arbitrary()? }),
+        _ => None,
+    })
 }
 
 fn list(source: &mut Unstructured<'_>) -> Result<Option<NumberList>> {

@@ -471,6 +471,8 @@ pub mod cap {
     pub const NET_ADMIN: u8 = 12;
     /// `CAP_SYS_ADMIN`
     pub const SYS_ADMIN: u8 = 21;
+    /// `CAP_SYS_NICE`
+    pub const SYS_NICE: u8 = 23;
     /// `CAP_SYS_RESOURCE`
     pub const SYS_RESOURCE: u8 = 24;
     /// `CAP_MKNOD`

@@ -291,6 +291,8 @@ pub fn plausible(kind: OpKind) -> &'static [Errno] {
         OpKind::PidfdSignal => &[E::EBADF, E::EINVAL, E::EPERM],
         // waitid(2), poll(2)
         OpKind::PidfdWait => &[E::EBADF, E::ECHILD, E::EINVAL, E::ENOMEM, E::ETIMEDOUT],
+        // sched_setaffinity(2), sched_setattr(2), ioprio_set(2)
+        OpKind::Affinity | OpKind::Schedule | OpKind::IoPriority => &[E::EINVAL, E::ENOMEM, E::EPERM, E::ESRCH],
         // setgroups(2)
         OpKind::SetGroups => &[E::EINVAL, E::ENOMEM, E::EPERM],
         // setresuid(2)

@@ -47,6 +47,7 @@ mod owned;
 pub mod program;
 mod raw;
 mod recorder;
+mod schedule;
 pub mod spawn;
 mod terminal;
 pub mod wire;

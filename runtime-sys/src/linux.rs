@@ -351,8 +351,23 @@ impl Kernel for Linux<'_> {
             #[cfg(not(skep_stage))]
             Op::Freeze { group, on, timeout_ms } => crate::groups::freeze(slots.descriptor(group)?, on, timeout_ms),
             // The embedder's alone.
+            #[cfg(not(skep_stage))]
+            Op::Affinity { pid, pidfd, cpus } => {
+                crate::schedule::affinity(slots.value(pid)?, slots.descriptor(pidfd)?, cpus)
+            }
+            #[cfg(not(skep_stage))]
+            Op::Schedule { pid, pidfd, policy, nice, priority } => {
+                crate::schedule::schedule(slots.value(pid)?, slots.descriptor(pidfd)?, policy, nice, priority)
+            }
+            #[cfg(not(skep_stage))]
+            Op::IoPriority { pid, pidfd, class, level } => {
+                crate::schedule::io_priority(slots.value(pid)?, slots.descriptor(pidfd)?, class, level)
+            }
             #[cfg(skep_stage)]
             Op::Spawn { .. }
+            | Op::Affinity { .. }
+            | Op::Schedule { .. }
+            | Op::IoPriority { .. }
             | Op::OpenProcess { .. }
             | Op::Receive { .. }
             | Op::ResizeTerminal { .. }

@@ -470,4 +470,12 @@ vocabulary! {
     AnswerCall = "seccomp_notif_send" { listener: Slot, id: u64, value: u64, error: u16, go_on: bool }
     /// SECCOMP_IOCTL_NOTIF_ID_VALID: ENOENT when the call `id` waits no more.
     CallWaits = "seccomp_notif_id_valid" { listener: Slot, id: u64 }
+    /// `sched_setaffinity(2)` of the process that `pid` and `pidfd` both mean (ESRCH
+    /// where they do not); EINVAL where the kernel keeps fewer processors.
+    Affinity = "sched_setaffinity" { pid: Slot, pidfd: Slot, cpus: Numbers<'a> }
+    /// `sched_setattr(2)`, likewise. `nice` is counted as `RLIMIT_NICE` does: 20
+    /// less the nice value.
+    Schedule = "sched_setattr" { pid: Slot, pidfd: Slot, policy: u32, nice: u32, priority: u32 }
+    /// `ioprio_set(2)`, likewise.
+    IoPriority = "ioprio_set" { pid: Slot, pidfd: Slot, class: u8, level: u8 }
 }

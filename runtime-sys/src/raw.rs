@@ -58,6 +58,7 @@ numbers! {
     GETRESGID = 120, 150;
     GETRESUID = 118, 148;
     IOCTL = 16, 29;
+    IOPRIO_SET = 251, 30;
     KEYCTL = 250, 219;
     KILL = 62, 129;
     LANDLOCK_ADD_RULE = 445, 445;
@@ -90,6 +91,9 @@ numbers! {
     RT_SIGACTION = 13, 134;
     RT_SIGPROCMASK = 14, 135;
     RT_SIGTIMEDWAIT = 128, 137;
+    SCHED_GETAFFINITY = 204, 123;
+    SCHED_SETAFFINITY = 203, 122;
+    SCHED_SETATTR = 314, 274;
     SECCOMP = 317, 277;
     SENDMSG = 46, 211;
     SENDTO = 44, 206;
@@ -206,6 +210,10 @@ mod tests {
             ("PIVOT_ROOT", libc::SYS_pivot_root),
             ("PRCTL", libc::SYS_prctl),
             ("PIDFD_SEND_SIGNAL", libc::SYS_pidfd_send_signal),
+            ("SCHED_SETAFFINITY", libc::SYS_sched_setaffinity),
+            ("SCHED_GETAFFINITY", libc::SYS_sched_getaffinity),
+            ("SCHED_SETATTR", libc::SYS_sched_setattr),
+            ("IOPRIO_SET", libc::SYS_ioprio_set),
         ];
         for (name, number) in known {
             let ours = nr::TABLE.iter().find(|row| row.0 == name).map(|row| row.1);

@@ -19,9 +19,9 @@ use crate::plan::{Plan, role};
 use crate::run::{self, Held, Limits};
 use crate::spec::{
     Bind, CapabilityList, CpuLimit, Denial, Descriptor, Device, Family, File, FileAccess, HostName, Hosts, IdMap, Init,
-    IoLimit, Landlock, Limit, MachineName, Mount, MountKind, Namespace, NamespaceChoice, Network, NumberList, Origin,
-    Overlay, PathRule, Personality, Profile, Readiness, ResolvConf, Secret, SecretFile, Socket, Spec, Stream,
-    TerminalSize, TimeOffsets, Timezone, Tmpfs, User, UserNamespace, Volatile, Want,
+    IoLimit, IoPriority, Landlock, Limit, MachineName, Mount, MountKind, Namespace, NamespaceChoice, Network,
+    NumberList, Origin, Overlay, PathRule, Personality, Profile, Readiness, ResolvConf, SchedulingPolicy, Secret,
+    SecretFile, Socket, Spec, Stream, TerminalSize, TimeOffsets, Timezone, Tmpfs, User, UserNamespace, Volatile, Want,
 };
 use crate::status::ExitStatus;
 use crate::verify::verify;
@@ -562,6 +562,42 @@ impl Command {
     pub fn danger_allow_socket(&mut self, socket: impl Into<Socket>) -> &mut Self {
         let sockets = &mut self.set("system_calls.sockets", "Command::danger_allow_socket").system_calls.sockets;
         sockets.danger_allow.insert(socket.into());
+        self
+    }
+
+    /// Sets the only processors that the payload runs on; the caller's otherwise. One
+    /// that is not there fails the start.
+    pub fn cpu_affinity(&mut self, cpus: NumberList) -> &mut Self {
+        self.set("scheduling.affinity", "Command::cpu_affinity").scheduling.affinity = Some(cpus);
+        self
+    }
+
+    /// Sets the scheduling policy; the caller's otherwise. Real time takes
+    /// `CAP_SYS_NICE`, or the caller's limit RTPRIO.
+    pub fn scheduling_policy(&mut self, policy: SchedulingPolicy) -> &mut Self {
+        self.set("scheduling.policy", "Command::scheduling_policy").scheduling.policy = Some(policy);
+        self
+    }
+
+    /// Sets the nice value, from -20 to 19; the caller's otherwise. Below that takes
+    /// `CAP_SYS_NICE`, or the caller's limit NICE.
+    pub fn nice(&mut self, nice: i8) -> &mut Self {
+        self.set("scheduling.nice", "Command::nice").scheduling.nice = Some(nice);
+        self
+    }
+
+    /// Sets the priority of requests to disks; the caller's otherwise.
+    pub fn io_priority(&mut self, priority: IoPriority) -> &mut Self {
+        self.set("scheduling.io", "Command::io_priority").scheduling.io = Some(priority);
+        self
+    }
+
+    /// Sets a sysctl, by name as `sysctl(8)` writes it, that one of the container's
+    /// own namespaces has: `net.*`, `kernel.shm*`, `kernel.msg*`, `kernel.sem`,
+    /// `fs.mqueue.*`. Every other fails the start.
+    pub fn sysctl(&mut self, name: impl Into<String>, value: impl Into<String>) -> &mut Self {
+        let name = name.into();
+        self.set(format!("sysctls.{name}"), "Command::sysctl").sysctls.insert(name, value.into());
         self
     }
 

@@ -3,8 +3,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 use skep::spec::{
-    Bind, Descriptor, Device, ExecSpec, File, IdMap, Init, Mount, MountKind, Namespace, Network, NumberList, Overlay,
-    Readiness, SecretFile, Stream, TerminalSize, User, UserNamespace, Volatile, Want,
+    Bind, Descriptor, Device, ExecSpec, File, IdMap, Init, IoPriority, Mount, MountKind, Namespace, Network,
+    NumberList, Overlay, Readiness, SchedulingPolicy, SecretFile, Stream, TerminalSize, User, UserNamespace, Volatile,
+    Want,
 };
 use skep::sys::{Actor, Errno, Faulty, Model, OpKind, Recorder, Stage, WaitStatus, plausible};
 use skep::{Facts, Spec, Verified};
@@ -132,6 +133,16 @@ fn specs() -> Vec<(&'static str, Spec)> {
             }),
         ),
         ("score", spec(&|spec| spec.oom_score_adjust = Some(700))),
+        (
+            "scheduling, sysctls",
+            spec(&|spec| {
+                spec.scheduling.affinity = NumberList::parse("0-1").ok();
+                (spec.scheduling.policy, spec.scheduling.nice) = (Some(SchedulingPolicy::Batch), Some(5));
+                spec.scheduling.io = Some(IoPriority::Idle);
+                spec.sysctls.insert("net.ipv4.ip_forward".into(), "1".into());
+                spec.sysctls.insert("kernel.sem".into(), "1 2 3 4".into());
+            }),
+        ),
         ("own id", spec(&|spec| spec.user_namespace = UserNamespace::Own)),
         (
             "overlays",

@@ -17,10 +17,10 @@ use skep::audit::Audit;
 use skep::dialect::{self, Format, nspawn};
 use skep::spec::{
     Bind, Capabilities, CapabilityList, CpuLimit, Denial, Descriptor, Device, Family, File, FileAccess, HostName,
-    Hosts, IdMap, IdRange, Init, IoLimit, Landlock, Limit, Limits, MachineName, Mount, MountKind, Namespace,
-    NamespaceChoice, Network, NumberList, Overlay, PathRule, Personality, Profile, Readiness, ResolvConf, Resources,
-    Root, Secret, SecretFile, Socket, Stream, SystemCalls, TerminalSize, TimeOffsets, Timezone, Tmpfs, User,
-    UserNamespace, Volatile, Want,
+    Hosts, IdMap, IdRange, Init, IoLimit, IoPriority, Landlock, Limit, Limits, MachineName, Mount, MountKind,
+    Namespace, NamespaceChoice, Network, NumberList, Overlay, PathRule, Personality, Profile, Readiness, ResolvConf,
+    Resources, Root, Scheduling, SchedulingPolicy, Secret, SecretFile, Socket, Stream, SystemCalls, TerminalSize,
+    TimeOffsets, Timezone, Tmpfs, User, UserNamespace, Volatile, Want,
 };
 use skep::sys::Errno;
 use skep::sys::abi::{CapabilitySet, Resource};
@@ -348,6 +348,8 @@ fn change() -> impl Strategy<Value = Change> {
         field!(landlock(), landlock),
         field!(want(), keyring),
         field!(prop::sample::select(Personality::NAMES.map(|(_, one)| one).to_vec()), personality),
+        field!(scheduling(), scheduling),
+        field!(btree_map(sysctl(), prop_oneof![9 => "[0-9]{1,4}", 1 => text()], 0..3), sysctls),
         field!(option::of(prop_oneof![9 => -1000..=1000_i16, 1 => any::<i16>()]), oom_score_adjust),
         field!(limits(), limits),
         field!(resources(), resources),
@@ -366,6 +368,34 @@ fn change() -> impl Strategy<Value = Change> {
         field!(any::<bool>(), hold),
         field!(prop::option::of((any::<u16>(), any::<u16>()).prop_map(|(r, c)| TerminalSize::new(r, c))), terminal),
     ])
+}
+
+fn sysctl() -> impl Strategy<Value = String> {
+    let known = vec!["net.ipv4.ip_forward", "net/core/somaxconn", "kernel.sem", "fs.mqueue.msg_max", "kernel.hostname"];
+    prop_oneof![8 => prop::sample::select(known).prop_map(str::to_owned), 1 => text()]
+}
+
+fn scheduling() -> impl Strategy<Value = Scheduling> {
+    let priority = || prop_oneof![9 => 1..=99_u8, 1 => any::<u8>()];
+    let level = || prop_oneof![9 => 0..=7_u8, 1 => any::<u8>()];
+    let policy = prop_oneof![
+        prop::sample::select(vec![SchedulingPolicy::Other, SchedulingPolicy::Batch, SchedulingPolicy::Idle]),
+        priority().prop_map(|priority| SchedulingPolicy::Fifo { priority }),
+        priority().prop_map(|priority| SchedulingPolicy::RoundRobin { priority }),
+    ];
+    let io = prop_oneof![
+        Just(IoPriority::Idle),
+        level().prop_map(|level| IoPriority::BestEffort { level }),
+        level().prop_map(|level| IoPriority::RealTime { level }),
+    ];
+    let affinity =
+        prop::sample::select(vec!["0", "0-1", "3,5-9", "8192"]).prop_map(|text| NumberList::parse(text).ok());
+    let nice = option::of(prop_oneof![9 => -20..=19_i8, 1 => any::<i8>()]);
+    (affinity, option::of(policy), nice, option::of(io)).prop_map(|(affinity, policy, nice, io)| {
+        let mut all = Scheduling::default();
+        (all.affinity, all.policy, all.nice, all.io) = (affinity, policy, nice, io);
+        all
+    })
 }
 
 fn descriptor() -> impl Strategy<Value = Descriptor> {

@@ -1,8 +1,10 @@
 //! How the payload's process is run: what it says the machine is, when the kernel
-//! kills it. Read back from inside.
+//! kills it, how it is scheduled; and sysctls. Read back from inside.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
-use skep::spec::{Init, Personality, UserNamespace};
+use skep::spec::{
+    Init, IoPriority, Namespace, NamespaceChoice, Network, NumberList, Personality, SchedulingPolicy, UserNamespace,
+};
 use skep::sys::abi::cap;
 use skep::{Command, ErrorKind};
 use skep_tests::{HostState, field, run, skip, turn_to_start};
@@ -70,5 +72,147 @@ fn the_kernel_kills_it_when_that_was_asked() {
     assert_eq!(own_score(), own);
     let error = Command::new("true").oom_score_adjust(1001).status().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidSpec);
+    before.assert_unchanged();
+}
+
+/// The first processor that this process may use, and how many there are.
+fn processors() -> (u32, usize) {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let list = field(&status, "Cpus_allowed_list").to_owned();
+    let first = list.split([',', '-']).next().unwrap().parse().unwrap();
+    (first, std::thread::available_parallelism().unwrap().get())
+}
+
+#[test]
+fn it_runs_on_the_processors_that_were_named() {
+    let Some(_turn) = turn_to_start() else { return };
+    let before = HostState::look();
+    let (first, count) = processors();
+    for init in [Init::Stub, Init::Payload] {
+        let list = NumberList::parse(&first.to_string()).unwrap();
+        let status =
+            run(Command::new("cat").args(["/proc/self/status", "/proc/1/status"]).cpu_affinity(list).init(init));
+        let lists: Vec<&str> = status.lines().filter_map(|line| line.strip_prefix("Cpus_allowed_list:\t")).collect();
+        assert_eq!(lists, vec![first.to_string(); 2]);
+    }
+    let error = Command::new("true").cpu_affinity(NumberList::parse("0,8000").unwrap()).status().unwrap_err();
+    assert_eq!(error.errno().map(|errno| errno.raw()), Some(22), "{error}");
+    assert!(error.to_string().contains("Cpus_allowed_list"), "{error}");
+    assert!(Command::new("true").cpu_affinity(NumberList::parse("8192").unwrap()).status().is_err());
+    assert_eq!(processors(), (first, count));
+    before.assert_unchanged();
+}
+
+/// Fields of `proc_pid_stat(5)`, by their number.
+const STAT: &str = "set -- $(sed 's/.*) //' /proc/self/stat); echo ${17} ${38} ${39}";
+
+#[test]
+fn it_is_scheduled_as_was_asked() {
+    let Some(_turn) = turn_to_start() else { return };
+    let before = HostState::look();
+    // nice, rt_priority, policy
+    let of = |change: &dyn Fn(&mut Command) -> &mut Command| {
+        let mut command = Command::new("sh");
+        command.args(["-c", STAT]);
+        change(&mut command);
+        run(&mut command).trim().to_owned()
+    };
+    let own = of(&|command| command);
+    let nice: i8 = own.split(' ').next().unwrap().parse().unwrap();
+    let higher = (nice + 3).min(19);
+    assert_eq!(of(&|command| command.nice(higher)), format!("{higher} 0 0"));
+    assert_eq!(of(&|command| command.scheduling_policy(SchedulingPolicy::Batch)), format!("{nice} 0 3"));
+    let idle = SchedulingPolicy::Idle;
+    assert_eq!(of(&|command| command.scheduling_policy(idle).init(Init::Payload)), format!("{nice} 0 5"));
+    let fifo = SchedulingPolicy::Fifo { priority: 7 };
+    if holds(cap::SYS_NICE) {
+        assert_eq!(of(&|command| command.scheduling_policy(fifo)), format!("{nice} 7 1"));
+        assert_eq!(of(&|command| command.nice(nice - 2)), format!("{} 0 0", nice - 2));
+    } else {
+        for error in [
+            Command::new("true").scheduling_policy(fifo).status().unwrap_err(),
+            Command::new("true").nice(nice - 1).status().unwrap_err(),
+            Command::new("true").io_priority(IoPriority::RealTime { level: 0 }).status().unwrap_err(),
+        ] {
+            assert_eq!(error.kind(), ErrorKind::NotPermitted);
+            assert!(error.to_string().contains("takes CAP_SYS_NICE"), "{error}");
+        }
+    }
+    for error in [
+        Command::new("true").nice(20).status().unwrap_err(),
+        Command::new("true").scheduling_policy(fifo).nice(1).status().unwrap_err(),
+        Command::new("true").scheduling_policy(SchedulingPolicy::Idle).nice(1).status().unwrap_err(),
+        Command::new("true").io_priority(IoPriority::BestEffort { level: 8 }).status().unwrap_err(),
+    ] {
+        assert_eq!(error.kind(), ErrorKind::InvalidSpec, "{error}");
+    }
+    assert_eq!(of(&|command| command), own);
+    before.assert_unchanged();
+}
+
+#[test]
+fn disks_are_asked_as_was_asked() {
+    let Some(_turn) = turn_to_start() else { return };
+    if !std::path::Path::new("/usr/bin/ionice").exists() {
+        skip("there is no ionice to ask the kernel with");
+        return;
+    }
+    let mut wanted = vec![(IoPriority::BestEffort { level: 6 }, "best-effort: prio 6"), (IoPriority::Idle, "idle")];
+    if holds(cap::SYS_NICE) {
+        wanted.push((IoPriority::RealTime { level: 1 }, "realtime: prio 1"));
+    }
+    for (priority, said) in wanted {
+        // The default filter has no ioprio_get.
+        let mut command = Command::new("ionice");
+        command.io_priority(priority).danger_no_filter();
+        assert_eq!(run(&mut command).trim(), said);
+    }
+}
+
+#[test]
+fn sysctls_of_its_own_namespaces_are_set() {
+    let Some(_turn) = turn_to_start() else { return };
+    let before = HostState::look();
+    let of_host = || std::fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start").unwrap();
+    let start = of_host();
+    let script = "cat /proc/sys/net/ipv4/ip_unprivileged_port_start /proc/sys/net/ipv4/ip_forward; \
+                  echo 5 >/proc/sys/net/ipv4/ip_unprivileged_port_start";
+    let mut command = Command::new("sh");
+    command.args(["-c", script]).sysctl("net.ipv4.ip_unprivileged_port_start", "77").sysctl("net/ipv4/ip_forward", "1");
+    let output = command.output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "77\n1\n", "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(!output.status.success(), "/proc/sys is read-only");
+    // Since Linux 5.19 those of ipc namespaces are their owners' to set.
+    let mut command = Command::new("cat");
+    command.args(["/proc/sys/kernel/shmmni", "/proc/sys/fs/mqueue/msg_max"]);
+    assert_eq!(run(command.sysctl("kernel.shmmni", "99").sysctl("fs.mqueue.msg_max", "7")), "99\n7\n");
+
+    let kind = |command: &mut Command| command.status().unwrap_err();
+    for name in ["kernel.core_pattern", "vm.swappiness", "user.max_user_namespaces", "kernel.semantics"] {
+        let error = kind(Command::new("true").sysctl(name, "1"));
+        assert_eq!(error.kind(), ErrorKind::NotPermitted);
+        assert!(error.to_string().contains("belongs to the host"), "{error}");
+    }
+    for (name, value) in [
+        ("kernel.hostname", "a"),
+        ("net.ipv4..x", "1"),
+        ("net/../kernel/core_pattern", "1"),
+        ("net.ipv4.ip_forward", "1\n0"),
+        ("net.ipv4.ip_forward", ""),
+        ("net.ipv4.ip_forward", "1\0"),
+    ] {
+        assert_eq!(kind(Command::new("true").sysctl(name, value)).kind(), ErrorKind::InvalidSpec, "{name}");
+    }
+    let error = kind(Command::new("true").sysctl("net.ipv4.ip_forward", "1").network(Network::Host));
+    assert!(error.to_string().contains("not the container's own"), "{error}");
+    let mut shared = NamespaceChoice::default();
+    shared.ipc = Namespace::Host;
+    let error = kind(Command::new("true").sysctl("kernel.sem", "1 2 3 4").namespaces(shared));
+    assert!(error.to_string().contains("not the container's own"), "{error}");
+    let error = kind(Command::new("true").sysctl("net.ipv4.nothing_of_the_kind", "1"));
+    assert!(error.to_string().contains("ENOENT"), "{error}");
+    let twice = kind(Command::new("true").sysctl("net.ipv4.ip_forward", "1").sysctl("net/ipv4/ip_forward", "1"));
+    assert!(twice.to_string().contains("are one"), "{twice}");
+    assert_eq!(of_host(), start);
     before.assert_unchanged();
 }

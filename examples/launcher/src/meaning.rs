@@ -156,6 +156,10 @@ fn options(spec: &mut Spec, typed: Typed, here: &Here) -> Result<(), Failure> {
         typed.umask => umask, "--umask=";
         typed.personality => personality, "--personality=";
         typed.oom_score_adjust.map(Some) => oom_score_adjust, "--oom-score-adjust=";
+        typed.cpu_affinity.map(Some) => scheduling.affinity, "--cpu-affinity=";
+        typed.nice.map(Some) => scheduling.nice, "--nice=";
+        typed.scheduling_policy.map(Some) => scheduling.policy, "--scheduling-policy=";
+        typed.io_priority.map(Some) => scheduling.io, "--io-priority=";
         typed.kill_signal => kill_signal, "--kill-signal=";
         typed.readiness => readiness, "--notify-ready=";
         typed.user_namespace => user_namespace, "--private-users=";
@@ -191,6 +195,10 @@ fn options(spec: &mut Spec, typed: Typed, here: &Here) -> Result<(), Failure> {
         };
         *place = choice;
         note(spec, field, "--namespace=");
+    }
+    for (name, value) in typed.sysctls {
+        note(spec, &format!("sysctls.{name}"), "--sysctl=");
+        spec.sysctls.insert(name, value);
     }
     for (clock, seconds) in typed.time_offsets {
         spec.namespaces.time = Namespace::New;

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use skep::dialect::nspawn::value::{FamilyList, SystemCallList};
 use skep::spec::{
-    CpuLimit, HostName, Init, Limit, MachineName, Mount, Namespace, Network, Personality, Profile, Readiness, Secret,
-    Socket, User, UserNamespace, Volatile,
+    CpuLimit, HostName, Init, IoPriority, Limit, MachineName, Mount, Namespace, Network, NumberList, Personality,
+    Profile, Readiness, SchedulingPolicy, Secret, Socket, User, UserNamespace, Volatile,
 };
 use skep::sys::abi::{CapabilitySet, Resource};
 
@@ -68,6 +68,11 @@ pub(crate) struct Typed {
     pub(crate) umask: Option<u32>,
     pub(crate) personality: Option<Personality>,
     pub(crate) oom_score_adjust: Option<i16>,
+    pub(crate) cpu_affinity: Option<NumberList>,
+    pub(crate) nice: Option<i8>,
+    pub(crate) scheduling_policy: Option<SchedulingPolicy>,
+    pub(crate) io_priority: Option<IoPriority>,
+    pub(crate) sysctls: Vec<(String, String)>,
     pub(crate) kill_signal: Option<u8>,
     pub(crate) readiness: Option<Readiness>,
     pub(crate) network: Option<(Network, &'static str)>,

@@ -7,7 +7,9 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use skep::dialect::nspawn::value::{self, Separator, ValueError};
-use skep::spec::{CpuLimit, Limit, Namespace, Profile, Socket, User, UserNamespace, parse_bytes};
+use skep::spec::{
+    CpuLimit, IoPriority, Limit, Namespace, Profile, SchedulingPolicy, Socket, User, UserNamespace, parse_bytes,
+};
 use skep::sys::abi::{CapabilitySet, Resource};
 
 use crate::console::{Console, Mode};
@@ -154,6 +156,36 @@ pub(crate) fn name<T: FromStr<Err = skep::spec::NameError>>(value: &str) -> Pars
     value.parse().map(Some).map_err(|error: skep::spec::NameError| {
         ValueError::new(error.to_string()).with_remedy("write up to 64 ASCII letters, digits, `-` and `.`")
     })
+}
+
+/// A nice value.
+pub(crate) fn nice(value: &str) -> Parsed<i8> {
+    let digits = value.strip_prefix('-').unwrap_or(value);
+    let plain = (1..=2).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_digit());
+    match value.parse::<i8>() {
+        Ok(number @ -20..=19) if plain => Ok(number),
+        _ => bad(OsStr::new(value), "is not a nice value", "write a number from -20 (most time) to 19"),
+    }
+}
+
+/// A scheduling policy, with its priority.
+pub(crate) fn scheduling_policy(value: &str) -> Parsed<SchedulingPolicy> {
+    const REMEDY: &str = "write other, batch, idle, fifo:PRIORITY or rr:PRIORITY, with a priority from 1 to 99";
+    value.parse().map_err(|message: String| ValueError::new(message).with_remedy(REMEDY))
+}
+
+/// The priority of requests to disks.
+pub(crate) fn io_priority(value: &str) -> Parsed<IoPriority> {
+    const REMEDY: &str = "write idle, best-effort:LEVEL or real-time:LEVEL, with a level from 0 (first) to 7";
+    value.parse().map_err(|message: String| ValueError::new(message).with_remedy(REMEDY))
+}
+
+/// `NAME=VALUE`; what the name may be, the library says.
+pub(crate) fn sysctl(value: &str) -> Parsed<(String, String)> {
+    match value.split_once('=') {
+        Some((name, setting)) if !name.is_empty() => Ok((name.to_owned(), setting.to_owned())),
+        _ => bad(OsStr::new(value), "is not NAME=VALUE", "write such as net.ipv4.ip_forward=1"),
+    }
 }
 
 /// A family of sockets, or one protocol of it.

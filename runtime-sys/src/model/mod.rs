@@ -406,6 +406,9 @@ impl Stage for Model {
     }
 }
 
+/// Processors of the host.
+const CPUS: u32 = 64;
+
 impl Kernel for Model {
     fn call(&mut self, op: &Op<'_>, slots: &mut Slots<'_>) -> Result<(), Errno> {
         self.remember();
@@ -631,6 +634,27 @@ impl Model {
                 slots.put(into, Cell::Value(status.to_value())).map(drop)
             }
 
+            Op::Affinity { pid, pidfd, cpus } => {
+                let cpus: Vec<u32> = cpus.iter().collect();
+                if cpus.is_empty() || cpus.iter().any(|cpu| *cpu >= CPUS) {
+                    return Err(Errno::EINVAL);
+                }
+                self.schedule(slots, [pid, pidfd], ("affinity", format!("{cpus:?}")), false)
+            }
+            Op::Schedule { pid, pidfd, policy, nice, priority } => {
+                let real_time = matches!(policy, 1 | 2);
+                if nice > 40 || real_time != (1..=99).contains(&priority) {
+                    return Err(Errno::EINVAL);
+                }
+                let value = format!("{policy} {nice} {priority}");
+                self.schedule(slots, [pid, pidfd], ("scheduling", value), real_time || nice > 20)
+            }
+            Op::IoPriority { pid, pidfd, class, level } => {
+                if !(1..=3).contains(&class) || level > 7 {
+                    return Err(Errno::EINVAL);
+                }
+                self.schedule(slots, [pid, pidfd], ("io priority", format!("{class} {level}")), class == 1)
+            }
             Op::SetGroups { groups } => self.set_groups(groups.iter()),
             Op::SetResGid { gid } => self.set_gid(gid),
             Op::SetResUid { uid } => self.set_uid(uid),

@@ -543,6 +543,28 @@ impl Model {
         }
     }
 
+    /// sched(7), ioprio_set(2): for a process of one's own; what is at the cost of
+    /// others takes CAP_SYS_NICE over the host.
+    pub(super) fn schedule(
+        &mut self,
+        slots: &Slots<'_>,
+        [pid, pidfd]: [Slot; 2],
+        (what, value): (&'static str, String),
+        privileged: bool,
+    ) -> Result<(), Errno> {
+        let target = self.pidfd(slots, pidfd)?;
+        let space = self[self.current].spaces.pid;
+        let number = self[target].number_in(space).map(u64::from);
+        if self[target].ended() || number != Some(slots.value(pid)?) {
+            return Err(Errno::ESRCH);
+        }
+        if privileged && !self.capable(self.cred(), UserId::INITIAL, cap::SYS_NICE) {
+            return Err(Errno::EPERM);
+        }
+        self[target].notes.insert(what, value.into_bytes());
+        Ok(())
+    }
+
     /// newuidmap(1), newgidmap(1): set-user-id programs that map what
     /// `/etc/subuid` and `/etc/subgid` grant, and one's own id.
     pub(super) fn id_map_helper(

@@ -140,6 +140,13 @@ impl<'m> Process<'m> {
         self.state().personality
     }
 
+    /// What the ops that schedule it said, and what was written into the files of
+    /// its `/proc` directory.
+    #[must_use]
+    pub fn note(&self, name: &str) -> Option<String> {
+        self.state().notes.get(name).map(|value| String::from_utf8_lossy(value).into_owned())
+    }
+
     /// How many landlock rulesets hold it.
     #[must_use]
     pub fn landlock_layers(&self) -> usize {

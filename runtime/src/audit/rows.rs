@@ -231,6 +231,14 @@ pub(super) fn limits(plan: &Plan, rows: &mut Rows) {
             rows.add(Area::Limits, item.name.clone(), value, 0, "held by the kernel");
         }
     }
+    if let Some(Outcome::Applied(value)) = plan.report().of("scheduling") {
+        let (tenths, why) = match value.split_once(':') {
+            Some(_) => (10, "in real time it keeps a processor from all others"),
+            None if value.contains("nice -") => (3, "it gets more time than others"),
+            None => (0, "it gets no more time than others"),
+        };
+        rows.add(Area::Limits, "scheduling", value, tenths, why);
+    }
     if let Some(Outcome::Applied(value)) = plan.report().of("delegation") {
         rows.add(
             Area::Limits,

@@ -69,6 +69,7 @@ pub(super) fn mount(
             .op(Op::Write { dir: At::Slot(role::PROC), path: c"1/timens_offsets", content: Blob(text.as_bytes()) });
         report.applied("clock offsets", format!("monotonic {} s, boottime {} s", offsets.monotonic, offsets.boottime));
     }
+    super::sysctls::set(context, plan, report)?;
     if context.new_network() {
         plan.step(Phase::Enter, "mount sysfs on /sys read-only", context.origin("profile"))
             .remedy("A new sysfs needs a caller that has one itself, not covered by other mounts (EPERM), and no link at `sys` in the root.");

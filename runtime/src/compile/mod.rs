@@ -15,6 +15,7 @@ mod kernel_files;
 mod landlock;
 mod process;
 mod start;
+pub(crate) mod sysctls;
 
 use std::path::{Component, Path};
 
@@ -187,6 +188,7 @@ pub(crate) fn bounds(spec: &Spec) -> Result<()> {
         ("mounts", "mounts", spec.mounts.len(), MOUNTS),
         ("masked", "masked and read-only paths", spec.masked.len().saturating_add(spec.read_only.len()), 1000),
         ("environment", "variables", spec.environment.len(), 4096),
+        ("sysctls", "sysctls", spec.sysctls.len(), 1000),
         ("credentials", "credentials", spec.credentials.len(), 1000),
         ("descriptors", "descriptors", spec.descriptors.len(), 256),
         ("groups", "supplementary groups", spec.groups.len(), 65_536),

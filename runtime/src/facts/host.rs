@@ -17,7 +17,9 @@ use super::{Cgroups, Facts, NamedUser, UnifiedGroup};
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::RANGE_LOCK;
 use crate::profile;
-use crate::spec::{Bind, Device, IdRange, MountKind, Namespace, Resources, Spec, Timezone, User, UserNamespace, Want};
+use crate::spec::{
+    Bind, Device, IdRange, MountKind, Namespace, Resources, Scheduling, Spec, Timezone, User, UserNamespace, Want,
+};
 
 /// What cannot change while this process lives, looked at once.
 #[derive(Clone)]
@@ -141,6 +143,7 @@ pub(super) fn gather(spec: &Spec) -> Result<Facts> {
         restricted_by: obstacles.restricted_by,
         memfd_noexec: obstacles.memfd_noexec,
         keyrings: constant.keyrings,
+        nice: if spec.scheduling == Scheduling::default() { 0 } else { nice() },
         oom_score_adjust: spec.oom_score_adjust.map_or(0, |_| oom_score_adjust()),
         landlock: constant.landlock,
         hard_limits: hard_limits(),
@@ -329,6 +332,13 @@ fn restriction() -> Option<&'static str> {
     ]
     .into_iter()
     .find_map(|(path, value, name)| (number(path) == Some(value)).then_some(name))
+}
+
+/// Field 19 of `proc_pid_stat(5)`. The name in parentheses may hold anything.
+fn nice() -> i8 {
+    let stat = text("/proc/self/stat");
+    let after = stat.rsplit_once(')').map_or("", |(_, after)| after);
+    after.split_ascii_whitespace().nth(16).and_then(|word| word.parse().ok()).unwrap_or(0)
 }
 
 /// One that cannot be read is taken for the lowest: the kernel will answer.
@@ -590,6 +600,7 @@ pub(super) fn example(spec: &Spec) -> Facts {
         restricted_by: None,
         memfd_noexec: 0,
         keyrings: true,
+        nice: 0,
         oom_score_adjust: 0,
         landlock: 6,
         hard_limits: BTreeMap::new(),

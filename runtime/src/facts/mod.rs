@@ -56,6 +56,8 @@ pub struct Facts {
     pub memfd_noexec: u8,
     /// Whether the kernel has keyrings.
     pub keyrings: bool,
+    /// The caller's own nice value. Looked at only for a Spec that schedules.
+    pub nice: i8,
     /// The caller's own `oom_score_adj`. Looked at only for a Spec that sets one.
     pub oom_score_adjust: i16,
     /// The version of the kernel's Landlock; 0 where there is none.

@@ -75,6 +75,17 @@ impl NumberList {
         &self.0
     }
 
+    /// The numbers of both.
+    #[must_use]
+    pub fn with(&self, other: &Self) -> Self {
+        Self::parse(&format!("{self},{other}")).unwrap_or_else(|_| self.clone())
+    }
+
+    /// Every number, in order.
+    pub(crate) fn numbers(&self) -> impl Iterator<Item = u32> {
+        self.ranges().flat_map(|(first, last)| first..=last)
+    }
+
     fn ranges(&self) -> impl Iterator<Item = (u32, u32)> {
         self.0.split(',').filter_map(|part| {
             let (first, last) = part.split_once('-').unwrap_or((part, part));

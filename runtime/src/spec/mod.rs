@@ -29,7 +29,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use skep_sys::abi::signal;
 
-pub use attributes::Personality;
+pub use attributes::{IoPriority, Personality, Scheduling, SchedulingPolicy};
 pub use cgroups::{CpuLimit, IoLimit, NumberList, Resources};
 pub use descriptors::Descriptor;
 pub use devices::{Device, DeviceAccess};
@@ -182,6 +182,13 @@ pub struct Spec {
     pub landlock: Landlock,
     /// A session keyring of its own.
     pub keyring: Want,
+    /// Where, when and how soon the payload runs.
+    pub scheduling: Scheduling,
+    /// Settings of the kernel that the container's own namespaces have, by name as
+    /// `sysctl(8)` writes them: `net.*` of its network, and those of its System V
+    /// and POSIX message queues, semaphores and shared memory. Set before
+    /// `/proc/sys` becomes read-only.
+    pub sysctls: BTreeMap<String, String>,
     /// What the machine says that it is.
     pub personality: Personality,
     /// Which process the kernel kills first when memory runs out: from -1000,
@@ -258,6 +265,8 @@ impl Default for Spec {
             system_calls: SystemCalls::default(),
             landlock: Landlock::default(),
             keyring: Want::IfSupported,
+            scheduling: Scheduling::default(),
+            sysctls: BTreeMap::new(),
             personality: Personality::Native,
             oom_score_adjust: None,
             limits: Limits::new(),

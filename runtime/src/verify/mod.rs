@@ -82,6 +82,8 @@
 //! | 71 | `entered-as-reported` | What the report of an exec says of filter, privileges, keyring and groups is in the plan, in a session of its own. |
 //! | 72 | `listener-handed-over` | A listener is the payload's filter's, is sent and let go of at once, is never asked about what still comes before the exec, and the report says what it is asked about. |
 //! | 73 | `landlock-in-force` | Landlock rules are for paths inside, restrict the process after no_new_privs and before its filter, and the report says how far. |
+//! | 74 | `scheduled-as-reported` | Processors, policy and priorities are set for the child and nobody else, each once, as the report says. |
+//! | 75 | `sysctls-own` | A sysctl is set only where a namespace of the container's own has it, as the report says. |
 //!
 //! A plan that brings a process into a container ([`crate::compile_exec`]) keeps
 //! those of them that are about processes; it has no op to do anything else.

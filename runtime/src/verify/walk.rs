@@ -419,7 +419,10 @@ fn operands(op: &Op<'_>) -> [Operand; 3] {
         Op::LandlockPath { ruleset, parent, .. } => [file(ruleset), file(parent), None],
         Op::EntrustFile { watcher: to, file: on, .. } | Op::SendFile { to, file: on, .. } => [file(to), file(on), None],
         Op::Spawn { image, plan, cgroup, .. } => [file(image), file(plan), cgroup.and_then(file)],
-        Op::OpenProcess { pid, pidfd, .. } => [file(pidfd), value(pid), None],
+        Op::OpenProcess { pid, pidfd, .. }
+        | Op::Affinity { pid, pidfd, .. }
+        | Op::Schedule { pid, pidfd, .. }
+        | Op::IoPriority { pid, pidfd, .. } => [file(pidfd), value(pid), None],
         Op::MapNamespace { image, .. } => [file(image), None, None],
         Op::EndGroup { pidfd, pid } => [file(pidfd), value(pid), None],
         Op::BpfAttach { cgroup, program } => [file(cgroup), file(program), None],

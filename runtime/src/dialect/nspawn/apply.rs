@@ -139,6 +139,12 @@ impl Privileged {
         set!(spec, file, self.oom_score_adjust, oom_score_adjust);
         set!(spec, file, self.private_users, user_namespace);
         set!(spec, file, self.network, network);
+        for list in &self.cpu_affinity {
+            // Lines add up.
+            let all = spec.scheduling.affinity.get_or_insert_with(|| list.value.clone());
+            *all = all.with(&list.value);
+            spec.origins.note("scheduling.affinity", list.origin(file));
+        }
         if let Some(path) = &self.network_path {
             spec.network = Network::Path(path.value.clone());
             spec.origins.note("network", path.origin(file));

@@ -1,8 +1,8 @@
 //! Values that say how the payload's process is run.
 
-use super::value::{Parsed, ValueError, decimal};
+use super::value::{Parsed, Separator, ValueError, decimal};
 use crate::dialect::problem::quoted;
-use crate::spec::Personality;
+use crate::spec::{NumberList, Personality};
 
 /// Every architecture that `systemd` names (`systemd.unit(5)`,
 /// `ConditionArchitecture=`), beside those of [`Personality::NAMES`].
@@ -62,4 +62,29 @@ pub fn oom_score_adjust(text: &str) -> Parsed<i16> {
         ValueError::new(format!("{} is not a score", quoted(text)))
             .with_remedy("write a number from -1000 (killed last) to 1000 (killed first)")
     })
+}
+
+/// Processors and ranges of them, between blanks or commas, such as `0-3 5,7`.
+///
+/// # Errors
+///
+/// Anything else, no processor at all, and one beyond the last that a kernel can
+/// have, 8191. Whether this machine has them, is not looked at.
+pub fn cpu_affinity(text: &str) -> Parsed<NumberList> {
+    const MOST: u32 = 8191;
+    let number = |text: &str| decimal(text).filter(|number| *number <= MOST);
+    let mut parts = Vec::new();
+    for (at, word) in Separator::Blanks.words(text) {
+        for part in word.split(',').filter(|part| !part.is_empty()) {
+            let (from, to) = part.split_once('-').unwrap_or((part, part));
+            if !matches!((number(from), number(to)), (Some(from), Some(to)) if from <= to) {
+                return Err(ValueError::new(format!("{} is not a processor", quoted(part)))
+                    .with_remedy(format!("write numbers up to {MOST} and ranges, such as 0-3 5"))
+                    .at(at));
+            }
+            parts.push(part);
+        }
+    }
+    NumberList::parse(&parts.join(","))
+        .map_err(|_| ValueError::new("no processor is named").with_remedy("write numbers and ranges, such as 0-3 5"))
 }

@@ -89,21 +89,6 @@ pub(super) fn delegate(text: &str) -> Parsed<Today> {
     }
 }
 
-/// Processors and ranges of them, such as `0-3 5,7`.
-pub(super) fn cpus(text: &str) -> Parsed<Today> {
-    const MOST: u32 = 8191;
-    each(text, |word| {
-        let number = |text: &str| decimal(text).filter(|number| *number <= MOST);
-        for part in word.split(',').filter(|part| !part.is_empty()) {
-            let (from, to) = part.split_once('-').unwrap_or((part, part));
-            if !matches!((number(from), number(to)), (Some(from), Some(to)) if from <= to) {
-                return bad(part, "a processor", &format!("write numbers up to {MOST} and ranges, such as 0-3 5"));
-            }
-        }
-        Ok(())
-    })
-}
-
 /// The link to the host's journal.
 pub(super) fn link_journal(text: &str) -> Parsed<Today> {
     match value::as_boolean(text) {

@@ -101,6 +101,8 @@ fn candidates(spec: &Spec) -> Settings {
     set!(own.ephemeral, "Ephemeral", root.ephemeral);
     set!(own.private_users, "PrivateUsers", user_namespace);
     own.oom_score_adjust = spec.oom_score_adjust.and_then(|score| setting("OOMScoreAdjust", score));
+    own.cpu_affinity =
+        spec.scheduling.affinity.clone().and_then(|list| setting("CPUAffinity", list)).into_iter().collect();
     match &spec.network {
         Network::Path(path) if holds(path) => own.network_path = setting("NamespacePath", path.clone()),
         Network::Path(_) | Network::Given => {}

@@ -120,6 +120,9 @@ impl Settings {
         if let Some(score) = &own.oom_score_adjust {
             to.line("OOMScoreAdjust", score.value)?;
         }
+        for list in &own.cpu_affinity {
+            to.line("CPUAffinity", &list.value)?;
+        }
         if let Some(mode) = &any.resolv_conf {
             to.line("ResolvConf", resolv_conf_name(mode.value))?;
         }

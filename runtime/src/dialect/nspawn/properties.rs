@@ -167,14 +167,22 @@ fn privileged() -> impl Strategy<Value = Privileged> {
         some(path()),
         maybe(prop_oneof![Just(Network::None), Just(Network::Host)]),
         maybe(path()),
-        maybe(-1000..=1000_i16),
+        (
+            maybe(-1000..=1000_i16),
+            some(
+                (0..90_u32, 0..9_u32).prop_map(|(from, more)| {
+                    crate::spec::NumberList::parse(&format!("{from}-{}", from + more)).unwrap()
+                }),
+            ),
+        ),
     )
         .prop_map(|it| Privileged {
             ephemeral: it.0,
             capability: it.1,
             ambient_capability: it.2,
             private_users: it.3,
-            oom_score_adjust: it.9,
+            oom_score_adjust: it.9.0,
+            cpu_affinity: it.9.1,
             limits: it.4,
             mounts: it.5,
             masked: it.6,

@@ -8,8 +8,8 @@ use super::lines::Place;
 use super::merge::Category;
 use super::table::Key;
 use crate::spec::{
-    CapabilityList, HostName, Init, Limit, Mount, Network, Origin, Personality, Readiness, ResolvConf, Secret,
-    Timezone, User, UserNamespace, Volatile,
+    CapabilityList, HostName, Init, Limit, Mount, Network, NumberList, Origin, Personality, Readiness, ResolvConf,
+    Secret, Timezone, User, UserNamespace, Volatile,
 };
 use skep_sys::abi::Resource;
 
@@ -156,6 +156,7 @@ settings! {
         ambient_capability: Vec<Setting<CapabilityList>>,
         private_users: Option<Setting<UserNamespace>>,
         oom_score_adjust: Option<Setting<i16>>,
+        cpu_affinity: Vec<Setting<NumberList>>,
         limits: Vec<Setting<(Resource, Limit)>>,
         mounts: Vec<Setting<Mount>>,
         masked: Vec<Setting<PathBuf>>,

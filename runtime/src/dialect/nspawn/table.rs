@@ -193,7 +193,7 @@ pub const KEYS: &[Key] = &[
     row(Exec, "Hostname", Accepted, Once, C::Hostname, Any(|s, v| v.once(&mut s.hostname, value::host_name))),
     row(Exec, "NoNewPrivileges", Accepted, Once, C::NoNewPrivileges, Any(|s, v| v.once(&mut s.no_new_privileges, value::boolean))),
     row(Exec, "OOMScoreAdjust", Trusted, Resettable, C::OomScoreAdjust, Own(|s, v| v.reset_or_once(&mut s.oom_score_adjust, value::oom_score_adjust))),
-    row(Exec, "CPUAffinity", Trusted, List, C::CpuAffinity, Later(later::cpus)),
+    row(Exec, "CPUAffinity", Trusted, List, C::CpuAffinity, Own(|s, v| v.push(&mut s.cpu_affinity, value::cpu_affinity))),
     row(Exec, "ResolvConf", Accepted, Once, C::ResolvConf, Any(|s, v| v.once(&mut s.resolv_conf, value::resolv_conf))),
     row(Exec, "LinkJournal", Trusted, Once, C::LinkJournal, Later(later::link_journal)),
     row(Exec, "Timezone", Accepted, Once, C::Timezone, Any(|s, v| v.once(&mut s.timezone, value::timezone))),

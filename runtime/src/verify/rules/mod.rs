@@ -1,5 +1,6 @@
 //! The rules, split by idea.
 
+mod attributes;
 mod contents;
 mod credentials;
 mod devices;
@@ -587,5 +588,19 @@ pub(super) const RULES: &[Rule] = &[
         &[73, 107, 108],
         "Landlock rules are for paths inside, restrict the process after no_new_privs and before its filter, and the report says how far.",
         landlock::landlock_in_force,
+    ),
+    rule(
+        74,
+        "scheduled-as-reported",
+        &[138],
+        "Processors, policy and priorities are set for the child and nobody else, each once, as the report says.",
+        attributes::scheduled_as_reported,
+    ),
+    rule(
+        75,
+        "sysctls-own",
+        &[42, 63, 64],
+        "A sysctl is set only where a namespace of the container's own has it, as the report says.",
+        attributes::sysctls_own,
     ),
 ];

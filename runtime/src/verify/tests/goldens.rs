@@ -8,9 +8,9 @@ use crate::facts::{DeviceNumber, EntryKind, Facts};
 use crate::plan::Plan;
 use crate::spec::{
     Bind, Capabilities, CapabilityList, CpuLimit, Denial, Descriptor, Device, ExecSpec, Family, File, FileAccess,
-    Hosts, IdMap, IdRange, Init, IoLimit, Landlock, Mount, MountKind, Namespace, NamespaceChoice, Network, NumberList,
-    Overlay, PathRule, Personality, Profile, Readiness, ResolvConf, Resources, Root, SecretFile, Spec, Stream,
-    TerminalSize, Timezone, Tmpfs, User, UserNamespace, Volatile, Want,
+    Hosts, IdMap, IdRange, Init, IoLimit, IoPriority, Landlock, Mount, MountKind, Namespace, NamespaceChoice, Network,
+    NumberList, Overlay, PathRule, Personality, Profile, Readiness, ResolvConf, Resources, Root, SchedulingPolicy,
+    SecretFile, Spec, Stream, TerminalSize, Timezone, Tmpfs, User, UserNamespace, Volatile, Want,
 };
 use crate::{ErrorKind, compile};
 
@@ -329,6 +329,17 @@ const TABLE: &[(&str, Change)] = &[
     ("no keyrings", |_, facts| facts.keyrings = false),
     ("personality and score", |spec, _| {
         (spec.personality, spec.oom_score_adjust) = (other_personality(), Some(500));
+    }),
+    ("scheduling", |spec, _| {
+        spec.scheduling.affinity = NumberList::parse("0-1").ok();
+        (spec.scheduling.policy, spec.scheduling.nice) = (Some(SchedulingPolicy::Batch), Some(5));
+        spec.scheduling.io = Some(IoPriority::BestEffort { level: 7 });
+    }),
+    ("real time", |spec, _| spec.scheduling.policy = Some(SchedulingPolicy::Fifo { priority: 5 })),
+    ("sysctls", |spec, _| {
+        for (name, value) in [("net.ipv4.ip_forward", "1"), ("kernel/sem", "1 2 3 4"), ("fs.mqueue.msg_max", "20")] {
+            spec.sysctls.insert(name.into(), value.into());
+        }
     }),
     ("score without a user namespace", |spec, _| {
         (spec.user_namespace, spec.oom_score_adjust) = (UserNamespace::Host, Some(-500));

@@ -132,6 +132,8 @@ fn no_op_can_be_left_out() {
         ("descriptors", Caller::User),
         ("held", Caller::Root),
         ("personality and score", Caller::User),
+        ("scheduling", Caller::User),
+        ("sysctls", Caller::User),
         ("files of the host over links", Caller::Root),
         ("enter", Caller::Root),
         ("enter, terminal", Caller::User),

@@ -1,6 +1,7 @@
 //! For each rule, plans as a defect of the compiler would make them: one file
 //! beside each file of rules.
 
+mod attributes;
 mod credentials;
 mod entering;
 mod files;
@@ -47,6 +48,7 @@ pub(super) fn all() -> impl Iterator<Item = &'static Mutant> {
         host::ALL,
         filter::ALL,
         terminal::ALL,
+        attributes::ALL,
         entering::ALL,
         landlock::ALL,
     ]
