@@ -19,24 +19,37 @@ const ARGS: u32 = 16;
 /// Compiles a policy.
 ///
 /// The program first compares the architecture, so that no number is ever read with the
-/// meaning of another ABI; then searches the number; then, where the rule of the call asks
+/// meaning of another ABI (each ABI has a search of its own); then searches the number; then, where the rule of the call asks
 /// for it, compares arguments. It answers as [`Policy::decide`] does.
 ///
 /// # Errors
 /// If a refusing rule names a call that does not exist, a condition can never hold, an error
 /// number is out of range, or the program would be longer than the kernel takes.
 pub fn compile(policy: &Policy) -> Result<Program, CompileError> {
-    judge(policy)?;
-    let (ranges, used) = ranges(policy);
-    // Only look for unknown names if there are any.
-    let ignored = if used == policy.rules.len() { Vec::new() } else { unknown(policy)? };
+    let mut ignored = Vec::new();
+    let mut abis = Vec::new();
+    for policy in [policy].into_iter().chain(&policy.also) {
+        judge(policy)?;
+        let (ranges, used) = ranges(policy);
+        // Only look for unknown names if there are any.
+        if used != policy.rules.len() {
+            ignored.extend(unknown(policy)?);
+        }
+        abis.push((policy.arch.audit(), ranges));
+    }
     let mut emitter = Emitter::default();
-    let root = emitter.tree(&ranges);
-    emitter.follow(root);
-    let number = emitter.push(op::LD_ABS, 0, 0, NR);
-    let foreign = emitter.answer(policy.foreign_abi);
-    let native = emitter.branch(op::JEQ, policy.arch.audit(), number, foreign);
-    emitter.follow(native);
+    let mut next = None;
+    // The native ABI is asked for first.
+    for (audit, ranges) in abis.iter().rev() {
+        let root = emitter.tree(ranges);
+        emitter.follow(root);
+        let number = emitter.push(op::LD_ABS, 0, 0, NR);
+        let otherwise = next.unwrap_or_else(|| emitter.answer(policy.foreign_abi));
+        next = Some(emitter.branch(op::JEQ, *audit, number, otherwise));
+    }
+    if let Some(first) = next {
+        emitter.follow(first);
+    }
     emitter.push(op::LD_ABS, 0, 0, ARCH);
     if emitter.reversed.len() > MAX_INSTRUCTIONS {
         return Err(CompileError::TooLong(emitter.reversed.len()));

@@ -238,6 +238,10 @@ pub struct Policy {
     pub unknown: Action,
     /// The answer for calls made through another ABI (32-bit programs), whose numbers mean other things.
     pub foreign_abi: Action,
+    /// Policies for other ABIs of the same machine, such as [`Arch::X86`]: where none of them is of the
+    /// call's, `foreign_abi` answers. What they have here themselves counts for nothing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub also: Vec<Policy>,
     /// The rules, by name of the call.
     pub rules: BTreeMap<String, Rule>,
 }
@@ -245,7 +249,7 @@ pub struct Policy {
 impl Policy {
     /// A policy without rules; another ABI kills the process.
     pub const fn new(arch: Arch, unlisted: Action, unknown: Action) -> Policy {
-        Policy { arch, unlisted, unknown, foreign_abi: Action::KillProcess, rules: BTreeMap::new() }
+        Policy { arch, unlisted, unknown, foreign_abi: Action::KillProcess, also: Vec::new(), rules: BTreeMap::new() }
     }
 
     /// Gives a call, or each call of an `@group` that `arch` has, this rule instead of any it had.
@@ -284,9 +288,11 @@ impl Policy {
 
     /// The answer for one call, read straight from the data: what the compiled program must equal.
     pub fn decide(&self, call: &SeccompData) -> Action {
-        if call.arch != self.arch.audit() {
-            return self.foreign_abi;
-        }
+        let policy = [self].into_iter().chain(&self.also).find(|policy| policy.arch.audit() == call.arch);
+        policy.map_or(self.foreign_abi, |policy| policy.of_own_abi(call))
+    }
+
+    fn of_own_abi(&self, call: &SeccompData) -> Action {
         if self.arch == Arch::X86_64 && call.nr >= X32_BIT {
             return Action::Errno(ENOSYS);
         }

@@ -2,13 +2,14 @@
 //!
 //! Numbers below 424 differ by architecture; from there on every architecture
 //! uses the same ones. Sources: the kernel's `arch/x86/entry/syscalls/syscall_64.tbl`
-//! and `scripts/syscall.tbl` (the generic table, which aarch64 uses).
+//! and `syscall_32.tbl`, and `scripts/syscall.tbl` (the generic table, which aarch64
+//! uses).
 
 use std::sync::OnceLock;
 
 use serde::{Deserialize, Serialize};
 
-/// The architectures a filter can be made for; both are little-endian and 64-bit.
+/// The ABIs a filter can be made for; all are little-endian.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -17,6 +18,10 @@ pub enum Arch {
     X86_64,
     /// 64-bit ARM: the kernel's generic table.
     Aarch64,
+    /// 32-bit x86, as a second ABI of x86-64 ([`Policy::also`](super::Policy::also)).
+    /// Its calls have their arguments in the lower halves; `socketcall` and `ipc` have
+    /// them in memory, where no filter sees them.
+    X86,
 }
 
 impl Arch {
@@ -27,7 +32,7 @@ impl Arch {
     #[cfg(target_arch = "aarch64")]
     pub const NATIVE: Arch = Arch::Aarch64;
 
-    /// Both of them, for tests that walk everything.
+    /// Those that a program can be built for, for tests that walk everything.
     pub const ALL: [Arch; 2] = [Arch::X86_64, Arch::Aarch64];
 
     /// `AUDIT_ARCH_*` of `linux/audit.h`: what the kernel puts into `seccomp_data.arch`.
@@ -35,6 +40,7 @@ impl Arch {
         match self {
             Arch::X86_64 => 0xc000_003e,
             Arch::Aarch64 => 0xc000_00b7,
+            Arch::X86 => 0x4000_0003,
         }
     }
 
@@ -46,7 +52,7 @@ impl Arch {
 
     /// The table sorted by name, made once: profiles look up some three hundred names.
     fn by_name(self) -> &'static [(&'static str, u32)] {
-        static INDEX: [OnceLock<Vec<(&str, u32)>>; 2] = [const { OnceLock::new() }; 2];
+        static INDEX: [OnceLock<Vec<(&str, u32)>>; 3] = [const { OnceLock::new() }; 3];
         INDEX[self as usize].get_or_init(|| {
             let mut index: Vec<_> = self.calls().map(|(nr, name)| (name, nr)).collect();
             index.sort_unstable();
@@ -78,6 +84,7 @@ impl Arch {
         match self {
             Arch::X86_64 => &X86_64,
             Arch::Aarch64 => &GENERIC,
+            Arch::X86 => &X86,
         }
     }
 }
@@ -152,6 +159,81 @@ const X86_64: [&str; 337] = [
     /* 324 */ "membarrier", "mlock2", "copy_file_range", "preadv2", "pwritev2", "pkey_mprotect",
     /* 330 */ "pkey_alloc", "pkey_free", "statx", "io_pgetevents", "rseq", "uretprobe",
     /* 336 */ "uprobe",
+];
+
+#[rustfmt::skip]
+const X86: [&str; 424] = [
+    /*   0 */ "restart_syscall", "exit", "fork", "read", "write", "open",
+    /*   6 */ "close", "waitpid", "creat", "link", "unlink", "execve",
+    /*  12 */ "chdir", "time", "mknod", "chmod", "lchown", "break",
+    /*  18 */ "oldstat", "lseek", "getpid", "mount", "umount", "setuid",
+    /*  24 */ "getuid", "stime", "ptrace", "alarm", "oldfstat", "pause",
+    /*  30 */ "utime", "stty", "gtty", "access", "nice", "ftime",
+    /*  36 */ "sync", "kill", "rename", "mkdir", "rmdir", "dup",
+    /*  42 */ "pipe", "times", "prof", "brk", "setgid", "getgid",
+    /*  48 */ "signal", "geteuid", "getegid", "acct", "umount2", "lock",
+    /*  54 */ "ioctl", "fcntl", "mpx", "setpgid", "ulimit", "oldolduname",
+    /*  60 */ "umask", "chroot", "ustat", "dup2", "getppid", "getpgrp",
+    /*  66 */ "setsid", "sigaction", "sgetmask", "ssetmask", "setreuid", "setregid",
+    /*  72 */ "sigsuspend", "sigpending", "sethostname", "setrlimit", "getrlimit", "getrusage",
+    /*  78 */ "gettimeofday", "settimeofday", "getgroups", "setgroups", "select", "symlink",
+    /*  84 */ "oldlstat", "readlink", "uselib", "swapon", "reboot", "readdir",
+    /*  90 */ "mmap", "munmap", "truncate", "ftruncate", "fchmod", "fchown",
+    /*  96 */ "getpriority", "setpriority", "profil", "statfs", "fstatfs", "ioperm",
+    /* 102 */ "socketcall", "syslog", "setitimer", "getitimer", "stat", "lstat",
+    /* 108 */ "fstat", "olduname", "iopl", "vhangup", "idle", "vm86old",
+    /* 114 */ "wait4", "swapoff", "sysinfo", "ipc", "fsync", "sigreturn",
+    /* 120 */ "clone", "setdomainname", "uname", "modify_ldt", "adjtimex", "mprotect",
+    /* 126 */ "sigprocmask", "create_module", "init_module", "delete_module", "get_kernel_syms", "quotactl",
+    /* 132 */ "getpgid", "fchdir", "bdflush", "sysfs", "personality", "afs_syscall",
+    /* 138 */ "setfsuid", "setfsgid", "_llseek", "getdents", "_newselect", "flock",
+    /* 144 */ "msync", "readv", "writev", "getsid", "fdatasync", "_sysctl",
+    /* 150 */ "mlock", "munlock", "mlockall", "munlockall", "sched_setparam", "sched_getparam",
+    /* 156 */ "sched_setscheduler", "sched_getscheduler", "sched_yield", "sched_get_priority_max", "sched_get_priority_min", "sched_rr_get_interval",
+    /* 162 */ "nanosleep", "mremap", "setresuid", "getresuid", "vm86", "query_module",
+    /* 168 */ "poll", "nfsservctl", "setresgid", "getresgid", "prctl", "rt_sigreturn",
+    /* 174 */ "rt_sigaction", "rt_sigprocmask", "rt_sigpending", "rt_sigtimedwait", "rt_sigqueueinfo", "rt_sigsuspend",
+    /* 180 */ "pread64", "pwrite64", "chown", "getcwd", "capget", "capset",
+    /* 186 */ "sigaltstack", "sendfile", "getpmsg", "putpmsg", "vfork", "ugetrlimit",
+    /* 192 */ "mmap2", "truncate64", "ftruncate64", "stat64", "lstat64", "fstat64",
+    /* 198 */ "lchown32", "getuid32", "getgid32", "geteuid32", "getegid32", "setreuid32",
+    /* 204 */ "setregid32", "getgroups32", "setgroups32", "fchown32", "setresuid32", "getresuid32",
+    /* 210 */ "setresgid32", "getresgid32", "chown32", "setuid32", "setgid32", "setfsuid32",
+    /* 216 */ "setfsgid32", "pivot_root", "mincore", "madvise", "getdents64", "fcntl64",
+    /* 222 */ "", "", "gettid", "readahead", "setxattr", "lsetxattr",
+    /* 228 */ "fsetxattr", "getxattr", "lgetxattr", "fgetxattr", "listxattr", "llistxattr",
+    /* 234 */ "flistxattr", "removexattr", "lremovexattr", "fremovexattr", "tkill", "sendfile64",
+    /* 240 */ "futex", "sched_setaffinity", "sched_getaffinity", "set_thread_area", "get_thread_area", "io_setup",
+    /* 246 */ "io_destroy", "io_getevents", "io_submit", "io_cancel", "fadvise64", "",
+    /* 252 */ "exit_group", "lookup_dcookie", "epoll_create", "epoll_ctl", "epoll_wait", "remap_file_pages",
+    /* 258 */ "set_tid_address", "timer_create", "timer_settime", "timer_gettime", "timer_getoverrun", "timer_delete",
+    /* 264 */ "clock_settime", "clock_gettime", "clock_getres", "clock_nanosleep", "statfs64", "fstatfs64",
+    /* 270 */ "tgkill", "utimes", "fadvise64_64", "vserver", "mbind", "get_mempolicy",
+    /* 276 */ "set_mempolicy", "mq_open", "mq_unlink", "mq_timedsend", "mq_timedreceive", "mq_notify",
+    /* 282 */ "mq_getsetattr", "kexec_load", "waitid", "", "add_key", "request_key",
+    /* 288 */ "keyctl", "ioprio_set", "ioprio_get", "inotify_init", "inotify_add_watch", "inotify_rm_watch",
+    /* 294 */ "migrate_pages", "openat", "mkdirat", "mknodat", "fchownat", "futimesat",
+    /* 300 */ "fstatat64", "unlinkat", "renameat", "linkat", "symlinkat", "readlinkat",
+    /* 306 */ "fchmodat", "faccessat", "pselect6", "ppoll", "unshare", "set_robust_list",
+    /* 312 */ "get_robust_list", "splice", "sync_file_range", "tee", "vmsplice", "move_pages",
+    /* 318 */ "getcpu", "epoll_pwait", "utimensat", "signalfd", "timerfd_create", "eventfd",
+    /* 324 */ "fallocate", "timerfd_settime", "timerfd_gettime", "signalfd4", "eventfd2", "epoll_create1",
+    /* 330 */ "dup3", "pipe2", "inotify_init1", "preadv", "pwritev", "rt_tgsigqueueinfo",
+    /* 336 */ "perf_event_open", "recvmmsg", "fanotify_init", "fanotify_mark", "prlimit64", "name_to_handle_at",
+    /* 342 */ "open_by_handle_at", "clock_adjtime", "syncfs", "sendmmsg", "setns", "process_vm_readv",
+    /* 348 */ "process_vm_writev", "kcmp", "finit_module", "sched_setattr", "sched_getattr", "renameat2",
+    /* 354 */ "seccomp", "getrandom", "memfd_create", "bpf", "execveat", "socket",
+    /* 360 */ "socketpair", "bind", "connect", "listen", "accept4", "getsockopt",
+    /* 366 */ "setsockopt", "getsockname", "getpeername", "sendto", "sendmsg", "recvfrom",
+    /* 372 */ "recvmsg", "shutdown", "userfaultfd", "membarrier", "mlock2", "copy_file_range",
+    /* 378 */ "preadv2", "pwritev2", "pkey_mprotect", "pkey_alloc", "pkey_free", "statx",
+    /* 384 */ "arch_prctl", "io_pgetevents", "rseq", "", "", "",
+    /* 390 */ "", "", "", "semget", "semctl", "shmget",
+    /* 396 */ "shmctl", "shmat", "shmdt", "msgget", "msgsnd", "msgrcv",
+    /* 402 */ "msgctl", "clock_gettime64", "clock_settime64", "clock_adjtime64", "clock_getres_time64", "clock_nanosleep_time64",
+    /* 408 */ "timer_gettime64", "timer_settime64", "timerfd_gettime64", "timerfd_settime64", "utimensat_time64", "pselect6_time64",
+    /* 414 */ "ppoll_time64", "", "io_pgetevents_time64", "recvmmsg_time64", "mq_timedsend_time64", "mq_timedreceive_time64",
+    /* 420 */ "semtimedop_time64", "rt_sigtimedwait_time64", "futex_time64", "sched_rr_get_interval_time64",
 ];
 
 #[rustfmt::skip]
@@ -249,7 +331,7 @@ mod tests {
 
     #[test]
     fn names_and_numbers_are_inverse() {
-        for arch in Arch::ALL {
+        for arch in [Arch::X86_64, Arch::Aarch64, Arch::X86] {
             let mut last = None;
             for (nr, name) in arch.calls() {
                 assert!(last < Some(nr), "{name} out of order");
@@ -263,6 +345,7 @@ mod tests {
         }
         assert_eq!(Arch::X86_64.calls().count(), 383);
         assert_eq!(Arch::Aarch64.calls().count(), 325);
+        assert_eq!(Arch::X86.calls().count(), 459);
     }
 
     #[test]
@@ -295,6 +378,7 @@ mod tests {
             (Arch::X86_64, "/usr/include/x86_64-linux-gnu/asm/unistd_64.h"),
             (Arch::X86_64, "/usr/include/asm/unistd_64.h"),
             (Arch::Aarch64, "/usr/include/asm-generic/unistd.h"),
+            (Arch::X86, "/usr/include/x86_64-linux-gnu/asm/unistd_32.h"),
         ] {
             let Ok(header) = std::fs::read_to_string(path) else {
                 eprintln!("skipped: no {path} (package linux-libc-dev)");
@@ -313,7 +397,8 @@ mod tests {
                     continue;
                 };
                 let name = if name == "fstatat" { "newfstatat" } else { name };
-                if OTHER_ABIS.contains(&name) || matches!(name, "syscalls" | "arch_specific_syscall") {
+                let other = arch != Arch::X86 && OTHER_ABIS.contains(&name);
+                if other || matches!(name, "syscalls" | "arch_specific_syscall") {
                     continue;
                 }
                 assert_eq!(arch.number(name), Some(nr), "{name} in {path}");

@@ -323,8 +323,16 @@ fn rule() -> impl Strategy<Value = Rule> {
     (prop::collection::vec(clause, 0..4), action()).prop_map(|(clauses, otherwise)| Rule { clauses, otherwise })
 }
 
+/// A policy, and perhaps one for a second ABI.
 fn policy() -> impl Strategy<Value = Policy> {
-    let arch = prop::sample::select(&Arch::ALL[..]);
+    let second = prop::option::of(policy_of(Just(Arch::X86)));
+    (policy_of(prop::sample::select(&Arch::ALL[..])), second).prop_map(|(mut policy, second)| {
+        policy.also.extend(second);
+        policy
+    })
+}
+
+fn policy_of(arch: impl Strategy<Value = Arch>) -> impl Strategy<Value = Policy> {
     (arch, action(), action(), action(), prop::collection::vec((0u32..470, rule()), 0..60)).prop_map(
         |(arch, unlisted, unknown, foreign, rules)| {
             let mut policy = Policy::new(arch, unlisted, unknown);
@@ -351,6 +359,10 @@ proptest! {
             for nr in (0..500).chain([X32_BIT - 1, X32_BIT, X32_BIT | 59, u32::MAX]) {
                 let call = SeccompData::new(policy.arch, nr, args);
                 prop_assert_eq!(program.decide(&call), policy.decide(&call), "{} {:x?}", nr, args);
+            }
+            for nr in (0..500).chain([X32_BIT, X32_BIT | 11, u32::MAX]) {
+                let call = SeccompData::new(Arch::X86, nr, args);
+                prop_assert_eq!(program.decide(&call), policy.decide(&call), "x86 {} {:x?}", nr, args);
             }
             let call = SeccompData { arch: foreign, ..SeccompData::new(policy.arch, 0, args) };
             prop_assert_eq!(program.decide(&call), policy.decide(&call));
@@ -414,6 +426,8 @@ fn oracle(rules: BTreeMap<i64, Vec<seccompiler::SeccompRule>>, arch: Arch) -> Pr
     let target = match arch {
         Arch::X86_64 => TargetArch::x86_64,
         Arch::Aarch64 => TargetArch::aarch64,
+        // Their compiler has no second ABI.
+        Arch::X86 => unreachable!(),
     };
     let filter = SeccompFilter::new(rules, SeccompAction::Errno(1), SeccompAction::Allow, target).expect("valid");
     let program: BpfProgram = filter.try_into().expect("compiles");
