@@ -194,6 +194,7 @@ pub(crate) fn spec(source: &mut Unstructured<'_>) -> Result<Spec> {
         }
     }
     if set(27) {
+        spec.memory_deny_write_execute = *source.choose(&[Want::Require, Want::IfSupported, Want::Off])?;
         spec.personality = source.choose(&Personality::NAMES)?.1;
         spec.oom_score_adjust = source.arbitrary()?;
         spec.scheduling.affinity = list(source)?;

@@ -302,7 +302,7 @@ pub fn plausible(kind: OpKind) -> &'static [Errno] {
         // capset(2)
         OpKind::CapSet => &[E::EINVAL, E::EPERM, E::ENOMEM],
         // prctl(2): only a filter can refuse these
-        OpKind::NoNewPrivs | OpKind::Dumpable => &[E::EINVAL, E::EPERM, E::ENOSYS],
+        OpKind::NoNewPrivs | OpKind::Dumpable | OpKind::DenyWriteExecute => &[E::EINVAL, E::EPERM, E::ENOSYS],
         OpKind::ProveCredentials => &[E::EPERM, E::EINVAL],
         // seccomp(2)
         OpKind::Seccomp => &[E::EACCES, E::EBUSY, E::EINVAL, E::ENOMEM, E::EPERM, E::ENOSYS],

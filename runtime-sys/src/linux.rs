@@ -458,6 +458,7 @@ impl Kernel for Linux<'_> {
             }
             Op::SetSecureBits { bits } => prctl(PR_SET_SECUREBITS, [u64::from(bits.0), 0]).map(drop),
             Op::NoNewPrivs {} => prctl(PR_SET_NO_NEW_PRIVS, [1, 0]).map(drop),
+            Op::DenyWriteExecute {} => prctl(PR_SET_MDWE, [PR_MDWE_REFUSE_EXEC_GAIN, 0]).map(drop),
             Op::Dumpable { on } => prctl(PR_SET_DUMPABLE, [u64::from(on), 0]).map(drop),
             Op::ProveCredentials { uid, gid, effective, permitted, bounding, ambient, securebits, no_new_privs } => {
                 let real = Credentials::read()?;
@@ -796,6 +797,8 @@ const PR_SET_SECUREBITS: u64 = 28;
 const PR_SET_NO_NEW_PRIVS: u64 = 38;
 const PR_GET_NO_NEW_PRIVS: u64 = 39;
 const PR_CAP_AMBIENT: u64 = 47;
+const PR_SET_MDWE: u64 = 65;
+const PR_MDWE_REFUSE_EXEC_GAIN: u64 = 1;
 const PR_CAP_AMBIENT_IS_SET: u64 = 1;
 const PR_CAP_AMBIENT_RAISE: u64 = 2;
 const PR_CAP_AMBIENT_CLEAR_ALL: u64 = 4;

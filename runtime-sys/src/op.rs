@@ -478,4 +478,7 @@ vocabulary! {
     Schedule = "sched_setattr" { pid: Slot, pidfd: Slot, policy: u32, nice: u32, priority: u32 }
     /// `ioprio_set(2)`, likewise.
     IoPriority = "ioprio_set" { pid: Slot, pidfd: Slot, class: u8, level: u8 }
+    /// `PR_SET_MDWE` with `PR_MDWE_REFUSE_EXEC_GAIN` (`prctl(2)`, Linux 6.3): no
+    /// memory that can be written and executed, over every fork and exec.
+    DenyWriteExecute = "deny_write_execute" {}
 }

@@ -565,6 +565,22 @@ impl Command {
         self
     }
 
+    /// Sets whether memory can never be both written and executed
+    /// (`PR_SET_MDWE`, Linux 6.3); off otherwise, for programs that make code as
+    /// they run need it.
+    pub fn memory_deny_write_execute(&mut self, want: Want) -> &mut Self {
+        self.set("memory_deny_write_execute", "Command::memory_deny_write_execute").memory_deny_write_execute = want;
+        self
+    }
+
+    /// Sets how much a session keyring of the container's own is wanted; if
+    /// supported otherwise. Without one, the caller's keys are in reach of the
+    /// payload.
+    pub fn keyring(&mut self, want: Want) -> &mut Self {
+        self.set("keyring", "Command::keyring").keyring = want;
+        self
+    }
+
     /// Sets the only processors that the payload runs on; the caller's otherwise. One
     /// that is not there fails the start.
     pub fn cpu_affinity(&mut self, cpus: NumberList) -> &mut Self {

@@ -139,6 +139,7 @@ fn specs() -> Vec<(&'static str, Spec)> {
                 spec.scheduling.affinity = NumberList::parse("0-1").ok();
                 (spec.scheduling.policy, spec.scheduling.nice) = (Some(SchedulingPolicy::Batch), Some(5));
                 spec.scheduling.io = Some(IoPriority::Idle);
+                spec.memory_deny_write_execute = Want::Require;
                 spec.sysctls.insert("net.ipv4.ip_forward".into(), "1".into());
                 spec.sysctls.insert("kernel.sem".into(), "1 2 3 4".into());
             }),

@@ -348,6 +348,7 @@ fn change() -> impl Strategy<Value = Change> {
         field!(landlock(), landlock),
         field!(want(), keyring),
         field!(prop::sample::select(Personality::NAMES.map(|(_, one)| one).to_vec()), personality),
+        field!(want(), memory_deny_write_execute),
         field!(scheduling(), scheduling),
         field!(btree_map(sysctl(), prop_oneof![9 => "[0-9]{1,4}", 1 => text()], 0..3), sysctls),
         field!(option::of(prop_oneof![9 => -1000..=1000_i16, 1 => any::<i16>()]), oom_score_adjust),

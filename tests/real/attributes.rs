@@ -4,6 +4,7 @@
 
 use skep::spec::{
     Init, IoPriority, Namespace, NamespaceChoice, Network, NumberList, Personality, SchedulingPolicy, UserNamespace,
+    Want,
 };
 use skep::sys::abi::cap;
 use skep::{Command, ErrorKind};
@@ -215,4 +216,29 @@ fn sysctls_of_its_own_namespaces_are_set() {
     assert!(twice.to_string().contains("are one"), "{twice}");
     assert_eq!(of_host(), start);
     before.assert_unchanged();
+}
+
+#[test]
+fn memory_that_was_written_is_not_executed() {
+    let Some(_turn) = turn_to_start() else { return };
+    if !std::path::Path::new("/usr/bin/python3").exists() {
+        skip("there is no python3 to map memory with");
+        return;
+    }
+    let script = "import mmap\n\
+        try: mmap.mmap(-1, 4096, prot=mmap.PROT_READ|mmap.PROT_WRITE|mmap.PROT_EXEC); print('mapped')\n\
+        except PermissionError: print('refused')";
+    let python = || {
+        let mut command = Command::new("python3");
+        command.args(["-c", script]);
+        command
+    };
+    assert_eq!(run(&mut python()), "mapped\n");
+    for init in [Init::Stub, Init::Payload] {
+        match python().init(init).memory_deny_write_execute(Want::Require).output() {
+            Ok(output) => assert_eq!(String::from_utf8_lossy(&output.stdout), "refused\n"),
+            Err(error) if error.kind() == ErrorKind::Unsupported => return skip(&error.to_string()),
+            Err(error) => panic!("{error}"),
+        }
+    }
 }

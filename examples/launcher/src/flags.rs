@@ -5,10 +5,11 @@
 use std::ffi::OsStr;
 
 use skep::dialect::nspawn::value;
-use skep::spec::{Init, Network, Readiness, UserNamespace, Volatile};
+use skep::spec::{Init, Network, Readiness, Secret, UserNamespace, Volatile, Want};
 use skep::sys::abi::CapabilitySet;
 
 use crate::console::{Console, Mode};
+use crate::credentials;
 use crate::landlock;
 use crate::limits;
 use crate::nearest;
@@ -187,6 +188,24 @@ pub(crate) const FLAGS: &[Flag] = &[
     flag(Mounts, "tmpfs", None, Required("DST[:OPTS]"), RUN,
         "Mount an empty file system in memory. OPTS: mode=, size=, nr_inodes=, ro.",
         |t, v| { t.mounts.push((value::tmpfs(given(v))?, "--tmpfs=")); Ok(()) }),
+    flag(Mounts, "overlay", None, Required("LOWER:…:UPPER:DST"), RUN,
+        "Lay directories of the host over one another, the bottom first; an empty UPPER is thrown away.",
+        |t, v| { t.mounts.push((value::overlay(given(v), false)?, "--overlay=")); Ok(()) }),
+    flag(Mounts, "overlay-ro", None, Required("LOWER:…:DST"), RUN,
+        "The same, read-only.",
+        |t, v| { t.mounts.push((value::overlay(given(v), true)?, "--overlay-ro=")); Ok(()) }),
+    flag(Mounts, "resolv-conf", None, Required("MODE"), RUN,
+        "What /etc/resolv.conf is: off, auto, copy-host, replace-host, bind-host, delete, and others of systemd-nspawn.",
+        |t, v| put(&mut t.resolv_conf, text(given(v), value::resolv_conf))),
+    flag(Mounts, "timezone", None, Required("MODE"), RUN,
+        "What /etc/localtime is: off, auto, copy, bind, symlink or delete.",
+        |t, v| put(&mut t.timezone, text(given(v), value::timezone))),
+    flag(Mounts, "load-credential", None, Required("NAME:FILE"), RUN,
+        "Give a file's content as a credential, below $CREDENTIALS_DIRECTORY.",
+        |t, v| { t.credentials.push(credentials::load(given(v))?); Ok(()) }),
+    flag(Mounts, "set-credential", None, Required("NAME:VALUE"), RUN,
+        "The same, as it stands here: others can see it in the list of processes.",
+        |t, v| { t.credentials.push(credentials::set(given(v))?); Ok(()) }),
     flag(Mounts, "inaccessible", None, Required("PATH"), RUN,
         "Cover a file or directory, so that it cannot be read.",
         |t, v| { t.masked.push(value::inside(given(v))?); Ok(()) }),
@@ -203,6 +222,9 @@ pub(crate) const FLAGS: &[Flag] = &[
     flag(Execution, "setenv", Some('E'), Required("NAME[=VALUE]"), RUN,
         "Set a variable; without VALUE, to the caller's.",
         |t, v| { t.environment.push(value::variable(given(v))?); Ok(()) }),
+    flag(Execution, "uuid", None, Required("UUID"), RUN,
+        "The machine's id, as $container_uuid; the tree's /etc/machine-id is not written.",
+        |t, v| { t.environment.push(("container_uuid".to_owned(), Some(Secret::new(text(given(v), value::machine_id)?)))); Ok(()) }),
     flag(Execution, "umask", None, Required("OCTAL"), RUN,
         "The file mode creation mask, in octal.",
         |t, v| put(&mut t.umask, text(given(v), |mode| value::mode(mode, 0o777)))),
@@ -259,6 +281,9 @@ pub(crate) const FLAGS: &[Flag] = &[
     flag(Isolation, "no-new-privileges", None, Required("BOOL"), RUN,
         "Whether no program can raise privileges; `strict` says yes.",
         |t, v| put(&mut t.no_new_privileges, text(given(v), value::boolean))),
+    flag(Isolation, "memory-deny-write-execute", None, Required("BOOL"), RUN,
+        "Whether memory that was written can never be executed (Linux 6.3); not for programs that make code as they run.",
+        |t, v| put(&mut t.deny_write_execute, text(given(v), value::boolean).map(|on| if on { Want::Require } else { Want::Off }))),
     flag(Isolation, "system-call-filter", None, Required("[~]CALL|@GROUP…"), RUN,
         "Allow these system calls beside the profile's, or with `~` refuse them; ~CALL:ERROR, ~CALL:kill say how.",
         |t, v| { t.system_calls.push(text(given(v), |list| value::system_calls(list, true))?); Ok(()) }),
@@ -361,7 +386,6 @@ pub(crate) const NOT_YET: &[&str] = &[
     "image-policy",
     "keep-unit",
     "link-journal",
-    "load-credential",
     "mstack",
     "network-bridge",
     "network-interface",
@@ -373,27 +397,21 @@ pub(crate) const NOT_YET: &[&str] = &[
     "no-ask-password",
     "no-pager",
     "oci-bundle",
-    "overlay",
-    "overlay-ro",
     "pivot-root",
     "port",
     "private-users-chown",
     "private-users-delegate",
     "private-users-ownership",
     "register",
-    "resolv-conf",
     "root-hash",
     "root-hash-sig",
     "selinux-apifs-context",
     "selinux-context",
-    "set-credential",
     "settings",
     "slice",
     "suppress-sync",
     "system",
     "template",
-    "timezone",
-    "uuid",
     "verity-data",
 ];
 

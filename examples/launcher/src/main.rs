@@ -12,6 +12,7 @@ mod check;
 mod completion;
 mod console;
 mod convert;
+mod credentials;
 mod diff;
 mod doctor;
 mod events;

@@ -156,6 +156,9 @@ fn options(spec: &mut Spec, typed: Typed, here: &Here) -> Result<(), Failure> {
         typed.umask => umask, "--umask=";
         typed.personality => personality, "--personality=";
         typed.oom_score_adjust.map(Some) => oom_score_adjust, "--oom-score-adjust=";
+        typed.deny_write_execute => memory_deny_write_execute, "--memory-deny-write-execute=";
+        typed.resolv_conf => resolv_conf, "--resolv-conf=";
+        typed.timezone => timezone, "--timezone=";
         typed.cpu_affinity.map(Some) => scheduling.affinity, "--cpu-affinity=";
         typed.nice.map(Some) => scheduling.nice, "--nice=";
         typed.scheduling_policy.map(Some) => scheduling.policy, "--scheduling-policy=";
@@ -195,6 +198,10 @@ fn options(spec: &mut Spec, typed: Typed, here: &Here) -> Result<(), Failure> {
         };
         *place = choice;
         note(spec, field, "--namespace=");
+    }
+    for (name, credential) in typed.credentials {
+        note(spec, &format!("credentials.{name}"), credential.option());
+        spec.credentials.insert(name, credential.read(here)?);
     }
     for (name, value) in typed.sysctls {
         note(spec, &format!("sysctls.{name}"), "--sysctl=");

@@ -135,11 +135,18 @@ mod tests {
         ("bind", Some("/a:/b:norbind"), Some("/a:b")),
         ("bind-ro", Some("a:/b"), Some("a")),
         ("tmpfs", Some("/t:size=1M,mode=0700"), Some("/t:size=0")),
+        ("overlay", Some("/a::/b"), Some("/a")),
+        ("overlay-ro", Some("/a:/b:/c"), Some("a:/b")),
+        ("resolv-conf", Some("replace-stub"), Some("copy")),
+        ("timezone", Some("symlink"), Some("UTC")),
+        ("load-credential", Some("token:/etc/token"), Some("token:")),
+        ("set-credential", Some("token:x"), Some("token:a\\n")),
         ("inaccessible", Some("/etc/shadow"), Some("etc")),
         ("as-pid2", Some("no"), Some("2")),
         ("uid", Some("7:8"), Some("-1")),
         ("chdir", Some("/srv"), Some("/proc/1/cwd")),
         ("setenv", Some("A=b"), Some("9=x")),
+        ("uuid", Some("0123456789abcdef0123456789abcdef"), Some("00000000000000000000000000000000")),
         ("umask", Some("0077"), Some("8")),
         ("hostname", Some(""), Some("a\nb")),
         ("personality", Some("x86-64"), Some("s390x")),
@@ -157,6 +164,7 @@ mod tests {
         ("drop-capability", Some("all"), Some("")),
         ("ambient-capability", Some("CAP_CHOWN"), Some("all")),
         ("no-new-privileges", Some("on"), Some("")),
+        ("memory-deny-write-execute", Some("yes"), Some("some")),
         ("system-call-filter", Some("~bpf:ENOSYS @clock"), Some("@clokc")),
         ("restrict-address-families", Some("none"), Some("AF_FOO")),
         ("danger-allow-socket", Some("AF_NETLINK/9"), Some("AF_INET/tcp")),
@@ -340,6 +348,10 @@ mod tests {
         let error = typed(&["--setenv=9A=hunter2"]).expect_err("bad name");
         assert!(!error.contains("hunter2"), "{error}");
         let found = typed(&["-E", "A=hunter2"]).expect("parses");
+        assert!(!format!("{found:?}").contains("hunter2"));
+        let error = typed(&["--set-credential=a:hunter2\\"]).expect_err("an escape");
+        assert!(!error.contains("hunter2"), "{error}");
+        let found = typed(&["--set-credential=a:hunter2"]).expect("parses");
         assert!(!format!("{found:?}").contains("hunter2"));
     }
 }

@@ -7,11 +7,12 @@ use std::time::Duration;
 use skep::dialect::nspawn::value::{FamilyList, SystemCallList};
 use skep::spec::{
     CpuLimit, HostName, Init, IoPriority, Limit, MachineName, Mount, Namespace, Network, NumberList, Personality,
-    Profile, Readiness, SchedulingPolicy, Secret, Socket, User, UserNamespace, Volatile,
+    Profile, Readiness, ResolvConf, SchedulingPolicy, Secret, Socket, Timezone, User, UserNamespace, Volatile, Want,
 };
 use skep::sys::abi::{CapabilitySet, Resource};
 
 use crate::console::Console;
+use crate::credentials::Credential;
 use crate::landlock::LandlockWord;
 
 /// A kind of namespace that `--namespace=` chooses.
@@ -68,6 +69,10 @@ pub(crate) struct Typed {
     pub(crate) umask: Option<u32>,
     pub(crate) personality: Option<Personality>,
     pub(crate) oom_score_adjust: Option<i16>,
+    pub(crate) deny_write_execute: Option<Want>,
+    pub(crate) resolv_conf: Option<ResolvConf>,
+    pub(crate) timezone: Option<Timezone>,
+    pub(crate) credentials: Vec<(String, Credential)>,
     pub(crate) cpu_affinity: Option<NumberList>,
     pub(crate) nice: Option<i8>,
     pub(crate) scheduling_policy: Option<SchedulingPolicy>,

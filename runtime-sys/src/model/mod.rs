@@ -668,6 +668,11 @@ impl Model {
                 self.set_no_new_privs();
                 Ok(())
             }
+            Op::DenyWriteExecute {} => {
+                let current = self.current;
+                self[current].notes.insert("deny write-execute", b"1".to_vec());
+                Ok(())
+            }
             Op::Dumpable { on } => {
                 let current = self.current;
                 self[current].dumpable = on;

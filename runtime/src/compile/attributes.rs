@@ -9,7 +9,7 @@ use super::Context;
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::{Builder, Phase, role};
 use crate::report::Report;
-use crate::spec::{IoPriority, Personality, SchedulingPolicy, Spec};
+use crate::spec::{IoPriority, Personality, SchedulingPolicy, Spec, Want};
 
 /// What can be said without looking at the host.
 pub(super) fn check(spec: &Spec) -> Result<()> {
@@ -150,6 +150,34 @@ fn score(context: &Context<'_>, plan: &mut Builder, report: &mut Report) -> Resu
             content: Blob(score.to_string().as_bytes()),
         });
     report.applied("out-of-memory score", score);
+    Ok(())
+}
+
+/// No memory that is written and executed, for every process of the container.
+pub(super) fn deny_write_execute(context: &Context<'_>, plan: &mut Builder, report: &mut Report) -> Result<()> {
+    const ITEM: &str = "memory deny write-execute";
+    const SINCE: (u32, u32) = (6, 3);
+    let (want, kernel) = (context.spec.memory_deny_write_execute, context.facts.kernel);
+    let old = format!("Linux {}.{} has no PR_SET_MDWE, which came with 6.3", kernel.0, kernel.1);
+    match want {
+        Want::Off => report.off(ITEM, "not asked for"),
+        Want::IfSupported if kernel < SINCE => report.unsupported(ITEM, old),
+        Want::Require if kernel < SINCE => {
+            return Err(Error::new(ErrorKind::Unsupported, old)
+                .from(context.spec.origins.of("memory_deny_write_execute"))
+                .remedy("Ask for it only if supported, or run a newer kernel."));
+        }
+        Want::Require | Want::IfSupported => {
+            plan.step(
+                Phase::Enter,
+                "deny memory that is written and executed",
+                context.origin("memory_deny_write_execute"),
+            )
+            .remedy("EINVAL: this kernel, or this processor, does not have PR_SET_MDWE.")
+            .op(Op::DenyWriteExecute {});
+            report.applied(ITEM, "for every process");
+        }
+    }
     Ok(())
 }
 

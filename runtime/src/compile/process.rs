@@ -129,6 +129,7 @@ pub(super) fn inherited(
             report.applied("keyring", "a new anonymous one");
         }
     }
+    super::attributes::deny_write_execute(context, plan, report)?;
     let persona = super::attributes::personality(context, report)?;
     plan.step(Phase::Enter, "set personality and umask", context.origin("umask"))
         .op(Op::Personality { persona })

@@ -46,7 +46,8 @@ pub(crate) struct Confinement {
 const DOCUMENTED: [&str; 7] = ["PATH", "HOME", "USER", "LOGNAME", "LANG", "container", "CREDENTIALS_DIRECTORY"];
 
 /// Done again for every process that joins.
-const CONFINES: [OpKind; 19] = [
+const CONFINES: [OpKind; 20] = [
+    OpKind::DenyWriteExecute,
     // After the root switch, for a Landlock rule only.
     OpKind::OpenAt2,
     OpKind::LandlockRuleset,

@@ -182,7 +182,13 @@ pub struct Spec {
     pub landlock: Landlock,
     /// A session keyring of its own.
     pub keyring: Want,
-    /// Where, when and how soon the payload runs.
+    /// Whether memory can never be both written and executed, or become executable
+    /// after it was written (`PR_SET_MDWE`, `prctl(2)`; Linux 6.3). Programs that
+    /// make code as they run (JavaScript, Java, PCRE) then fail or get slower; a
+    /// program cannot be switched back. Off unless it is asked for.
+    pub memory_deny_write_execute: Want,
+    /// Where, when and how soon the payload runs. A further process
+    /// ([`crate::Container::exec`]) is scheduled, and has a score, as the caller.
     pub scheduling: Scheduling,
     /// Settings of the kernel that the container's own namespaces have, by name as
     /// `sysctl(8)` writes them: `net.*` of its network, and those of its System V
@@ -265,6 +271,7 @@ impl Default for Spec {
             system_calls: SystemCalls::default(),
             landlock: Landlock::default(),
             keyring: Want::IfSupported,
+            memory_deny_write_execute: Want::Off,
             scheduling: Scheduling::default(),
             sysctls: BTreeMap::new(),
             personality: Personality::Native,

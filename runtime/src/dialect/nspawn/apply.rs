@@ -139,6 +139,10 @@ impl Privileged {
         set!(spec, file, self.oom_score_adjust, oom_score_adjust);
         set!(spec, file, self.private_users, user_namespace);
         set!(spec, file, self.network, network);
+        if let Some(id) = &self.machine_id {
+            spec.environment.insert("container_uuid".to_owned(), id.value.as_str().into());
+            note(spec, "environment", "container_uuid", id.origin(file));
+        }
         for list in &self.cpu_affinity {
             // Lines add up.
             let all = spec.scheduling.affinity.get_or_insert_with(|| list.value.clone());

@@ -88,3 +88,29 @@ pub fn cpu_affinity(text: &str) -> Parsed<NumberList> {
     NumberList::parse(&parts.join(","))
         .map_err(|_| ValueError::new("no processor is named").with_remedy("write numbers and ranges, such as 0-3 5"))
 }
+
+/// A UUID, plain or with dashes, but not the null one; as `$container_uuid` has it,
+/// in small letters and with dashes.
+///
+/// # Errors
+///
+/// Anything else.
+pub fn machine_id(text: &str) -> Parsed<String> {
+    const DASHES: [usize; 4] = [8, 13, 18, 23];
+    let bad = |remedy| Err(ValueError::new(format!("{} is not a machine id", quoted(text))).with_remedy(remedy));
+    let dashed = text.len() == 36 && DASHES.iter().all(|at| text.as_bytes().get(*at) == Some(&b'-'));
+    let digits: String = text
+        .char_indices()
+        .filter(|(at, _)| !dashed || !DASHES.contains(at))
+        .map(|(_, digit)| digit.to_ascii_lowercase())
+        .collect();
+    if digits.len() != 32 || !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return bad("write 32 hexadecimal digits, or a UUID with its dashes");
+    }
+    if digits.bytes().all(|byte| byte == b'0') {
+        return bad("the id of nothing but zeros means `none`; write another");
+    }
+    let mut id = digits;
+    DASHES.iter().for_each(|at| id.insert(*at, '-'));
+    Ok(id)
+}

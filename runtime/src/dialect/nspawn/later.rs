@@ -40,26 +40,6 @@ pub(super) fn off_or_later(text: &str) -> Parsed<Today> {
     Ok(if value::boolean(text)? { NotYet } else { Anyhow })
 }
 
-/// A UUID, plain or with dashes, but not the null one.
-pub(super) fn machine_id(text: &str) -> Parsed<Today> {
-    let dashes = [8, 13, 18, 23];
-    let right = match text.len() {
-        32 => text.bytes().all(|byte| byte.is_ascii_hexdigit()),
-        36 => text
-            .bytes()
-            .enumerate()
-            .all(|(at, byte)| if dashes.contains(&at) { byte == b'-' } else { byte.is_ascii_hexdigit() }),
-        _ => false,
-    };
-    if !right {
-        return bad(text, "a machine id", "write 32 hexadecimal digits, or a UUID with its dashes");
-    }
-    if text.bytes().all(|byte| matches!(byte, b'0' | b'-')) {
-        return bad(text, "a machine id", "the id of nothing but zeros means `none`; write another");
-    }
-    Ok(NotYet)
-}
-
 /// `NEW[:OLD]`.
 pub(super) fn pivot_root(text: &str) -> Parsed<Today> {
     let (new, after) = mounts::field(text.as_ref(), 0)?;

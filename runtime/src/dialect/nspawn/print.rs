@@ -94,6 +94,9 @@ impl Settings {
         if let Some(personality) = &any.personality {
             to.line("Personality", personality.value)?;
         }
+        if let Some(id) = &own.machine_id {
+            to.line("MachineID", &id.value)?;
+        }
         if let Some(path) = &any.working_directory {
             to.line("WorkingDirectory", bare(&path.value))?;
         }

@@ -174,6 +174,7 @@ fn privileged() -> impl Strategy<Value = Privileged> {
                     crate::spec::NumberList::parse(&format!("{from}-{}", from + more)).unwrap()
                 }),
             ),
+            maybe("[1-9a-f]{32}".prop_map(|id| super::value::machine_id(&id).unwrap())),
         ),
     )
         .prop_map(|it| Privileged {
@@ -183,6 +184,7 @@ fn privileged() -> impl Strategy<Value = Privileged> {
             private_users: it.3,
             oom_score_adjust: it.9.0,
             cpu_affinity: it.9.1,
+            machine_id: it.9.2,
             limits: it.4,
             mounts: it.5,
             masked: it.6,

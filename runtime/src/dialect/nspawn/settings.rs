@@ -157,6 +157,8 @@ settings! {
         private_users: Option<Setting<UserNamespace>>,
         oom_score_adjust: Option<Setting<i16>>,
         cpu_affinity: Vec<Setting<NumberList>>,
+        /// As `$container_uuid`.
+        machine_id: Option<Setting<String>>,
         limits: Vec<Setting<(Resource, Limit)>>,
         mounts: Vec<Setting<Mount>>,
         masked: Vec<Setting<PathBuf>>,

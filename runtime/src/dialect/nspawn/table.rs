@@ -165,7 +165,7 @@ pub const KEYS: &[Key] = &[
     row(Exec, "DropCapability", Accepted, List, C::Capabilities, Any(|s, v| v.push(&mut s.drop_capability, |text| value::capabilities(text, Separator::Blanks)))),
     row(Exec, "KillSignal", Accepted, Once, C::KillSignal, Any(|s, v| v.once(&mut s.kill_signal, value::signal))),
     row(Exec, "Personality", Accepted, Once, C::Personality, Any(|s, v| v.once(&mut s.personality, value::personality))),
-    row(Exec, "MachineID", Trusted, Once, C::MachineId, Later(later::machine_id)),
+    row(Exec, "MachineID", Trusted, Once, C::MachineId, Own(|s, v| v.once(&mut s.machine_id, value::machine_id))),
     row(Exec, "WorkingDirectory", Accepted, Once, C::WorkingDirectory, Any(|s, v| v.once(&mut s.working_directory, |text| value::working_directory(text)))),
     row(Exec, "PivotRoot", Trusted, Once, C::PivotRoot, Later(later::pivot_root)),
     row(Exec, "PrivateUsers", Trusted, Once, C::UserNamespace, Own(|s, v| v.once(&mut s.private_users, value::private_users))),

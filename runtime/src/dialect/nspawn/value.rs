@@ -24,7 +24,7 @@ use std::path::PathBuf;
 use nix::sys::signal::Signal;
 use skep_sys::abi::{CapabilitySet, Resource};
 
-pub use super::attributes::{cpu_affinity, oom_score_adjust, personality};
+pub use super::attributes::{cpu_affinity, machine_id, oom_score_adjust, personality};
 pub use super::calls::{FamilyList, SystemCallList, address_families, system_calls};
 pub use super::mounts::{bind, inside, overlay, tmpfs};
 pub use super::words::{resolv_conf, timezone};

@@ -32,6 +32,7 @@ pub(super) fn report_is_true(view: &View<'_>, found: &mut Findings) {
         ("clock offsets", writes(c"1/timens_offsets"), false),
         ("notification socket", view.has(OpKind::Bind, Enter), false),
         ("terminal", view.has(OpKind::OpenTerminal, Enter), true),
+        ("memory deny write-execute", view.has(OpKind::DenyWriteExecute, Enter), true),
         ("personality", view.of(OpKind::Personality).any(|seen| seen.op != Op::Personality { persona: 0 }), false),
         ("out-of-memory score", score(view).is_some(), false),
         ("id range", view.has(OpKind::LockIds, Prepare), true),

@@ -330,6 +330,7 @@ const TABLE: &[(&str, Change)] = &[
     ("personality and score", |spec, _| {
         (spec.personality, spec.oom_score_adjust) = (other_personality(), Some(500));
     }),
+    ("no written code", |spec, _| spec.memory_deny_write_execute = Want::Require),
     ("scheduling", |spec, _| {
         spec.scheduling.affinity = NumberList::parse("0-1").ok();
         (spec.scheduling.policy, spec.scheduling.nice) = (Some(SchedulingPolicy::Batch), Some(5));

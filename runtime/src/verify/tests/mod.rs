@@ -133,6 +133,7 @@ fn no_op_can_be_left_out() {
         ("held", Caller::Root),
         ("personality and score", Caller::User),
         ("scheduling", Caller::User),
+        ("no written code", Caller::User),
         ("sysctls", Caller::User),
         ("files of the host over links", Caller::Root),
         ("enter", Caller::Root),

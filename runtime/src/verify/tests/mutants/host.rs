@@ -282,6 +282,9 @@ pub(super) const ALL: &[Mutant] = &[
             other => other,
         })
     }),
+    mutant(51, "no written code", "written code, and the report says there is none", |plan| {
+        drop(plan, Enter, OpKind::DenyWriteExecute)
+    }),
     mutant(51, "default", "a score that the report does not name", |plan| {
         let (dir, at) = (At::Slot(role::PROCESS), last(plan, Attend, OpKind::Write));
         insert(plan, Attend, at, Op::Write { dir, path: c"oom_score_adj", content: Blob(b"5") })
