@@ -207,6 +207,9 @@ pub(crate) fn spec(source: &mut Unstructured<'_>) -> Result<Spec> {
             _ => None,
         };
     }
+    if set(28) {
+        spec.register = *source.choose(&[Want::Require, Want::IfSupported, Want::Off])?;
+    }
     if set(26) {
         spec.system_calls = system_calls(source)?;
     }

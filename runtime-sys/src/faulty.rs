@@ -268,6 +268,7 @@ pub fn plausible(kind: OpKind) -> &'static [Errno] {
         OpKind::Fork => &[E::EAGAIN, E::ENOMEM, E::ENOSYS],
         OpKind::Sibling => &[E::EAGAIN, E::EINVAL, E::EMFILE, E::ENOMEM, E::ENOSYS],
         // kill(2), waitid(2)
+        OpKind::PidfdOpen => &[E::EINVAL, E::EMFILE, E::ENFILE, E::ENODEV, E::ENOMEM, E::ESRCH],
         OpKind::EndGroup => &[E::EBADF, E::EINVAL, E::EPERM],
         // setns(2)
         OpKind::SetNs => &[E::EBADF, E::EINVAL, E::ENOMEM, E::EPERM, E::ESRCH, E::EUSERS],

@@ -381,6 +381,7 @@ impl Kernel for Linux<'_> {
             | Op::BpfAttach { .. }
             | Op::LockIds { .. }
             | Op::ReleaseIds { .. }
+            | Op::PidfdOpen { .. }
             | Op::Freeze { .. } => Err(Errno::ENOSYS),
             #[cfg(skep_stage)]
             Op::Fork { pid } => {
@@ -422,6 +423,11 @@ impl Kernel for Linux<'_> {
                     .and_then(|()| signal(slots.descriptor(pidfd)?, 0));
                 checked.inspect_err(|_| close(dir))?;
                 fill(slots, into, dir)
+            }
+            #[cfg(not(skep_stage))]
+            Op::PidfdOpen { pid, into } => {
+                let file = ask(nr::PIDFD_OPEN, [Word::number(slots.value(pid)?), Word::NULL])?;
+                fill(slots, into, file as i32)
             }
             Op::PidfdSignal { process, signal: number } => match signal(slots.descriptor(process)?, number) {
                 Err(Errno::ESRCH) => Ok(()),
@@ -1040,6 +1046,10 @@ pub(crate) fn prove(file: i32, proof: Proof) -> Result<(), Errno> {
             ask(nr::FSTATFS, [Word::descriptor(file), Word::of_mut(&mut answer)])?;
             // NSFS_MAGIC first: on other files the number may mean something else.
             answer[0] == 0x6e73_6673 && ask(nr::IOCTL, [Word::descriptor(file), Word::number(0xb703)])? as u64 == kind.0
+        }
+        Proof::OwnDirectory { uid, private } => {
+            let (stat, others) = (statx(file)?, if private { 0o077 } else { 0o022 });
+            stat.kind() == 0o040_000 && stat.uid() == uid && stat.mode() & others == 0
         }
         Proof::OwnedByRoot => {
             let stat = statx(file)?;

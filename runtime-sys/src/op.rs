@@ -72,6 +72,14 @@ pub enum Proof {
     },
     /// It is a regular file owned by uid 0 that nobody else may write.
     OwnedByRoot,
+    /// It is a directory of this user that nobody else may write, nor look
+    /// into when `private`.
+    OwnDirectory {
+        /// Whose, as the caller's user namespace has it.
+        uid: u32,
+        /// Whether others may not even read it.
+        private: bool,
+    },
     /// It is no directory and was not opened with `O_PATH`: nothing can be
     /// reached from it by `..`.
     Passable,
@@ -481,4 +489,7 @@ vocabulary! {
     /// `PR_SET_MDWE` with `PR_MDWE_REFUSE_EXEC_GAIN` (`prctl(2)`, Linux 6.3): no
     /// memory that can be written and executed, over every fork and exec.
     DenyWriteExecute = "deny_write_execute" {}
+    /// `pidfd_open(2)` of the process with the number in a slot; whose that is,
+    /// is for the caller to prove.
+    PidfdOpen = "pidfd_open" { pid: Slot, into: Slot }
 }

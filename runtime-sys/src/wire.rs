@@ -463,6 +463,7 @@ impl<'a> Argument<'a> for Proof {
             }
             (3, 0, 0) => Proof::OwnedByRoot,
             (5, 0, 0) => Proof::Passable,
+            (7, uid, private @ (0 | 1)) => Proof::OwnDirectory { uid: u32::try_from(uid).ok()?, private: private == 1 },
             (6, kind, 0) => Proof::Namespace { kind: Namespaces(kind) },
             (4, major, minor) => {
                 Proof::BlockDevice { major: u32::try_from(major).ok()?, minor: u32::try_from(minor).ok()? }
@@ -477,6 +478,7 @@ impl<'a> Argument<'a> for Proof {
             Proof::CharDevice { major, minor } => (2, u64::from(major), u64::from(minor)),
             Proof::OwnedByRoot => (3, 0, 0),
             Proof::Passable => (5, 0, 0),
+            Proof::OwnDirectory { uid, private } => (7, u64::from(uid), u64::from(private)),
             Proof::Namespace { kind } => (6, kind.0, 0),
             Proof::BlockDevice { major, minor } => (4, u64::from(major), u64::from(minor)),
         };
@@ -491,6 +493,9 @@ impl<'a> Argument<'a> for Proof {
             Proof::CharDevice { major, minor } => write!(f, "char-device={major}:{minor}"),
             Proof::OwnedByRoot => f.write_str("owned-by-root"),
             Proof::Passable => f.write_str("passable"),
+            Proof::OwnDirectory { uid, private } => {
+                write!(f, "{}directory-of={uid}", if *private { "private-" } else { "" })
+            }
             Proof::Namespace { kind } => write!(f, "namespace={kind}"),
             Proof::BlockDevice { major, minor } => write!(f, "block-device={major}:{minor}"),
         }

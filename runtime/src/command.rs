@@ -617,6 +617,14 @@ impl Command {
         self
     }
 
+    /// Whether other processes of this user can find the container by its name:
+    /// see [`crate::find`]. Off otherwise, and nothing is on disk. While such a
+    /// container lives, a watcher stands by to take the entry away.
+    pub fn register(&mut self, want: Want) -> &mut Self {
+        self.set("register", "Command::register").register = want;
+        self
+    }
+
     /// Sets what `uname(2)` says that the machine is; what it is otherwise. One that
     /// this machine cannot be fails the start.
     pub fn personality(&mut self, personality: Personality) -> &mut Self {

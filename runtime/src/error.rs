@@ -30,6 +30,8 @@ pub enum ErrorKind {
     Cancelled,
     /// An id range is taken by another container.
     RangeTaken,
+    /// A container of this name lives, and names are registered.
+    NameTaken,
     /// The process was reaped by somebody else, and the kernel keeps no record.
     StatusLost,
     /// The container has ended.

@@ -107,6 +107,20 @@ pub(crate) struct Group {
     pub(crate) slot: Slot,
 }
 
+/// The container's entry in the registry.
+#[derive(Clone, PartialEq, Debug)]
+pub(crate) struct Registration {
+    /// The user's runtime directory, the registry's in it, the entry there.
+    pub(crate) base: std::ffi::CString,
+    pub(crate) directory: std::ffi::CString,
+    pub(crate) path: std::ffi::CString,
+    /// The last component.
+    pub(crate) name: std::ffi::CString,
+    pub(crate) uid: u32,
+    /// What it says until the payload runs.
+    pub(crate) record: crate::registry::entry::Record,
+}
+
 /// The file whose bytes stand for the host's ids: there while a container holds
 /// a range, and open to nobody but root.
 pub(crate) const RANGE_LOCK: &std::ffi::CStr = c"/run/skep-ids";
@@ -180,6 +194,8 @@ pub(crate) mod role {
     pub(crate) const LISTENER: Slot = Slot(49);
     /// The Landlock rules.
     pub(crate) const RULESET: Slot = Slot(50);
+    /// The registry's directory, in the embedder's own table.
+    pub(crate) const REGISTRY: Slot = DEV;
     /// The first that has no fixed meaning.
     pub(crate) const FREE: u16 = 51;
 }
@@ -206,6 +222,7 @@ pub struct Plan {
     /// Whether the child waits a second time.
     pub(crate) hold: bool,
     pub(crate) groups: Vec<Group>,
+    pub(crate) registration: Option<Box<Registration>>,
     pub(crate) report: Report,
 }
 
@@ -646,6 +663,7 @@ impl Builder {
             stub: end.stub,
             hold: end.hold,
             groups: end.groups,
+            registration: end.registration.map(Box::new),
             report: end.report,
         }
     }
@@ -659,6 +677,7 @@ pub(crate) struct Ending {
     pub(crate) stub: bool,
     pub(crate) hold: bool,
     pub(crate) groups: Vec<Group>,
+    pub(crate) registration: Option<Registration>,
     pub(crate) report: Report,
 }
 

@@ -74,7 +74,8 @@ impl<K: Kernel> Held<K> {
         let (mut slots, plan) = (std::mem::take(&mut attempt.slots), Arc::clone(&attempt.plan));
         drop(attempt);
         // What only the start needed; the rest belongs to the container.
-        let used = [role::IMAGE, role::PLAN, role::CONTROL_HOST, role::PROCESS, role::USERNS, role::CANCEL];
+        let used =
+            [role::IMAGE, role::PLAN, role::CONTROL_HOST, role::PROCESS, role::USERNS, role::CANCEL, role::REGISTRY];
         for slot in used.into_iter().chain(role::JOINS) {
             drop(slots.take(slot));
         }
@@ -147,6 +148,7 @@ impl<K: Kernel> Attempt<K> {
             self.slots.give(role::WATCHER, watcher.socket()?);
             self.watch = Some(Watch { id: watcher.fresh_id(), watcher });
         }
+        crate::registry::clear(&mut self.kernel, &self.plan)?;
         self.section(Phase::Prepare)?;
         // The child's ends now belong to the child: while this side held them
         // too, a child that died would never read as closed.
@@ -176,7 +178,9 @@ impl<K: Kernel> Attempt<K> {
                 Err(errno) => return Err(Error::system("let the child go on: send", errno)),
             }
         }
-        self.listen(end, false)
+        self.listen(end, false)?;
+        let pid = self.pid();
+        crate::registry::complete(&mut self.kernel, &self.plan, Some(pid), &mut self.slots.slots())
     }
 
     /// Runs one half of the start, on what is left of the deadline.
@@ -383,6 +387,9 @@ fn left_by(op: &Op<'_>, errno: Errno) -> Option<Error> {
         Op::KillGroup { path, .. } => {
             (format!("kill the processes of the cgroup {}", shown(path)), "They may run on: see its cgroup.procs.")
         }
+        Op::Unlink { path, .. } => {
+            (format!("remove the entry {}", shown(path)), "The next look at the registry removes it.")
+        }
         Op::ReleaseIds { path, .. } => {
             (format!("remove {}", shown(path)), "It may be removed once no container has a range of ids.")
         }
@@ -410,6 +417,11 @@ pub(crate) fn failed(plan: &Plan, failure: Failure) -> Error {
         return Error::system(format!("op {index}: {call}"), errno);
     };
     let error = match (&op, errno) {
+        (Some(Op::Create { dir: skep_sys::At::Slot(role::REGISTRY), .. }), Errno::EEXIST) => {
+            let what = format!("{}: a container of this name lives", step.what);
+            let error = Error::system(what, errno).kind_is(ErrorKind::NameTaken).from(Some(&step.origin));
+            return error.remedy("Choose another name, or stop that container first (skep stop NAME).");
+        }
         (Some(Op::LockIds { .. }), Errno::EAGAIN) => {
             let error = Error::system(step.what.clone(), errno).kind_is(ErrorKind::RangeTaken).from(Some(&step.origin));
             return error.remedy("Another container holds this range; choose another, or let one be picked.");
@@ -542,6 +554,10 @@ pub(crate) fn rehearsed<K: skep_sys::Stage>(kernel: &mut K, verified: &Verified)
         ended = hear(&mut counting, plan, &mut slots);
     }
     let done = counting.host_calls;
+    if ended.is_ok() {
+        skep_sys::Stage::act_as(&mut counting, skep_sys::Actor::Host);
+        ended = crate::registry::complete(&mut counting, plan, None, &mut slots);
+    }
     ended.map_err(|error| {
         kernel.act_as(skep_sys::Actor::Host);
         let left = take_back(kernel, plan, done, &mut slots);

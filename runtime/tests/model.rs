@@ -30,6 +30,12 @@ fn host(root: bool) -> Model {
         .file("/srv/tree/usr/bin/true", "program")
         // An ordinary user can make mount points only in its own tree.
         .owned("/srv/tree", if root { 0 } else { 1000 }, if root { 0 } else { 1000 }, 0o755)
+        // The registry's directory stays, once it is made.
+        .directory("/run/user/1000/skep")
+        .owned("/run/user/1000", 1000, 1000, 0o700)
+        .owned("/run/user/1000/skep", 1000, 1000, 0o700)
+        .directory("/run/skep")
+        .owned("/run/skep", 0, 0, 0o700)
         .owned("/changes", if root { 0 } else { 1000 }, if root { 0 } else { 1000 }, 0o755)
 }
 
@@ -42,6 +48,9 @@ fn host_for(spec: &Spec, root: bool) -> Model {
 fn facts(spec: &Spec, root: bool) -> Facts {
     let mut facts = Facts::example(spec).on(&mut host_for(spec, root));
     if root {
+        if let Some(registry) = &mut facts.registry {
+            registry.base = "/run".into();
+        }
         (facts.uid, facts.gid) = (0, 0);
         facts.capabilities = skep::sys::abi::CapabilitySet::up_to(40);
         // Where a device is named, its policy gets a group.
@@ -144,6 +153,7 @@ fn specs() -> Vec<(&'static str, Spec)> {
                 spec.sysctls.insert("kernel.sem".into(), "1 2 3 4".into());
             }),
         ),
+        ("registered", spec(&|spec| spec.register = Want::Require)),
         ("own id", spec(&|spec| spec.user_namespace = UserNamespace::Own)),
         (
             "overlays",

@@ -347,6 +347,7 @@ fn change() -> impl Strategy<Value = Change> {
         field!(system_calls(), system_calls),
         field!(landlock(), landlock),
         field!(want(), keyring),
+        field!(want(), register),
         field!(prop::sample::select(Personality::NAMES.map(|(_, one)| one).to_vec()), personality),
         field!(want(), memory_deny_write_execute),
         field!(scheduling(), scheduling),

@@ -487,6 +487,11 @@ impl Model {
                 Object::Space(space) => self[*space].kind == kind,
                 _ => false,
             },
+            Proof::OwnDirectory { uid, private } => place.is_some_and(|place| {
+                let others = if private { 0o077 } else { 0o022 };
+                let seen = self.owner(place).0.and_then(|uid| from_kernel(&self[self.cred().user].uids, uid));
+                self.is_directory(place.inode) && seen == Some(uid) && self[place.inode].mode & others == 0
+            }),
             Proof::OwnedByRoot => place.is_some_and(|place| {
                 let inode = &self[place.inode];
                 // As `stat` shows it: through the id map of the mount and the

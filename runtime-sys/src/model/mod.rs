@@ -766,6 +766,8 @@ impl Model {
             Op::Arrive { to } => self.arrive(slots, to),
             Op::Await { from } => self.await_release(slots, from),
             Op::Receive { from, file, into, .. } => self.receive(slots, from, [file, into]),
+            // The library opens only what a file of its registry names.
+            Op::PidfdOpen { pid, .. } => slots.value(pid).and(Err(Errno::ESRCH)),
             Op::EndGroup { pidfd, pid } => {
                 slots.value(pid)?;
                 let leader = self.pidfd(slots, pidfd)?;

@@ -14,6 +14,7 @@ mod ids;
 mod kernel_files;
 mod landlock;
 mod process;
+mod registry;
 mod start;
 pub(crate) mod sysctls;
 
@@ -121,7 +122,10 @@ pub fn compile(spec: &Spec, facts: &Facts) -> Result<Plan> {
 
     start::report_namespaces(&context, &mut report);
     let resources = cgroups::decide(&context, &mut report)?;
+    let registration = registry::decide(&context, &mut report)?;
+    registry::entrust(registration.as_ref(), plan_ref);
     start::entrust(&context, &resources, plan_ref)?;
+    registry::prepare(&context, registration.as_ref(), plan_ref);
     cgroups::prepare(&resources, plan_ref)?;
     start::streams(&context, plan_ref);
     descriptors::prepare(&spec.descriptors, context.origin("descriptors"), plan_ref, &mut report);
@@ -153,6 +157,7 @@ pub fn compile(spec: &Spec, facts: &Facts) -> Result<Plan> {
         stub: spec.init == Init::Stub,
         hold: spec.hold,
         groups: resources.planned(),
+        registration,
         report,
     }))
 }

@@ -145,7 +145,7 @@ pub(super) fn report_namespaces(context: &Context<'_>, report: &mut Report) {
 /// Not needed where the container dies by itself (a stub init on its lifeline)
 /// and leaves nothing (no cgroup): such a start costs no watcher.
 pub(super) fn entrust(context: &Context<'_>, resources: &Resources, plan: &mut Builder) -> Result<()> {
-    if context.stub() && resources.groups.is_empty() {
+    if context.stub() && resources.groups.is_empty() && !plan.has_watch() {
         return Ok(());
     }
     // Slot 0 of the watcher's ops is the container's pidfd.

@@ -21,7 +21,8 @@ use crate::run::Limits;
 use crate::spec::{Descriptor, ExecSpec, Secret, TerminalSize};
 use crate::status::ExitStatus;
 use crate::verify::{Verified, verify};
-pub(crate) use confinement::Confinement;
+pub(crate) use confinement::{Confinement, Group, unsupported};
+pub(crate) use process::number;
 
 pub use plan::compile_exec;
 pub use process::Process;

@@ -52,6 +52,7 @@ pub(crate) fn compile_in(container: &Confinement, spec: &ExecSpec) -> Result<Pla
         stub: false,
         hold: false,
         groups: Vec::new(),
+        registration: None,
         report,
     }))
 }

@@ -164,7 +164,7 @@ impl AsRawFd for Process {
 
 /// The number of the process behind a pidfd; 0 where procfs does not say, or
 /// once it has been waited for.
-fn number(pidfd: BorrowedFd<'_>) -> u32 {
+pub(crate) fn number(pidfd: BorrowedFd<'_>) -> u32 {
     let text = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd())).unwrap_or_default();
     text.lines().find_map(|line| line.strip_prefix("Pid:")?.trim().parse().ok()).unwrap_or(0)
 }

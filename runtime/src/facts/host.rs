@@ -176,6 +176,7 @@ pub(super) fn gather(spec: &Spec) -> Result<Facts> {
             User::Name(name) => named_user(&root, name),
             User::Ids { .. } => None,
         },
+        registry: (spec.register != Want::Off).then(|| super::registry::look(uid)).flatten(),
         fresh_name: fresh_name(),
     };
     if facts.capable() {
@@ -630,6 +631,8 @@ pub(super) fn example(spec: &Spec) -> Facts {
             User::Name(_) => Some(NamedUser { uid: 33, gid: 33, groups: vec![44], home: "/var/www".into() }),
             User::Ids { .. } => None,
         },
+        registry: (spec.register != Want::Off)
+            .then(|| super::Registry { base: "/run/user/1000".into(), registrar: super::Registrar::default() }),
         fresh_name: "skep-example".to_owned(),
     }
 }

@@ -7,6 +7,7 @@
 mod cgroups;
 mod files;
 mod host;
+mod registry;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -20,6 +21,8 @@ pub use cgroups::{CgroupLayout, Cgroups, UnifiedGroup};
 pub use files::{DeviceNumber, EntryKind, PathFact, TargetFact};
 pub(crate) use files::{UpperPlace, behind, plain_components};
 pub(crate) use host::LOCALTIME;
+pub(crate) use registry::base as registry_base;
+pub use registry::{Registrar, Registry};
 
 /// Facts about the host, the caller, and the paths that a Spec names.
 ///
@@ -96,6 +99,9 @@ pub struct Facts {
     /// The user that the Spec names, as the root's `/etc/passwd` and
     /// `/etc/group` have it: uid, gid, supplementary groups, home.
     pub named_user: Option<NamedUser>,
+    /// Where containers of this user are registered. Looked at only for a Spec
+    /// that wants it.
+    pub registry: Option<Registry>,
     /// A name for a container that has none.
     pub fresh_name: String,
 }

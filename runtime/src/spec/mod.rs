@@ -241,6 +241,11 @@ pub struct Spec {
     /// Whether the container, once it is made, waits for the embedder's word
     /// before its payload is started: [`crate::Command::create`] sets it.
     pub hold: bool,
+    /// Whether other processes of this user can find it by its name
+    /// ([`crate::find`]): an entry in `/run/skep`, or in `skep` of
+    /// `$XDG_RUNTIME_DIR`, while it lives. A name that is taken fails the start
+    /// in any case.
+    pub register: Want,
     /// Where values came from, for messages.
     #[serde(skip)]
     pub origins: Origins,
@@ -292,6 +297,7 @@ impl Default for Spec {
             terminal: None,
             descriptors: Vec::new(),
             hold: false,
+            register: Want::Off,
             origins: Origins::default(),
         }
     }

@@ -84,6 +84,7 @@
 //! | 73 | `landlock-in-force` | Landlock rules are for paths inside, restrict the process after no_new_privs and before its filter, and the report says how far. |
 //! | 74 | `scheduled-as-reported` | Processors, policy and priorities are set for the child and nobody else, each once, as the report says. |
 //! | 75 | `sysctls-own` | A sysctl is set only where a namespace of the container's own has it, as the report says. |
+//! | 76 | `registered-and-removed` | The one file that the embedder makes is the container's name in a directory of the user's alone; undo and watcher remove it, the watcher before it ends the container. |
 //!
 //! A plan that brings a process into a container ([`crate::compile_exec`]) keeps
 //! those of them that are about processes; it has no op to do anything else.

@@ -267,6 +267,7 @@ impl<'a> Walk<'a> {
             }
             Op::MapNamespace { into, .. } => (into, What::MappedNamespace, MountAttrs::NONE),
             Op::BpfDevice { into, .. } => (into, What::DeviceProgram, MountAttrs::NONE),
+            Op::PidfdOpen { into, .. } => (into, What::Pidfd, MountAttrs::NONE),
             Op::MemFd { into, .. }
             | Op::LockIds { into, .. }
             | Op::LandlockRuleset { into, .. }
@@ -424,6 +425,7 @@ fn operands(op: &Op<'_>) -> [Operand; 3] {
         | Op::Schedule { pid, pidfd, .. }
         | Op::IoPriority { pid, pidfd, .. } => [file(pidfd), value(pid), None],
         Op::MapNamespace { image, .. } => [file(image), None, None],
+        Op::PidfdOpen { pid, .. } => [value(pid), None, None],
         Op::EndGroup { pidfd, pid } => [file(pidfd), value(pid), None],
         Op::BpfAttach { cgroup, program } => [file(cgroup), file(program), None],
         Op::IdMapHelper { program, pid, .. } => [file(program), value(pid), None],

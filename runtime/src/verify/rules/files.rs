@@ -23,7 +23,9 @@ pub(super) fn one_component_creation(view: &View<'_>, found: &mut Findings) {
                 continue;
             };
             let below = match view.thing(seen.on).what {
-                What::Host(_) => seen.phase == Phase::Prepare && kind == OpKind::Mkdir,
+                What::Host(_) => {
+                    seen.phase == Phase::Prepare && (kind == OpKind::Mkdir || super::registry::takes_name(view, seen))
+                }
                 What::Inside { .. } | What::Mount(_) => seen.phase == Phase::Enter,
                 _ => false,
             };
@@ -202,7 +204,7 @@ pub(super) fn writes_through_proved_handles(view: &View<'_>, found: &mut Finding
         }
     }
     for seen in view.of_in(OpKind::Mkdir, Phase::Prepare) {
-        if !is_cgroup(view, seen.on, seen.at) {
+        if !is_cgroup(view, seen.on, seen.at) && !super::registry::makes_registry(view, seen) {
             found.at(seen, "makes a directory of the host that is no cgroup");
         }
     }

@@ -84,6 +84,7 @@ pub(super) fn delegated_as_said(view: &View<'_>, found: &mut Findings) {
 /// The path of the group that an op makes.
 fn made_path(view: &View<'_>, mkdir: &Seen<'_>) -> Option<Vec<u8>> {
     match (mkdir.op, view.thing(mkdir.on).what) {
+        _ if super::registry::makes_registry(view, mkdir) => None,
         (Op::Mkdir { name, .. }, What::Host(parent)) => {
             let parent = parent.to_bytes();
             Some([parent.strip_suffix(b"/").unwrap_or(parent), name.to_bytes()].join(&b'/'))
@@ -182,6 +183,8 @@ fn entrusted(view: &View<'_>, groups: &[(&Seen<'_>, Vec<u8>)], found: &mut Findi
     found.unless(dismissed == Some(0), "the watcher is not dismissed last");
 
     let mut ops = view.watch.iter().flatten().peekable();
+    // What a rule of its own says of the registry.
+    let _ = ops.next_if(|op| matches!(op, Op::Unlink { .. }));
     let killed = matches!(ops.next(), Some(Op::PidfdSignal { process: Slot(0), signal: signal::KILL }));
     while ops.next_if(|op| matches!(op, Op::KillGroup { .. })).is_some() {}
     let waited = matches!(ops.next(), Some(Op::PidfdWait { process: Slot(0), into: Slot(into), .. }) if usize::from(*into) < watched::PLACES);
@@ -205,7 +208,8 @@ pub(super) fn born_limited(view: &View<'_>, found: &mut Findings) {
     moved.extend(view.spawn.map(|spawn| spawn.cgroup).filter(|id| *id != Id::NONE));
     let proved = moved.iter().all(|group| is_cgroup(view, *group, usize::MAX));
     found.unless(proved, "the child is put into what is not proved to be a cgroup");
-    for mkdir in view.of_in(OpKind::Mkdir, Phase::Prepare) {
+    let made = view.of_in(OpKind::Mkdir, Phase::Prepare);
+    for mkdir in made.filter(|mkdir| !super::registry::makes_registry(view, mkdir)) {
         let path = made_path(view, mkdir);
         let opened = view.after(mkdir).filter(|next| match next.op {
             Op::OpenAt2 { dir: At::Cwd, path: opened, .. } => path.as_deref() == Some(opened.to_bytes()),

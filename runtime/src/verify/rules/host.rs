@@ -37,7 +37,7 @@ const OWN: [u128; 5] = {
         ProveCredentials,
     ];
     [
-        bits(&[BUILD, &[LockIds, SocketPair, Pipe, Entrust, Spawn, BpfDevice, BpfAttach, Chown]]),
+        bits(&[BUILD, &[Create, LockIds, SocketPair, Pipe, Entrust, Spawn, BpfDevice, BpfAttach, Chown]]),
         bits(&[&[
             OpenProcess,
             Write,
@@ -124,7 +124,8 @@ const OWN_ENTERING: [u128; 5] = {
 };
 
 /// What takes a container back.
-const CLEARS_UP: [OpKind; 4] = [OpKind::RemoveGroup, OpKind::KillGroup, OpKind::PidfdSignal, OpKind::PidfdWait];
+const CLEARS_UP: [OpKind; 5] =
+    [OpKind::Unlink, OpKind::RemoveGroup, OpKind::KillGroup, OpKind::PidfdSignal, OpKind::PidfdWait];
 
 const _: () = assert!(OpKind::ALL.len() <= 128);
 

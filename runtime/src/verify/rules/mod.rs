@@ -15,6 +15,7 @@ mod landlock;
 mod mounts;
 mod options;
 mod process;
+mod registry;
 mod report;
 mod switch;
 mod terminal;
@@ -602,5 +603,12 @@ pub(super) const RULES: &[Rule] = &[
         &[42, 63, 64],
         "A sysctl is set only where a namespace of the container's own has it, as the report says.",
         attributes::sysctls_own,
+    ),
+    rule(
+        76,
+        "registered-and-removed",
+        &[68],
+        "The one file that the embedder makes is the container's name in a directory of the user's alone; undo and watcher remove it, the watcher before it ends the container.",
+        registry::registered_and_removed,
     ),
 ];

@@ -345,6 +345,7 @@ const TABLE: &[(&str, Change)] = &[
     ("score without a user namespace", |spec, _| {
         (spec.user_namespace, spec.oom_score_adjust) = (UserNamespace::Host, Some(-500));
     }),
+    ("registered", |spec, _| spec.register = Want::Require),
     ("keyring off", |spec, _| spec.keyring = Want::Off),
     ("subordinate", |spec, _| spec.user_namespace = UserNamespace::Subordinate),
     ("range", |spec, _| spec.user_namespace = UserNamespace::Range(IdRange { base: 500_000, count: 1000 })),

@@ -12,6 +12,7 @@ mod ids;
 mod landlock;
 mod mounts;
 mod process;
+mod registry;
 mod switch;
 mod terminal;
 
@@ -45,6 +46,7 @@ pub(super) fn all() -> impl Iterator<Item = &'static Mutant> {
         files::ALL,
         switch::ALL,
         process::ALL,
+        registry::ALL,
         host::ALL,
         filter::ALL,
         terminal::ALL,
