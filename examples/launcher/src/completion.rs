@@ -80,6 +80,9 @@ fn pattern(flag: &Flag) -> String {
     }
 }
 
+/// The names of containers that run, for a shell.
+const RUNNING: &str = r"$(skep list 2>/dev/null | cut -d\  -f1)";
+
 fn topics(verb: Verb) -> &'static [&'static str] {
     match verb.about().operands {
         Operands::Words(words) => words,
@@ -155,6 +158,7 @@ fn bash() -> String {
                     .to_owned()
             }
             Operands::Files => "compopt -o filenames; COMPREPLY=($(compgen -f -- \"$cur\"))".to_owned(),
+            Operands::Container { .. } => format!("COMPREPLY=($(compgen -W \"{RUNNING}\" -- \"$cur\"))"),
             Operands::Words(words) => format!("COMPREPLY=($(compgen -W '{}' -- \"$cur\"))", words.join(" ")),
         };
         let _ = writeln!(script, "        {}) {action} ;;", verb.name());
@@ -224,6 +228,8 @@ fn zsh() -> String {
             Operands::None => "&& return".to_owned(),
             Operands::Command => "'*:::command:_normal'".to_owned(),
             Operands::Files => "'*:file:_files'".to_owned(),
+            Operands::Container { command: false } => format!("'1:container:({RUNNING})'"),
+            Operands::Container { command: true } => format!("'1:container:({RUNNING})' '*:::command:_normal'"),
             Operands::Words(words) => format!("'1:word:({})'", words.join(" ")),
         };
         let _ = writeln!(script, "        {operands}\n      ;;");
@@ -279,6 +285,7 @@ fn fish() -> String {
             Operands::None => continue,
             Operands::Command => "-a '(__fish_complete_subcommand)'".to_owned(),
             Operands::Files => "-F".to_owned(),
+            Operands::Container { .. } => "-a '(skep list 2>/dev/null | string split -f1 \" \")'".to_owned(),
             Operands::Words(words) => format!("-a '{}'", words.join(" ")),
         };
         let _ = writeln!(script, "complete -c skep -n '__fish_seen_subcommand_from {}' {operands}", verb.name());

@@ -25,7 +25,7 @@ pub(crate) struct Flag {
     pub(crate) short: Option<char>,
     pub(crate) value: Value,
     /// The verbs that take it, as [`Verb::bit`]s.
-    pub(crate) verbs: u8,
+    pub(crate) verbs: u16,
     pub(crate) doc: &'static str,
     /// Notes the flag, with its value if it has one.
     pub(crate) update: fn(&mut Typed, Option<&OsStr>) -> Parsed<()>,
@@ -98,7 +98,7 @@ const fn flag(
     long: &'static str,
     short: Option<char>,
     value: Value,
-    verbs: u8,
+    verbs: u16,
     doc: &'static str,
     update: fn(&mut Typed, Option<&OsStr>) -> Parsed<()>,
 ) -> Flag {
@@ -131,13 +131,15 @@ fn add(place: &mut CapabilitySet, value: Parsed<CapabilitySet>) -> Parsed<()> {
 }
 
 /// What makes a Spec: the same words mean the same to all three.
-const RUN: u8 = Verb::Run.bit() | SHOW;
-const SHOW: u8 = PLAN | AUDIT;
-const FILE: u8 = RUN | Verb::Check.bit();
-const SPEAK: u8 = FILE | Verb::Doctor.bit();
-const ALL: u8 = SPEAK | Verb::Completion.bit() | Verb::Man.bit();
-const PLAN: u8 = Verb::Plan.bit();
-const AUDIT: u8 = Verb::Audit.bit();
+const RUN: u16 = Verb::Run.bit() | SHOW;
+const SHOW: u16 = PLAN | AUDIT;
+const FILE: u16 = RUN | Verb::Check.bit();
+const SPEAK: u16 = FILE | Verb::Doctor.bit();
+const TELL: u16 = Verb::List.bit() | Verb::Status.bit();
+const EXEC: u16 = Verb::Exec.bit();
+const ALL: u16 = SPEAK | TELL | EXEC | Verb::Stop.bit() | Verb::Kill.bit() | Verb::Completion.bit() | Verb::Man.bit();
+const PLAN: u16 = Verb::Plan.bit();
+const AUDIT: u16 = Verb::Audit.bit();
 
 use Section::{Execution, General, Isolation, Limits, Mounts, Root, Streams};
 use Value::{None as Alone, Optional, Required};
@@ -155,7 +157,7 @@ pub(crate) const FLAGS: &[Flag] = &[
     flag(General, "machine", Some('M'), Required("NAME"), RUN,
         "The container's name; made up otherwise.",
         |t, v| put(&mut t.machine, text(given(v), values::name))),
-    flag(General, "json", None, Alone, SPEAK,
+    flag(General, "json", None, Alone, SPEAK | TELL,
         "Speak JSON: on standard output; for `run` events, one object a line, on standard error.",
         |t, _| on(&mut t.json)),
     flag(General, "diff", None, Alone, SHOW,
@@ -216,10 +218,10 @@ pub(crate) const FLAGS: &[Flag] = &[
     flag(Execution, "uid", Some('u'), Required("USER"), RUN,
         "Run as this user: a name of the container's /etc/passwd, UID, or UID:GID.",
         |t, v| put(&mut t.user, text(given(v), values::user))),
-    flag(Execution, "chdir", None, Required("DIR"), RUN,
+    flag(Execution, "chdir", None, Required("DIR"), RUN | EXEC,
         "The working directory, inside.",
         |t, v| put(&mut t.working_directory, value::working_directory(given(v)))),
-    flag(Execution, "setenv", Some('E'), Required("NAME[=VALUE]"), RUN,
+    flag(Execution, "setenv", Some('E'), Required("NAME[=VALUE]"), RUN | EXEC,
         "Set a variable; without VALUE, to the caller's.",
         |t, v| { t.environment.push(value::variable(given(v))?); Ok(()) }),
     flag(Execution, "uuid", None, Required("UUID"), RUN,
@@ -355,10 +357,10 @@ pub(crate) const FLAGS: &[Flag] = &[
         "Set a resource limit of setrlimit(2), such as NOFILE=1024:4096.",
         |t, v| { t.limits.push(text(given(v), values::rlimit)?); Ok(()) }),
 
-    flag(Streams, "console", None, Required("MODE"), RUN,
+    flag(Streams, "console", None, Required("MODE"), RUN | EXEC,
         "What the command's streams are: `interactive` (a terminal of its own, the default on a terminal), `read-only` (the same without input), `passive` (its output comes at the end), `relay` (three pipes, the default elsewhere), `pipe` (the caller's own streams), `autopipe` (`interactive` on a terminal, else `pipe`).",
         |t, v| put(&mut t.console, text(given(v), values::console))),
-    flag(Streams, "pipe", Some('P'), Alone, RUN,
+    flag(Streams, "pipe", Some('P'), Alone, RUN | EXEC,
         "As `--console=pipe`. Quiet.",
         |t, _| { t.console = Some(Console::Mode(Mode::Pipe)); Ok(()) }),
     flag(Streams, "quiet", Some('q'), Alone, RUN,

@@ -9,13 +9,16 @@
 
 mod audit;
 mod check;
+mod child;
 mod completion;
 mod console;
+mod containers;
 mod convert;
 mod credentials;
 mod diff;
 mod doctor;
 mod events;
+mod exec;
 mod flags;
 mod help;
 mod landlock;
@@ -101,6 +104,11 @@ fn done(verb: Verb, typed: Typed) -> Result<ExitCode, Failure> {
         Verb::Audit => audit::run(typed),
         Verb::Check => check::run(&typed),
         Verb::Doctor => doctor::run(&typed),
+        Verb::List => containers::list(&typed),
+        Verb::Status => containers::status(&typed),
+        Verb::Exec => exec::run(typed),
+        Verb::Stop => containers::stop(&typed),
+        Verb::Kill => containers::kill(&typed),
         Verb::Completion => match word(verb, &typed)?.and_then(Shell::named) {
             Some(shell) => print(&shell.script()),
             None => Err(Failure::new("skep completion needs a shell; write skep completion bash, zsh or fish")),

@@ -8,10 +8,11 @@ use std::time::{Duration, Instant};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
-use skep::spec::{Init, Readiness};
+use skep::spec::{Init, Readiness, Want};
 use skep::sys::abi::signal;
-use skep::{Command, Container, ExitStatus};
+use skep::{Command, ExitStatus, Process};
 
+use crate::child::Child;
 use crate::console::{self, Key, Mode, Raw};
 use crate::events::Events;
 use crate::message::Failure;
@@ -44,6 +45,10 @@ fn attended(typed: Typed, events: &mut Events) -> Result<u8, Failure> {
     let signals = Signals::new(mode)?;
     let (report, start_timeout) = (typed.report, typed.start_timeout);
     let mut spec = crate::meaning::spec(typed)?;
+    // What skep runs, skep list shows.
+    if spec.origins.of("register").is_none() {
+        spec.register = Want::IfSupported;
+    }
     mode.set(&mut spec);
     if let Some(item) = spec.system_calls.notify.first() {
         let what = format!(
@@ -72,19 +77,7 @@ fn attended(typed: Typed, events: &mut Events) -> Result<u8, Failure> {
     if mode == Mode::Interactive {
         events.keys();
     }
-    let (container, pumps) =
-        pumps(container, mode).map_err(|error| Failure::new(format!("relay the standard streams: {error}")))?;
-    let mut session = Session {
-        console: (mode == Mode::Interactive).then(Raw::new).flatten(),
-        container,
-        pumps,
-        signals,
-        events,
-        kill_signal,
-        stop: Stop::NotAsked,
-        interrupted: false,
-    };
-    session.follow(&Heard::default());
+    let mut session = Session::new(Child::Container(Box::new(container)), mode, signals, events, kill_signal)?;
     if readiness == Readiness::Exec {
         session.events.ready();
     }
@@ -92,7 +85,7 @@ fn attended(typed: Typed, events: &mut Events) -> Result<u8, Failure> {
     // Before anything is said, the terminal is the caller's again.
     drop(session.console.take());
     let ended = ended?;
-    for left in session.container.left_behind() {
+    for left in session.child.left_behind() {
         session.events.warning(&format!("something is left behind: {left}"));
     }
     let end = End {
@@ -103,12 +96,20 @@ fn attended(typed: Typed, events: &mut Events) -> Result<u8, Failure> {
         interrupted: session.interrupted,
     };
     session.events.ended(end.to_json(ended), &end.words(ended));
-    for (pump, name) in session.pumps.iter().skip(1).zip(["output", "error"]) {
-        if let (Some(error), false) = (&pump.failure, pump.is_broken()) {
-            return Err(Failure::new(format!("write standard {name}: {error}")));
-        }
-    }
+    session.written()?;
     Ok(end.code(ended))
+}
+
+/// Attends to a process that was brought into a container, to its end; its
+/// exit code, as a shell has it.
+pub(crate) fn attend(process: Process, mode: Mode, signals: Signals, events: &Events) -> Result<u8, Failure> {
+    let child = Child::Process(Box::new(process));
+    let mut session = Session::new(child, mode, signals, events, signal::TERM)?;
+    let ended = session.attend();
+    drop(session.console.take());
+    let ended = ended?;
+    session.written()?;
+    Ok(ended.code().unwrap_or_else(|| ended.signal().map_or(1, |signal| 128_u8.saturating_add(signal))))
 }
 
 fn shares_a_terminal() -> bool {
@@ -117,11 +118,10 @@ fn shares_a_terminal() -> bool {
 }
 
 /// The three relays. A stream that is not carried has one that is done.
-fn pumps(mut container: Container, mode: Mode) -> std::io::Result<(Container, [Pump; 3])> {
-    if let Some(terminal) = container.terminal.take() {
-        // The handle stays, to follow the size of the launcher's own.
+fn pumps(child: &mut Child, mode: Mode) -> std::io::Result<[Pump; 3]> {
+    // The handle stays, to follow the size of the launcher's own.
+    if let Some(terminal) = child.terminal() {
         let ends = [terminal.as_fd().try_clone_to_owned()?, terminal.as_fd().try_clone_to_owned()?];
-        container.terminal = Some(terminal);
         let [input, output] = ends.map(File::from);
         let typed = match mode {
             Mode::Interactive => Pump::new(stream(std::io::stdin())?, input, Own::Target)?.with_keys(),
@@ -129,21 +129,22 @@ fn pumps(mut container: Container, mode: Mode) -> std::io::Result<(Container, [P
         };
         let mut shown = Pump::new(output, stream(std::io::stdout())?, Own::Source)?;
         shown.held = mode == Mode::Passive;
-        return Ok((container, [typed, shown, Pump::idle()]));
+        return Ok([typed, shown, Pump::idle()]);
     }
-    let stdin = match container.stdin.take() {
+    let [stdin, stdout, stderr] = child.pipes();
+    let stdin = match stdin {
         Some(target) => Pump::new(stream(std::io::stdin())?, target, Own::Target)?,
         None => Pump::idle(),
     };
-    let stdout = match container.stdout.take() {
+    let stdout = match stdout {
         Some(source) => Pump::new(source, stream(std::io::stdout())?, Own::Source)?,
         None => Pump::idle(),
     };
-    let stderr = match container.stderr.take() {
+    let stderr = match stderr {
         Some(source) => Pump::new(source, stream(std::io::stderr())?, Own::Source)?,
         None => Pump::idle(),
     };
-    Ok((container, [stdin, stdout, stderr]))
+    Ok([stdin, stdout, stderr])
 }
 
 /// How far a stop has gone.
@@ -155,9 +156,9 @@ enum Stop {
     Killed,
 }
 
-/// A running container and everything that the loop listens to.
+/// What runs, and everything that the loop listens to.
 struct Session<'a> {
-    container: Container,
+    child: Child,
     pumps: [Pump; 3],
     signals: Signals,
     events: &'a Events,
@@ -169,7 +170,40 @@ struct Session<'a> {
     interrupted: bool,
 }
 
-impl Session<'_> {
+impl<'a> Session<'a> {
+    fn new(
+        mut child: Child,
+        mode: Mode,
+        signals: Signals,
+        events: &'a Events,
+        kill_signal: u8,
+    ) -> Result<Self, Failure> {
+        let pumps =
+            pumps(&mut child, mode).map_err(|error| Failure::new(format!("relay the standard streams: {error}")))?;
+        let mut session = Self {
+            console: (mode == Mode::Interactive).then(Raw::new).flatten(),
+            child,
+            pumps,
+            signals,
+            events,
+            kill_signal,
+            stop: Stop::NotAsked,
+            interrupted: false,
+        };
+        session.follow(&Heard::default());
+        Ok(session)
+    }
+
+    /// Whether all that was said could be passed on.
+    fn written(&self) -> Result<(), Failure> {
+        for (pump, name) in self.pumps.iter().skip(1).zip(["output", "error"]) {
+            if let (Some(error), false) = (&pump.failure, pump.is_broken()) {
+                return Err(Failure::new(format!("write standard {name}: {error}")));
+            }
+        }
+        Ok(())
+    }
+
     /// The one loop: until the container has ended and all it said was passed on.
     fn attend(&mut self) -> Result<ExitStatus, Failure> {
         let mut ended = None;
@@ -204,7 +238,7 @@ impl Session<'_> {
                 self.typed()?;
             }
             if happened.end && ended.is_none() {
-                ended = self.container.try_wait()?;
+                ended = self.child.try_wait()?;
             }
             if ended.is_some() {
                 self.pumps[0].end(None);
@@ -221,7 +255,7 @@ impl Session<'_> {
         let Some(console) = &mut self.console else { return Ok(()) };
         match self.pumps[0].key() {
             Some(Key::Kill) => {
-                self.container.kill(signal::KILL)?;
+                self.child.kill(signal::KILL)?;
                 self.stop = Stop::Killed;
             }
             Some(Key::Suspend) => suspend(console),
@@ -249,7 +283,7 @@ impl Session<'_> {
             // From the background nothing is read.
             self.pumps[0].held = !console.is_entered();
         }
-        if let (true, Some(terminal), Some(size)) = (resized, &self.container.terminal, console::own_size()) {
+        if let (true, Some(terminal), Some(size)) = (resized, self.child.terminal(), console::own_size()) {
             // A container that is just ending has no terminal to resize.
             let _ = terminal.resize(size.rows, size.columns);
         }
@@ -266,8 +300,8 @@ impl Session<'_> {
         let running = |file| (!ended).then_some((file, PollFlags::POLLIN));
         let wanted = [
             Some((signals, PollFlags::POLLIN)),
-            running(self.container.as_fd()),
-            self.container.notification_fd().and_then(running),
+            running(self.child.as_fd()),
+            self.child.notification_fd().and_then(running),
             self.pumps[0].interest(),
             self.pumps[1].interest(),
             self.pumps[2].interest(),
@@ -299,11 +333,11 @@ impl Session<'_> {
     fn stop_harder(&mut self) -> Result<(), Failure> {
         self.stop = match self.stop {
             Stop::NotAsked if self.kill_signal != signal::KILL => {
-                self.container.kill(self.kill_signal)?;
+                self.child.kill(self.kill_signal)?;
                 Stop::Asked(Instant::now() + GRACE)
             }
             _ => {
-                self.container.kill(signal::KILL)?;
+                self.child.kill(signal::KILL)?;
                 Stop::Killed
             }
         };
@@ -322,7 +356,7 @@ impl Session<'_> {
         // As many as a socket holds; one that never stops talking is not
         // listened to for ever.
         for _ in 0..16 {
-            let Some(said) = self.container.notification(Duration::ZERO)? else { break };
+            let Some(said) = self.child.notification()? else { break };
             if said.ready && !*ready {
                 *ready = true;
                 self.events.ready();
@@ -364,14 +398,14 @@ struct Heard {
 }
 
 /// The signals that ask for a stop or tell of the terminal, as a descriptor.
-struct Signals {
+pub(crate) struct Signals {
     file: SignalFd,
 }
 
 impl Signals {
     /// Blocks them, so that none is lost from here on. The library gives the
     /// payload an empty mask.
-    fn new(mode: Mode) -> Result<Self, Failure> {
+    pub(crate) fn new(mode: Mode) -> Result<Self, Failure> {
         let own: &[Signal] = match mode {
             Mode::Interactive => &[Signal::SIGWINCH, Signal::SIGTSTP, Signal::SIGCONT],
             Mode::ReadOnly => &[Signal::SIGWINCH],

@@ -8,6 +8,11 @@ pub(crate) enum Verb {
     Audit,
     Check,
     Doctor,
+    List,
+    Status,
+    Exec,
+    Stop,
+    Kill,
     Completion,
     Man,
 }
@@ -21,6 +26,8 @@ pub(crate) enum Operands {
     Command,
     /// Settings files or specs.
     Files,
+    /// The name of a container that runs, and a command if so.
+    Container { command: bool },
     /// One of these.
     Words(&'static [&'static str]),
 }
@@ -40,7 +47,8 @@ pub(crate) struct About {
 }
 
 const SHELLS: &[&str] = &["bash", "zsh", "fish"];
-const TOPICS: &[&str] = &["run", "plan", "audit", "check", "doctor", "completion", "man"];
+const TOPICS: &[&str] =
+    &["run", "plan", "audit", "check", "doctor", "list", "status", "exec", "stop", "kill", "completion", "man"];
 const COMPARED: &[(&str, &str)] = &[
     ("shown", "0"),
     ("a bad option, or there is no plan", "1"),
@@ -50,8 +58,20 @@ const COMPARED: &[(&str, &str)] = &[
 ];
 
 impl Verb {
-    pub(crate) const ALL: [Self; 7] =
-        [Self::Run, Self::Plan, Self::Audit, Self::Check, Self::Doctor, Self::Completion, Self::Man];
+    pub(crate) const ALL: [Self; 12] = [
+        Self::Run,
+        Self::Plan,
+        Self::Audit,
+        Self::Check,
+        Self::Doctor,
+        Self::List,
+        Self::Status,
+        Self::Exec,
+        Self::Stop,
+        Self::Kill,
+        Self::Completion,
+        Self::Man,
+    ];
 
     pub(crate) const fn about(self) -> &'static About {
         match self {
@@ -121,6 +141,62 @@ impl Verb {
                      containers that end at once."],
                 codes: &[("a strict container can be started", "0"), ("none can, or a bad option", "1")],
             },
+            Self::List => &About {
+                name: "list",
+                usage: "",
+                operands: Operands::None,
+                short: "list containers that run",
+                long: &[
+                    "Lists the containers of this user that run, with the process id of the first process of each. \
+                     Those of `skep run` are registered where the user has a runtime directory: /run for root, \
+                     $XDG_RUNTIME_DIR for others.",
+                ],
+                codes: &[("listed, also where there are none", "0"), ("the registry cannot be read", "1")],
+            },
+            Self::Status => &About {
+                name: "status",
+                usage: "NAME",
+                operands: Operands::Container { command: false },
+                short: "show a container that runs",
+                long: &["Shows a container of this user that runs, and what it uses as far as its cgroups count that."],
+                codes: &[("it runs", "0"), ("no such container runs", "1")],
+            },
+            Self::Exec => &About {
+                name: "exec",
+                usage: "NAME [--] COMMAND [ARGS…]",
+                operands: Operands::Container { command: true },
+                short: "run a command in a container that runs",
+                long: &[
+                    "Runs a further command in a container of this user, confined as its first command is. It has a \
+                     terminal of the container's where skep has one. Of the variables that were given to the first \
+                     command it has none.",
+                ],
+                codes: &[
+                    ("the command exits", "its code"),
+                    ("a signal kills it", "128 and the signal's number"),
+                    ("no such container runs, or the start failed", "1"),
+                ],
+            },
+            Self::Stop => &About {
+                name: "stop",
+                usage: "NAME",
+                operands: Operands::Container { command: false },
+                short: "stop a container in order",
+                long: &[
+                    "Sends the container its kill signal, and SIGKILL if it runs on for ten seconds. Returns when it has ended.",
+                ],
+                codes: &[("it has ended", "0"), ("no such container runs", "1")],
+            },
+            Self::Kill => &About {
+                name: "kill",
+                usage: "NAME [SIGNAL]",
+                operands: Operands::Container { command: false },
+                short: "send a container a signal",
+                long: &[
+                    "Sends a signal to the container's command; SIGKILL, which is for the whole container, if none is named.",
+                ],
+                codes: &[("sent", "0"), ("no such container runs, or no such signal", "1")],
+            },
             Self::Completion => &About {
                 name: "completion",
                 usage: "bash|zsh|fish",
@@ -154,7 +230,7 @@ impl Verb {
     }
 
     /// As a set of one, for the table of flags.
-    pub(crate) const fn bit(self) -> u8 {
+    pub(crate) const fn bit(self) -> u16 {
         1 << self as u8
     }
 }
