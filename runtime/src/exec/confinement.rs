@@ -3,14 +3,14 @@
 //! the payload.
 
 use std::collections::BTreeMap;
-use std::ffi::{CString, OsString};
-use std::os::unix::ffi::OsStringExt;
+use std::ffi::{CString, OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use skep_sys::abi::{CapabilitySet, Namespaces};
 use skep_sys::{At, Op, OpKind};
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::plan::{Phase, Plan};
+use crate::plan::{Phase, Plan, role};
 
 /// A cgroup of the container.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -30,8 +30,8 @@ pub(crate) struct Confinement {
     pub(crate) groups: Vec<Group>,
     /// From the root switch to the exec, in order, in flat form.
     pub(crate) ops: Vec<u8>,
-    /// The out-of-memory score, as its file takes it, where one was asked for.
-    pub(crate) oom_score: Option<Vec<u8>>,
+    /// What the embedder has done to the process before it went on, likewise.
+    pub(crate) attended: Vec<u8>,
     /// The payload's documented variables.
     pub(crate) variables: BTreeMap<String, OsString>,
     pub(crate) uid: u32,
@@ -71,12 +71,11 @@ const CONFINES: [OpKind; 20] = [
 ];
 
 /// The container's, not the process's, or said anew for each process.
-const ONCE: [OpKind; 25] = [
+const ONCE: [OpKind; 23] = [
     OpKind::PivotRoot,
     OpKind::UmountOld,
     OpKind::ProveRoot,
     OpKind::Chdir,
-    OpKind::Write,
     OpKind::HostName,
     OpKind::DomainName,
     OpKind::Socket,
@@ -94,10 +93,39 @@ const ONCE: [OpKind; 25] = [
     OpKind::Vacate,
     OpKind::Arrive,
     OpKind::Await,
-    OpKind::SendFile,
     OpKind::Announce,
     OpKind::Exec,
 ];
+
+/// The container's, of what the embedder does while its first process waits.
+const ATTENDS_ONCE: [OpKind; 9] = [
+    OpKind::OpenProcess,
+    OpKind::OpenAt2,
+    OpKind::Close,
+    OpKind::IdMapHelper,
+    OpKind::MapNamespace,
+    OpKind::MountSetAttr,
+    OpKind::WritePid,
+    OpKind::EntrustFile,
+    OpKind::Release,
+];
+
+/// Whether `op` sets what is the container's: a process that joins finds it as
+/// it is. A file that is not known may be the process's own.
+fn is_once(op: &Op<'_>) -> bool {
+    match *op {
+        Op::Write { path, .. } => {
+            let path = path.to_bytes();
+            // Of the user namespace, or read-write below a procfs of the
+            // container's: by namespaces.
+            [&b"setgroups"[..], b"gid_map", b"uid_map", b"1/timens_offsets"].contains(&path)
+                || path.starts_with(b"sys/")
+        }
+        // An exec's terminal is its own.
+        Op::SendFile { place, .. } => place == role::TERMINAL,
+        _ => ONCE.contains(&op.kind()),
+    }
+}
 
 impl Confinement {
     /// Of the container that `plan` starts.
@@ -113,7 +141,7 @@ impl Confinement {
             namespaces: Namespaces::NONE,
             groups: groups(plan),
             ops: Vec::new(),
-            oom_score: None,
+            attended: Vec::new(),
             variables: BTreeMap::new(),
             uid: 0,
             gid: 0,
@@ -130,13 +158,13 @@ impl Confinement {
                     let kinds = joins.iter().skip(1).step_by(2).map(|kind| Namespaces(u64::from(kind)));
                     found.namespaces = kinds.fold(found.namespaces.with(namespaces), Namespaces::with);
                 }
-                Op::Write { path, content, .. } if path == c"oom_score_adj" => {
-                    found.oom_score = Some(content.0.to_vec());
-                }
                 Op::SetNs { kind, .. } => found.namespaces = found.namespaces.with(kind),
                 _ => {}
             }
             switched |= op.kind() == OpKind::PivotRoot;
+            if phase == Phase::Attend {
+                found.attend(&op)?;
+            }
             if phase == Phase::Payload || (phase == Phase::Enter && switched) {
                 found.follow(&op)?;
             }
@@ -148,6 +176,7 @@ impl Confinement {
             .remedy("Give the container one (`namespaces.pid`)."));
         }
         found.ops.shrink_to_fit();
+        found.attended.shrink_to_fit();
         Ok(found)
     }
 
@@ -170,25 +199,33 @@ impl Confinement {
             _ => {}
         }
         match *op {
-            Op::Seccomp { listener: Some(_), .. } => Err(unsupported("its filter asks a listener")),
+            Op::Seccomp { listener: Some(_), .. } => Err(unsupported("its filter asks a listener, which is the payload's")
+                .remedy("Deny or allow these system calls instead of asking (`system_calls.notify`), or start a second container.")),
             _ if CONFINES.contains(&op.kind()) => {
                 op.write(&mut self.ops);
                 Ok(())
             }
-            _ if ONCE.contains(&op.kind()) => Ok(()),
-            _ => Err(unsupported(&format!(
-                "`{}` confines its payload and cannot be done for a second process",
-                op.kind().name()
-            ))),
+            _ if is_once(op) => Ok(()),
+            _ => Err(unknown(op)),
+        }
+    }
+
+    fn attend(&mut self, op: &Op<'_>) -> Result<()> {
+        match *op {
+            Op::Write { dir: At::Slot(role::PROCESS), path, .. } if path == c"oom_score_adj" => {
+                op.write(&mut self.attended);
+                Ok(())
+            }
+            _ if ATTENDS_ONCE.contains(&op.kind()) || is_once(op) => Ok(()),
+            _ => Err(unknown(op)),
         }
     }
 
     /// The first group whose processes are stopped. One that joined would stop
     /// as well, with whoever waits for it.
     pub(crate) fn paused(&self) -> bool {
-        use std::os::unix::ffi::OsStrExt;
         self.groups.iter().any(|group| {
-            let path = std::path::Path::new(std::ffi::OsStr::from_bytes(group.path.to_bytes()));
+            let path = std::path::Path::new(OsStr::from_bytes(group.path.to_bytes()));
             let says = |file: &str, word: &str| {
                 std::fs::read_to_string(path.join(file)).is_ok_and(|text| text.lines().any(|line| line == word))
             };
@@ -198,6 +235,17 @@ impl Confinement {
                 || says("freezer.state", "FREEZING")
         })
     }
+}
+
+/// What is new to a plan stops every exec until it is known here.
+fn unknown(op: &Op<'_>) -> Error {
+    let what = match op {
+        Op::Write { path, .. } => {
+            format!("a write to {}", crate::Escaped::new(OsStr::from_bytes(path.to_bytes())).short())
+        }
+        _ => format!("`{}`", op.kind().name()),
+    };
+    unsupported(&format!("{what} may confine its payload, and is not known to be done for a second process"))
 }
 
 pub(crate) fn unsupported(why: &str) -> Error {
@@ -221,4 +269,55 @@ fn groups(plan: &Plan) -> Vec<Group> {
         }
     }
     groups
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test that panics has failed")]
+mod tests {
+    use skep_sys::Slot;
+    use skep_sys::abi::SeccompFlags;
+    use skep_sys::wire::Blob;
+
+    use super::*;
+    use crate::facts::Facts;
+    use crate::spec::Spec;
+
+    fn of_default() -> Confinement {
+        let spec = Spec { command: vec!["true".into()], ..Spec::default() };
+        Confinement::of(&crate::compile(&spec, &Facts::example(&spec)).unwrap()).unwrap()
+    }
+
+    fn refusal(result: Result<()>) -> String {
+        let error = result.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unsupported);
+        error.to_string()
+    }
+
+    #[test]
+    fn what_is_not_known_stops_an_exec() {
+        let mut container = of_default();
+        let dir = At::Slot(role::PROC);
+        let write = |path| Op::Write { dir, path, content: Blob(b"1") };
+        for path in [c"1/timens_offsets", c"sys/user/max_user_namespaces", c"sys/net/ipv4/ip_forward"] {
+            container.follow(&write(path)).unwrap();
+        }
+        for path in [c"1/coredump_filter", c"self/timerslack_ns", c"1/attr/exec", c"1/oom_score_adj", c"sysrq-trigger"]
+        {
+            assert!(refusal(container.follow(&write(path))).contains(path.to_str().unwrap()));
+        }
+        let kept = container.clone();
+        refusal(container.attend(&write(c"oom_score_adj")));
+        refusal(container.attend(&Op::SetLimit { resource: skep_sys::abi::Resource(0), soft: 0, hard: 0 }));
+        let sent = |place| Op::SendFile { to: role::CONTROL, file: role::ONE, place };
+        container.follow(&sent(role::TERMINAL)).unwrap();
+        refusal(container.follow(&sent(Slot(99))));
+        assert_eq!(container, kept, "what is skipped or refused is not kept");
+    }
+
+    #[test]
+    fn a_filter_with_a_listener_stops_an_exec() {
+        let filter = Op::Seccomp { program: Blob(&[]), flags: SeccompFlags::NEW_LISTENER, listener: Some(role::ONE) };
+        let refused = refusal(of_default().follow(&filter));
+        assert!(refused.contains("listener") && refused.contains("second container"), "{refused}");
+    }
 }

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 
 use skep_sys::abi::{CapabilitySet, Namespaces, OpenFlags, Resolve, cap, fs_magic, signal};
-use skep_sys::wire::{Blob, Numbers, Reader};
+use skep_sys::wire::{Numbers, Reader};
 use skep_sys::{At, Op, OpKind, Proof};
 
 use super::confinement::{Confinement, unsupported};
@@ -132,14 +132,30 @@ fn prepare(container: &Confinement, spec: &ExecSpec, plan: &mut Builder) -> Resu
             });
         }
     }
-    if let Some(score) = &container.oom_score {
-        plan.step(Phase::Attend, "the payload's out-of-memory score", CALL)
-            .op(Op::OpenProcess { pid: role::PID, pidfd: role::PIDFD, into: role::PROCESS })
-            .op(Op::Write { dir: At::Slot(role::PROCESS), path: c"oom_score_adj", content: Blob(score) })
-            .op(Op::Close { file: role::PROCESS });
+    let attended = read(&container.attended)?;
+    if !attended.is_empty() {
+        plan.step(Phase::Attend, "the payload's out-of-memory score", CALL).op(Op::OpenProcess {
+            pid: role::PID,
+            pidfd: role::PIDFD,
+            into: role::PROCESS,
+        });
+        for op in &attended {
+            plan.op(*op);
+        }
+        plan.op(Op::Close { file: role::PROCESS });
     }
     plan.step(Phase::Attend, "let the child go on", Origin::Always).op(Op::Release { to: role::CONTROL_HOST });
     Ok(())
+}
+
+/// Ops in flat form.
+fn read(flat: &[u8]) -> Result<Vec<Op<'_>>> {
+    let mut reader = Reader::new(flat);
+    let mut ops = Vec::new();
+    while !reader.is_empty() {
+        ops.push(Op::read(&mut reader).ok_or_else(|| unsupported("what is known of it is not readable"))?);
+    }
+    Ok(ops)
 }
 
 /// Stage B leaves the host for the container's namespaces, and is not in its
@@ -169,11 +185,7 @@ struct Confined<'a> {
 
 impl<'a> Confined<'a> {
     fn new(container: &'a Confinement, spec: &ExecSpec) -> Result<Self> {
-        let mut reader = Reader::new(&container.ops);
-        let mut ops = Vec::new();
-        while !reader.is_empty() {
-            ops.push(Op::read(&mut reader).ok_or_else(|| unsupported("what is known of it is not readable"))?);
-        }
+        let ops = read(&container.ops)?;
         let place = |kind| ops.iter().rposition(|op| op.kind() == kind);
         let early = place(OpKind::Seccomp) < place(OpKind::CapSet) && place(OpKind::Seccomp).is_some();
         let (uid, gid) = spec.user.unwrap_or((container.uid, container.gid));

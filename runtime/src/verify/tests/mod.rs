@@ -75,6 +75,22 @@ fn an_error_names_every_broken_rule() {
     }
 }
 
+/// What a Spec can say, and an exec does not know, stops it: here, not unseen.
+#[test]
+fn every_golden_container_can_be_joined_or_has_no_process_ids() {
+    let spec = crate::spec::ExecSpec { command: vec!["true".into()], ..Default::default() };
+    let mut refused = BTreeSet::new();
+    for (name, caller, plan) in goldens().filter(|(name, ..)| !name.starts_with("enter")) {
+        match crate::compile_exec(&plan, &spec) {
+            Ok(plan) => assert!(verify(plan.clone()).is_ok(), "{name} ({caller:?}): {}", shown(&plan)),
+            Err(error) => _ = refused.insert(format!("{name}: {error}")),
+        }
+    }
+    let known = ["process-id namespace"];
+    let unknown: Vec<_> = refused.iter().filter(|line| !known.iter().any(|one| line.contains(one))).collect();
+    assert!(unknown.is_empty(), "{unknown:#?}");
+}
+
 /// Whether a plan without this op is refused by the kernel or harmless: it
 /// makes less in the container's own tree, or what is made needs it.
 fn is_expendable(phase: Phase, op: &Op<'_>) -> bool {
