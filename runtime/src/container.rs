@@ -144,8 +144,12 @@ impl Container {
     /// see [`Exec`]. Nothing happens before [`Exec::spawn`], [`Exec::status`] or
     /// [`Exec::output`].
     pub fn exec(&self, program: impl AsRef<std::ffi::OsStr>) -> Exec<'_> {
+        Exec::new(self.target(), program.as_ref())
+    }
+
+    pub(crate) fn target(&self) -> Target<'_> {
         let Inner { confinement, pid, pidfd, .. } = &self.inner;
-        Exec::new(Target { pidfd: pidfd.as_fd(), pid: *pid, confinement }, program.as_ref())
+        Target { pidfd: pidfd.as_fd(), pid: *pid, confinement }
     }
 
     /// Opens a regular file of the container for reading, by its absolute path
@@ -494,7 +498,7 @@ impl Inner {
 /// How long a killed container may take. A process in an uninterruptible sleep
 /// must not hold up the embedder for ever; the watcher's or the kernel's turn
 /// then.
-const KILLED: Duration = Duration::from_secs(10);
+pub(crate) const KILLED: Duration = Duration::from_secs(10);
 
 impl Drop for Inner {
     fn drop(&mut self) {

@@ -117,7 +117,7 @@ pub(crate) struct Attempt<K: Kernel> {
     done: u32,
     /// What is left of the deadline.
     left: Option<Duration>,
-    cancel: bool,
+    pub(crate) cancel: bool,
     pub(crate) over: bool,
 }
 
@@ -484,7 +484,7 @@ fn scarcity(call: OpKind, errno: Errno) -> Option<&'static str> {
     }
 }
 
-fn cancelled() -> Error {
+pub(crate) fn cancelled() -> Error {
     Error::new(ErrorKind::Cancelled, "the start was cancelled")
 }
 

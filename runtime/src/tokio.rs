@@ -16,6 +16,9 @@
 //! # }
 //! ```
 
+mod process;
+
+use std::ffi::OsStr;
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::Arc;
@@ -32,7 +35,9 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::status::ExitStatus;
 use crate::terminal::Terminal;
 use crate::watcher::errno_of;
-use crate::{Cancel, Command};
+use crate::{Cancel, Command, Exec};
+
+pub use process::Process;
 
 /// Starts the container, on a thread for blocking work.
 ///
@@ -93,6 +98,11 @@ fn watch(file: OwnedFd) -> std::io::Result<AsyncFd<OwnedFd>> {
     AsyncFd::new(file)
 }
 
+/// A pipe that was made for the embedder, as tokio's.
+fn piped<T>(file: Option<File>, from: fn(File) -> std::io::Result<T>) -> Result<Option<T>> {
+    file.map(from).transpose().map_err(|error| Error::system("watch a pipe", errno_of(&error)))
+}
+
 async fn read(pipe: &mut Option<Receiver>, buffer: &mut Vec<u8>) -> Result<()> {
     let Some(pipe) = pipe else { return Ok(()) };
     let read = pipe.read_to_end(buffer).await;
@@ -150,11 +160,10 @@ impl Container {
     pub fn new(mut started: crate::Container) -> Result<Self> {
         let failed = |error: std::io::Error| Error::system("watch the container", errno_of(&error));
         let watched = |file: BorrowedFd<'_>| file.try_clone_to_owned().and_then(watch).map_err(failed);
-        let receiver = |file: Option<File>| file.map(Receiver::from_file).transpose().map_err(failed);
         Ok(Self {
-            stdin: started.stdin.take().map(Sender::from_file).transpose().map_err(failed)?,
-            stdout: receiver(started.stdout.take())?,
-            stderr: receiver(started.stderr.take())?,
+            stdin: piped(started.stdin.take(), Sender::from_file)?,
+            stdout: piped(started.stdout.take(), Receiver::from_file)?,
+            stderr: piped(started.stderr.take(), Receiver::from_file)?,
             terminal: started.terminal.take(),
             end: watched(started.as_fd())?,
             notify: started.notification_fd().map(watched).transpose()?,
@@ -193,6 +202,40 @@ impl Container {
                 None => ready.clear_ready(),
             }
         }
+    }
+
+    /// Runs a further process in the container, confined as the payload is, on a
+    /// thread for blocking work: see [`Exec`], which `prepare` gets.
+    ///
+    /// Dropped half-way, it is cancelled: no process stays, and the container
+    /// goes on.
+    ///
+    /// ```no_run
+    /// # async fn run(container: skep::tokio::Container) -> Result<(), skep::Error> {
+    /// let process = container.exec("id", |exec| _ = exec.arg("-u").stdout(skep::Stdio::piped())).await?;
+    /// assert_eq!(process.wait_with_output().await?.stdout, b"0\n");
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`Exec::spawn`].
+    pub async fn exec(&self, program: impl AsRef<OsStr>, prepare: impl FnOnce(&mut Exec<'_>)) -> Result<Process> {
+        let mut asked = {
+            let mut exec = self.inner.exec(program);
+            prepare(&mut exec);
+            exec.into_asked()
+        };
+        let cancel = match &asked.cancel {
+            Some(cancel) => cancel.clone(),
+            None => asked.cancel.insert(Cancel::new()?).clone(),
+        };
+        let mut half_way = HalfWay(Some(cancel));
+        let inner = Arc::clone(&self.inner);
+        let started = spawn_blocking(move || Exec::of(inner.target(), asked).spawn()).await;
+        half_way.0 = None;
+        Process::new(joined(started)??)
     }
 
     /// Sends `signal` to the payload: as [`crate::Container::kill`].

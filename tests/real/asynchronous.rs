@@ -95,6 +95,50 @@ fn a_stop_is_in_order_and_then_it_is_not() {
 }
 
 #[test]
+fn a_further_process_holds_no_thread() {
+    let Some(_turn) = turn_to_start() else { return };
+    let before = before();
+    on_one_thread(async {
+        let container = spawn(sleeping(1000)).await.unwrap();
+        let echo = |exec: &mut skep::Exec<'_>| _ = exec.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut process = container.exec("cat", echo).await.unwrap();
+        process.stdin.take().unwrap().write_all(b"there and back").await.unwrap();
+        let output = process.wait_with_output().await.unwrap();
+        assert_eq!((output.stdout.as_slice(), output.status.code()), (&b"there and back"[..], Some(0)));
+
+        let mut process = container.exec("sleep", |exec| _ = exec.arg("1000")).await.unwrap();
+        assert!(tokio::time::timeout(Duration::from_millis(50), process.wait()).await.is_err());
+        process.kill(signal::TERM).unwrap();
+        assert_eq!(process.wait().await.unwrap().signal(), Some(signal::TERM));
+        let error = container.exec("no-such-program", |_| ()).await.unwrap_err();
+        assert_eq!(error.kind(), skep::ErrorKind::NotFound);
+
+        // One that is dropped, at every moment.
+        let held = container.exec("sleep", |exec| _ = exec.arg("1001")).await.unwrap();
+        drop(held);
+        for step in 0..20_u64 {
+            let start = container.exec("sleep", |exec| _ = exec.arg("1001"));
+            let _ = tokio::time::timeout(Duration::from_micros(step * 250), start).await;
+        }
+        let list = |exec: &mut skep::Exec<'_>| {
+            exec.args(["-c", "cat /proc/[0-9]*/cmdline | tr '\\0' ' '; true"]).stdout(Stdio::piped());
+        };
+        let mut text = String::new();
+        for _ in 0..200 {
+            let output = container.exec("sh", list).await.unwrap().wait_with_output().await.unwrap();
+            text = String::from_utf8_lossy(&output.stdout).into_owned();
+            if !text.contains("1001") {
+                return;
+            }
+            // A thread may still be at it.
+            tokio::time::sleep(Duration::from_millis(25)).await;
+        }
+        panic!("{text}");
+    });
+    before.assert_unchanged();
+}
+
+#[test]
 fn what_is_dropped_is_stopped_and_leaves_nothing() {
     let Some(_turn) = turn_to_start() else { return };
     let before = before();

@@ -179,6 +179,29 @@ fn statuses(rounds: u8) {
 }
 
 #[test]
+fn a_container_costs_the_embedder_little() {
+    let Some(_turn) = turn_to_start() else { return };
+    apart("--unset=NOTHING", "memory_of_handles");
+}
+
+#[test]
+#[ignore = "run by a_container_costs_the_embedder_little, in a process of its own"]
+fn memory_of_handles() {
+    let resident = || -> u64 {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap();
+        skep_tests::field(&status, "VmRSS").trim_end_matches(" kB").parse().unwrap()
+    };
+    let start = || Command::new("sleep").arg("1000").spawn().unwrap();
+    // What the first ones make once is not counted.
+    let mut held: Vec<_> = (0..10).map(|_| start()).collect();
+    let before = resident();
+    held.extend((0..32).map(|_| start()));
+    let each = resident().saturating_sub(before) as f64 / 32.0;
+    println!("{each} KiB for each container");
+    assert!(each <= 16.0, "{each} KiB for each container");
+}
+
+#[test]
 fn the_embedder_survives_a_memory_limit_that_the_start_hits() {
     let Some(_turn) = turn_to_start() else { return };
     let mut command = Command::new("true");

@@ -268,6 +268,49 @@ fn a_container_without_process_ids_of_its_own_is_refused() {
 }
 
 #[test]
+fn a_container_whose_filter_asks_is_refused() {
+    let Some(_turn) = turn_to_start() else { return };
+    let container = match sleeping().notify_system_calls(["uname"]).spawn() {
+        // Linux allows one listener, and this program may be under one.
+        Err(error) if error.errno() == Some(skep::sys::Errno::EBUSY) => return skip(&error.to_string()),
+        started => started.unwrap(),
+    };
+    let error = container.exec("true").spawn().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unsupported);
+    assert!(error.to_string().contains("asks a listener"), "{error}");
+}
+
+/// At every moment: no process stays, and the container goes on.
+#[test]
+fn a_cancelled_one_leaves_nothing() {
+    let Some(_turn) = turn_to_start() else { return };
+    let container = started(&mut sleeping());
+    let before = HostState::look();
+    let cancelled = skep::Cancel::new().unwrap();
+    cancelled.cancel();
+    let error = container.exec("sleep").arg("1000").cancel_with(&cancelled).spawn().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Cancelled, "{error}");
+    drop(cancelled);
+    before.assert_unchanged();
+    for round in 0_u64..20 {
+        let cancel = skep::Cancel::new().unwrap();
+        let other = cancel.clone();
+        let canceller = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_micros(round * 200));
+            other.cancel();
+        });
+        match container.exec("sleep").arg("1000").cancel_with(&cancel).spawn() {
+            Ok(process) => drop(process),
+            Err(error) => assert_eq!(error.kind(), ErrorKind::Cancelled, "{error}"),
+        }
+        canceller.join().unwrap();
+    }
+    before.assert_unchanged();
+    let text = says(&container, "cat /proc/[0-9]*/stat 2>/dev/null; true");
+    assert_eq!(text.matches("(sleep)").count(), 1, "{text}");
+}
+
+#[test]
 fn namespaces_that_are_shared_stay_shared() {
     let Some(_turn) = turn_to_start() else { return };
     let mut command = sleeping();

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use skep_sys::{Errno, Linux};
 
+use crate::cancel::Cancel;
 use crate::command::{DEADLINE, Stdio};
 use crate::container::Output;
 use crate::error::{Error, ErrorKind, Result};
@@ -43,6 +44,9 @@ pub use run::rehearse_exec;
 ///   of the container: no process stands between. A payload sees its parent as
 ///   0, and cannot trace it before its program runs.
 /// * It ends with the container, and with its handle.
+/// * A container whose filter has a [`crate::Listener`] is refused
+///   ([`ErrorKind::Unsupported`]): the listener is that of the payload's filter,
+///   and answers to nobody else.
 /// * A container that is paused is refused ([`ErrorKind::Paused`]): the process
 ///   would stop half-way, and who starts it with it. One that has ended is
 ///   [`ErrorKind::Ended`], also when it ends meanwhile.
@@ -59,10 +63,17 @@ pub use run::rehearse_exec;
 #[derive(Debug)]
 pub struct Exec<'c> {
     target: Target<'c>,
+    asked: Asked,
+}
+
+/// What the caller says of the process, whatever container it is for.
+#[derive(Debug)]
+pub(crate) struct Asked {
     spec: ExecSpec,
     stdio: [Stdio; 3],
     descriptors: BTreeMap<u32, OwnedFd>,
     deadline: Option<Duration>,
+    pub(crate) cancel: Option<Cancel>,
 }
 
 /// What an exec needs of a container.
@@ -79,91 +90,110 @@ impl<'c> Exec<'c> {
     pub(crate) fn new(target: Target<'c>, program: &OsStr) -> Self {
         let spec = ExecSpec { command: vec![program.to_owned()], ..ExecSpec::default() };
         let stdio = [Stdio::null(), Stdio::null(), Stdio::null()];
-        Self { target, spec, stdio, descriptors: BTreeMap::new(), deadline: Some(DEADLINE) }
+        let asked = Asked { spec, stdio, descriptors: BTreeMap::new(), deadline: Some(DEADLINE), cancel: None };
+        Self { target, asked }
+    }
+
+    /// The same for this container.
+    #[cfg(feature = "tokio")]
+    pub(crate) const fn of(target: Target<'c>, asked: Asked) -> Self {
+        Self { target, asked }
+    }
+
+    #[cfg(feature = "tokio")]
+    pub(crate) fn into_asked(self) -> Asked {
+        self.asked
     }
 
     /// Adds an argument.
     pub fn arg(&mut self, argument: impl AsRef<OsStr>) -> &mut Self {
-        self.spec.command.push(argument.as_ref().to_owned());
+        self.asked.spec.command.push(argument.as_ref().to_owned());
         self
     }
 
     /// Adds arguments.
     pub fn args<A: AsRef<OsStr>>(&mut self, arguments: impl IntoIterator<Item = A>) -> &mut Self {
-        self.spec.command.extend(arguments.into_iter().map(|argument| argument.as_ref().to_owned()));
+        self.asked.spec.command.extend(arguments.into_iter().map(|argument| argument.as_ref().to_owned()));
         self
     }
 
     /// Sets an environment variable. The embedder's own are never inherited.
     pub fn env(&mut self, name: impl Into<String>, value: impl AsRef<OsStr>) -> &mut Self {
-        self.spec.environment.insert(name.into(), Secret::new(value.as_ref()));
+        self.asked.spec.environment.insert(name.into(), Secret::new(value.as_ref()));
         self
     }
 
     /// Who the process is, inside; the payload's user otherwise.
     pub fn user(&mut self, uid: u32, gid: u32) -> &mut Self {
-        self.spec.user = Some((uid, gid));
+        self.asked.spec.user = Some((uid, gid));
         self
     }
 
     /// Supplementary groups, inside; the payload's otherwise.
     pub fn groups(&mut self, groups: impl IntoIterator<Item = u32>) -> &mut Self {
-        self.spec.groups.get_or_insert_default().extend(groups);
+        self.asked.spec.groups.get_or_insert_default().extend(groups);
         self
     }
 
     /// Sets the working directory, inside; `/` otherwise.
     pub fn current_dir(&mut self, path: impl Into<PathBuf>) -> &mut Self {
-        self.spec.working_directory = path.into();
+        self.asked.spec.working_directory = path.into();
         self
     }
 
     /// Gives the process a terminal of its own, of the container's devpts, for
     /// all three streams: see [`crate::Command::terminal`].
     pub fn terminal(&mut self, rows: u16, columns: u16) -> &mut Self {
-        self.spec.terminal = Some(TerminalSize::new(rows, columns));
-        self.stdio = [Stdio::terminal(), Stdio::terminal(), Stdio::terminal()];
+        self.asked.spec.terminal = Some(TerminalSize::new(rows, columns));
+        self.asked.stdio = [Stdio::terminal(), Stdio::terminal(), Stdio::terminal()];
         self
     }
 
     /// Standard input.
     pub fn stdin(&mut self, stdio: impl Into<Stdio>) -> &mut Self {
-        self.stdio[0] = stdio.into();
+        self.asked.stdio[0] = stdio.into();
         self
     }
 
     /// Standard output.
     pub fn stdout(&mut self, stdio: impl Into<Stdio>) -> &mut Self {
-        self.stdio[1] = stdio.into();
+        self.asked.stdio[1] = stdio.into();
         self
     }
 
     /// Standard error.
     pub fn stderr(&mut self, stdio: impl Into<Stdio>) -> &mut Self {
-        self.stdio[2] = stdio.into();
+        self.asked.stdio[2] = stdio.into();
         self
     }
 
     /// Passes a descriptor: the process has it under this number, from 3 on. A
     /// directory is refused; see [`crate::Command::fd`].
     pub fn fd(&mut self, number: u32, file: impl Into<OwnedFd>) -> &mut Self {
-        self.spec.descriptors.retain(|passed| passed.number != number);
-        self.spec.descriptors.push(Descriptor::new(number));
-        self.descriptors.insert(number, file.into());
+        self.asked.spec.descriptors.retain(|passed| passed.number != number);
+        self.asked.spec.descriptors.push(Descriptor::new(number));
+        self.asked.descriptors.insert(number, file.into());
         self
     }
 
     /// How long it may take until the program runs; one minute otherwise.
     pub fn deadline(&mut self, deadline: Duration) -> &mut Self {
-        self.deadline = Some(deadline);
+        self.asked.deadline = Some(deadline);
+        self
+    }
+
+    /// Lets `cancel` end the attempt, from any thread or signal handler: as
+    /// [`crate::Command::cancel_with`]. The container goes on.
+    pub fn cancel_with(&mut self, cancel: &Cancel) -> &mut Self {
+        self.asked.cancel = Some(cancel.clone());
         self
     }
 
     /// What has been asked for so far.
     #[must_use]
     pub fn spec(&self) -> ExecSpec {
-        let mut spec = self.spec.clone();
-        for (stream, stdio) in spec.stdio.iter_mut().zip(&self.stdio) {
+        let mut spec = self.asked.spec.clone();
+        for (stream, stdio) in spec.stdio.iter_mut().zip(&self.asked.stdio) {
             *stream = stdio.stream();
         }
         spec
@@ -203,9 +233,9 @@ impl<'c> Exec<'c> {
             return Err(Error::new(ErrorKind::Paused, "the container is paused, and a process in it would be too")
                 .remedy("Let it go on first (Container::resume)."));
         }
-        let mut given = crate::command::given_streams(&self.stdio)?;
+        let mut given = crate::command::given_streams(&self.asked.stdio)?;
         for passed in &verified.plan().passed {
-            if let Some(file) = self.descriptors.get(&passed.number) {
+            if let Some(file) = self.asked.descriptors.get(&passed.number) {
                 given.push((passed.slot, crate::command::copy(file.as_fd())?));
             }
         }
@@ -215,9 +245,11 @@ impl<'c> Exec<'c> {
             .try_clone_to_owned()
             .map_err(|error| Error::system("duplicate the container's pidfd", crate::watcher::errno_of(&error)))?;
         let target = run::Target { pidfd, pid: self.target.pid };
-        let limits = Limits { deadline: self.deadline, cancel: None };
+        let cancel = self.asked.cancel.as_ref().map(Cancel::duplicate).transpose()?;
+        let limits = Limits { deadline: self.asked.deadline, cancel };
         match run::enter(Linux::new(), verified, given, target, limits) {
             Ok(slots) => Process::new(slots),
+            Err(error) if error.kind() == ErrorKind::Cancelled => Err(error),
             Err(error) => {
                 // An end of the container meanwhile fails any call; these, a
                 // moment before its pidfd tells.
@@ -251,7 +283,7 @@ impl<'c> Exec<'c> {
     ///
     /// As [`Exec::spawn`] and [`Process::wait`].
     pub fn output(&mut self) -> Result<Output> {
-        for stdio in &mut self.stdio[1..] {
+        for stdio in &mut self.asked.stdio[1..] {
             stdio.pipe_if_null();
         }
         self.spawn()?.wait_with_output()

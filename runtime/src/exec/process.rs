@@ -8,7 +8,7 @@ use std::time::Duration;
 use skep_sys::abi::signal;
 use skep_sys::{Errno, Op, OwnedSlots, Slot, WaitStatus};
 
-use crate::container::{Output, call, has_ended, read_both};
+use crate::container::{KILLED, Output, call, has_ended, read_both};
 use crate::error::{Error, Result};
 use crate::plan::role;
 use crate::status::ExitStatus;
@@ -88,6 +88,12 @@ impl Process {
         self.inner.wait(Some(timeout))
     }
 
+    /// For at most as long as a drop waits.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn wait_killed(&self) {
+        let _ = self.inner.wait(Some(KILLED));
+    }
+
     /// Sends it `signal`. One that has ended is no error.
     ///
     /// # Errors
@@ -144,8 +150,7 @@ impl Drop for Inner {
     fn drop(&mut self) {
         if self.ended.lock().unwrap_or_else(PoisonError::into_inner).is_none() {
             let _ = self.signal(signal::KILL);
-            // As of a container: not for ever.
-            let _ = self.wait(Some(Duration::from_secs(10)));
+            let _ = self.wait(Some(KILLED));
         }
     }
 }

@@ -37,7 +37,8 @@ pub(super) fn enter<K: Kernel>(
 impl<K: Kernel> Attempt<K> {
     fn enter(&mut self, end: Option<Instant>) -> Result<()> {
         self.run(end)?;
-        match meet(&mut self.kernel, &self.plan, &mut self.slots.slots(), end) {
+        let cancel = self.cancel.then_some(role::CANCEL);
+        match meet(&mut self.kernel, &self.plan, &mut self.slots.slots(), (end, cancel)) {
             Ok(()) => self.listen(end, false),
             Err(Failed::Said(error)) => Err(error),
             Err(Failed::Silent) => Err(self.died()),
@@ -57,19 +58,20 @@ fn meet<K: Kernel>(
     kernel: &mut K,
     plan: &Plan,
     slots: &mut Slots<'_>,
-    end: Option<Instant>,
+    (end, cancel): (Option<Instant>, Option<Slot>),
 ) -> std::result::Result<(), Failed> {
     let said = |what: &str, errno| Failed::Said(Error::system(format!("hear from the child: {what}"), errno));
     // Frees a number for the descriptor that comes.
     kernel.call(&Op::Close { file: role::IMAGE }, slots).map_err(|errno| said("close", errno))?;
     while slots.descriptor(role::MEMBER).is_err() {
         let (from, file, into) = (role::CONTROL_HOST, role::RECEIVED, role::RESULT);
-        let receive = Op::Receive { from, timeout_ms: left(end), early: true, cancel: None, file, into };
+        let receive = Op::Receive { from, timeout_ms: left(end), early: true, cancel, file, into };
         kernel.call(&receive, slots).map_err(|errno| match errno {
             Errno::ETIMEDOUT => Failed::Said(
                 Error::new(ErrorKind::TimedOut, "the process did not get into the container in time")
                     .remedy("A container that is paused meanwhile keeps it waiting; or give it more time."),
             ),
+            Errno::ECANCELED if cancel.is_some() => Failed::Said(run::cancelled()),
             other => said("recvmsg", other),
         })?;
         match slots.value(role::RESULT).map(Report::from_value) {
@@ -135,7 +137,7 @@ fn rehearse_parts<K: Stage>(kernel: &mut K, plan: &Plan, slots: &mut Slots<'_>) 
     let mut copied = child.cells().to_vec();
     program::run(kernel, plan.section(Phase::Init), child, quiet).map_err(fault)?;
     kernel.act_as(Host);
-    meet(kernel, plan, slots, None).map_err(|failed| match failed {
+    meet(kernel, plan, slots, (None, None)).map_err(|failed| match failed {
         Failed::Said(error) => error,
         Failed::Silent => Error::new(ErrorKind::System, "the child ended"),
     })?;
