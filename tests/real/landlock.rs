@@ -3,6 +3,7 @@
 #![cfg(target_arch = "x86_64")]
 
 use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{SocketAddr, UnixListener};
 use std::sync::MutexGuard;
 use std::time::Duration;
@@ -10,7 +11,7 @@ use std::time::Duration;
 use skep::spec::{CapabilityList, FileAccess, Init, Landlock, Network, Want};
 use skep::sys::abi::{CapabilitySet, cap, signal};
 use skep::{Command, Facts, Outcome, Spec};
-use skep_tests::{run, skip, turn_to_start};
+use skep_tests::{Scratch, run, skip, turn_to_start};
 
 use FileAccess::{Execute, Read, Write, WriteFile};
 
@@ -124,6 +125,43 @@ fn a_further_process_has_the_same_rules() {
     assert_eq!(String::from_utf8_lossy(&output.stdout), "13\nok\n13\n");
     container.kill(signal::KILL).unwrap();
     container.wait().unwrap();
+}
+
+#[test]
+fn a_further_process_reaches_no_abstract_socket_of_the_host() {
+    let Some(_turn) = turn_with(6) else { return };
+    let name = format!("skep-exec-{}", std::process::id());
+    let _listener = UnixListener::bind_addr(&SocketAddr::from_abstract_name(&name).unwrap()).unwrap();
+    let connect = format!("socket(S, 1, 1, 0) && connect(S, pack('Sxa*', 1, '{name}'))");
+    let script = perl(&[&connect]).spec().command[2].clone();
+    let says = |command: &mut Command| {
+        let container = command.arg("1000").spawn().unwrap();
+        let output = container.exec("perl").arg("-e").arg(&script).output().unwrap();
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    assert_eq!(says(Command::new("sleep").network(Network::Host)), "1\n");
+    let mut rules = Landlock::default();
+    rules.abstract_sockets = Some(Want::Off);
+    assert_eq!(says(Command::new("sleep").network(Network::Host).landlock(rules)), "ok\n");
+}
+
+/// A payload that puts a link in a rule's place widens nothing.
+#[test]
+fn a_link_of_the_payloads_is_no_rule_of_a_further_process() {
+    let Some(_turn) = turn_with(6) else { return };
+    let shared = Scratch::new();
+    for directory in [shared.directory("own"), shared.path().to_owned()] {
+        std::fs::set_permissions(directory, PermissionsExt::from_mode(0o777)).unwrap();
+    }
+    let mut command = Command::new("sh");
+    command.args(["-c", "mv /mnt/own /mnt/was && ln -s /etc /mnt/own && echo done && exec sleep 1000"]);
+    command.bind(shared.path(), "/mnt").landlock_path("/usr", [Read, Execute]);
+    command.landlock_path("/mnt", [Write]).landlock_path("/mnt/own", [Read]).stdout(skep::Stdio::piped());
+    let mut container = command.spawn().unwrap();
+    let mut done = [0; 5];
+    std::io::Read::read_exact(container.stdout.as_mut().unwrap(), &mut done).unwrap();
+    let error = container.exec("true").spawn().unwrap_err();
+    assert!(error.to_string().contains("has a link in it"), "{error}");
 }
 
 #[test]

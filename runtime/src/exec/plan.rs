@@ -249,15 +249,21 @@ impl<'a> Confined<'a> {
     }
 
     /// Made anew, of the same paths: a ruleset cannot be had from a process that
-    /// is restricted to it.
+    /// is restricted to it. A link is not followed: the payload may have put it
+    /// there since, and this process would have more than the payload has.
     fn landlock_rules(&self, plan: &mut Builder) {
         use OpKind::{LandlockPath, LandlockPort, LandlockRuleset, OpenAt2};
         plan.step(Phase::Enter, "make the payload's Landlock rules", CALL)
-            .remedy("A path of a Landlock rule is not there any more.");
+            .remedy("ENOENT: a path of a Landlock rule is not there any more. ELOOP: it has a link in it; name what that leads to.");
         for op in
             self.ops.iter().filter(|op| matches!(op.kind(), OpenAt2 | LandlockRuleset | LandlockPath | LandlockPort))
         {
-            plan.op(*op);
+            plan.op(match *op {
+                Op::OpenAt2 { dir, path, flags, mode, resolve, into } => {
+                    Op::OpenAt2 { dir, path, flags, mode, resolve: resolve.with(Resolve::NO_SYMLINKS), into }
+                }
+                other => other,
+            });
             if let Op::LandlockPath { parent, .. } = *op {
                 plan.op(Op::Close { file: parent });
             }

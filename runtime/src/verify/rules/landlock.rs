@@ -1,6 +1,6 @@
 //! Landlock: rules that are made are in force, and the report says how far.
 
-use skep_sys::abi::{OpenFlags, landlock};
+use skep_sys::abi::{OpenFlags, Resolve, landlock};
 use skep_sys::{At, Op, OpKind};
 
 use super::{Findings, once};
@@ -65,7 +65,9 @@ pub(super) fn landlock_in_force(view: &View<'_>, found: &mut Findings) {
 pub(super) fn names_for_a_rule(view: &View<'_>, seen: &Seen<'_>) -> bool {
     let rule = view.after(seen);
     let closed = rule.and_then(|rule| view.after(rule));
-    matches!(seen.op, Op::OpenAt2 { dir: At::Cwd, flags: OpenFlags::PATH, .. })
+    // A process that joins meets what the payload has made of the tree.
+    let follows = |resolve: Resolve| !view.enters() || resolve.has(Resolve::NO_SYMLINKS);
+    matches!(seen.op, Op::OpenAt2 { dir: At::Cwd, flags: OpenFlags::PATH, resolve, .. } if follows(resolve))
         && seen.phase == Phase::Enter
         && seen.at > view.switch()
         && rule.is_some_and(|rule| rule.kind() == OpKind::LandlockPath && rule.onto == seen.made)

@@ -1,5 +1,6 @@
 //! Mutants for the rule in `rules/landlock.rs`.
 
+use skep_sys::abi::Resolve;
 use skep_sys::{Op, OpKind};
 
 use super::{Mutant, append, cut, drop, each, earlier, insert, last, mutant, place};
@@ -30,6 +31,14 @@ pub(super) const ALL: &[Mutant] = &[
         cut(plan, Enter, place(plan, Enter, OpKind::LandlockRestrict) + 1)
     }),
     mutant(73, "enter, landlock", "a further process without", |plan| drop(plan, Enter, OpKind::LandlockRestrict)),
+    mutant(73, "enter, landlock", "a path with a link of the payload's", |plan| {
+        each(plan, Enter, OpKind::OpenAt2, |op| match op {
+            Op::OpenAt2 { dir, path, flags, mode, into, .. } => {
+                Op::OpenAt2 { dir, path, flags, mode, resolve: Resolve::NO_MAGICLINKS, into }
+            }
+            other => other,
+        })
+    }),
     mutant(71, "enter, landlock", "a further process without rules", |plan| {
         let plan = drop(plan, Enter, OpKind::LandlockRestrict);
         drop(&plan, Enter, OpKind::LandlockRuleset)
