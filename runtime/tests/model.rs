@@ -377,6 +377,7 @@ fn execs() -> Vec<(&'static str, Spec, ExecSpec)> {
         ("pipes", container("tree"), piped),
         ("new privileges", privileged, plain.clone()),
         ("device policy", container("files, device"), plain.clone()),
+        ("scheduling", container("scheduling, sysctls"), plain.clone()),
         ("time", timed, plain),
     ]
 }

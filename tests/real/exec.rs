@@ -4,7 +4,10 @@
 use std::io::{Read as _, Write as _};
 use std::time::{Duration, Instant};
 
-use skep::spec::{CapabilityList, Init, Namespace, Network, Profile, User, UserNamespace, Want};
+use skep::spec::{
+    CapabilityList, Init, IoPriority, Namespace, Network, NumberList, Profile, SchedulingPolicy, User, UserNamespace,
+    Want,
+};
 use skep::sys::abi::CapabilitySet;
 use skep::{Command, Container, ErrorKind, Exec, Stdio};
 use skep_tests::{HostState, field, is_root, skip, turn_to_start};
@@ -36,7 +39,7 @@ fn bind_service() -> CapabilityList {
 }
 
 /// The lines of `/proc/PID/status` that say what a process may do.
-const RIGHTS: [&str; 12] = [
+const RIGHTS: [&str; 13] = [
     "Uid",
     "Gid",
     "Groups",
@@ -49,6 +52,7 @@ const RIGHTS: [&str; 12] = [
     "Seccomp",
     "Seccomp_filters",
     "Umask",
+    "Cpus_allowed",
 ];
 
 #[test]
@@ -59,6 +63,11 @@ fn it_is_what_the_payload_is() {
     commands[1].init(Init::Payload);
     commands[2].user(User::Ids { uid: 7, gid: 7 });
     commands[3].danger_new_privileges().oom_score_adjust(700);
+    let scheduled = commands[0].scheduling_policy(SchedulingPolicy::Batch).nice(19).io_priority(IoPriority::Idle);
+    // One that this program may run on.
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let first = field(&status, "Cpus_allowed_list").split(['-', ',']).next().unwrap();
+    scheduled.cpu_affinity(NumberList::parse(first).unwrap());
     if is_root() {
         let mut nspawn = Command::of(Profile::Nspawn, "sleep");
         nspawn.arg("1000").spec_mut().root = sleeping().spec().root;
@@ -83,6 +92,15 @@ fn it_is_what_the_payload_is() {
         assert_eq!(limits("self"), limits(&first.to_string()));
         let score = |of: &str| said(container.exec("cat").arg(format!("/proc/{of}/oom_score_adj")));
         assert_eq!(score("self"), score(&first.to_string()));
+        // nice, rt_priority and policy of proc_pid_stat(5).
+        let schedule = |of: &str| {
+            let fields = format!("set -- $(sed 's/.*) //' /proc/{of}/stat); echo ${{17}} ${{38}} ${{39}}");
+            says(&container, &format!("{fields}; ionice -p {} 2>&1", of.replace("self", "$$")))
+        };
+        assert_eq!(schedule("self"), schedule(&first.to_string()));
+        if command.spec().scheduling.nice.is_some() {
+            assert!(schedule("self").starts_with("19 0 3\n"), "{}", schedule("self"));
+        }
         assert_eq!(field(&own, "PPid"), "0", "its parent is outside");
         let inside = says(&container, "for n in ipc mnt net pid user uts cgroup; do readlink /proc/self/ns/$n; done");
         let outside: String = ["ipc", "mnt", "net", "pid", "user", "uts", "cgroup"]

@@ -11,6 +11,7 @@ use skep_sys::{At, Op, OpKind};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::{Phase, Plan, role};
+use crate::report::Outcome;
 
 /// A cgroup of the container.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -32,6 +33,8 @@ pub(crate) struct Confinement {
     pub(crate) ops: Vec<u8>,
     /// What the embedder has done to the process before it went on, likewise.
     pub(crate) attended: Vec<u8>,
+    /// What the report says of how the payload is scheduled, item by item.
+    pub(crate) scheduled: Vec<(&'static str, String)>,
     /// The payload's documented variables.
     pub(crate) variables: BTreeMap<String, OsString>,
     pub(crate) uid: u32,
@@ -142,6 +145,7 @@ impl Confinement {
             groups: groups(plan),
             ops: Vec::new(),
             attended: Vec::new(),
+            scheduled: scheduled(plan),
             variables: BTreeMap::new(),
             uid: 0,
             gid: 0,
@@ -216,6 +220,10 @@ impl Confinement {
                 op.write(&mut self.attended);
                 Ok(())
             }
+            Op::Affinity { .. } | Op::Schedule { .. } | Op::IoPriority { .. } => {
+                op.write(&mut self.attended);
+                Ok(())
+            }
             _ if ATTENDS_ONCE.contains(&op.kind()) || is_once(op) => Ok(()),
             _ => Err(unknown(op)),
         }
@@ -250,6 +258,14 @@ fn unknown(op: &Op<'_>) -> Error {
 
 pub(crate) fn unsupported(why: &str) -> Error {
     Error::new(ErrorKind::Unsupported, format!("cannot run another process in this container: {why}"))
+}
+
+fn scheduled(plan: &Plan) -> Vec<(&'static str, String)> {
+    let applied = |item| match plan.report().of(item) {
+        Some(Outcome::Applied(how)) => Some((item, how.clone())),
+        _ => None,
+    };
+    ["processors", "scheduling", "io priority"].into_iter().filter_map(applied).collect()
 }
 
 /// The groups that the child is put into.

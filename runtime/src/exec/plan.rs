@@ -132,17 +132,15 @@ fn prepare(container: &Confinement, spec: &ExecSpec, plan: &mut Builder) -> Resu
             });
         }
     }
-    let attended = read(&container.attended)?;
-    if !attended.is_empty() {
-        plan.step(Phase::Attend, "the payload's out-of-memory score", CALL).op(Op::OpenProcess {
-            pid: role::PID,
-            pidfd: role::PIDFD,
-            into: role::PROCESS,
-        });
-        for op in &attended {
-            plan.op(*op);
+    for op in read(&container.attended)? {
+        if op.kind() == OpKind::Write {
+            plan.step(Phase::Attend, "the payload's out-of-memory score", CALL)
+                .op(Op::OpenProcess { pid: role::PID, pidfd: role::PIDFD, into: role::PROCESS })
+                .op(op)
+                .op(Op::Close { file: role::PROCESS });
+        } else {
+            plan.step(Phase::Attend, "schedule it as the payload is", CALL).op(op);
         }
-        plan.op(Op::Close { file: role::PROCESS });
     }
     plan.step(Phase::Attend, "let the child go on", Origin::Always).op(Op::Release { to: role::CONTROL_HOST });
     Ok(())
@@ -394,6 +392,9 @@ impl<'a> Confined<'a> {
             report.applied("supplementary groups", "replaced");
         } else {
             report.unsupported("supplementary groups", "they cannot be changed in this container");
+        }
+        for (item, how) in &self.container.scheduled {
+            report.applied(*item, how);
         }
         report.applied("namespaces", format!("the container's: {}", self.container.namespaces));
     }

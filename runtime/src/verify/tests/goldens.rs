@@ -494,6 +494,8 @@ const ENTERING: &[Entering] = &[
     ("enter, limits v1", "limits v1", |_| {}),
     ("enter, limits v2", "limits v2", |_| {}),
     ("enter, landlock", "landlock", |_| {}),
+    ("enter, scheduling", "scheduling", |_| {}),
+    ("enter, score", "personality and score", |_| {}),
     ("enter, nspawn", "nspawn", |spec| spec.user = Some((7, 7))),
     ("enter, new privileges", "new privileges", |_| {}),
     ("enter, no filter", "no filter", |_| {}),

@@ -36,6 +36,12 @@ pub(super) const ALL: &[Mutant] = &[
             other => other,
         })
     }),
+    mutant(74, "enter, scheduling", "a further process that nobody schedules", |plan| {
+        drop(plan, Attend, OpKind::Schedule)
+    }),
+    mutant(74, "enter, scheduling", "a further process on other processors", |plan| {
+        drop(plan, Attend, OpKind::Affinity)
+    }),
     mutant(74, "default", "a priority that the report does not name", |plan| {
         let op = Op::IoPriority { pid: role::PID, pidfd: role::PIDFD, class: 1, level: 0 };
         insert(plan, Attend, 0, op)
