@@ -260,12 +260,15 @@ pub(crate) fn unsupported(why: &str) -> Error {
     Error::new(ErrorKind::Unsupported, format!("cannot run another process in this container: {why}"))
 }
 
+/// Items of the report that say how a payload is scheduled.
+pub(crate) const SCHEDULED: [&str; 3] = ["processors", "scheduling", "io priority"];
+
 fn scheduled(plan: &Plan) -> Vec<(&'static str, String)> {
     let applied = |item| match plan.report().of(item) {
         Some(Outcome::Applied(how)) => Some((item, how.clone())),
         _ => None,
     };
-    ["processors", "scheduling", "io priority"].into_iter().filter_map(applied).collect()
+    SCHEDULED.into_iter().filter_map(applied).collect()
 }
 
 /// The groups that the child is put into.

@@ -22,7 +22,7 @@ use crate::run::Limits;
 use crate::spec::{Descriptor, ExecSpec, Secret, TerminalSize};
 use crate::status::ExitStatus;
 use crate::verify::{Verified, verify};
-pub(crate) use confinement::{Confinement, Group, unsupported};
+pub(crate) use confinement::{Confinement, Group, SCHEDULED, unsupported};
 pub(crate) use process::number;
 
 pub use plan::compile_exec;

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use skep_sys::abi::{CapabilitySet, Namespaces, fs_magic};
 use skep_sys::{Op, Proof, Slot};
 
-use crate::exec::{Confinement, Group};
+use crate::exec::{Confinement, Group, SCHEDULED};
 use crate::facts::Registrar;
 use crate::spec::{MachineName, Profile};
 use crate::{groups, plan, profile};
@@ -49,7 +49,8 @@ pub(crate) struct Stored {
     namespaces: u64,
     groups: Vec<(String, bool)>,
     ops: String,
-    oom_score: Option<String>,
+    attended: String,
+    scheduled: Vec<(String, String)>,
     uid: u32,
     gid: u32,
     bounding: u64,
@@ -115,7 +116,8 @@ impl Stored {
             namespaces: known.namespaces.0,
             groups: known.groups.iter().map(|group| (hex(group.path.to_bytes()), group.unified)).collect(),
             ops: hex(&known.ops),
-            oom_score: known.oom_score.as_deref().map(hex),
+            attended: hex(&known.attended),
+            scheduled: known.scheduled.iter().map(|(item, how)| ((*item).to_owned(), how.clone())).collect(),
             uid: known.uid,
             gid: known.gid,
             bounding: known.bounding.0,
@@ -130,6 +132,8 @@ impl Stored {
         let group = |(path, unified): &(String, bool)| {
             Some(Group { path: CString::new(unhex(path)?).ok()?, unified: *unified })
         };
+        let scheduled =
+            |(item, how): &(String, String)| Some((*SCHEDULED.iter().find(|known| *known == item)?, how.clone()));
         let (name, home) = match self.uid {
             0 => ("root".to_owned(), "/root"),
             uid => (uid.to_string(), "/"),
@@ -147,10 +151,8 @@ impl Stored {
             namespaces: Namespaces(self.namespaces),
             groups: self.groups.iter().map(group).collect::<Option<_>>()?,
             ops: unhex(&self.ops)?,
-            oom_score: match &self.oom_score {
-                Some(score) => Some(unhex(score)?),
-                None => None,
-            },
+            attended: unhex(&self.attended)?,
+            scheduled: self.scheduled.iter().map(scheduled).collect::<Option<_>>()?,
             variables: variables.map(|(name, value)| (name.to_owned(), OsString::from(value))).into(),
             uid: self.uid,
             gid: self.gid,

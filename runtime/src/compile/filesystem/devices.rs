@@ -12,7 +12,7 @@ use super::target::open_target;
 use super::{EMPTY, attach, make_directory, new_tmpfs};
 use crate::compile::{Context, c_path, c_text};
 use crate::error::{Error, ErrorKind, Result};
-use crate::facts::{DeviceNumber, EntryKind};
+use crate::facts::{DeviceNumber, EntryKind, plain_components};
 use crate::plan::{Builder, Phase, role};
 use crate::profile;
 use crate::report::Report;
@@ -37,7 +37,7 @@ pub(super) fn of_mount(
     let field = format!("mounts.{}", mount.target.display());
     let (path, origin) = (&device.source, context.spec.origins.of(&field));
     require_path(context, &field, "device", path)?;
-    if !path.starts_with("/dev") {
+    if !path.starts_with("/dev") || plain_components(path).len() < 2 {
         return Err(context
             .invalid(&field, format!("the device {} does not lie below /dev of the host", path.display()))
             .remedy("Name the node itself."));
