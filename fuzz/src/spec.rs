@@ -7,7 +7,10 @@ use std::path::PathBuf;
 use arbitrary::{Result, Unstructured};
 use skep::Spec;
 use skep::spec::{
-    Bind, CapabilityList, CpuLimit, Denial, Descriptor, Device, Family, File, FileAccess, HostName, Hosts, IdMap, IdRange, Init, IoLimit, IoPriority, Landlock, Limit, MachineName, Mount, MountKind, Namespace, Network, NumberList, Overlay, PathRule, Personality, Profile, Readiness, ResolvConf, Root, SchedulingPolicy, Secret, SecretFile, Socket, Stream, SystemCalls, TerminalSize, TimeOffsets, Timezone, Tmpfs, User, UserNamespace, Volatile, Want,
+    Bind, CapabilityList, CpuLimit, Denial, Descriptor, Device, Family, File, FileAccess, HostName, Hosts, IdMap,
+    IdRange, Init, IoLimit, IoPriority, Landlock, Limit, MachineName, Mount, MountKind, Namespace, Network, NumberList,
+    Overlay, PathRule, Personality, Profile, Readiness, ResolvConf, Root, SchedulingPolicy, Secret, SecretFile, Socket,
+    Stream, SystemCalls, TerminalSize, TimeOffsets, Timezone, Tmpfs, User, UserNamespace, Volatile, Want,
 };
 use skep_sys::Errno;
 use skep_sys::abi::{CapabilitySet, Resource};

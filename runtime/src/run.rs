@@ -488,7 +488,7 @@ pub(crate) fn cancelled() -> Error {
     Error::new(ErrorKind::Cancelled, "the start was cancelled")
 }
 
-fn generic_remedy(errno: Errno) -> Option<&'static str> {
+pub(crate) fn generic_remedy(errno: Errno) -> Option<&'static str> {
     match errno {
         Errno::ELOOP => Some("No link is followed there: put a directory, or a file, in the link's place."),
         Errno::ENOSPC => Some("A limit of the host is reached: see sysctl user.max_*_namespaces, and free space."),

@@ -16,6 +16,7 @@ use skep_sys::wire::{Blob, Numbers};
 use skep_sys::{At, Errno, Kernel, Op, OwnedSlots, Slot};
 
 use crate::error::{Error, Result};
+use crate::run::generic_remedy;
 
 /// A running watcher. It ends when the last of these is dropped.
 pub(crate) struct Watcher {
@@ -141,9 +142,10 @@ fn spawn<K: Kernel>(kernel: &mut K) -> Result<Watcher> {
         // The first process ends as soon as it has forked.
         Op::PidfdWait { process: PIDFD, timeout_ms: 10_000, into: RESULT },
     ] {
-        kernel
-            .call(&op, &mut slots.slots())
-            .map_err(|errno| Error::system(format!("start the watcher: {}", op.kind().name()), errno))?;
+        kernel.call(&op, &mut slots.slots()).map_err(|errno| {
+            let error = Error::system(format!("start the watcher: {}", op.kind().name()), errno);
+            generic_remedy(errno).into_iter().fold(error, Error::remedy)
+        })?;
     }
     match slots.take(HOST) {
         Some(socket) => Ok(Watcher { socket, owner: std::process::id(), room }),

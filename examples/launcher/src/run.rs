@@ -44,9 +44,11 @@ fn attended(typed: Typed, events: &mut Events) -> Result<u8, Failure> {
     let mode = Mode::of(&typed);
     let signals = Signals::new(mode)?;
     let (report, start_timeout) = (typed.report, typed.start_timeout);
+    // Whoever names a container, or has a file for it, will look for it again;
+    // any other is spared the entry and who removes it.
+    let named = typed.file.is_some() || matches!(typed.machine, Some(Some(_)));
     let mut spec = crate::meaning::spec(typed)?;
-    // What skep runs, skep list shows.
-    if spec.origins.of("register").is_none() {
+    if named && spec.origins.of("register").is_none() {
         spec.register = Want::IfSupported;
     }
     mode.set(&mut spec);

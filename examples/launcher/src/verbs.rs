@@ -148,8 +148,8 @@ impl Verb {
                 short: "list containers that run",
                 long: &[
                     "Lists the containers of this user that run, with the process id of the first process of each. \
-                     Those of `skep run` are registered where the user has a runtime directory: /run for root, \
-                     $XDG_RUNTIME_DIR for others.",
+                     Those of `skep run` that have a name, by --machine= or their settings file, are registered \
+                     where the user has a runtime directory: /run for root, $XDG_RUNTIME_DIR for others.",
                 ],
                 codes: &[("listed, also where there are none", "0"), ("the registry cannot be read", "1")],
             },

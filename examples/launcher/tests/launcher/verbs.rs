@@ -281,7 +281,7 @@ fn bash_completes() {
         (&["skep", "run", "-M", "web", "-q", "--bind", "=", "/a", "ls", "we"], &["web.nspawn"]),
         (&["skep", "run", "ls", "--qui"], &[]),
         (&["skep", "completion", "f"], &["fish"]),
-        (&["skep", "help", "ex"], &["exit-codes"]),
+        (&["skep", "help", "exi"], &["exit-codes"]),
     ] {
         assert_eq!(complete(words), expected, "{words:?}");
     }

@@ -107,7 +107,7 @@ const OWN_ENTERING: [u128; 5] = {
         &[DropBounding, SetSecureBits, SetGroups, SetResGid, SetResUid, CapSet, AmbientSet, NoNewPrivs];
     [
         bits(&[&[OpenAt2, Prove, Pipe, SocketPair, OpenProcess, Close, Spawn]]),
-        bits(&[&[WritePid, OpenProcess, Write, Close, Release]]),
+        bits(&[&[WritePid, OpenProcess, Write, Affinity, Schedule, IoPriority, Close, Release]]),
         bits(&[
             CONFINE,
             &[Adopt, Vacate, Dup, Await, Dumpable, SetSid, ResetSignals, Umask, SetNs, Close, ProveRoot],
