@@ -54,11 +54,11 @@ fn a_run_reads_like_this() {
 #[test]
 fn json_is_one_object_a_line() {
     needs_containers!();
-    let ran = skep(["run", "--json", "--report", "-M", "web", "sh", "-c", "exit 3"]);
+    let ran = skep(["run", "--json", "--report", "-M", "web2", "sh", "-c", "exit 3"]);
     let events: Vec<serde_json::Value> = ran.stderr.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let names: Vec<&str> = events.iter().filter_map(|event| event["event"].as_str()).collect();
     assert_eq!(names, ["starting", "started", "report", "ready", "ended"]);
-    assert_eq!((&events[4]["code"], &events[4]["exit"], &events[4]["machine"]), (&3.into(), &3.into(), &"web".into()));
+    assert_eq!((&events[4]["code"], &events[4]["exit"], &events[4]["machine"]), (&3.into(), &3.into(), &"web2".into()));
     let ran = skep(["run", "--json", "no-such-command"]);
     let last: serde_json::Value = serde_json::from_str(ran.stderr.lines().last().unwrap_or_default()).unwrap();
     assert_eq!((ran.code, &last["event"]), (Some(1), &"error".into()));
@@ -125,12 +125,12 @@ fn a_reader_that_goes_away_is_success() {
 fn sigterm_stops_in_order() {
     needs_containers!();
     for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP] {
-        let mut child = command(["run", "-M", "web", "sh", "-c", "echo up; exec sleep 1000"]).spawn().unwrap();
+        let mut child = command(["run", "-M", "web3", "sh", "-c", "echo up; exec sleep 1000"]).spawn().unwrap();
         until(&mut child, "up\n");
         send(&child, signal);
         let ran = ended(child);
         assert_eq!(ran.code, Some(0), "{signal} {ran:?}");
-        assert_eq!(ran.stderr.lines().last(), Some("Container web stopped."));
+        assert_eq!(ran.stderr.lines().last(), Some("Container web3 stopped."));
     }
     let script = "trap 'echo bye; exit 5' TERM; echo up; while :; do sleep 0.05; done";
     let mut child = command(["run", "-q", "sh", "-c", script]).spawn().unwrap();
@@ -202,15 +202,15 @@ fn readiness_is_the_payloads_word() {
     let script = r#"use Socket; socket(S, AF_UNIX, SOCK_DGRAM, 0) or die;
         send(S, "STATUS=wait\e[2J", 0, sockaddr_un($ENV{NOTIFY_SOCKET})) or die "send: $!";
         send(S, "READY=1\nSTATUS=Ready.", 0, sockaddr_un($ENV{NOTIFY_SOCKET})) or die "send: $!";"#;
-    let ran = skep(["run", "-M", "web", "--notify-ready=yes", "perl", "-e", script]);
+    let ran = skep(["run", "-M", "web4", "--notify-ready=yes", "perl", "-e", script]);
     let lines: Vec<&str> = ran.stderr.lines().collect();
     assert_eq!(
         lines,
         [
-            "Spawning container web on /usr over an empty root.",
-            r"Container web running: wait\u{1b}[2J",
-            "Container web running: Ready.",
-            "Container web exited successfully.",
+            "Spawning container web4 on /usr over an empty root.",
+            r"Container web4 running: wait\u{1b}[2J",
+            "Container web4 running: Ready.",
+            "Container web4 exited successfully.",
         ],
         "{ran:?}"
     );
@@ -251,16 +251,16 @@ fn with_status_fd(number: u32, words: &str) -> (crate::stand::Ran, Vec<serde_jso
 #[test]
 fn events_go_to_the_descriptor_that_was_named() {
     needs_containers!();
-    let (ran, events) = with_status_fd(3, "run -q -M web --status-fd=3 sh -c 'ls /proc/self/fd; exit 4'");
+    let (ran, events) = with_status_fd(3, "run -q -M web5 --status-fd=3 sh -c 'ls /proc/self/fd; exit 4'");
     assert_eq!((ran.code, ran.stderr.as_str()), (Some(4), ""), "{ran:?}");
     assert_eq!(ran.stdout, "0\n1\n2\n3\n", "the last is ls's own: the container has no descriptor of the launcher's");
     let names: Vec<&str> = events.iter().filter_map(|event| event["event"].as_str()).collect();
     assert_eq!(names, ["starting", "started", "ready", "ended"]);
-    assert!(events.iter().all(|event| event["machine"] == "web"));
+    assert!(events.iter().all(|event| event["machine"] == "web5"));
     assert!(events[1]["pid"].as_u64().is_some_and(|pid| pid > 1));
     assert_eq!((&events[3]["code"], &events[3]["exit"]), (&4.into(), &4.into()));
     // Not in place of the lines, but beside them; and a failure is an event too.
-    let (ran, events) = with_status_fd(7, "run -M web --status-fd=7 --report /no/such/program");
+    let (ran, events) = with_status_fd(7, "run -M web5 --status-fd=7 --report /no/such/program");
     assert_eq!(ran.code, Some(1));
     assert!(ran.stderr.starts_with("Spawning container web"), "{ran:?}");
     let last = events.last().unwrap();
