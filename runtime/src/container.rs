@@ -12,7 +12,7 @@ use skep_sys::{Errno, Kernel, Linux, Op, OwnedSlots, WaitStatus};
 
 use crate::error::{Error, Result};
 use crate::events::Events;
-use crate::exec::{Confinement, Exec, Target};
+use crate::exec::{Confinement, Exec, Members, Target};
 use crate::groups::Groups;
 use crate::listener::Listener;
 use crate::plan::{Plan, role};
@@ -52,6 +52,7 @@ struct Inner {
     plan: Plan,
     /// How the payload is confined, for whoever joins it; or why nobody can.
     confinement: Result<Box<Confinement>>,
+    members: Members,
     pid: u32,
     pidfd: OwnedFd,
     lifeline: Option<OwnedFd>,
@@ -118,7 +119,9 @@ impl Container {
         let confinement = Confinement::of(&plan).map(Box::new);
         let plan = plan.started();
         let (ended, left) = (Mutex::new(None), Mutex::default());
-        let inner = Inner { plan, confinement, pid, pidfd, lifeline, notify, range, watch, groups, ended, left };
+        let members = Members::default();
+        let inner =
+            Inner { plan, confinement, members, pid, pidfd, lifeline, notify, range, watch, groups, ended, left };
         Ok(Self { stdin, stdout, stderr, terminal, listener, inner })
     }
 
@@ -148,8 +151,8 @@ impl Container {
     }
 
     pub(crate) fn target(&self) -> Target<'_> {
-        let Inner { confinement, pid, pidfd, .. } = &self.inner;
-        Target { pidfd: pidfd.as_fd(), pid: *pid, confinement }
+        let Inner { confinement, pid, pidfd, members, .. } = &self.inner;
+        Target { pidfd: pidfd.as_fd(), pid: *pid, confinement, members: Some(members) }
     }
 
     /// Opens a regular file of the container for reading, by its absolute path
@@ -442,12 +445,29 @@ impl Inner {
         sent.map(drop).and(all).map_err(|errno| Error::system(format!("send signal {number} to the container"), errno))
     }
 
+    /// Looks after the processes of execs meanwhile, if there are any.
+    fn has_ended(&self, timeout: Option<Duration>) -> Result<bool> {
+        const TURN: Duration = Duration::from_millis(5);
+        let end = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        while self.members.reap() {
+            let left = end.map(|end| end.saturating_duration_since(Instant::now()));
+            let turn = left.map_or(TURN, |left| left.min(TURN));
+            if has_ended(self.pidfd.as_fd(), Some(turn))? {
+                return Ok(true);
+            }
+            if left.is_some_and(|left| left.is_zero()) {
+                return Ok(false);
+            }
+        }
+        has_ended(self.pidfd.as_fd(), end.map(|end| end.saturating_duration_since(Instant::now())))
+    }
+
     fn wait(&self, timeout: Option<Duration>) -> Result<Option<ExitStatus>> {
         if let Some(status) = *self.ended.lock().unwrap_or_else(PoisonError::into_inner) {
             return Ok(Some(status));
         }
         // Others may look meanwhile; who takes the status, says what it was.
-        if !has_ended(self.pidfd.as_fd(), timeout)? {
+        if !self.has_ended(timeout)? {
             return Ok(None);
         }
         let mut kept = self.ended.lock().unwrap_or_else(PoisonError::into_inner);

@@ -220,7 +220,10 @@ fn it_ends_with_the_container_and_with_its_handle() {
     assert!(!std::path::Path::new(&format!("/proc/{number}")).exists(), "killed and waited for");
     let mut process = container.exec("sleep").arg("1000").spawn().unwrap();
     assert_eq!(process.wait_timeout(Duration::from_millis(20)).unwrap(), None);
+    let began = Instant::now();
     drop(container);
+    // Nobody had to take its status first.
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
     assert_eq!(process.wait().unwrap().signal(), Some(9));
     drop(process);
     before.assert_unchanged();

@@ -23,14 +23,14 @@ use crate::spec::{Descriptor, ExecSpec, Secret, TerminalSize};
 use crate::status::ExitStatus;
 use crate::verify::{Verified, verify};
 pub(crate) use confinement::{Confinement, Group, SCHEDULED, unsupported};
-pub(crate) use process::number;
+pub(crate) use process::{Members, number};
 
 pub use plan::compile_exec;
 pub use process::Process;
 pub use run::rehearse_exec;
 
 /// A builder of a further process in a container, in the manner of
-/// [`std::process::Command`]: see [`Container::exec`].
+/// [`std::process::Command`]: see [`crate::Container::exec`].
 ///
 /// What the process is guaranteed to be, by the very calls that confined the
 /// payload, and read back from the kernel before its program runs: in all the
@@ -84,6 +84,8 @@ pub(crate) struct Target<'c> {
     pub(crate) pid: u32,
     /// How its payload is confined.
     pub(crate) confinement: &'c Result<Box<Confinement>>,
+    /// Where the container is this process's own.
+    pub(crate) members: Option<&'c Members>,
 }
 
 impl<'c> Exec<'c> {
@@ -248,7 +250,11 @@ impl<'c> Exec<'c> {
         let cancel = self.asked.cancel.as_ref().map(Cancel::duplicate).transpose()?;
         let limits = Limits { deadline: self.asked.deadline, cancel };
         match run::enter(Linux::new(), verified, given, target, limits) {
-            Ok(slots) => Process::new(slots),
+            Ok(slots) => {
+                let process = Process::new(slots)?;
+                self.target.members.into_iter().for_each(|members| members.add(&process));
+                Ok(process)
+            }
             Err(error) if error.kind() == ErrorKind::Cancelled => Err(error),
             Err(error) => {
                 // An end of the container meanwhile fails any call; these, a

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use skep_sys::abi::signal;
@@ -31,14 +31,37 @@ pub struct Process {
     pub stderr: Option<File>,
     /// The other end of its terminal, when it has one.
     pub terminal: Option<Terminal>,
-    inner: Inner,
+    inner: Arc<Inner>,
 }
 
 #[derive(Debug)]
-struct Inner {
+pub(crate) struct Inner {
     pidfd: OwnedFd,
     pid: u32,
     ended: Mutex<Option<ExitStatus>>,
+}
+
+/// The processes that were run in a container beside its payload. The end of a
+/// pid namespace waits until all in it are reaped, and these are the embedder's
+/// children: who waits for the container takes their statuses, for them.
+#[derive(Debug, Default)]
+pub(crate) struct Members(Mutex<Vec<Weak<Inner>>>);
+
+impl Members {
+    pub(crate) fn add(&self, process: &Process) {
+        let mut members = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        members.retain(|member| member.strong_count() > 0);
+        members.push(Arc::downgrade(&process.inner));
+    }
+
+    /// Takes the status of each that has ended; whether there are any left.
+    pub(crate) fn reap(&self) -> bool {
+        let mut members = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        members.retain(|member| {
+            member.upgrade().is_some_and(|member| matches!(member.wait(Some(Duration::ZERO)), Ok(None)))
+        });
+        !members.is_empty()
+    }
 }
 
 impl Process {
@@ -49,7 +72,7 @@ impl Process {
             return Err(Error::system("take the process's pidfd", Errno::EBADF));
         };
         let pid = number(pidfd.as_fd());
-        Ok(Self { stdin, stdout, stderr, terminal, inner: Inner { pidfd, pid, ended: Mutex::new(None) } })
+        Ok(Self { stdin, stdout, stderr, terminal, inner: Arc::new(Inner { pidfd, pid, ended: Mutex::new(None) }) })
     }
 
     /// Its process id, as the host sees it.

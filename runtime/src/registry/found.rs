@@ -100,7 +100,7 @@ impl Found {
     /// As [`crate::Container::exec`]: confined by the same ops. The documented
     /// variables are those of every payload; others were not kept.
     pub fn exec(&self, program: impl AsRef<std::ffi::OsStr>) -> Exec<'_> {
-        let target = Target { pidfd: self.pidfd.as_fd(), pid: self.pid, confinement: &self.confinement };
+        let target = Target { pidfd: self.pidfd.as_fd(), pid: self.pid, confinement: &self.confinement, members: None };
         Exec::new(target, program.as_ref())
     }
 
