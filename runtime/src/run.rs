@@ -160,8 +160,9 @@ impl<K: Kernel> Attempt<K> {
             return if self.plan.hold { self.listen(end, true) } else { Ok(()) };
         };
         // Where the child has gone, what it said before says more: what is
-        // asked of a process that has ended fails in many ways.
-        match self.listen(Some(Instant::now()), false) {
+        // asked of a process that has ended fails in many ways. It loses its
+        // memory a moment before its end of the conversation.
+        match self.listen(Some(Instant::now() + Duration::from_millis(100)), false) {
             Err(heard) if !matches!(heard.kind(), ErrorKind::TimedOut | ErrorKind::Cancelled) => Err(heard),
             _ => Err(error),
         }
