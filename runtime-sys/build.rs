@@ -19,6 +19,10 @@ fn main() {
     // KiB. The distance is one of addresses; the file does not grow by it.
     let page = if variable("CARGO_CFG_TARGET_ARCH") == "aarch64" { 65_536 } else { 4096 };
 
+    // Nobody makes anything read-only after a relocation: without that, its last
+    // segment has no page that the kernel clears at each exec.
+    let layout = "--build-id=none,-z,noseparate-code,-z,norelro,--gc-sections";
+
     // No wrapper and no RUSTFLAGS: sanitizers, coverage and debug assertions
     // of the embedder have no place in a process without a runtime.
     let mut rustc = Command::new(variable("RUSTC"));
@@ -30,7 +34,7 @@ fn main() {
         .args(["-C", "relocation-model=static", "-C", "force-unwind-tables=no"])
         .args(["-C", "link-arg=-nostartfiles", "-C", "link-arg=-nostdlib", "-C", "link-arg=-static"])
         .arg("-C")
-        .arg(format!("link-arg=-Wl,--build-id=none,-z,noseparate-code,-z,max-page-size={page},--gc-sections"))
+        .arg(format!("link-arg=-Wl,{layout},-z,max-page-size={page}"))
         .arg("-o")
         .arg(&output)
         .arg(root.join("stage/main.rs"));

@@ -68,9 +68,14 @@ fn ways(output: &Path, linker: &str) -> Vec<Way> {
             archives.iter().map(|(name, own)| (*name, vec![own, libc, &unwinder, &rest])).collect();
         scripts.push(("gcc_s", vec![&unwinder, libc, &rest]));
         // The second: what is weak and nowhere defined is null, and not left to
-        // a dynamic linker that will not run.
-        let arguments = &["-static-pie", "-Wl,-z,nodynamic-undefined-weak"];
-        ways.extend(lead(output.join("static"), &scripts).map(|directory| Way { directory, arguments }));
+        // a dynamic linker that will not run. The third: eight thousand
+        // relocations in 2 KiB instead of 195; glibc can do that since 2.36.
+        const PACKED: &[&str] = &["-static-pie", "-Wl,-z,nodynamic-undefined-weak", "-Wl,-z,pack-relative-relocs"];
+        let directory = lead(output.join("static"), &scripts);
+        let ways_of = |directory: PathBuf| {
+            [PACKED, &PACKED[..2]].map(|arguments| Way { directory: directory.clone(), arguments })
+        };
+        ways.extend(directory.into_iter().flat_map(ways_of));
     }
     let scripts = [("gcc_s", vec![&unwinder, &rest])];
     ways.extend(lead(output.join("unwinder"), &scripts).map(|directory| Way { directory, arguments: &[] }));

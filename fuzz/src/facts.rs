@@ -52,16 +52,12 @@ pub(crate) fn facts(source: &mut Unstructured<'_>, spec: &Spec) -> Result<Facts>
         facts.restricted_by = Some("kernel.apparmor_restrict_unprivileged_userns");
     }
     if odd(source)? {
-        facts.memfd_noexec = source.int_in_range(0..=3)?;
-    }
-    if odd(source)? {
         facts.keyrings = false;
     }
     if odd(source)? {
         facts.hard_limits.insert(Resource(source.int_in_range(0..=20)?), source.arbitrary()?);
     }
     if odd(source)? {
-        // Without sysctl files there is no container, and compile says so elsewhere.
         facts.kernel_paths.retain(|path| *path == "/proc/sys");
     }
     if odd(source)? {
@@ -123,6 +119,34 @@ pub(crate) fn facts(source: &mut Unstructured<'_>, spec: &Spec) -> Result<Facts>
     if odd(source)? {
         for fact in facts.paths.values_mut() {
             (fact.node, fact.uid, fact.gid) = (None, source.arbitrary()?, source.arbitrary()?);
+        }
+    }
+    // Turned round: where the bytes end, nothing is odd that older inputs do not say.
+    let odd = |source: &mut Unstructured<'_>| Ok(!source.ratio(7, 8)?);
+    if odd(source)? {
+        let absent: u64 = source.arbitrary()?;
+        let mut nth = 0..64;
+        facts.kernel_paths.retain(|_| nth.next().is_some_and(|nth| absent >> nth & 1 == 0));
+    }
+    if odd(source)? {
+        (facts.foreign_mounts, facts.landlock) = (source.arbitrary()?, source.int_in_range(0..=9)?);
+    }
+    if odd(source)? {
+        facts.registry = None;
+    }
+    if odd(source)? {
+        (facts.nice, facts.oom_score_adjust) = (source.arbitrary()?, source.arbitrary()?);
+    }
+    if odd(source)? {
+        facts.secure_execution = source.arbitrary()?;
+    }
+    if odd(source)? {
+        for group in &mut facts.cgroups.unified {
+            group.writable = source.arbitrary()?;
+            group.enabled = ["cpu", "cpuset", "io", "memory", "pids"][source.int_in_range(0..=5)?..]
+                .iter()
+                .map(|name| (*name).to_owned())
+                .collect();
         }
     }
     Ok(facts)

@@ -66,6 +66,17 @@ pub fn compile_verify(bytes: &[u8]) {
     }
 }
 
+/// Target `privilege`: a Spec out of the bytes, on hosts that allow it: whatever
+/// verifies ends with no more than the Spec says.
+pub fn privilege(bytes: &[u8]) {
+    let Ok(spec) = spec::spec(&mut Unstructured::new(bytes)) else { return };
+    for facts in hosts(&spec) {
+        if let Some(plan) = compile(&spec, &facts) {
+            rehearse::rehearse(&spec, &facts, &plan);
+        }
+    }
+}
+
 /// Target `spec_json`: any bytes as JSON.
 pub fn spec_json(bytes: &[u8]) {
     native(Format::Json, bytes);
@@ -197,4 +208,21 @@ pub fn notification(bytes: &[u8]) {
     assert_eq!(found.ready, says(b"READY=1"));
     assert_eq!(found.stopping, says(b"STOPPING=1"));
     assert!(found.status.is_none_or(|status| status.chars().count() <= 1024 && !status.contains('\n')));
+}
+
+/// Target `image`: the bytes as a disk image. Its root lies within it, and an error
+/// says something on one line.
+pub fn image(bytes: &[u8]) {
+    let read = |offset: u64, into: &mut [u8]| {
+        let from = usize::try_from(offset).ok();
+        let part = from.and_then(|from| bytes.get(from..from.checked_add(into.len())?));
+        part.is_some_and(|part| {
+            into.copy_from_slice(part);
+            true
+        })
+    };
+    match skep::facts::DiskImage::look(bytes.len() as u64, &read) {
+        Ok(image) => assert!(image.offset.checked_add(image.size).is_some_and(|end| end <= bytes.len() as u64)),
+        Err(error) => assert!(!error.to_string().contains(char::is_control)),
+    }
 }

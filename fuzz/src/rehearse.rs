@@ -1,98 +1,47 @@
-//! Whole starts on the kernel in memory.
+//! Whole lives on the kernel in memory.
 
-use std::path::{Component, Path, PathBuf};
-
-use skep::facts::{EntryKind, PathFact};
-use skep::spec::{Init, Stream, Want};
+use skep::spec::Init;
 use skep::{Facts, Plan, Spec};
-use skep_sys::{Actor, Model, Stage as _};
+use skep_sys::{Actor, Stage as _};
 
 /// Starts `spec` on a model of the host that `facts` describe. A host that is
 /// made up may refuse; then nothing was executed and nothing is left. Else the
-/// payload is as confined as the Spec says.
+/// container holds no more than the Spec says, and leaves nothing when it ends.
 pub(crate) fn rehearse(spec: &Spec, facts: &Facts, plan: &Plan) {
-    if spec.stdio.contains(&Stream::Given) {
-        // Whose descriptors nobody gives here.
-        return;
-    }
-    let Some((mut model, facts)) = host(facts) else { return };
+    let Some((model, facts)) = facts.clone().in_memory(spec) else { return };
     // The same plan, for the inodes of the model.
     let verified = skep::compile(spec, &facts)
         .and_then(skep::verify)
         .unwrap_or_else(|error| panic!("compiles no more when only inodes differ: {error}\n{spec:#?}\n{plan}"));
-    let payload = if spec.init == Init::Stub { Actor::Payload } else { Actor::Child };
-    let ended = skep::rehearse(&mut model, &verified);
-    let process = model.process(payload);
-    if let Err(error) = ended {
+    let mut ended = model.clone();
+    let mut killed = model;
+    let looked = |model: &skep_sys::Model| {
+        let more = skep::excess(spec, verified.plan(), model);
+        assert!(more.is_empty(), "more than the Spec says: {more:#?}\n{spec:#?}\n{}", verified.plan());
+    };
+    if let Err(error) = skep::rehearse_life(&mut ended, &verified, looked) {
         super::assert_fit_for_a_terminal(&error);
+        let payload = if spec.init == Init::Stub { Actor::Payload } else { Actor::Child };
+        let process = ended.process(payload);
         let running = process.is_some_and(|process| process.exec().is_some() && process.ended().is_none());
         assert!(!running, "failed, and the payload runs: {error}\n{spec:#?}");
-        model.act_as(Actor::Host);
-        let mut changes = model.host_changes();
-        // Mount points that a tree lacks are made in it, and stay; even in a
-        // tree of cgroups. Ours have a name.
-        let made = ["+ directory ", "+ file ", "+ cgroup "];
-        changes.retain(|change| !made.iter().any(|made| change.starts_with(made)) || change.contains("/skep-"));
-        assert!(changes.is_empty(), "failed, and left {changes:#?}: {error}\n{spec:#?}");
-        return;
+        ended.act_as(Actor::Host);
+        return assert_nothing_left(&ended, spec, &format!("failed: {error}"));
     }
-    let process = process.filter(|process| process.exec().is_some());
-    let Some(process) = process else { panic!("a start without an exec\n{spec:#?}") };
-    let credentials = process.credentials();
-    let asked = spec.capabilities;
-    for (name, set) in [
-        ("bounding", credentials.bounding),
-        ("permitted", credentials.permitted),
-        ("effective", credentials.effective),
-        ("inheritable", credentials.inheritable),
-        ("ambient", credentials.ambient),
-    ] {
-        assert!(asked.bounding.0.contains(set), "{name}: {set} beyond {}\n{spec:#?}", asked.bounding.0);
+    assert_nothing_left(&ended, spec, "ended");
+    if skep::rehearse(&mut killed, &verified).is_ok() {
+        killed.kill_embedder();
+        assert_nothing_left(&killed, spec, "the embedder was killed");
     }
-    assert_eq!(credentials.inheritable, credentials.ambient, "{spec:#?}");
-    assert_eq!(credentials.ambient, asked.ambient.0, "{spec:#?}");
-    assert!(credentials.no_new_privs || !spec.no_new_privileges, "{spec:#?}");
-    assert!(credentials.filters > 0 || spec.seccomp == Want::Off, "{spec:#?}");
-    assert_eq!(process.umask(), spec.umask);
-    let descriptors = process.descriptors();
-    assert!(descriptors.len() <= 3 + spec.descriptors.len(), "{descriptors:?}\n{spec:#?}");
 }
 
-/// A model with what the facts say is there, and the facts with its inodes.
-fn host(facts: &Facts) -> Option<(Model, Facts)> {
-    let mut model = match facts.uid {
-        0 => Model::new(),
-        uid => Model::as_user(uid),
-    };
-    for range in [facts.subuid, facts.subgid].into_iter().flatten() {
-        model = model.subids(range.base, range.count);
-    }
-    for (path, fact) in &facts.paths {
-        let path = &plain(path)?;
-        model = match fact.kind {
-            EntryKind::Directory if model.inode(path).is_none() => model.directory(path),
-            EntryKind::File if model.inode(path).is_none() => model.file(path, ""),
-            _ => model,
-        };
-    }
-    for group in &facts.cgroups.unified {
-        model = model.directory(&plain(&group.path)?);
-    }
-    model = model.file("/usr/bin/true", "program");
-    let built = facts.clone().on(&mut model);
-    // What facts say may not be possible: a directory below a file.
-    let lost = |(path, fact): (&PathBuf, &PathFact)| {
-        fact.kind != EntryKind::Missing && built.paths[path].kind == EntryKind::Missing
-    };
-    if facts.paths.iter().any(lost) {
-        return None;
-    }
-    Some((model, built))
-}
-
-/// A path that the model's host can be built with, without `.` and doubled slashes.
-fn plain(path: &Path) -> Option<String> {
-    let plain = path.components().all(|part| matches!(part, Component::RootDir | Component::Normal(_)));
-    let text = path.components().collect::<PathBuf>().into_os_string().into_string().ok()?;
-    (plain && path.is_absolute() && text.len() < 256 && !text.contains('\0')).then_some(text)
+fn assert_nothing_left(model: &skep_sys::Model, spec: &Spec, when: &str) {
+    let mut changes = model.host_changes();
+    // Mount points that a tree lacks are made in it, and stay; even in a tree of
+    // cgroups. Ours have a name.
+    let made = ["+ directory ", "+ file ", "+ cgroup "];
+    changes.retain(|change| !made.iter().any(|made| change.starts_with(made)) || change.contains("/skep-"));
+    // Who was killed is gone, and his empty file of locks is the next start's.
+    changes.retain(|change| !change.starts_with("- embedder's") && !change.starts_with("+ file /run/skep-ids"));
+    assert!(changes.is_empty(), "{when}, and left {changes:#?}\n{spec:#?}");
 }

@@ -24,8 +24,8 @@ pub fn seccomp(bytes: &[u8]) {
     if let Err(error) = Program::from_instructions(program.instructions().to_vec()) {
         panic!("the kernel would refuse it: {error}\n{policy:?}");
     }
-    for (nr, _) in policy.arch.calls() {
-        same(&policy, &program, &SeccompData::new(policy.arch, nr, [0; 6]));
+    for (arch, nr) in ABIS.into_iter().flat_map(|arch| arch.calls().map(move |(nr, _)| (arch, nr))) {
+        same(&policy, &program, &SeccompData::new(arch, nr, [0; 6]));
     }
     while let Ok(call) = call(&mut source, &policy) {
         same(&policy, &program, &call);
@@ -39,8 +39,18 @@ fn same(policy: &Policy, program: &Program, call: &SeccompData) {
     assert_eq!(program.decide(call), policy.decide(call), "{call:?}\n{policy:?}");
 }
 
+const ABIS: [Arch; 4] = [Arch::X86_64, Arch::Aarch64, Arch::X86, Arch::X32];
+
 fn policy(source: &mut Unstructured<'_>) -> Result<Policy> {
-    let arch = *source.choose(Arch::ALL.as_slice())?;
+    let mut policy = policy_of_one(source)?;
+    for _ in 0..source.int_in_range(0..=2)? {
+        policy.also.push(policy_of_one(source)?);
+    }
+    Ok(policy)
+}
+
+fn policy_of_one(source: &mut Unstructured<'_>) -> Result<Policy> {
+    let arch = *source.choose(&ABIS)?;
     let mut policy = match source.int_in_range(0..=4)? {
         0 => skep::seccomp::strict_default(arch),
         1 => skep::seccomp::stub_init(arch),
@@ -56,8 +66,8 @@ fn policy(source: &mut Unstructured<'_>) -> Result<Policy> {
             1 => "chown32".to_owned(),
             2..=4 => source.choose(&GROUPS)?.name.to_owned(),
             _ => {
-                let nr = source.int_in_range(0..=arch.highest())?;
-                arch.name(nr).unwrap_or("read").to_owned()
+                let calls: Vec<_> = arch.calls().map(|(_, name)| name).collect();
+                (*source.choose(&calls)?).to_owned()
             }
         };
         if source.ratio(1, 8)? {
@@ -139,7 +149,9 @@ fn call(source: &mut Unstructured<'_>, policy: &Policy) -> Result<SeccompData> {
         *arg = value(source)?;
     }
     let mut data = SeccompData::new(policy.arch, nr, args);
-    if source.ratio(1, 8)? {
+    if source.ratio(1, 4)? {
+        data.arch = source.choose(&ABIS)?.audit();
+    } else if source.ratio(1, 8)? {
         data.arch = source.arbitrary()?;
     }
     data.instruction_pointer = source.arbitrary()?;

@@ -7,13 +7,14 @@ use std::path::PathBuf;
 use arbitrary::{Result, Unstructured};
 use skep::Spec;
 use skep::spec::{
-    Bind, CapabilityList, CpuLimit, Denial, Descriptor, Device, Family, File, FileAccess, HostName, Hosts, IdMap,
-    IdRange, Init, IoLimit, IoPriority, Landlock, Limit, MachineName, Mount, MountKind, Namespace, Network, NumberList,
-    Overlay, PathRule, Personality, Profile, Readiness, ResolvConf, Root, SchedulingPolicy, Secret, SecretFile, Socket,
-    Stream, SystemCalls, TerminalSize, TimeOffsets, Timezone, Tmpfs, User, UserNamespace, Volatile, Want,
+    Architecture, Bind, CapabilityList, CpuLimit, Denial, Descriptor, Device, Family, File, FileAccess, HostName,
+    Hosts, IdMap, IdRange, Init, IoLimit, IoPriority, Landlock, Limit, MachineName, Mount, MountKind, Namespace,
+    Network, NumberList, Overlay, PathRule, Personality, Profile, Readiness, ResolvConf, Root, SchedulingPolicy,
+    Secret, SecretFile, SecureBitList, Socket, Stream, SystemCalls, TerminalSize, TimeOffsets, Timezone, Tmpfs, User,
+    UserNamespace, Volatile, Want,
 };
 use skep_sys::Errno;
-use skep_sys::abi::{CapabilitySet, Resource};
+use skep_sys::abi::{CapabilitySet, Resource, SecureBits};
 
 /// The next Spec. Where the bytes end, what is left is a default.
 pub(crate) fn spec(source: &mut Unstructured<'_>) -> Result<Spec> {
@@ -76,6 +77,11 @@ pub(crate) fn spec(source: &mut Unstructured<'_>) -> Result<Spec> {
     }
     if set(10) {
         spec.no_new_privileges = source.arbitrary()?;
+        if source.ratio(1, 8)? {
+            spec.required.insert((*source.choose(&["masks", "limit pids", "id range", "\u{1b}"])?).to_owned());
+        }
+        let bits: Option<u8> = source.arbitrary()?;
+        spec.securebits = bits.map(|bits| SecureBitList(SecureBits(bits.into())));
         spec.seccomp = *source.choose(&[Want::Require, Want::IfSupported, Want::Off])?;
         spec.keyring = *source.choose(&[Want::Require, Want::IfSupported, Want::Off])?;
     }
@@ -265,6 +271,10 @@ fn system_calls(source: &mut Unstructured<'_>) -> Result<SystemCalls> {
         Ok(if source.arbitrary()? { Socket::new(family, source.arbitrary()?) } else { family.into() })
     };
     calls.sockets.danger_allow = some(source, 3, socket)?.into_iter().collect();
+    if source.ratio(1, 4)? {
+        let mut named = |source: &mut Unstructured<'_>| Ok(source.choose(&Architecture::NAMES)?.1);
+        calls.architectures = Some(some(source, 3, &mut named)?.into_iter().collect());
+    }
     Ok(calls)
 }
 
@@ -353,7 +363,8 @@ fn mount(source: &mut Unstructured<'_>) -> Result<Mount> {
             bind.source = path(source)?;
             (bind.read_only, bind.recursive, bind.optional) =
                 (source.arbitrary()?, source.arbitrary()?, source.arbitrary()?);
-            (bind.noexec, bind.nosymfollow) = (source.arbitrary()?, source.arbitrary()?);
+            (bind.noexec, bind.nosymfollow, bind.no_links) =
+                (source.arbitrary()?, source.arbitrary()?, source.arbitrary()?);
             bind.id_map = *source.choose(&MAPS)?;
             bind.id_map_want = *source.choose(&[Want::Require, Want::IfSupported, Want::Off])?;
             MountKind::Bind(bind)

@@ -611,6 +611,8 @@ pub mod signal {
     pub const CHLD: u8 = 17;
     /// `SIGSYS`
     pub const SYS: u8 = 31;
+    /// `SIGRTMIN`, as the C library counts: it keeps two to itself (`signal(7)`).
+    pub const RTMIN: u8 = 34;
 }
 
 #[cfg(test)]

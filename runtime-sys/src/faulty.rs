@@ -166,7 +166,7 @@ pub fn plausible(kind: OpKind) -> &'static [Errno] {
             &[E::EACCES, E::EEXIST, E::EINVAL, E::ENOENT, E::ENOMEM, E::ENOSPC, E::ENOTDIR, E::EPERM, E::EROFS]
         }
         // unlink(2), rmdir(2)
-        OpKind::Unlink => {
+        OpKind::Unlink | OpKind::UnlinkSame => {
             &[E::EACCES, E::EBUSY, E::EIO, E::EISDIR, E::ENOMEM, E::ENOTDIR, E::ENOTEMPTY, E::EPERM, E::EROFS]
         }
         // open(2), write(2); user_namespaces(7) and cgroups(7) for the files written
@@ -193,6 +193,40 @@ pub fn plausible(kind: OpKind) -> &'static [Errno] {
         OpKind::Prove => &[E::EBADF, E::EACCES, E::ENOMEM, E::EIO, E::EPERM, E::EINVAL, E::ESTALE],
         // close(2)
         OpKind::Close => &[E::EBADF],
+        // chmod(2)
+        OpKind::Chmod => &[E::EBADF, E::EIO, E::ENOMEM, E::EPERM, E::EROFS],
+        // rename(2)
+        OpKind::Rename => &[
+            E::EACCES,
+            E::EBUSY,
+            E::EDQUOT,
+            E::EEXIST,
+            E::EINVAL,
+            E::EISDIR,
+            E::ENOENT,
+            E::ENOMEM,
+            E::ENOSPC,
+            E::ENOTDIR,
+            E::ENOTEMPTY,
+            E::EPERM,
+            E::EROFS,
+        ],
+        // open(2)
+        OpKind::Reopen => &[
+            E::EACCES,
+            E::EBADF,
+            E::EISDIR,
+            E::EMFILE,
+            E::ENFILE,
+            E::ENOENT,
+            E::ENOMEM,
+            E::ENOTDIR,
+            E::ENXIO,
+            E::EPERM,
+            E::EROFS,
+        ],
+        // copy_file_range(2), read(2), write(2)
+        OpKind::CopyRest => &[E::EAGAIN, E::EBADF, E::EDQUOT, E::EFBIG, E::EIO, E::EISDIR, E::ENOMEM, E::ENOSPC],
         // memfd_create(2), fcntl(2)
         OpKind::MemFd => &[E::EINVAL, E::EFBIG, E::EMFILE, E::ENFILE, E::ENOMEM, E::EPERM, E::EACCES, E::ENOSPC],
         // pread(2)
@@ -248,7 +282,7 @@ pub fn plausible(kind: OpKind) -> &'static [Errno] {
         // statx(2)
         OpKind::ProveRoot => &[E::ESTALE, E::EACCES, E::EINVAL, E::ENOMEM, E::EPERM],
         // chdir(2)
-        OpKind::Chdir => &[E::EACCES, E::EIO, E::ELOOP, E::ENOENT, E::ENOMEM, E::ENOTDIR],
+        OpKind::Chdir => &[E::EACCES, E::EIO, E::ELOOP, E::EMFILE, E::ENFILE, E::ENOENT, E::ENOMEM, E::ENOTDIR],
         OpKind::Fchdir => &[E::EACCES, E::EBADF, E::ENOTDIR],
         // clone(2), execve(2)
         OpKind::Spawn => &[
@@ -268,6 +302,8 @@ pub fn plausible(kind: OpKind) -> &'static [Errno] {
         OpKind::Fork => &[E::EAGAIN, E::ENOMEM, E::ENOSYS],
         OpKind::Sibling => &[E::EAGAIN, E::EINVAL, E::EMFILE, E::ENOMEM, E::ENOSYS],
         // kill(2), waitid(2)
+        // No page yet; fs/pidfs.c
+        OpKind::PidfdStatus => &[E::EBADF, E::EFAULT, E::ENOMEM, E::ETIMEDOUT],
         OpKind::PidfdOpen => &[E::EINVAL, E::EMFILE, E::ENFILE, E::ENODEV, E::ENOMEM, E::ESRCH],
         OpKind::EndGroup => &[E::EBADF, E::EINVAL, E::EPERM],
         // setns(2)
@@ -320,6 +356,7 @@ pub fn plausible(kind: OpKind) -> &'static [Errno] {
         OpKind::HostName | OpKind::DomainName => &[E::EINVAL, E::EPERM],
         // keyctl(2)
         OpKind::SessionKeyring => &[E::EACCES, E::EDQUOT, E::ENOMEM, E::ENOSYS, E::EPERM],
+        OpKind::KeyCapabilities => &[E::ENOSYS, E::EOPNOTSUPP, E::EPERM],
         // umask(2): "always succeeds", but a filter may refuse it
         OpKind::Umask => &[E::EPERM, E::ENOSYS],
         // setsid(2)
@@ -333,6 +370,25 @@ pub fn plausible(kind: OpKind) -> &'static [Errno] {
         // fcntl(2)
         OpKind::Vacate => &[E::EBADF, E::EINVAL, E::EMFILE],
         // dup(2)
+        OpKind::Inherit => &[E::EBADF, E::EINVAL, E::EMFILE],
+        // setxattr(2), removexattr(2)
+        OpKind::SetXattr | OpKind::RemoveXattr => {
+            &[E::EBADF, E::EDQUOT, E::ENODATA, E::ENOSPC, E::EOPNOTSUPP, E::EPERM, E::ERANGE, E::EROFS]
+        }
+        // loop(4), open(2)
+        OpKind::LoopDevice => {
+            &[E::EACCES, E::EBADF, E::EBUSY, E::EINVAL, E::EMFILE, E::ENOENT, E::ENOMEM, E::EPERM, E::EROFS]
+        }
+        // ioctl_ficlone(2), copy_file_range(2), lseek(2)
+        OpKind::CopyWhole => &[E::EBADF, E::EDQUOT, E::EFBIG, E::EIO, E::EISDIR, E::ENOMEM, E::ENOSPC],
+        // link(2)
+        OpKind::Link => {
+            &[E::EACCES, E::EBADF, E::EDQUOT, E::EEXIST, E::EMLINK, E::ENOSPC, E::EPERM, E::EROFS, E::EXDEV]
+        }
+        // chmod(2), utimensat(2)
+        OpKind::Stamp => &[E::EBADF, E::EIO, E::EPERM, E::EROFS],
+        // fsconfig(2), readlink(2)
+        OpKind::FsDevice => &[E::EBADF, E::EINVAL, E::ENOMEM, E::ESTALE],
         OpKind::Dup => &[E::EBADF, E::EBUSY, E::EINVAL, E::EMFILE],
         // close_range(2)
         OpKind::CloseFrom => &[E::EINVAL, E::EMFILE, E::ENOMEM, E::ENOSYS],
@@ -367,6 +423,51 @@ pub fn plausible(kind: OpKind) -> &'static [Errno] {
         ],
         // netdevice(7)
         OpKind::LinkUp => &[E::EPERM, E::ENODEV, E::EINVAL, E::ENOMEM],
+        // socket(2), setns(2), clone(2)
+        OpKind::NetlinkSocket => {
+            &[E::EACCES, E::EAGAIN, E::EBADF, E::EINVAL, E::EMFILE, E::ENFILE, E::ENOMEM, E::EPERM, E::EPROTONOSUPPORT]
+        }
+        // netlink(7), rtnetlink(7); kernel net/core/rtnetlink.c, drivers/net
+        OpKind::LinkAdd => &[
+            E::EADDRNOTAVAIL,
+            E::EBUSY,
+            E::EEXIST,
+            E::EINVAL,
+            E::ENOBUFS,
+            E::ENODEV,
+            E::ENOMEM,
+            E::EOPNOTSUPP,
+            E::EPERM,
+        ],
+        OpKind::LinkAltName => &[E::EEXIST, E::EINVAL, E::ENODEV, E::ENOMEM, E::EOPNOTSUPP, E::EPERM],
+        OpKind::LinkMaster => &[E::EBUSY, E::EINVAL, E::ELOOP, E::ENODEV, E::ENOMEM, E::EOPNOTSUPP, E::EPERM],
+        OpKind::LinkMove => &[E::EBUSY, E::EEXIST, E::EINVAL, E::ENODEV, E::ENOMEM, E::EPERM],
+        OpKind::LinkRemove => &[E::EBUSY, E::ENOBUFS, E::ENOMEM, E::EOPNOTSUPP, E::EPERM],
+        OpKind::LinkOption => &[E::EAFNOSUPPORT, E::EINVAL, E::ENODEV, E::ENOMEM, E::EPERM],
+        // and flock(2), open(2)
+        OpKind::ZoneJoin => &[
+            E::EACCES,
+            E::EBUSY,
+            E::EINVAL,
+            E::ELOOP,
+            E::EMFILE,
+            E::ENODEV,
+            E::ENOENT,
+            E::ENOLCK,
+            E::ENOMEM,
+            E::EOPNOTSUPP,
+            E::EPERM,
+            E::ETIMEDOUT,
+        ],
+        OpKind::ZoneLeave => &[E::EACCES, E::EBUSY, E::EMFILE, E::ENOLCK, E::ENOMEM, E::EPERM, E::ETIMEDOUT],
+        OpKind::AddressAdd => &[E::EADDRNOTAVAIL, E::EEXIST, E::EINVAL, E::ENOBUFS, E::ENODEV, E::EACCES, E::EPERM],
+        OpKind::RouteAdd => {
+            &[E::EEXIST, E::EINVAL, E::EHOSTUNREACH, E::ENETDOWN, E::ENETUNREACH, E::ENODEV, E::ENOMEM, E::EPERM]
+        }
+        // kernel net/netfilter/nf_tables_api.c
+        OpKind::NfTables => {
+            &[E::EAFNOSUPPORT, E::EEXIST, E::EINVAL, E::ENOENT, E::ENOMEM, E::EOPNOTSUPP, E::EPERM, E::EPROTONOSUPPORT]
+        }
         // signalfd(2)
         OpKind::SignalFd => &[E::EINVAL, E::EMFILE, E::ENFILE, E::ENODEV, E::ENOMEM],
         // send(2), recv(2), write(2)
@@ -415,6 +516,9 @@ pub fn plausible(kind: OpKind) -> &'static [Errno] {
         OpKind::Reap => &[E::EBADF, E::EINVAL],
         // mmap(2)
         OpKind::Watch => &[E::EBADF, E::ENOMEM],
+        // sendmsg(2), recvmsg(2); what is asked for can fail in its own ways.
+        OpKind::Ask => &[E::EBADF, E::ECANCELED, E::EMFILE, E::EMSGSIZE, E::ENOMEM, E::ETIMEDOUT],
+        OpKind::Serve => &[E::EBADF, E::EMFILE, E::ENOMEM],
         // Cannot fail on a real kernel.
         OpKind::Exit => &[],
         OpKind::Fail => &[E::EPERM],

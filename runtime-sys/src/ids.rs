@@ -21,7 +21,7 @@ use std::sync::{Mutex, PoisonError};
 use crate::abi::{OpenFlags, OpenHow};
 use crate::errno::Errno;
 use crate::groups::pause;
-use crate::linux::{Word, ask, close, openat2, statx};
+use crate::linux::{Statx, Word, ask, close, openat2, raise, statx, statx_at};
 use crate::raw::nr;
 
 /// How often a file that is just being removed is looked at again, a
@@ -72,22 +72,50 @@ pub(crate) struct Register(Mutex<Vec<Held>>);
 
 static REGISTER: Register = Register::new();
 
-/// See [`Register::lock`].
+/// See [`Register::lock`]; and keeps `systemd-nspawn` from the range.
 pub(crate) fn lock(path: &CStr, range: [u64; 2]) -> Result<i32, Errno> {
-    REGISTER.lock(path, range)
+    let file = REGISTER.lock(path, range)?;
+    match crate::bases::lock(range) {
+        Ok(()) => Ok(file),
+        Err(errno) => {
+            let _ = REGISTER.release(file, path, range);
+            Err(errno)
+        }
+    }
 }
 
 /// See [`Register::release`].
 pub(crate) fn release(file: i32, path: &CStr, range: [u64; 2]) -> Result<(), Errno> {
+    crate::bases::release(range);
     REGISTER.release(file, path, range)
 }
 
-fn process() -> usize {
+/// Whether nobody holds a byte of the range, as the open file of this process's
+/// own containers tells; `None` where it holds none. Who opened the file again
+/// for the question would look through all locks twice to close it.
+#[must_use]
+pub fn range_is_free(path: &CStr, first: u32, count: u32) -> Option<bool> {
+    REGISTER.is_free(path, [first.into(), count.into()])
+}
+
+/// All of a file that is one lock.
+pub(crate) fn lock_whole(file: i32) -> Result<(), Errno> {
+    set(file, F_WRLCK, WHOLE).map_err(|errno| if errno == Errno::EACCES { Errno::EAGAIN } else { errno })
+}
+
+pub(crate) fn process() -> usize {
     ask(nr::GETPID, []).unwrap_or(0)
 }
 
 fn inode(file: i32) -> Result<Inode, Errno> {
-    statx(file).map(|stat| [stat.device(), stat.inode()])
+    statx(file).map(|stat| stat.identity())
+}
+
+/// That of a path, if it is one that only root can lock.
+fn inode_at(path: &CStr) -> Option<Inode> {
+    // AT_SYMLINK_NOFOLLOW
+    let stat = statx_at(Word::CWD, path, 0x100).ok()?;
+    is_roots_alone(&stat).then(|| stat.identity())
 }
 
 impl Register {
@@ -113,12 +141,11 @@ impl Register {
     /// None where the file was just being removed.
     fn try_lock(&self, path: &CStr, range: [u64; 2]) -> Result<Option<i32>, Errno> {
         let mut register = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let file = open(path)?;
-        let inode = inode(file).inspect_err(|_| close(file))?;
         let process = process();
-        let known = register.iter_mut().find(|held| (held.process, held.inode) == (process, inode));
-        if let Some(held) = known {
-            close(file);
+        let is = |held: &Held, inode: Inode| (held.process, held.inode) == (process, inode);
+        // To open it and to close it again would look through all locks twice.
+        let there = inode_at(path);
+        if let Some(held) = register.iter_mut().find(|held| there.is_some_and(|inode| is(held, inode))) {
             if held.ranges.iter().any(|other| overlap(*other, range)) {
                 return Err(Errno::EAGAIN);
             }
@@ -128,6 +155,13 @@ impl Register {
                 _ => drop(set(held.file, F_UNLCK, range)),
             }
             return locked;
+        }
+        let file = raise(open(path)?);
+        let inode = inode(file).inspect_err(|_| close(file))?;
+        if register.iter().any(|held| is(held, inode)) {
+            // It was put back just now.
+            close(file);
+            return Ok(None);
         }
         match locked_in(file, path, range) {
             Ok(Some(token)) => {
@@ -143,6 +177,15 @@ impl Register {
                 Err(errno)
             }
         }
+    }
+
+    /// Own locks do not stand in the way of the same open file.
+    fn is_free(&self, path: &CStr, range: [u64; 2]) -> Option<bool> {
+        let register = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (process, inode) = (process(), inode_at(path)?);
+        let held = register.iter().find(|held| (held.process, held.inode) == (process, inode))?;
+        let own = held.ranges.iter().any(|other| overlap(*other, range));
+        Some(!own && !is_held(held.file, range).ok()?)
     }
 
     /// Gives a range back that was locked in `file`, and closes that; the last
@@ -206,11 +249,12 @@ fn open(path: &CStr) -> Result<i32, Errno> {
     // O_CREAT|O_NOCTTY|O_NONBLOCK; what is no file of ours is only looked at.
     let flags = 0o100 | 0o400 | 0o4000 | O_CLOEXEC | u64::from(OpenFlags::READ_WRITE.with(OpenFlags::NO_FOLLOW).0);
     let file = openat2(Word::CWD, path, &OpenHow { flags, mode: 0o600, resolve: 0 })?;
-    let proved = statx(file).and_then(|stat| {
-        let ours = stat.kind() == 0o100_000 && stat.uid() == 0 && stat.mode() & 0o077 == 0 && stat.links() <= 1;
-        if ours { Ok(file) } else { Err(Errno::ESTALE) }
-    });
+    let proved = statx(file).and_then(|stat| if is_roots_alone(&stat) { Ok(file) } else { Err(Errno::ESTALE) });
     proved.inspect_err(|_| close(file))
+}
+
+fn is_roots_alone(stat: &Statx) -> bool {
+    stat.kind() == 0o100_000 && stat.uid() == 0 && stat.mode() & 0o077 == 0 && stat.links() <= 1
 }
 
 /// Gives everything back that is locked through `file`, and closes it; the last
@@ -277,7 +321,13 @@ mod tests {
         for register in [&ours, &theirs] {
             assert_eq!(register.lock(&text, [105, 10]), Err(Errno::EAGAIN));
         }
+        assert_eq!(theirs.is_free(&text, low), None, "it holds nothing");
+        assert_eq!(
+            [low, [105, 10], high].map(|range| ours.is_free(&text, range)),
+            [Some(false), Some(false), Some(true)]
+        );
         let two = theirs.lock(&text, high).unwrap();
+        assert_eq!(ours.is_free(&text, high), Some(false), "another process's");
         ours.release(one, &text, low).unwrap();
         assert!(path.exists());
         let one = theirs.lock(&text, low).unwrap();

@@ -26,6 +26,7 @@
 //! | [`wire`] | the flat form of ops, which a child decodes without allocating |
 //! | [`program`] | sections of ops, and how they are run or rehearsed |
 //! | [`spawn`] | the two-stage start |
+//! | [`filter`] | what a seccomp filter answers |
 //!
 //! Everything that makes or changes kernel state goes through [`Kernel::call`].
 //! All unsafe code of the project lives in this crate; the crate `skep` builds
@@ -33,17 +34,24 @@
 #![warn(clippy::missing_errors_doc, clippy::missing_panics_doc)]
 
 pub mod abi;
+mod bases;
+mod block;
+mod copy;
 mod errno;
 mod faulty;
+pub mod filter;
 mod groups;
 mod ids;
 pub mod kernel;
+mod leave;
 mod linux;
 mod listener;
 mod message;
 mod model;
+mod netlink;
 mod op;
 mod owned;
+mod populate;
 pub mod program;
 mod raw;
 mod recorder;
@@ -51,13 +59,20 @@ mod schedule;
 pub mod spawn;
 mod terminal;
 pub mod wire;
+mod xattr;
 
+pub use bases::BASE_LOCKS;
 pub use errno::{ERRNOS, Errno};
 pub use faulty::{Faulty, plausible};
+pub use ids::range_is_free;
 pub use kernel::{Cell, Kernel, Report, Slots, WaitStatus};
+pub use leave::leave;
 pub use linux::Linux;
 pub use model::{Credentials, Descriptor, Executed, Ids, Model, Process};
 pub use op::{At, Op, OpKind, Proof, Slot};
 pub use owned::OwnedSlots;
+pub use populate::{populate, populate_stack};
 pub use program::{Actor, Child, Failure, Section, Stage};
+pub use raw::secure_execution;
 pub use recorder::{Record, Recorder, Yes};
+pub use xattr::{xattr, xattr_names};

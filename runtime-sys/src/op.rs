@@ -221,7 +221,8 @@ vocabulary! {
     /// another), made if it is not there, and locks one byte of it for each id
     /// (`F_OFD_SETLK`, without waiting); EAGAIN when one is taken. They are held
     /// until `ReleaseIds` or the end of this process, by one open file for all of
-    /// its containers; what the slot gets is that file as a path only.
+    /// its containers; what the slot gets is that file as a path only. So are the
+    /// lock files that `systemd-nspawn` has for ranges which it picks.
     LockIds = "lock_ids" { path: &'a CStr, first: u32, count: u32, into: Slot }
 
     // Mounts.
@@ -247,13 +248,14 @@ vocabulary! {
     /// working directory, the old one lies over it until `UmountOld`.
     PivotRoot = "pivot_root" {}
     /// `umount2(".", MNT_DETACH)` of the topmost mount over the working
-    /// directory: right after `PivotRoot` the old root, and before it what was
-    /// mounted over that.
+    /// directory: right after `PivotRoot` the old root with all below it, unless
+    /// something is mounted over that.
     UmountOld = "umount2" {}
     /// Proves that nothing lies over the root: `/` and `/..` are on the same
     /// mount. ESTALE where an old root is still there.
     ProveRoot = "prove_root" {}
-    /// `chdir(2)`; ELOOP when the result lies outside the root.
+    /// `chdir(2)`, by a descriptor unless to `/`; ELOOP for a magic link on the way
+    /// and when the result lies outside the root.
     Chdir = "chdir" { path: &'a CStr }
     /// `fchdir(2)`.
     Fchdir = "fchdir" { dir: Slot }
@@ -399,9 +401,10 @@ vocabulary! {
     Exec = "execve" { programs: Strings<'a>, arguments: Strings<'a>, environment: Secret<'a> }
     /// `execveat(2)` of a descriptor.
     ExecAt = "execveat" { program: Slot, arguments: Strings<'a>, environment: Secret<'a> }
-    /// The stub init: reaps, forwards signals to `payload`, ends when it ends
+    /// The stub init: lets go of `control` and `gate`, by which it took part in
+    /// the start; then reaps, forwards signals to `payload`, ends when it ends
     /// or when the other side of `lifeline` does.
-    Reap = "reap" { payload: Slot, signals: Slot, lifeline: Slot }
+    Reap = "reap" { payload: Slot, signals: Slot, lifeline: Slot, control: Slot, gate: Slot }
     /// The watcher: keeps what it is entrusted with until `socket` closes,
     /// then runs it.
     Watch = "watch" { socket: Slot }
@@ -492,4 +495,97 @@ vocabulary! {
     /// `pidfd_open(2)` of the process with the number in a slot; whose that is,
     /// is for the caller to prove.
     PidfdOpen = "pidfd_open" { pid: Slot, into: Slot }
+    /// `keyctl(KEYCTL_CAPABILITIES)` (Linux 5.4), which looks at no keyring: how many
+    /// bytes of capabilities the kernel's keys have.
+    KeyCapabilities = "keyctl_capabilities" { into: Slot }
+    /// Opens anew, by its link in `/proc/self/fd`, what an `O_PATH` descriptor
+    /// stands for: the very file that was looked at, whatever has its name.
+    Reopen = "reopen" { file: Slot, flags: OpenFlags, into: Slot }
+    /// `fchmod(2)`; not of an `O_PATH` descriptor.
+    Chmod = "fchmod" { file: Slot, mode: u32 }
+    /// `renameat2(2)` of one component within a directory: what has the name is
+    /// replaced, a link not followed; or, without `replace`, EEXIST.
+    Rename = "renameat2" { dir: At, from: &'a CStr, to: &'a CStr, replace: bool }
+    /// Copies the rest of a file to the end of another (`copy_file_range(2)`, or
+    /// read and written where that cannot be); the slot then holds how many
+    /// bytes. EFBIG where there are more than `limit`, or than RLIMIT_FSIZE.
+    CopyRest = "copy_rest" { from: Slot, to: Slot, limit: u64, into: Slot }
+    /// Has the process at the other end of `server` perform the op that `request`
+    /// is, with `file` in slot 0, within ten seconds (ETIMEDOUT): what it put into
+    /// slot 1 comes into `into`. ECANCELED where nobody is there.
+    Ask = "ask" { server: Slot, file: Option<Slot>, request: Blob<'a>, into: Slot }
+    /// What the kernel remembers of how a process ended that somebody else has
+    /// reaped (`PIDFD_GET_INFO`, Linux 6.15): a [`crate::kernel::WaitStatus`], lost
+    /// where it remembers nothing. ETIMEDOUT where nobody has after `timeout_ms`.
+    /// Reaps nothing itself.
+    PidfdStatus = "pidfd_get_info" { process: Slot, timeout_ms: u32, into: Slot }
+    /// `unlinkat(2)` of one component, if that is still the file in `file`, or
+    /// without a look where that slot is empty: under a lock on the directory
+    /// (`flock(2)`), which is waited for up to a second. Gone, or another's by
+    /// now, is no error.
+    UnlinkSame = "unlink_same" { dir: Slot, name: &'a CStr, file: Slot }
+    /// The other side of `Ask`: performs what comes, with this process's rights,
+    /// until the other end closes.
+    Serve = "serve" { socket: Slot }
+    /// `fcntl(2)`, `F_DUPFD_CLOEXEC`, of a descriptor that this process was started
+    /// with: EBADF for one that is close-on-exec itself. The copy is 3 or above.
+    Inherit = "inherit_descriptor" { number: u32, into: Slot }
+    /// `setxattr(2)` of the file itself, which may be an `O_PATH` descriptor; not of
+    /// a symbolic link.
+    SetXattr = "setxattr" { file: Slot, name: &'a CStr, value: Blob<'a> }
+    /// `removexattr(2)`, likewise; one that is not there is no error.
+    RemoveXattr = "removexattr" { file: Slot, name: &'a CStr }
+    /// A loop device (`loop(4)`, LOOP_CONFIGURE) for `size` bytes of a file or block
+    /// device from `offset` on, to its end where `size` is 0. It goes with its last
+    /// user (LO_FLAGS_AUTOCLEAR): a mount, or this descriptor.
+    LoopDevice = "loop_configure" { image: Slot, offset: u64, size: u64, read_only: bool, into: Slot }
+    /// `fsconfig(2)`, the source of a file system on a block device: the path of the
+    /// very device in `device`; ESTALE where that path is another by now.
+    FsDevice = "fsconfig_device" { fs: Slot, device: Slot }
+    /// `socket(2)` of AF_NETLINK (netlink(7)), in the caller's network namespace or, by
+    /// a process of its own that enters it, in another: no thread of the caller does.
+    NetlinkSocket = "netlink_socket" { protocol: u8, namespace: Option<Slot>, into: Slot }
+    /// RTM_NEWLINK (rtnetlink(7)), exclusively. A `veth` has a `peer`, which is made
+    /// in `namespace`; a `macvlan` (bridge mode) or `ipvlan` (L2) is itself made there,
+    /// over `lower`. Addresses are of 6 bytes, or the kernel's choice. `alias`
+    /// (IFLA_IFALIAS) says whose it is; what has one is of this namespace, and takes no
+    /// router advertisements (`accept_ra`).
+    LinkAdd = "newlink" { socket: Slot, kind: &'a CStr, name: &'a CStr, address: Blob<'a>, lower: &'a CStr, peer: &'a CStr, peer_address: Blob<'a>, namespace: Option<Slot>, alias: &'a CStr }
+    /// RTM_NEWLINKPROP, IFLA_ALT_IFNAME: a further name, of up to 127 bytes.
+    LinkAltName = "newlinkprop" { socket: Slot, name: &'a CStr, alternative: &'a CStr }
+    /// RTM_SETLINK, IFLA_MASTER: puts an interface under a bridge.
+    LinkMaster = "link_master" { socket: Slot, name: &'a CStr, master: &'a CStr }
+    /// RTM_SETLINK, IFLA_NET_NS_FD: moves an interface, found by its number `index` or,
+    /// where that is 0, by its name, into another namespace, where it is called
+    /// `new_name` and numbered `new_index` (0: as the kernel likes).
+    LinkMove = "link_move" { socket: Slot, name: &'a CStr, index: u32, namespace: Slot, new_name: &'a CStr, new_index: u32 }
+    /// RTM_DELLINK of an interface whose alias is `alias`; gone, or another's by now,
+    /// is no error.
+    LinkRemove = "dellink" { socket: Slot, name: &'a CStr, alias: &'a CStr }
+    /// Puts an interface under the bridge of a zone, which is made, up and called by
+    /// `alias`, if it is not there: under a lock (`flock(2)`) on the file `lock`, which
+    /// is waited for up to five seconds (ETIMEDOUT).
+    ZoneJoin = "zone_join" { socket: Slot, bridge: &'a CStr, port: &'a CStr, lock: &'a CStr, alias: &'a CStr }
+    /// As `LinkRemove` of `port`, if one is named; then removes the bridge, unless it has
+    /// others: under the same lock.
+    ZoneLeave = "zone_leave" { socket: Slot, bridge: &'a CStr, port: &'a CStr, lock: &'a CStr, alias: &'a CStr }
+    /// RTM_SETLINK, IFLA_INET_CONF: one of the `net.ipv4.conf` options of an interface,
+    /// by its number (`IPV4_DEVCONF_*` of `linux/ip.h`).
+    LinkOption = "link_option" { socket: Slot, name: &'a CStr, option: u8, value: u32 }
+    /// RTM_NEWADDR: an address of 4 or 16 bytes, used at once. `shared`: with a route to
+    /// its prefix, and kept where it is there; else without, and EEXIST.
+    AddressAdd = "newaddr" { socket: Slot, name: &'a CStr, address: Blob<'a>, prefix: u8, shared: bool }
+    /// RTM_NEWROUTE over an interface: EEXIST where there is one to that network.
+    RouteAdd = "newroute" { socket: Slot, name: &'a CStr, to: Blob<'a>, prefix: u8, gateway: Blob<'a> }
+    /// One batch for nf_tables: all of it is done, or nothing.
+    NfTables = "nf_tables" { socket: Slot, batch: Blob<'a> }
+    /// All of a file into an empty one: by reference where the file system can
+    /// (FICLONE, `ioctl_ficlone(2)`), else piece by piece; holes stay holes.
+    CopyWhole = "copy_whole" { from: Slot, to: Slot }
+    /// `linkat(2)` of the file itself, which may be an `O_PATH` descriptor, to one
+    /// component that did not exist.
+    Link = "linkat" { file: Slot, dir: At, name: &'a CStr }
+    /// `chmod(2)`, unless the mode is all ones, and `utimensat(2)` in seconds and
+    /// nanoseconds, of the file itself, which may be an `O_PATH` descriptor.
+    Stamp = "utimensat" { file: Slot, mode: u32, access: u64, access_ns: u64, modified: u64, modified_ns: u64 }
 }

@@ -4,7 +4,7 @@
 use std::os::fd::{BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
 
 use crate::kernel::{Cell, Slots};
-use crate::linux::close;
+use crate::linux::{close, raise};
 use crate::op::Slot;
 
 /// The slots of the embedding process. Dropping the table closes every
@@ -68,6 +68,20 @@ impl OwnedSlots {
             }
             _ => None,
         }
+    }
+}
+
+impl OwnedSlots {
+    /// As [`OwnedSlots::take`], for a descriptor that is kept as long as a
+    /// container lives: it gets a number of 512 or more, if one is free. So
+    /// those of a start, which are made in the lowest free places and are what
+    /// its child keeps, do not lie above those of all containers before it,
+    /// which the child would have to copy and to close.
+    pub fn keep(&mut self, slot: Slot) -> Option<OwnedFd> {
+        if let Some(Cell::Descriptor(number)) = self.cells.get_mut(usize::from(slot.0)) {
+            *number = raise(*number);
+        }
+        self.take(slot)
     }
 }
 

@@ -68,7 +68,16 @@ pub fn run<K: Kernel>(
     slots: &mut Slots<'_>,
     progress: &mut impl FnMut(u32),
 ) -> Result<(), Failure> {
-    for (index, op) in section.iter() {
+    each(kernel, section.iter(), slots, progress)
+}
+
+fn each<'a, K: Kernel>(
+    kernel: &mut K,
+    ops: impl Iterator<Item = (u32, Option<Op<'a>>)>,
+    slots: &mut Slots<'_>,
+    progress: &mut impl FnMut(u32),
+) -> Result<(), Failure> {
+    for (index, op) in ops {
         progress(index);
         let result = match op {
             Some(op) => kernel.call(&op, slots),
@@ -143,7 +152,7 @@ pub mod watched {
     /// Bytes of each, in the watcher's table.
     pub(crate) const ENTRY: usize = 16 * 1024;
     /// Slots that the ops of one container may use.
-    pub const PLACES: usize = 4;
+    pub const PLACES: usize = 8;
     /// Bytes of the ops of one container.
     pub const OPS: usize = ENTRY - 16 - PLACES * Cell::SIZE;
 }
@@ -253,10 +262,20 @@ pub fn rehearse<K: Stage>(
     run(kernel, child.enter, slots, quiet)?;
     if fork_slot(child).is_some() {
         let mut copied = slots.cells().to_vec();
+        let copied = &mut Slots::new(&mut copied);
+        // Where the payload waits for a word of the stub init, that comes first.
+        let word = child.init.iter().position(|(_, op)| matches!(op, Some(Op::Release { .. })));
+        let before = word.map_or(0, |word| word + 1);
+        let wait = child.payload.iter().position(|(_, op)| matches!(op, Some(Op::Await { .. })));
+        let alone = wait.unwrap_or(0);
         kernel.act_as(Actor::Payload);
-        run(kernel, child.payload, &mut Slots::new(&mut copied), quiet)?;
+        each(kernel, child.payload.iter().take(alone), copied, quiet)?;
         kernel.act_as(Actor::Child);
-        run(kernel, child.init, slots, quiet)
+        each(kernel, child.init.iter().take(before), slots, quiet)?;
+        kernel.act_as(Actor::Payload);
+        each(kernel, child.payload.iter().skip(alone), copied, quiet)?;
+        kernel.act_as(Actor::Child);
+        each(kernel, child.init.iter().skip(before), slots, quiet)
     } else {
         run(kernel, child.payload, slots, quiet)
     }

@@ -36,6 +36,7 @@ numbers! {
     CLONE3 = 435, 435;
     CLOSE = 3, 57;
     CLOSE_RANGE = 436, 436;
+    COPY_FILE_RANGE = 326, 285;
     DUP3 = 292, 24;
     EXECVE = 59, 221;
     EXECVEAT = 322, 281;
@@ -43,13 +44,17 @@ numbers! {
     EXIT_GROUP = 231, 94;
     FACCESSAT2 = 439, 439;
     FCHDIR = 81, 50;
+    FCHMOD = 91, 52;
+    FCHMODAT = 268, 53;
     FCHOWNAT = 260, 54;
     FCNTL = 72, 25;
+    FLOCK = 73, 32;
     FSCONFIG = 431, 431;
     FSMOUNT = 432, 432;
     FSOPEN = 430, 430;
     FSTAT = 5, 80;
     FSTATFS = 138, 44;
+    FTRUNCATE = 77, 46;
     GETCWD = 79, 17;
     GETDENTS64 = 217, 61;
     GETGROUPS = 115, 158;
@@ -57,6 +62,7 @@ numbers! {
     GETPPID = 110, 173;
     GETRESGID = 120, 150;
     GETRESUID = 118, 148;
+    GETXATTR = 191, 8;
     IOCTL = 16, 29;
     IOPRIO_SET = 251, 30;
     KEYCTL = 250, 219;
@@ -64,7 +70,10 @@ numbers! {
     LANDLOCK_ADD_RULE = 445, 445;
     LANDLOCK_CREATE_RULESET = 444, 444;
     LANDLOCK_RESTRICT_SELF = 446, 446;
+    LINKAT = 265, 37;
+    LISTXATTR = 194, 11;
     LSEEK = 8, 62;
+    MADVISE = 28, 233;
     MEMFD_CREATE = 319, 279;
     MKDIRAT = 258, 34;
     MKNODAT = 259, 33;
@@ -86,8 +95,11 @@ numbers! {
     PRLIMIT64 = 302, 261;
     PWRITE64 = 18, 68;
     READ = 0, 63;
+    READLINKAT = 267, 78;
     RECVFROM = 45, 207;
     RECVMSG = 47, 212;
+    REMOVEXATTR = 197, 14;
+    RENAMEAT2 = 316, 276;
     RT_SIGACTION = 13, 134;
     RT_SIGPROCMASK = 14, 135;
     RT_SIGTIMEDWAIT = 128, 137;
@@ -105,6 +117,7 @@ numbers! {
     SETRESUID = 117, 147;
     SETSID = 112, 157;
     SETSOCKOPT = 54, 208;
+    SETXATTR = 188, 5;
     SIGNALFD4 = 289, 74;
     SOCKET = 41, 198;
     SOCKETPAIR = 53, 199;
@@ -112,8 +125,10 @@ numbers! {
     SYMLINKAT = 266, 36;
     UMASK = 95, 166;
     UMOUNT2 = 166, 39;
+    UNAME = 63, 160;
     UNLINKAT = 263, 35;
     UNSHARE = 272, 97;
+    UTIMENSAT = 280, 88;
     WAIT4 = 61, 260;
     WAITID = 247, 95;
     WRITE = 1, 64;
@@ -174,6 +189,24 @@ pub(crate) unsafe fn syscall(number: usize, args: [usize; 6]) -> Result<usize, E
 pub(crate) fn outcome(result: usize) -> Result<usize, Errno> {
     let negated = result.wrapping_neg();
     if negated.wrapping_sub(1) < 4095 { Err(Errno::from_raw(negated as u16)) } else { Ok(result) }
+}
+
+/// Whether the kernel has given this program more rights than who started it
+/// has: set-user-ID, set-group-ID, or capabilities of its file (`AT_SECURE`,
+/// `getauxval(3)`).
+#[cfg(not(skep_stage))]
+#[must_use]
+pub fn secure_execution() -> bool {
+    // SAFETY: it reads the auxiliary vector, which never changes, and takes a number.
+    unsafe { libc::getauxval(libc::AT_SECURE) != 0 }
+}
+
+/// Of memory, in bytes (`AT_PAGESZ`).
+#[cfg(not(skep_stage))]
+pub(crate) fn page_size() -> usize {
+    // SAFETY: as above. The kernel always gives this one; 0 would be "none".
+    let size = unsafe { libc::getauxval(libc::AT_PAGESZ) } as usize;
+    size.max(4096)
 }
 
 #[cfg(test)]

@@ -211,6 +211,9 @@ impl Kernel for Yes {
             | Op::Socket { into, .. }
             | Op::MapNamespace { into, .. }
             | Op::BpfDevice { into, .. }
+            | Op::Inherit { into, .. }
+            | Op::LoopDevice { into, .. }
+            | Op::NetlinkSocket { into, .. }
             | Op::SignalFd { into } => self.hand_out(into, slots),
             Op::Seccomp { listener, .. } => listener.map_or(Ok(()), |into| self.hand_out(into, slots)),
             Op::SocketPair { one: first, other: second } | Op::Pipe { read: first, write: second } => {
@@ -222,6 +225,7 @@ impl Kernel for Yes {
                 self.hand_out(peer, slots)
             }
             Op::LandlockVersion { into } => slots.put(into, Cell::Value(7)).map(drop),
+            Op::KeyCapabilities { into } => slots.put(into, Cell::Value(2)).map(drop),
             Op::TerminalSize { into, .. } => slots.put(into, Cell::Value(24 << 16 | 80)).map(drop),
             Op::ReceiveCall { into, .. } => {
                 (into.0..).take(10).try_for_each(|place| slots.put(Slot(place), Cell::Value(0)).map(drop))

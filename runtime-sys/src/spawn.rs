@@ -233,7 +233,7 @@ pub(crate) fn spawn(request: &Request<'_>, slots: &Slots<'_>) -> Result<Child, E
     let mut table = Vec::with_capacity(kept.len() + 70);
     let mut files = kept.iter().map(|slot| slots.descriptor(*slot)).collect::<Result<Vec<_>, _>>()?;
     files.extend([plan, slots.descriptor(request.image)?]);
-    table.push(own_table(files));
+    table.extend(own_table(files));
     for file in kept.iter().map(|slot| slots.descriptor(*slot)).chain([Ok(plan)]) {
         // F_SETFD 0, in the child's own descriptor table.
         table.push(Call::new(nr::FCNTL, [Word::descriptor(file?), Word::number(2), Word::NULL]));
@@ -267,24 +267,23 @@ pub(crate) fn spawn(request: &Request<'_>, slots: &Slots<'_>) -> Result<Child, E
     }
 }
 
-/// The child's first call: a descriptor table of its own, without the widest
-/// gap between those that it keeps. A plain clone copies the embedder's whole
-/// table and the exec closes it again, one by one.
-/// Until this call the table is shared, and only read.
-fn own_table(mut files: Vec<i32>) -> Call {
+/// The child's first calls: a descriptor table of its own, with few but those
+/// that it keeps. A plain clone copies the embedder's whole table and the exec
+/// closes it again, one by one. So nothing above the last kept one is copied
+/// (close_range(2), CLOSE_RANGE_UNSHARE), where the handles of containers that
+/// live have theirs ([`crate::OwnedSlots::keep`]); and what was copied is closed
+/// where the most is: in the widest gap between kept ones.
+/// Until the first call the table is shared, and only read.
+fn own_table(mut files: Vec<i32>) -> impl Iterator<Item = Call> {
     files.sort_unstable();
-    let last = files.last().map_or(0, |file| i64::from(*file));
-    let mut gap = (last + 1, i64::from(u32::MAX));
-    // Above the last there is nothing, most often: descriptors are numbered
-    // from below.
+    let close = |from: i64, to: i64, flags: u64| {
+        Call::new(nr::CLOSE_RANGE, [Word::number(from as u64), Word::number(to as u64), Word::number(flags)])
+    };
+    let above = files.last().map_or(0, |file| i64::from(*file) + 1);
     let below = [-1].into_iter().chain(files.iter().map(|file| i64::from(*file)));
     let between = below.zip(&files).map(|(low, high)| (low + 1, i64::from(*high) - 1));
-    if let Some(widest) = between.filter(|(from, to)| from <= to).max_by_key(|(from, to)| to - from) {
-        gap = widest;
-    }
-    let (from, to) = (gap.0 as u64, gap.1 as u64);
-    // CLOSE_RANGE_UNSHARE
-    Call::new(nr::CLOSE_RANGE, [Word::number(from), Word::number(to), Word::number(2)])
+    let widest = between.filter(|(from, to)| from <= to).max_by_key(|(from, to)| to - from);
+    [close(above, i64::from(u32::MAX), 2)].into_iter().chain(widest.map(|(from, to)| close(from, to, 0)))
 }
 
 /// What a clone with shared memory is asked for.
@@ -320,7 +319,12 @@ fn join_and_run(
 ) -> Result<Child, Errno> {
     let stack = [0_u128; 64];
     let mut pidfd = -1_i32;
-    let mut args = clone_args(namespaces | clone::PARENT, cgroup, &mut pidfd, &stack);
+    // From another cgroup namespace a group outside of it is out of reach (v2,
+    // `nsdelegate`): then the process in between is born in it, and the child
+    // has it from there.
+    let away = joins.iter().any(|[_, kind]| u64::from(*kind) == Namespaces::CGROUP.0);
+    let [between, own] = if away { [cgroup, None] } else { [None, cgroup] };
+    let mut args = clone_args(namespaces | clone::PARENT, own, &mut pidfd, &stack);
     // The kernel takes that of the process in between.
     args.exit_signal = 0;
     let mut whole = Vec::with_capacity(joins.len() + 1 + table.len());
@@ -332,17 +336,17 @@ fn join_and_run(
     whole.push(Call::new(nr::CLONE3, [Word::of(&args), Word::number(size_of::<CloneArgs>() as u64)]));
     whole.extend(table);
     let mut verdict = Verdict { index: 0, result: 0, child: 0 };
-    let mut between = -1_i32;
+    let mut outer_pidfd = -1_i32;
     // CLONE_FILES: the child's pidfd is to be this process's.
-    let outer = clone_args(clone::FILES, None, &mut between, &stack);
+    let outer = clone_args(clone::FILES, between, &mut outer_pidfd, &stack);
     // SAFETY: as in `clone_and_run`, of both children: the inner one suspends
     // the outer until its exec, and the outer one this thread until its end.
     let result = unsafe {
         skep_stage_a(&raw const outer, size_of::<CloneArgs>(), whole.as_ptr(), whole.len(), &raw mut verdict)
     };
     outcome(result as usize)?;
-    bury(between);
-    close(between);
+    bury(outer_pidfd);
+    close(outer_pidfd);
     let failed = outcome(verdict.result).err();
     match (verdict.child as u64, failed) {
         (0, failed) => Err(failed.unwrap_or(Errno::ECANCELED)),
@@ -548,6 +552,27 @@ fn mapped(child: &Child, uid: Numbers<'_>, gid: Numbers<'_>) -> Result<i32, Errn
     ended.and_then(|()| slots.descriptor(NAMESPACE))
 }
 
+/// A socket in another network namespace: a process in shared memory, with the shared
+/// descriptor table, enters it, makes the socket and ends. The number is the result of
+/// the table's last call.
+pub(crate) fn socket_in(namespace: i32, socket: [Word<'_>; 3]) -> Result<i32, Errno> {
+    let table = [
+        Call::new(nr::SETNS, [Word::descriptor(namespace), Word::number(Namespaces::NETWORK.0)]),
+        Call::new(nr::SOCKET, socket),
+    ];
+    let stack = [0_u128; 64];
+    let mut pidfd = -1_i32;
+    let mut verdict = Verdict { index: 0, result: 0, child: 0 };
+    let args = clone_args(clone::FILES, None, &mut pidfd, &stack);
+    // SAFETY: as in `clone_and_run`; the child executes nothing and ends when the table does.
+    let result =
+        unsafe { skep_stage_a(&raw const args, size_of::<CloneArgs>(), table.as_ptr(), table.len(), &raw mut verdict) };
+    outcome(result as usize)?;
+    bury(pidfd);
+    close(pidfd);
+    outcome(verdict.result).map(|number| number as i32)
+}
+
 fn duplicate(file: i32) -> Result<std::os::fd::OwnedFd, Errno> {
     use std::os::fd::FromRawFd;
     // F_DUPFD_CLOEXEC from 3 on
@@ -588,6 +613,16 @@ mod tests {
     use super::*;
     use std::os::fd::AsRawFd;
     use std::os::unix::net::UnixStream;
+
+    #[test]
+    fn a_child_copies_nothing_above_what_it_keeps() {
+        let calls = |files: &[i32]| own_table(files.to_vec()).map(|call| call.0).collect::<Vec<_>>();
+        let close = |from, to, flags| [nr::CLOSE_RANGE, from, to, flags, 0, 0, 0];
+        let rest = u32::MAX as usize;
+        assert_eq!(calls(&[2, 0, 1]), [close(3, rest, 2)]);
+        assert_eq!(calls(&[9, 3, 4]), [close(10, rest, 2), close(5, 8, 0)]);
+        assert_eq!(calls(&[3001, 1]), [close(3002, rest, 2), close(2, 3000, 0)]);
+    }
 
     #[test]
     fn what_the_watcher_could_not_keep_is_refused() {

@@ -39,9 +39,15 @@ pub(crate) fn watch(socket: i32) -> Result<(), Errno> {
     loop {
         let (length, file) = match receive(socket, &mut message) {
             Ok(received) => received,
-            // What it cannot hold it cannot undo; the others it can.
-            Err(Errno::EMFILE) => continue,
-            Err(_) => (0, None),
+            // Nothing would come any more.
+            Err(Errno::EBADF | Errno::ENOTSOCK | Errno::ENOTCONN | Errno::EFAULT) => (0, None),
+            // What it cannot hold (EMFILE), or has no memory for just now, it cannot
+            // undo; the others it can.
+            Err(_) => {
+                let pause = [0_u64, 1_000_000];
+                let _ = ask(nr::NANOSLEEP, [Word::of(&pause), Word::NULL]);
+                continue;
+            }
         };
         let Some(content) = message.get(..length).filter(|content| !content.is_empty()) else {
             break;

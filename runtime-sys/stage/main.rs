@@ -13,22 +13,28 @@
 mod abi;
 #[path = "../src/errno.rs"]
 mod errno;
+#[path = "../src/filter.rs"]
+mod filter;
 #[path = "../src/groups.rs"]
 mod groups;
 #[path = "../src/init.rs"]
 mod init;
 #[path = "../src/kernel.rs"]
 mod kernel;
-#[path = "../src/linux.rs"]
+#[path = "../src/linux/mod.rs"]
 mod linux;
 #[path = "../src/message.rs"]
 mod message;
+#[path = "../src/netlink.rs"]
+mod netlink;
 #[path = "../src/op.rs"]
 mod op;
 #[path = "../src/program.rs"]
 mod program;
 #[path = "../src/raw.rs"]
 mod raw;
+#[path = "../src/serve.rs"]
+mod serve;
 #[path = "../src/terminal.rs"]
 mod terminal;
 #[path = "../src/watch.rs"]

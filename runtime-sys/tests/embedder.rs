@@ -72,9 +72,9 @@ fn resident() -> usize {
 }
 
 #[test]
-fn starts_from_eight_threads_never_hang_and_leave_nothing() {
+fn row_137_starts_from_eight_threads_never_hang_and_leave_nothing() {
     if let Err(error) = Command::new("true").status() {
-        eprintln!("SKIP starts_from_eight_threads_never_hang_and_leave_nothing: {error}");
+        eprintln!("SKIP row_137_starts_from_eight_threads_never_hang_and_leave_nothing: {error}");
         return;
     }
     // The whole number takes a minute on two busy cores; CI asks for it.

@@ -1,27 +1,30 @@
 //! The handle on a running container.
 
 use std::fs::File;
-use std::io::Read;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use skep_sys::abi::signal;
 use skep_sys::wire::Reader;
-use skep_sys::{Errno, Kernel, Linux, Op, OwnedSlots, WaitStatus};
+use skep_sys::{Errno, Kernel, Linux, Op, OwnedSlots, Slot, WaitStatus};
 
 use crate::error::{Error, Result};
 use crate::events::Events;
 use crate::exec::{Confinement, Exec, Members, Target};
 use crate::groups::Groups;
+use crate::inside::{Copied, CopyOptions};
 use crate::listener::Listener;
 use crate::plan::{Plan, role};
+use crate::processes::{self, Member};
 use crate::report::Report;
 use crate::run::{self, Started, Watch};
 use crate::spec::{MachineName, Resources};
+use crate::stat::Stat;
 use crate::stats::Stats;
 use crate::status::ExitStatus;
 use crate::terminal::Terminal;
+use crate::waiting::{self, End, First, KILLED, Output, Taken, has_ended};
 
 /// A running container.
 ///
@@ -48,6 +51,10 @@ pub struct Container {
     inner: Inner,
 }
 
+/// What its end takes things back by: the registry and its entry there, sockets of
+/// networks, the host's network namespace.
+const KEPT: [Slot; 6] = [role::REGISTRY, role::ENTRY, role::NET, role::NET_INSIDE, role::HOST_NETNS, role::TABLES];
+
 struct Inner {
     plan: Plan,
     /// How the payload is confined, for whoever joins it; or why nobody can.
@@ -59,9 +66,12 @@ struct Inner {
     notify: Option<OwnedFd>,
     /// The lock on the container's ids, held while it lives.
     range: Mutex<Option<OwnedFd>>,
+    kept: Mutex<[Option<OwnedFd>; KEPT.len()]>,
     watch: Option<Watch>,
     groups: Groups,
-    ended: Mutex<Option<ExitStatus>>,
+    ended: Taken,
+    /// When the stub init began to end, where there is one.
+    hung_up: OnceLock<Instant>,
     /// What the clear-up could not remove.
     left: Mutex<Vec<Error>>,
 }
@@ -110,18 +120,33 @@ impl Container {
         let [stdin, stdout, stderr] = role::STDIO_HOST.map(|slot| slots.take(slot).map(File::from));
         let terminal = slots.take(role::TERMINAL).map(Terminal::new);
         let listener = slots.take(role::LISTENER).map(Listener::new);
-        let (lifeline, notify) = (slots.take(role::LIFELINE_HOST), slots.take(role::NOTIFY));
-        let Some(pidfd) = slots.take(role::PIDFD) else {
+        let (lifeline, notify) = (slots.keep(role::LIFELINE_HOST), slots.keep(role::NOTIFY));
+        let Some(pidfd) = slots.keep(role::PIDFD) else {
             return Err(Error::system("take the container's pidfd", Errno::EBADF));
         };
-        let range = Mutex::new(slots.take(role::RANGE));
+        let range = Mutex::new(slots.keep(role::RANGE));
+        let kept = Mutex::new(KEPT.map(|slot| slots.keep(slot)));
         let groups = Groups::take(&plan.groups, &mut slots);
         let confinement = Confinement::of(&plan).map(Box::new);
         let plan = plan.started();
-        let (ended, left) = (Mutex::new(None), Mutex::default());
+        let (ended, hung_up, left) = (Taken::default(), OnceLock::new(), Mutex::default());
         let members = Members::default();
-        let inner =
-            Inner { plan, confinement, members, pid, pidfd, lifeline, notify, range, watch, groups, ended, left };
+        let inner = Inner {
+            plan,
+            confinement,
+            members,
+            pid,
+            pidfd,
+            lifeline,
+            notify,
+            range,
+            kept,
+            watch,
+            groups,
+            ended,
+            hung_up,
+            left,
+        };
         Ok(Self { stdin, stdout, stderr, terminal, listener, inner })
     }
 
@@ -129,6 +154,14 @@ impl Container {
     #[must_use]
     pub fn id(&self) -> u32 {
         self.inner.pid
+    }
+
+    /// Published ports that no table of the kernel leads into the container: from
+    /// `[::1]`, from `127.0.0.1` below a bridge, and all of them where the kernel has no
+    /// nf_tables. [`crate::Forward::start`] passes one on.
+    #[must_use]
+    pub fn forwards(&self) -> &[crate::Forward] {
+        &self.inner.plan.forwards
     }
 
     /// The container's name.
@@ -182,9 +215,78 @@ impl Container {
         crate::inside::read_file(self.inner.pidfd.as_fd(), self.inner.pid, path.as_ref(), limit)
     }
 
+    /// Copies a file, or a directory with all below it, into the container:
+    /// `inside` is the absolute path that the copy is to have. Its directory is
+    /// walked as [`Container::open_file`] walks. The copy has a name of its own
+    /// until it is whole: a file then takes the place of what has the name, a
+    /// link not followed; a directory takes none that is taken. A copy that
+    /// fails leaves nothing.
+    ///
+    /// `host` is walked as any path of this program; below it no link is
+    /// followed, links are copied as they are, and FIFOs, sockets, devices and
+    /// mounts of their own are refused. The copy belongs to the container's root,
+    /// or [`CopyOptions::owner`]; of modes it has the permissions, without set-id
+    /// bits. Times, extended attributes and hard links are not kept.
+    ///
+    /// Where the container has a user namespace of its own, a process that has
+    /// joined that one, and nothing else of the container, makes the files: with
+    /// the rights of the container's root, so what that cannot write is refused.
+    /// Nothing of the container is executed or loaded.
+    ///
+    /// # Errors
+    ///
+    /// [`crate::ErrorKind::TooMuch`] beyond a limit of `options`,
+    /// [`crate::ErrorKind::SafetyViolation`] for what is refused,
+    /// [`crate::ErrorKind::InvalidSpec`] for a path that names nothing that could
+    /// be made, [`crate::ErrorKind::Ended`], or what the kernel answered: EEXIST
+    /// where a directory would replace something, EISDIR where a file would
+    /// replace a directory.
+    pub fn copy_in(
+        &self,
+        host: impl AsRef<std::path::Path>,
+        inside: impl AsRef<std::path::Path>,
+        options: &CopyOptions,
+    ) -> Result<Copied> {
+        let place = (self.inner.pidfd.as_fd(), self.inner.pid, inside.as_ref());
+        crate::inside::copy_in(host.as_ref(), place, options)
+    }
+
+    /// Copies a file, or a directory with all below it, out of the container, as
+    /// [`Container::copy_in`] does the other way: `inside` is walked as
+    /// [`Container::open_file`] walks, with the rights of the container's root.
+    /// What it holds may change meanwhile: every entry is looked at by a
+    /// descriptor of its own.
+    ///
+    /// The copy is this program's user's. Others never may write to it, whatever
+    /// the mode says, and no set-id bit is kept. A link that leads out of the
+    /// directory that is copied, or is absolute, is refused: on the host it
+    /// would lead to the host's files.
+    ///
+    /// # Errors
+    ///
+    /// As [`Container::copy_in`].
+    pub fn copy_out(
+        &self,
+        inside: impl AsRef<std::path::Path>,
+        host: impl AsRef<std::path::Path>,
+        options: &CopyOptions,
+    ) -> Result<Copied> {
+        let place = (self.inner.pidfd.as_fd(), self.inner.pid, inside.as_ref());
+        crate::inside::copy_out(place, host.as_ref(), options)
+    }
+
     /// Waits until the container has ended. Closes the payload's standard
     /// input first, as [`std::process::Child::wait`] does, and drops the listener
     /// if nobody has taken it.
+    ///
+    /// The kernel keeps process 1 until all processes of its namespace have been
+    /// reaped (`pid_namespaces(7)`). Those of [`Container::exec`] are reaped here,
+    /// if nobody has waited for them; one that another process has brought in,
+    /// by [`crate::Found::exec`] or `nsenter(1)`, only by that one. Where it does
+    /// not, this returns five seconds after all are dead, with the payload's
+    /// status, or a lost one where the stub init was killed; what is left is
+    /// in [`Container::left_behind`]. Without the stub init
+    /// ([`crate::spec::Init`]) nothing tells, and it waits.
     ///
     /// # Errors
     ///
@@ -243,15 +345,30 @@ impl Container {
     /// ESRCH once it has been waited for.
     pub fn stats(&self) -> Result<Stats> {
         let inner = &self.inner;
-        let process = std::fs::read_to_string(format!("/proc/{}/stat", inner.pid)).ok();
+        let process = Stat::read(inner.pid).ok();
         // What has not ended still has its number.
         let process =
             process.filter(|_| has_ended(inner.pidfd.as_fd(), Some(Duration::ZERO)).is_ok_and(|ended| !ended));
-        let stats = Stats::read(&inner.groups, process.as_deref());
-        if inner.ended.lock().unwrap_or_else(PoisonError::into_inner).is_some() {
+        let stats = Stats::read(&inner.groups, process.as_ref());
+        if inner.ended.get().is_some() {
             return Err(Error::system("look at what the container uses", Errno::ESRCH));
         }
         Ok(stats)
+    }
+
+    /// Its processes, by id: the first, its descendants, and who was brought in,
+    /// with descendants; as `/proc` shows them to this process, so one that it may
+    /// not see (`hidepid`, see `proc(5)`) is missing. They come and go meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// ESRCH once it has been waited for.
+    pub fn processes(&self) -> Result<Vec<Member>> {
+        let all = processes::of(self.inner.pid);
+        match self.inner.ended.get() {
+            Some(_) => Err(Error::system("look at the processes of the container", Errno::ESRCH)),
+            None => Ok(all),
+        }
     }
 
     /// Stops every process where it is, until [`Container::resume`], and
@@ -330,6 +447,18 @@ impl Container {
         self.inner.plan.kill_signal
     }
 
+    /// What can be read once the stub init begins to end.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn lifeline(&self) -> Option<BorrowedFd<'_>> {
+        self.inner.lifeline.as_ref().map(AsFd::as_fd)
+    }
+
+    /// Whether there are processes of execs that may have to be waited for.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn has_members(&self) -> bool {
+        !self.inner.members.living().is_empty()
+    }
+
     /// What a drop does after the kill, while others hold the handle too.
     #[cfg(feature = "tokio")]
     pub(crate) fn wait_killed(&self) {
@@ -344,11 +473,8 @@ impl Container {
     /// As [`Container::wait`], or a failed read.
     pub fn wait_with_output(mut self) -> Result<Output> {
         drop((self.stdin.take(), self.listener.take()));
-        let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
-        read_both((self.stdout.take(), &mut stdout), (self.stderr.take(), &mut stderr))
-            .map_err(|error| Error::system("read the container's output", crate::watcher::errno_of(&error)))?;
-        let status = self.wait()?;
-        Ok(Output { status, stdout, stderr })
+        let (stdout, stderr) = (self.stdout.take(), self.stderr.take());
+        Output::of("the container", stdout, stderr, || self.wait())
     }
 
     /// The next thing that the payload said to `$NOTIFY_SOCKET`, waiting at
@@ -393,7 +519,8 @@ impl Container {
     }
 
     /// Lets go: the container goes on without this handle, and also when this
-    /// process ends. Its cgroup stays until somebody removes it, and nothing
+    /// process ends. Its cgroup stays until [`crate::gc`] finds it empty once this
+    /// process has ended, and nothing
     /// holds its range of ids any more: a picked one may be picked again, so
     /// name a range of its own for a container that is to be let go of.
     ///
@@ -404,7 +531,7 @@ impl Container {
     pub fn detach(mut self) -> Result<u32> {
         let inner = &mut self.inner;
         if let Some(lifeline) = &inner.lifeline {
-            call(&[lifeline.as_fd()], &Op::Release { to: skep_sys::Slot(0) })
+            call(&[lifeline.as_fd()], &Op::Release { to: Slot(0) })
                 .map_err(|errno| Error::system("let go of the stub init", errno))?;
         }
         if let Some(watch) = inner.watch.take() {
@@ -421,7 +548,7 @@ impl Container {
             }
         }
         // Marked as ended, so that the drop leaves it alone.
-        *inner.ended.lock().unwrap_or_else(PoisonError::into_inner) = Some(ExitStatus::new(WaitStatus::Lost, false));
+        inner.ended.set(ExitStatus::new(WaitStatus::Lost, false));
         Ok(inner.pid)
     }
 }
@@ -440,59 +567,55 @@ impl AsRawFd for Container {
 
 impl Inner {
     fn signal(&self, number: u8) -> Result<()> {
-        let sent = call(&[self.pidfd.as_fd()], &Op::PidfdSignal { process: skep_sys::Slot(0), signal: number });
+        let sent = call(&[self.pidfd.as_fd()], &Op::PidfdSignal { process: Slot(0), signal: number });
         let all = if number == signal::KILL { self.groups.kill() } else { Ok(()) };
         sent.map(drop).and(all).map_err(|errno| Error::system(format!("send signal {number} to the container"), errno))
     }
 
-    /// Looks after the processes of execs meanwhile, if there are any.
-    fn has_ended(&self, timeout: Option<Duration>) -> Result<bool> {
-        const TURN: Duration = Duration::from_millis(5);
-        let end = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-        while self.members.reap() {
-            let left = end.map(|end| end.saturating_duration_since(Instant::now()));
-            let turn = left.map_or(TURN, |left| left.min(TURN));
-            if has_ended(self.pidfd.as_fd(), Some(turn))? {
-                return Ok(true);
-            }
-            if left.is_some_and(|left| left.is_zero()) {
-                return Ok(false);
-            }
-        }
-        has_ended(self.pidfd.as_fd(), end.map(|end| end.saturating_duration_since(Instant::now())))
-    }
-
     fn wait(&self, timeout: Option<Duration>) -> Result<Option<ExitStatus>> {
-        if let Some(status) = *self.ended.lock().unwrap_or_else(PoisonError::into_inner) {
+        if let Some(status) = self.ended.get() {
             return Ok(Some(status));
         }
+        let lifeline = self.lifeline.as_ref().map(|line| (line.as_fd(), &self.hung_up));
+        let first = First { pidfd: self.pidfd.as_fd(), lifeline, members: &self.members };
         // Others may look meanwhile; who takes the status, says what it was.
-        if !self.has_ended(timeout)? {
-            return Ok(None);
-        }
-        let mut kept = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(status) = *kept {
-            // Another thread was faster.
-            return Ok(Some(status));
-        }
-        let op = Op::PidfdWait { process: skep_sys::Slot(0), timeout_ms: 0, into: skep_sys::Slot(3) };
-        let mut ended = match call(&[self.pidfd.as_fd()], &op) {
-            Ok(value) => WaitStatus::from_value(value),
-            Err(errno) => return Err(Error::system("wait for the container", errno)),
+        let end = match waiting::end_of(&first, timeout)? {
+            End::Runs => return Ok(None),
+            end => end,
         };
-        // The stub init's own end says less than its report of the payload's.
-        if let Some(reported) = self.lifeline.as_ref().and_then(last_word) {
-            ended = reported;
+        let (status, first) = self.ended.or_take(|| {
+            // The stub init's own end says less than its report of the payload's.
+            let reported = self.lifeline.as_ref().and_then(last_word);
+            let ended = match end {
+                End::Lingers => reported.unwrap_or(WaitStatus::Lost),
+                _ => {
+                    let own = waiting::status_of(self.pidfd.as_fd(), "the container")?;
+                    reported.unwrap_or(own)
+                }
+            };
+            Ok(ExitStatus::new(ended, self.groups.memory_kills().unwrap_or(0) > 0))
+        })?;
+        if first {
+            self.clear_up();
+            self.bury(end);
         }
-        let status = ExitStatus::new(ended, self.groups.memory_kills().unwrap_or(0) > 0);
-        *kept = Some(status);
-        drop(kept);
-        self.clear_up();
         Ok(Some(status))
     }
 
-    /// Removes what the container had on the host: its cgroups, the watcher's
-    /// task, and the lock on its ids.
+    /// Whom nobody could wait for yet is waited for later.
+    fn bury(&self, end: End) {
+        if end != End::Lingers {
+            return waiting::bury(None);
+        }
+        waiting::bury(self.pidfd.try_clone().ok());
+        let what = format!("process {} waits for one that was brought in from outside and killed", self.pid);
+        let advice =
+            "Its parent has not waited for it: what runs `skep exec`, Found::exec or nsenter must go on, or end.";
+        self.left.lock().unwrap_or_else(PoisonError::into_inner).push(Error::system(what, Errno::EBUSY).remedy(advice));
+    }
+
+    /// Removes what the container had on the host: its cgroups and interfaces, the
+    /// watcher's task, and the lock on its ids.
     fn clear_up(&self) {
         let id = self.watch.as_ref().map_or(0, |watch| watch.id);
         let watcher = self.watch.as_ref().and_then(|watch| watch.watcher.socket().ok());
@@ -503,27 +626,25 @@ impl Inner {
         if let Some(range) = self.range.lock().unwrap_or_else(PoisonError::into_inner).take() {
             slots.give(role::RANGE, range);
         }
+        let kept = std::mem::take(&mut *self.kept.lock().unwrap_or_else(PoisonError::into_inner));
+        for (slot, file) in KEPT.into_iter().zip(kept) {
+            file.into_iter().for_each(|file| slots.give(slot, file));
+        }
         let left = run::undo(&mut Linux::new(), &self.plan, (u32::MAX, true), id, &mut slots.slots());
         *self.left.lock().unwrap_or_else(PoisonError::into_inner) = left;
     }
 
     fn dismiss(&self, watch: &Watch) -> Result<()> {
         let socket = watch.watcher.socket()?;
-        call(&[socket.as_fd()], &Op::Dismiss { watcher: skep_sys::Slot(0), id: watch.id })
+        call(&[socket.as_fd()], &Op::Dismiss { watcher: Slot(0), id: watch.id })
             .map(drop)
             .map_err(|errno| Error::system("tell the watcher to let go", errno))
     }
 }
 
-/// How long a killed container may take. A process in an uninterruptible sleep
-/// must not hold up the embedder for ever; the watcher's or the kernel's turn
-/// then.
-pub(crate) const KILLED: Duration = Duration::from_secs(10);
-
 impl Drop for Inner {
     fn drop(&mut self) {
-        let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner).is_some();
-        if !ended {
+        if self.ended.get().is_none() {
             let _ = self.signal(signal::KILL);
             let _ = self.wait(Some(KILLED));
         }
@@ -532,7 +653,7 @@ impl Drop for Inner {
 
 /// One op on a few borrowed descriptors; the result, if any, is in slot 3.
 pub(crate) fn call(files: &[BorrowedFd<'_>], op: &Op<'_>) -> std::result::Result<u64, Errno> {
-    use skep_sys::{Cell, Slot, Slots};
+    use skep_sys::{Cell, Slots};
     let mut cells = [Cell::Empty; 4];
     for (cell, file) in cells.iter_mut().zip(files) {
         *cell = Cell::Descriptor(file.as_raw_fd());
@@ -540,28 +661,6 @@ pub(crate) fn call(files: &[BorrowedFd<'_>], op: &Op<'_>) -> std::result::Result
     let mut slots = Slots::new(&mut cells);
     Linux::new().call(op, &mut slots)?;
     Ok(slots.value(Slot(3)).unwrap_or(0))
-}
-
-/// Whether a process has ended, which its pidfd says; `None` waits for it.
-pub(crate) fn has_ended(pidfd: BorrowedFd<'_>, timeout: Option<Duration>) -> Result<bool> {
-    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-    // One beyond the clock's end is none.
-    let end = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-    loop {
-        let left = end.map(|end| end.saturating_duration_since(Instant::now()));
-        let limit = left.map_or(PollTimeout::NONE, |left| {
-            let milliseconds = i32::try_from(left.as_nanos().div_ceil(1_000_000)).unwrap_or(i32::MAX);
-            PollTimeout::try_from(milliseconds).unwrap_or(PollTimeout::MAX)
-        });
-        match poll(&mut [PollFd::new(pidfd, PollFlags::POLLIN)], limit) {
-            Ok(0) if left.is_some_and(|left| left.is_zero()) => return Ok(false),
-            Ok(0) | Err(nix::Error::EINTR) => {}
-            Ok(_) => return Ok(true),
-            Err(errno) => {
-                return Err(Error::system("wait for a process: poll", Errno::from_raw(errno as u16)));
-            }
-        }
-    }
 }
 
 /// What the stub init wrote before its end.
@@ -572,54 +671,6 @@ fn last_word(lifeline: &OwnedFd) -> Option<WaitStatus> {
         Ok(8) => Some(WaitStatus::from_value(u64::from_le_bytes(record))),
         _ => None,
     }
-}
-
-/// Reads two pipes to their ends without a thread.
-pub(crate) fn read_both(one: (Option<File>, &mut Vec<u8>), other: (Option<File>, &mut Vec<u8>)) -> std::io::Result<()> {
-    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-    let mut pipes = [one, other];
-    loop {
-        let mut polled: Vec<PollFd<'_>> = Vec::new();
-        let mut places = Vec::new();
-        for (place, (pipe, _)) in pipes.iter().enumerate() {
-            if let Some(pipe) = pipe {
-                polled.push(PollFd::new(pipe.as_fd(), PollFlags::POLLIN));
-                places.push(place);
-            }
-        }
-        if polled.is_empty() {
-            return Ok(());
-        }
-        match poll(&mut polled, PollTimeout::NONE) {
-            Err(nix::Error::EINTR) => continue,
-            result => result?,
-        };
-        let ready: Vec<usize> =
-            polled.iter().zip(places).filter(|(fd, _)| fd.any() == Some(true)).map(|(_, place)| place).collect();
-        for place in ready {
-            let Some((pipe, buffer)) = pipes.get_mut(place) else { continue };
-            let mut chunk = [0_u8; 16 * 1024];
-            match pipe.as_mut().map(|pipe| pipe.read(&mut chunk)) {
-                Some(Ok(0)) | None => *pipe = None,
-                Some(Ok(length)) => buffer.extend_from_slice(chunk.get(..length).unwrap_or_default()),
-                Some(Err(error)) if error.kind() == std::io::ErrorKind::Interrupted => {}
-                Some(Err(error)) => return Err(error),
-            }
-        }
-    }
-}
-
-/// What [`crate::Command::output`] gives. The bytes are the container's: escape
-/// them ([`crate::Escaped`]) before they get to a terminal.
-#[derive(Clone, PartialEq, Eq, Debug)]
-#[non_exhaustive]
-pub struct Output {
-    /// How it ended.
-    pub status: ExitStatus,
-    /// Everything it wrote to standard output.
-    pub stdout: Vec<u8>,
-    /// Everything it wrote to standard error.
-    pub stderr: Vec<u8>,
 }
 
 #[cfg(test)]

@@ -30,6 +30,8 @@ pub enum ErrorKind {
     Cancelled,
     /// An id range is taken by another container.
     RangeTaken,
+    /// The file system of the root has no id-mapped mounts (`mount_setattr(2)`).
+    NoIdMap,
     /// A container of this name lives, and names are registered.
     NameTaken,
     /// The process was reaped by somebody else, and the kernel keeps no record.
@@ -38,6 +40,9 @@ pub enum ErrorKind {
     Ended,
     /// The container is paused, and what was asked for would wait for it.
     Paused,
+    /// More than a limit that the caller has set, or the default one: of depth,
+    /// entries or bytes of a copy ([`crate::CopyOptions`]).
+    TooMuch,
     /// A plan breaks a rule: a defect of the library.
     Unverified,
     /// Any other answer of the kernel.

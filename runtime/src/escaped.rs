@@ -69,7 +69,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_acts_on_a_terminal_or_ends_a_line() {
+    fn row_136_nothing_acts_on_a_terminal_or_ends_a_line() {
         for (text, shown) in [
             (&b"a\x1b[2J\nb\xe2\x80\xae'\xc3\xbc\\\""[..], r#"a\u{1b}[2J\nb\u{202e}'ü\""#),
             (b"\xff/\xc3", r"\xff/\xc3"),

@@ -100,7 +100,7 @@ pub(crate) struct Groups {
 impl Groups {
     /// Takes the directories out of the slots of the start.
     pub(crate) fn take(plan: &[plan::Group], slots: &mut OwnedSlots) -> Self {
-        let open = |group: &plan::Group| Some(Group { plan: group.clone(), directory: slots.take(group.slot)? });
+        let open = |group: &plan::Group| Some(Group { plan: group.clone(), directory: slots.keep(group.slot)? });
         Self::new(plan.iter().filter_map(open).collect())
     }
 

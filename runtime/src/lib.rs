@@ -21,6 +21,9 @@
 //! | do something between made and started, give up a start | [`Created`], [`Cancel`] |
 //! | talk to it on a terminal | [`Terminal`] |
 //! | wait for it, stop it, pause it, see what it uses | [`Container`], [`ExitStatus`], [`Stats`], [`Events`] |
+//! | copy files in and out | [`Container::copy_in`], [`Container::copy_out`], [`CopyOptions`] |
+//! | run another process inside | [`Container::exec`], [`Exec`], [`Process`] |
+//! | find it again from another process | [`find`], [`list`], [`Found`] |
 //! | know what is in force | [`Report`], [`Outcome`] |
 //! | say everything that can be said | [`Spec`] and [`spec`] |
 //! | read it from a file | [`dialect`] |
@@ -51,10 +54,14 @@
 //!
 //! # Features
 //!
-//! `toml`, off by default: Specs as TOML, beside JSON.
+//! Both are off by default.
+//!
+//! - `toml`: Specs as TOML, beside JSON.
+//! - `tokio`: starts, waits and streams as futures (module `tokio`).
 #![forbid(unsafe_code)]
 #![warn(clippy::missing_errors_doc, clippy::missing_panics_doc)]
 
+mod aside;
 pub mod audit;
 mod cancel;
 mod command;
@@ -65,45 +72,58 @@ pub mod dialect;
 mod error;
 mod escaped;
 mod events;
+mod excess;
 mod exec;
 pub mod facts;
+mod forward;
 mod groups;
+mod inherited;
 mod inside;
 mod listener;
 mod plan;
+mod processes;
 mod profile;
 mod registry;
 mod report;
 mod run;
 pub mod seccomp;
 pub mod spec;
+mod stat;
 mod stats;
 mod status;
 mod terminal;
 #[cfg(feature = "tokio")]
 pub mod tokio;
+mod trees;
 pub mod verify;
+mod waiting;
 mod watcher;
 
 pub use cancel::Cancel;
 pub use command::{Command, Stdio};
 pub use compile::compile;
-pub use container::{Container, Notification, Output};
+pub use container::{Container, Notification};
 pub use created::Created;
 pub use error::{Error, ErrorKind, Result};
 pub use escaped::Escaped;
 pub use events::{Event, Events};
+pub use excess::excess;
 pub use exec::{Exec, Process, compile_exec, rehearse_exec};
 pub use facts::Facts;
+pub use forward::Forward;
+pub use inherited::inherited;
+pub use inside::{Copied, CopyOptions};
 pub use listener::{Listener, NotifiedCall};
 pub use plan::{Phase, Plan, Step};
-pub use registry::{Entry, Found, find, list};
+pub use processes::Member;
+pub use registry::{Collected, Entry, Found, Leftover, find, gc, list, registry_directory};
 pub use report::{Item, Outcome, Report};
-pub use run::{rehearse, start_with_fault};
+pub use run::{rehearse, rehearse_life, start_with_fault};
 pub use spec::Spec;
 pub use stats::{CpuStats, IoStats, MemoryStats, Stats};
 pub use status::ExitStatus;
 pub use terminal::Terminal;
 pub use verify::{Verified, verify};
+pub use waiting::Output;
 
 pub use skep_sys as sys;

@@ -53,10 +53,19 @@ pub struct NotifiedCall {
 }
 
 impl NotifiedCall {
-    /// Its name; `None` where it came through another ABI than this machine's.
+    /// The ABI that it came through. Another than [`Arch::NATIVE`] only if
+    /// [`SystemCalls::architectures`](crate::spec::SystemCalls::architectures) has it;
+    /// structures that its arguments point to are laid out as that ABI does it.
+    #[must_use]
+    pub fn arch(&self) -> Option<Arch> {
+        Arch::of(&self.data)
+    }
+
+    /// Its name there. Who asked for `connect` may get `socketcall` of 32-bit x86, whose
+    /// first argument says which part of it is called.
     #[must_use]
     pub fn name(&self) -> Option<&'static str> {
-        if self.data.arch == Arch::NATIVE.audit() { Arch::NATIVE.name(self.data.nr) } else { None }
+        self.arch()?.name(self.data.nr)
     }
 }
 

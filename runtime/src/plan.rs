@@ -4,6 +4,7 @@
 //! ([`crate::verify`]) and run on any [`skep_sys::Kernel`].
 
 use std::fmt;
+use std::path::Path;
 
 use skep_sys::program::Section;
 use skep_sys::{Actor, Child, Op, Slot};
@@ -107,6 +108,17 @@ pub(crate) struct Group {
     pub(crate) slot: Slot,
 }
 
+/// A tree that is given to other ids before the start.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Give {
+    pub(crate) path: std::path::PathBuf,
+    /// Which inode that was when somebody looked.
+    pub(crate) device: u64,
+    pub(crate) inode: u64,
+    /// The first of 65536 ids.
+    pub(crate) base: u32,
+}
+
 /// The container's entry in the registry.
 #[derive(Clone, PartialEq, Debug)]
 pub(crate) struct Registration {
@@ -124,6 +136,17 @@ pub(crate) struct Registration {
 /// The file whose bytes stand for the host's ids: there while a container holds
 /// a range, and open to nobody but root.
 pub(crate) const RANGE_LOCK: &std::ffi::CStr = c"/run/skep-ids";
+
+/// Where in the old root the tmpfs that was built on is put: a directory that
+/// every host has, for without a procfs no plan is made (`Facts::gather`).
+pub(crate) const ASIDE: &std::ffi::CStr = c"/proc";
+
+/// The calling thread's own network namespace.
+pub(crate) const OWN_NETWORK: &std::ffi::CStr = c"/proc/thread-self/ns/net";
+
+/// The time namespace that a process has made for its children, in its own
+/// directory of a procfs.
+pub(crate) const OWN_TIME: &std::ffi::CStr = c"self/ns/time_for_children";
 
 /// Slots with a fixed meaning.
 pub(crate) mod role {
@@ -196,8 +219,33 @@ pub(crate) mod role {
     pub(crate) const RULESET: Slot = Slot(50);
     /// The registry's directory, in the embedder's own table.
     pub(crate) const REGISTRY: Slot = DEV;
+    /// The entry there, likewise.
+    pub(crate) const ENTRY: Slot = PROC;
+    /// Both as the watcher has them.
+    pub(crate) const WATCHED_REGISTRY: Slot = Slot(2);
+    pub(crate) const WATCHED_ENTRY: Slot = Slot(3);
+    /// By which the stub init lets the payload's process go on: its own end, and
+    /// the payload's.
+    pub(crate) const GATE: Slot = Slot(51);
+    pub(crate) const GATE_PAYLOAD: Slot = Slot(52);
+    /// Sockets of rtnetlink: in the embedder's network namespace, and in the
+    /// container's, by which an interface comes back.
+    pub(crate) const NET: Slot = Slot(53);
+    pub(crate) const NET_INSIDE: Slot = Slot(54);
+    /// The embedder's network namespace, and the container's.
+    pub(crate) const HOST_NETNS: Slot = Slot(55);
+    pub(crate) const NETNS: Slot = Slot(56);
+    /// The socket that published ports live by.
+    pub(crate) const TABLES: Slot = Slot(57);
+    /// Those of them that the watcher uses or holds.
+    pub(crate) const WATCHED_NET: Slot = Slot(4);
+    pub(crate) const WATCHED_NET_INSIDE: Slot = Slot(5);
+    pub(crate) const WATCHED_HOST_NETNS: Slot = Slot(6);
+    pub(crate) const WATCHED_TABLES: Slot = Slot(7);
+    /// The file system of a disk image, mounted nowhere.
+    pub(crate) const TREE: Slot = Slot(58);
     /// The first that has no fixed meaning.
-    pub(crate) const FREE: u16 = 51;
+    pub(crate) const FREE: u16 = 59;
 }
 
 /// The program that starts one container (see [`crate::compile`]): data, which
@@ -222,7 +270,12 @@ pub struct Plan {
     /// Whether the child waits a second time.
     pub(crate) hold: bool,
     pub(crate) groups: Vec<Group>,
+    pub(crate) give: Option<Give>,
+    /// The disk image whose file system the runner puts into [`role::TREE`].
+    pub(crate) tree: Option<std::path::PathBuf>,
     pub(crate) registration: Option<Box<Registration>>,
+    /// Published ports that the embedder passes on himself.
+    pub(crate) forwards: Vec<crate::Forward>,
     pub(crate) report: Report,
 }
 
@@ -408,10 +461,11 @@ fn op_to_json(index: u32, op: &Op<'_>) -> serde_json::Value {
 const COLUMN: usize = 66;
 
 /// One line for each step: what it does, who asked for it. A step that is
-/// wider than its column goes on below, so that the origins stay in theirs.
+/// wider than its column goes on below, so that the origins stay in theirs. A
+/// file that all lines of files are of is named once.
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "plan of {}", self.machine)?;
+        let origins = self.title(f)?;
         let mut phase = None;
         for step in &self.steps {
             if phase != Some(step.phase) {
@@ -421,7 +475,7 @@ impl fmt::Display for Plan {
             let what = Escaped::new(&step.what).to_string();
             let mut lines = wrapped(&what, COLUMN).into_iter();
             let first = lines.next().unwrap_or_default();
-            writeln!(f, "  {:>3}  {first:<COLUMN$} {}", step.first, Escaped::new(&step.origin.to_string()))?;
+            writeln!(f, "  {:>3}  {first:<COLUMN$} {}", step.first, origins.of(&step.origin))?;
             for line in lines {
                 writeln!(f, "         {line}")?;
             }
@@ -430,9 +484,41 @@ impl fmt::Display for Plan {
     }
 }
 
+impl Plan {
+    /// The lines above the steps, and how origins are shown below them.
+    fn title(&self, f: &mut fmt::Formatter<'_>) -> std::result::Result<Origins<'_>, fmt::Error> {
+        writeln!(f, "plan of {}", self.machine)?;
+        let mut files = self.steps.iter().filter_map(|step| match &step.origin {
+            Origin::File { path, .. } => Some(path.as_path()),
+            _ => None,
+        });
+        let only = files.next().filter(|first| files.all(|other| other == *first));
+        if let Some(file) = only {
+            writeln!(f, "settings of {}", Escaped::new(file))?;
+        }
+        Ok(Origins { only })
+    }
+}
+
+/// How the origins of a plan's steps are shown.
+struct Origins<'a> {
+    /// The one file that there is.
+    only: Option<&'a Path>,
+}
+
+impl Origins<'_> {
+    fn of(&self, origin: &Origin) -> String {
+        let text = match (origin, self.only.and_then(Path::file_name)) {
+            (Origin::File { line, key, .. }, Some(name)) => format!("{}:{line} {key}", Path::new(name).display()),
+            _ => origin.to_string(),
+        };
+        Escaped::new(&text).to_string()
+    }
+}
+
 /// `text` in lines of at most `width` characters; lines after the first have
 /// room for an indent of two. Broken at blanks, or within a word that is
-/// longer than a line. At least one line.
+/// longer than a line: behind a slash, if there is one. At least one line.
 fn wrapped(text: &str, width: usize) -> Vec<&str> {
     let mut lines = Vec::new();
     let mut rest = text;
@@ -441,9 +527,14 @@ fn wrapped(text: &str, width: usize) -> Vec<&str> {
         let Some((end, _)) = rest.char_indices().nth(most) else { break };
         // A blank right behind the line will do as well.
         let blank = if rest[end..].starts_with(' ') { Some(end) } else { rest[..end].rfind(' ') };
-        let (line, after) = match blank.filter(|at| *at > 0) {
-            Some(at) => (&rest[..at], &rest[at + 1..]),
-            None => rest.split_at(end),
+        let word = blank.map_or(0, |at| at + 1);
+        let length = rest[word.min(end)..].chars().take_while(|char| *char != ' ').count();
+        let slash =
+            rest[word.min(end)..end].rfind('/').filter(|at| *at > 0 && length + 2 > width).map(|at| word + at + 1);
+        let (line, after) = match (slash, blank.filter(|at| *at > 0)) {
+            (Some(at), _) => rest.split_at(at),
+            (None, Some(at)) => (&rest[..at], &rest[at + 1..]),
+            (None, None) => rest.split_at(end),
         };
         lines.push(line);
         rest = after;
@@ -468,15 +559,14 @@ struct Verbose<'a>(&'a Plan);
 impl fmt::Display for Verbose<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let plan = self.0;
-        writeln!(f, "plan of {}", plan.machine)?;
+        let origins = plan.title(f)?;
         let mut phase = None;
         for step in &plan.steps {
             if phase != Some(step.phase) {
                 phase = Some(step.phase);
                 writeln!(f, "{}", heading(step.phase, plan.stub))?;
             }
-            let (what, origin) = (Escaped::new(&step.what), step.origin.to_string());
-            writeln!(f, "  {what}    [{}]", Escaped::new(&origin))?;
+            writeln!(f, "  {}    [{}]", Escaped::new(&step.what), origins.of(&step.origin))?;
             for (index, op) in plan.ops_of(step) {
                 writeln!(f, "  {index:>5}  {op}")?;
             }
@@ -549,8 +639,8 @@ impl Builder {
 
     /// Notes what an op of `enter` fills and closes.
     fn follow(&mut self, op: &Op<'_>) {
-        if let Op::OpenTerminal { master, .. } = *op {
-            self.holds(master, true);
+        if let Op::OpenTerminal { master: one, .. } | Op::SocketPair { one, .. } = *op {
+            self.holds(one, true);
         }
         let (slot, filled) = match *op {
             Op::OpenAt2 { into, .. }
@@ -558,7 +648,9 @@ impl Builder {
             | Op::FsOpen { into, .. }
             | Op::FsMount { into, .. }
             | Op::OpenTerminal { peer: into, .. }
+            | Op::SocketPair { other: into, .. }
             | Op::LandlockRuleset { into, .. }
+            | Op::NetlinkSocket { into, .. }
             | Op::Socket { into, .. } => (into, true),
             Op::Close { file } => (file, false),
             _ => return,
@@ -663,7 +755,10 @@ impl Builder {
             stub: end.stub,
             hold: end.hold,
             groups: end.groups,
+            give: end.give,
+            tree: end.tree,
             registration: end.registration.map(Box::new),
+            forwards: end.forwards,
             report: end.report,
         }
     }
@@ -677,7 +772,10 @@ pub(crate) struct Ending {
     pub(crate) stub: bool,
     pub(crate) hold: bool,
     pub(crate) groups: Vec<Group>,
+    pub(crate) give: Option<Give>,
+    pub(crate) tree: Option<std::path::PathBuf>,
     pub(crate) registration: Option<Registration>,
+    pub(crate) forwards: Vec<crate::Forward>,
     pub(crate) report: Report,
 }
 
@@ -693,6 +791,8 @@ mod tests {
         assert_eq!(wrapped("one two three", 6), ["one", "two", "thre", "e"]);
         assert_eq!(wrapped("üüüüüüüü", 4), ["üüüü", "üü", "üü"]);
         assert_eq!(wrapped(" abcd", 4), [" abc", "d"]);
+        assert_eq!(wrapped("on /ab/cdefghij", 8), ["on /ab/", "cdefgh", "ij"]);
+        assert_eq!(wrapped("on the /ab/cd", 8), ["on the", "/ab/cd"]);
         let long = format!("mount /{} on /b", "a".repeat(300));
         assert!(wrapped(&long, COLUMN).iter().all(|line| line.chars().count() <= COLUMN));
         assert_eq!(wrapped(&long, COLUMN).concat().replace(' ', ""), long.replace(' ', ""));

@@ -1,5 +1,7 @@
 //! Profiles are tables: what a plan adds by itself.
 
+use std::collections::BTreeMap;
+
 use skep_sys::abi::Resource;
 
 use crate::spec::{Limit, Profile};
@@ -20,6 +22,16 @@ pub(crate) const NODES: &[Node] = &[
     Node { name: "urandom", major: 1, minor: 9 },
     Node { name: "tty", major: 5, minor: 0 },
 ];
+
+/// Nodes that `/dev` of the profile `nspawn` has too, where the host has them.
+pub(crate) const MORE_NODES: &[Node] =
+    &[Node { name: "fuse", major: 10, minor: 229 }, Node { name: "net/tun", major: 10, minor: 200 }];
+
+/// The nodes that `/dev` of a profile may have.
+pub(crate) fn nodes(profile: Profile) -> impl Iterator<Item = &'static Node> {
+    let more: &[Node] = if profile == Profile::Nspawn { MORE_NODES } else { &[] };
+    NODES.iter().chain(more)
+}
 
 /// The links of every `/dev`.
 pub(crate) const DEVICE_LINKS: &[(&str, &str)] = &[
@@ -76,14 +88,65 @@ pub(crate) const COVERS: &[(&str, Cover)] = &[
     ("/sys/devices/virtual/powercap", Cover::Directory),
 ];
 
+/// The same for `nspawn`: those of `systemd-nspawn`, and `/proc/kmsg`, which there is a
+/// FIFO. Where it shows a part of `/sys` only, the others are covered.
+const NSPAWN_COVERS: &[(&str, Cover)] = &[
+    ("/proc/kallsyms", Cover::File),
+    ("/proc/kcore", Cover::File),
+    ("/proc/keys", Cover::File),
+    ("/proc/kmsg", Cover::File),
+    ("/proc/sysrq-trigger", Cover::File),
+    ("/proc/timer_list", Cover::File),
+    ("/proc/acpi", Cover::ReadOnly),
+    ("/proc/apm", Cover::ReadOnly),
+    ("/proc/asound", Cover::ReadOnly),
+    ("/proc/bus", Cover::ReadOnly),
+    ("/proc/fs", Cover::ReadOnly),
+    ("/proc/irq", Cover::ReadOnly),
+    ("/proc/scsi", Cover::ReadOnly),
+    ("/proc/sys", Cover::ReadOnly),
+    ("/sys/firmware", Cover::Directory),
+    ("/sys/hypervisor", Cover::Directory),
+    ("/sys/module", Cover::Directory),
+    ("/sys/power", Cover::Directory),
+];
+
+/// Where a machine has its cgroups.
+pub(crate) const GROUP_PLACE: &str = "/sys/fs/cgroup";
+
+/// What a profile covers.
+pub(crate) const fn covers(profile: Profile) -> &'static [(&'static str, Cover)] {
+    match profile {
+        Profile::Strict => COVERS,
+        Profile::Nspawn => NSPAWN_COVERS,
+    }
+}
+
 /// The paths of the kernel that some profile covers.
 pub(crate) fn kernel_paths() -> impl Iterator<Item = &'static str> {
-    COVERS.iter().map(|(path, _)| *path)
+    let more = NSPAWN_COVERS.iter().filter(|(path, _)| !COVERS.iter().any(|(known, _)| known == path));
+    COVERS.iter().chain(more).map(|(path, _)| *path).chain([GROUP_PLACE])
 }
 
 /// Limits of a payload that nobody has asked for, before they are lowered to
 /// what the caller has. Every resource has one: none is inherited by accident.
-pub(crate) fn limits() -> [(Resource, Limit); 16] {
+///
+/// `nspawn` has what the kernel gives to its first process; of two the numbers are those
+/// of the host's own (`facts`).
+pub(crate) fn limits(profile: Profile, first: &BTreeMap<Resource, Limit>) -> [(Resource, Limit); 16] {
+    let mut limits = strict_limits();
+    if profile == Profile::Nspawn {
+        for (resource, limit) in &mut limits {
+            *limit = match *resource {
+                Resource::CORE => Limit { soft: Some(0), hard: None },
+                other => first.get(&other).copied().unwrap_or(*limit),
+            };
+        }
+    }
+    limits
+}
+
+fn strict_limits() -> [(Resource, Limit); 16] {
     const NONE: Limit = Limit { soft: None, hard: None };
     let of = |number: u8, limit| (Resource(number), limit);
     [
@@ -111,19 +174,80 @@ pub(crate) fn limits() -> [(Resource, Limit); 16] {
 /// Processes and threads of a container whose Spec says nothing.
 pub(crate) const PIDS: u64 = 4096;
 
+/// How large a tmpfs may grow.
+#[derive(Clone, Copy)]
+pub(crate) enum Size {
+    Bytes(u64),
+    /// This share of the memory.
+    Percent(u8),
+}
+
+/// As tmpfs(5) takes it.
+impl std::fmt::Display for Size {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Bytes(bytes) => write!(f, "{bytes}"),
+            Self::Percent(share) => write!(f, "{share}%"),
+        }
+    }
+}
+
 /// A tmpfs that a plan mounts by itself.
 pub(crate) struct Scratch {
     pub(crate) path: &'static str,
-    pub(crate) size: u64,
+    pub(crate) size: Size,
     pub(crate) inodes: u64,
     pub(crate) mode: u32,
 }
 
-/// Every root gets these.
-pub(crate) const SCRATCHES: &[Scratch] = &[
-    Scratch { path: "/run", size: 64 << 20, inodes: 100_000, mode: 0o755 },
-    Scratch { path: "/tmp", size: 256 << 20, inodes: 400_000, mode: 0o1777 },
+impl Scratch {
+    const fn new(path: &'static str, size: Size, inodes: u64, mode: u32) -> Self {
+        Self { path, size, inodes, mode }
+    }
+
+    /// Its options `size`, `nr_inodes` and `mode`.
+    pub(crate) fn options(&self) -> [String; 3] {
+        [self.size.to_string(), self.inodes.to_string(), format!("{:o}", self.mode)]
+    }
+}
+
+/// What the tree is built on: it holds links and empty directories, or also what an
+/// overlay throws away.
+pub(crate) const BUILDING: [Scratch; 2] =
+    [Scratch::new("/", Size::Bytes(1 << 20), 400_000, 0o755), Scratch::new("/", Size::Percent(25), 400_000, 0o755)];
+
+/// `/`: a root that is a tmpfs; `/var`: where a root keeps no state.
+const STRICT_SCRATCHES: &[Scratch] = &[
+    Scratch::new("/", Size::Bytes(64 << 20), 100_000, 0o755),
+    Scratch::new("/dev", Size::Bytes(4 << 20), 1024, 0o755),
+    Scratch::new("/dev/shm", Size::Bytes(64 << 20), 10_000, 0o1777),
+    Scratch::new("/run", Size::Bytes(64 << 20), 100_000, 0o755),
+    Scratch::new("/tmp", Size::Bytes(256 << 20), 400_000, 0o1777),
+    Scratch::new("/var", Size::Percent(25), 400_000, 0o755),
 ];
+
+/// As `systemd-nspawn` has them.
+const NSPAWN_SCRATCHES: &[Scratch] = &[
+    Scratch::new("/", Size::Percent(25), 1_048_576, 0o755),
+    Scratch::new("/dev", Size::Bytes(4 << 20), 65_536, 0o755),
+    Scratch::new("/dev/shm", Size::Percent(10), 409_600, 0o1777),
+    Scratch::new("/run", Size::Percent(20), 819_200, 0o755),
+    Scratch::new("/tmp", Size::Percent(10), 409_600, 0o1777),
+    Scratch::new("/var", Size::Percent(25), 1_048_576, 0o755),
+];
+
+/// Each tmpfs of a container that nobody has asked for.
+pub(crate) const fn scratches(profile: Profile) -> &'static [Scratch] {
+    match profile {
+        Profile::Strict => STRICT_SCRATCHES,
+        Profile::Nspawn => NSPAWN_SCRATCHES,
+    }
+}
+
+/// The one at `path`, which has one.
+pub(crate) fn scratch_on(profile: Profile, path: &str) -> &'static Scratch {
+    scratches(profile).iter().find(|scratch| scratch.path == path).unwrap_or(&STRICT_SCRATCHES[0])
+}
 
 /// What programs of a borrowed `/usr` need of its `/etc`, where it is there:
 /// Debian's chosen alternatives (`awk`, `cc`, `java`), the linker's cache.

@@ -75,7 +75,7 @@ impl<K: Kernel> Held<K> {
         drop(attempt);
         // What only the start needed; the rest belongs to the container.
         let used =
-            [role::IMAGE, role::PLAN, role::CONTROL_HOST, role::PROCESS, role::USERNS, role::CANCEL, role::REGISTRY];
+            [role::IMAGE, role::PLAN, role::CONTROL_HOST, role::PROCESS, role::USERNS, role::NETNS, role::CANCEL];
         for slot in used.into_iter().chain(role::JOINS) {
             drop(slots.take(slot));
         }
@@ -143,13 +143,17 @@ impl<K: Kernel> Attempt<K> {
     /// The embedder's two phases; the child is held at its half then, or goes on.
     pub(crate) fn run(&mut self, end: Option<Instant>) -> Result<()> {
         files(&mut self.kernel, &self.plan, &mut self.slots.slots())?;
-        if !self.plan.watch.is_empty() {
-            let watcher = watcher::get(&mut self.kernel)?;
-            self.slots.give(role::WATCHER, watcher.socket()?);
-            self.watch = Some(Watch { id: watcher.fresh_id(), watcher });
-        }
+        self.watched()?;
         crate::registry::clear(&mut self.kernel, &self.plan)?;
-        self.section(Phase::Prepare)?;
+        match self.section(Phase::Prepare) {
+            // The watcher has ended since it was asked, and the first op is what it is
+            // entrusted with.
+            Err(error) if error.errno() == Some(Errno::EPIPE) && self.watch.is_some() && self.done == 0 => {
+                self.watched()?;
+                self.section(Phase::Prepare)?;
+            }
+            other => other?,
+        }
         // The child's ends now belong to the child: while this side held them
         // too, a child that died would never read as closed.
         let passed = self.plan.passed.iter().map(|passed| passed.slot);
@@ -166,6 +170,16 @@ impl<K: Kernel> Attempt<K> {
             Err(heard) if !matches!(heard.kind(), ErrorKind::TimedOut | ErrorKind::Cancelled) => Err(heard),
             _ => Err(error),
         }
+    }
+
+    /// Has a watcher, where the plan wants one.
+    fn watched(&mut self) -> Result<()> {
+        if !self.plan.watch.is_empty() {
+            let watcher = watcher::get(&mut self.kernel)?;
+            self.slots.give(role::WATCHER, watcher.socket()?);
+            self.watch = Some(Watch { id: watcher.fresh_id(), watcher });
+        }
+        Ok(())
     }
 
     /// After the half.
@@ -388,8 +402,16 @@ fn left_by(op: &Op<'_>, errno: Errno) -> Option<Error> {
         Op::KillGroup { path, .. } => {
             (format!("kill the processes of the cgroup {}", shown(path)), "They may run on: see its cgroup.procs.")
         }
-        Op::Unlink { path, .. } => {
-            (format!("remove the entry {}", shown(path)), "The next look at the registry removes it.")
+        Op::UnlinkSame { name, .. } => {
+            (format!("remove the entry {} of the registry", shown(name)), "The next look at the registry removes it.")
+        }
+        Op::LinkRemove { name, .. } | Op::ZoneLeave { port: name, .. } => {
+            let remedy = "The kernel removes it with the container's network namespace; else `ip link del` does.";
+            (format!("remove the interface {}", shown(name)), remedy)
+        }
+        Op::LinkMove { name, new_name, .. } => {
+            let remedy = "A card is back by itself once the container's network namespace is gone, under the name that it had inside.";
+            (format!("take back the interface {}, {} inside", shown(new_name), shown(name)), remedy)
         }
         Op::ReleaseIds { path, .. } => {
             (format!("remove {}", shown(path)), "It may be removed once no container has a range of ids.")
@@ -431,6 +453,12 @@ pub(crate) fn failed(plan: &Plan, failure: Failure) -> Error {
             let what = format!("{}: /run/skep-ids is no file that root alone may open", step.what);
             let error = Error::system(what, errno).kind_is(ErrorKind::SafetyViolation).from(Some(&step.origin));
             return error.remedy("Somebody has put it there: remove it.");
+        }
+        // mount_setattr(2): the file system, or one below it, has no id-mapped mounts.
+        (Some(Op::MountSetAttr { userns: Some(_), .. }), Errno::EINVAL | Errno::EPERM | Errno::EOPNOTSUPP)
+            if step.what.starts_with(crate::compile::ROOT_IDS) =>
+        {
+            Error::system(format!("{}: {call}", step.what), errno).kind_is(ErrorKind::NoIdMap)
         }
         (Some(Op::Exec { .. }), Errno::ENOENT) => {
             Error::system(format!("{}: not found in container", step.what), errno)
@@ -504,8 +532,8 @@ pub(crate) fn generic_remedy(errno: Errno) -> Option<&'static str> {
 }
 
 /// A real start in which op `index` fails with `errno`, in whichever process
-/// performs it: for tests that nothing is executed and nothing is left. The
-/// plan's streams must all be null or piped.
+/// performs it: for tests that nothing is executed and nothing is left. What the
+/// caller would give is `/dev/null`, and of namespaces this process's own.
 ///
 /// # Errors
 ///
@@ -514,7 +542,10 @@ pub(crate) fn generic_remedy(errno: Errno) -> Option<&'static str> {
 pub fn start_with_fault(plan: &Plan, index: u32, errno: Errno) -> Result<crate::Container> {
     let verified = crate::verify::verify(plan.clone())?.with_fault(index, errno);
     let limits = Limits { deadline: Some(Duration::from_secs(60)), cancel: None };
-    let started = start(skep_sys::Linux::new(), verified, Vec::new(), limits)?;
+    let mut slots = OwnedSlots::new(usize::from(plan.slots()));
+    stand_ins(&mut skep_sys::Linux::new(), plan, &mut slots.slots())?;
+    let given = (0..plan.slots()).filter_map(|slot| Some((Slot(slot), slots.take(Slot(slot))?))).collect();
+    let started = start(skep_sys::Linux::new(), verified, given, limits)?;
     crate::Container::new(started)
 }
 
@@ -526,12 +557,39 @@ pub fn start_with_fault(plan: &Plan, index: u32, errno: Errno) -> Result<crate::
 /// The error that a caller of a real start would get. What had been made is
 /// taken back, as after a real start that failed.
 pub fn rehearse<K: skep_sys::Stage>(kernel: &mut K, verified: &Verified) -> Result<()> {
-    rehearsed(kernel, verified).map(drop)
+    rehearsed(kernel, verified.plan()).map(drop)
 }
 
-/// As [`rehearse`]: what the embedder's slots hold at the end.
-pub(crate) fn rehearsed<K: skep_sys::Stage>(kernel: &mut K, verified: &Verified) -> Result<Vec<Cell>> {
-    let plan = verified.plan();
+/// A whole life on the kernel in memory: the start, a look while the container runs,
+/// the payload's end, and what a handle takes back then. Of the start nothing may be
+/// left ([`skep_sys::Model::host_changes`]).
+///
+/// # Errors
+///
+/// As [`rehearse`]; then nobody looks.
+pub fn rehearse_life(
+    model: &mut skep_sys::Model,
+    verified: &Verified,
+    look: impl FnOnce(&skep_sys::Model),
+) -> Result<()> {
+    let mut cells = rehearsed(model, verified.plan())?;
+    look(model);
+    end_of_life(model, verified.plan(), &mut cells);
+    Ok(())
+}
+
+/// The payload ends by itself.
+pub(crate) fn end_of_life(model: &mut skep_sys::Model, plan: &Plan, cells: &mut [Cell]) {
+    for actor in [skep_sys::Actor::Payload, skep_sys::Actor::Child] {
+        model.finish(actor, WaitStatus::Exited(0));
+    }
+    skep_sys::Stage::act_as(model, skep_sys::Actor::Host);
+    take_back(model, plan, u32::MAX, &mut Slots::new(cells));
+}
+
+/// As [`rehearse`]: what the embedder's slots hold at the end. Tests of the rules
+/// come with plans that do not verify.
+pub(crate) fn rehearsed<K: skep_sys::Stage>(kernel: &mut K, plan: &Plan) -> Result<Vec<Cell>> {
     let mut cells = vec![Cell::Empty; usize::from(plan.slots())];
     let mut slots = Slots::new(&mut cells);
     kernel.act_as(skep_sys::Actor::Host);
@@ -578,20 +636,54 @@ pub(crate) fn take_back<K: Kernel>(kernel: &mut K, plan: &Plan, done: u32, slots
     left
 }
 
-/// What the caller would pass: `/dev/null`.
+/// What the caller would pass: `/dev/null`, and of namespaces its own.
 pub(crate) fn stand_ins<K: Kernel>(kernel: &mut K, plan: &Plan, slots: &mut Slots<'_>) -> Result<()> {
-    for passed in &plan.passed {
-        let null = Op::OpenAt2 {
-            dir: skep_sys::At::Cwd,
-            path: c"/dev/null",
-            flags: OpenFlags::READ_WRITE,
-            mode: 0,
-            resolve: Resolve::NO_MAGICLINKS,
-            into: passed.slot,
-        };
-        kernel.call(&null, slots).map_err(|errno| Error::system("open /dev/null for a descriptor", errno))?;
+    const OWN: [&std::ffi::CStr; 6] = [c"net", c"ipc", c"uts", c"cgroup", c"pid", c"time"];
+    if let Some(tree) = &plan.tree {
+        let path = crate::compile::c_path(tree)?;
+        let flags = skep_sys::abi::TreeFlags::CLONE;
+        let clone = Op::OpenTree { dir: skep_sys::At::Cwd, path: &path, flags, into: role::TREE };
+        kernel.call(&clone, slots).map_err(|errno| Error::system("take a tree for a disk image's", errno))?;
+    }
+    let mut open = |path: &std::ffi::CStr, flags, into| {
+        let (dir, mode, resolve) = (skep_sys::At::Cwd, 0, Resolve::NONE);
+        kernel.call(&Op::OpenAt2 { dir, path, flags, mode, resolve, into }, slots).map_err(|errno| {
+            Error::system(format!("open {} for a descriptor that is given", path.to_string_lossy()), errno)
+        })
+    };
+    let streams = role::STDIO.into_iter().filter(|slot| is_given(plan, *slot));
+    for slot in plan.passed.iter().map(|passed| passed.slot).chain(streams) {
+        open(c"/dev/null", OpenFlags::READ_WRITE, slot)?;
+    }
+    for (slot, name) in role::JOINS.into_iter().zip(OWN).filter(|(slot, _)| is_given(plan, *slot)) {
+        let path = [b"/proc/self/ns/", name.to_bytes_with_nul()].concat();
+        let path = std::ffi::CStr::from_bytes_with_nul(&path).unwrap_or(c"");
+        open(path, OpenFlags::NONE, slot)?;
     }
     Ok(())
+}
+
+/// The slots that somebody else fills.
+#[cfg(test)]
+pub(crate) fn given(plan: &Plan) -> Vec<Slot> {
+    role::STDIO.into_iter().chain(role::JOINS).filter(|slot| is_given(plan, *slot)).collect()
+}
+
+/// Whether the child gets what is in a slot, and nothing puts it there.
+fn is_given(plan: &Plan, slot: Slot) -> bool {
+    let mut prepare = plan.section(Phase::Prepare).iter().filter_map(|(_, op)| op);
+    let fills = |op: Op<'_>| match op {
+        Op::OpenAt2 { into, .. } => into == slot,
+        Op::Pipe { read, write } => read == slot || write == slot,
+        _ => false,
+    };
+    let wants = |op: Op<'_>| match op {
+        Op::Spawn { keep, joins, .. } => {
+            keep.iter().chain(joins.iter().step_by(2)).any(|kept| kept == u32::from(slot.0))
+        }
+        _ => false,
+    };
+    !prepare.any(fills) && plan.section(Phase::Prepare).iter().filter_map(|(_, op)| op).any(wants)
 }
 
 /// What the embedder hears at the end of a rehearsal in which something is

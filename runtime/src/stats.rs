@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::groups::{Group, Groups, keyed};
+use crate::stat::Stat;
 
 /// What a container uses, as far as its cgroups can say: what none of them
 /// counts is `None`. A v2 group counts everything whose controller the group
@@ -65,8 +66,8 @@ pub struct IoStats {
 }
 
 impl Stats {
-    /// `process` is the text of `/proc/PID/stat` of the first process.
-    pub(crate) fn read(groups: &Groups, process: Option<&str>) -> Self {
+    /// `process` is the first one.
+    pub(crate) fn read(groups: &Groups, process: Option<&Stat>) -> Self {
         let mut stats = Self::default();
         for group in &groups.list {
             if group.plan.unified {
@@ -143,19 +144,12 @@ fn sum_of(text: &str, key: &str) -> u64 {
 
 /// User and system time with that of children that were waited for
 /// (`proc_pid_stat(5)`, fields 14 to 17).
-fn times(stat: &str) -> Option<[Duration; 2]> {
-    // The name, in parentheses, may hold anything.
-    let (_, fields) = stat.rsplit_once(')')?;
-    let numbers: Vec<u64> = fields.split_whitespace().skip(11).take(4).filter_map(|word| word.parse().ok()).collect();
+fn times(stat: &Stat) -> Option<[Duration; 2]> {
+    let ticked = |number| stat.field::<u64>(number);
     let ticks = nix::unistd::sysconf(nix::unistd::SysconfVar::CLK_TCK).ok()??;
     let ticks = u64::try_from(ticks).ok().filter(|ticks| *ticks > 0)?;
     let time = |count: u64| Duration::from_millis(count.saturating_mul(1000) / ticks);
-    match numbers[..] {
-        [user, system, children_user, children_system] => {
-            Some([time(user.saturating_add(children_user)), time(system.saturating_add(children_system))])
-        }
-        _ => None,
-    }
+    Some([time(ticked(14)?.saturating_add(ticked(16)?)), time(ticked(15)?.saturating_add(ticked(17)?))])
 }
 
 #[cfg(test)]
@@ -172,9 +166,9 @@ mod tests {
     #[test]
     fn times_of_a_process_with_a_strange_name() {
         let stat = "7 (a) b (c) S 1 7 7 0 -1 4194560 0 0 0 0 100 200 300 400 20 0 1 0";
-        let [user, system] = times(stat).unwrap();
+        let [user, system] = times(&Stat::parse(stat)).unwrap();
         assert!(user > Duration::from_secs(3) && system > user);
-        assert_eq!(times("7 (a"), None);
-        assert_eq!(times("7 (a) S 1"), None);
+        assert_eq!(times(&Stat::parse("7 (a")), None);
+        assert_eq!(times(&Stat::parse("7 (a) S 1")), None);
     }
 }

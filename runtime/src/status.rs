@@ -63,7 +63,9 @@ impl ExitStatus {
 
     /// Whether nobody knows: the embedder's own `waitpid(-1)` or ignored
     /// SIGCHLD took the status, on a kernel before 6.15 that keeps no record.
-    /// Cannot happen under the stub init, which reports it itself.
+    /// Under the stub init, which reports it itself, only if that was killed while
+    /// a process from outside was in the container ([`crate::Container::wait`]).
+    /// Of a container that was found by name: see [`crate::Found::wait`].
     #[must_use]
     pub const fn is_lost(self) -> bool {
         matches!(self.end, End::Lost)
@@ -75,7 +77,7 @@ impl fmt::Display for ExitStatus {
         match self.end {
             End::Code(code) => write!(f, "exit code {code}")?,
             End::Signal(signal) => write!(f, "signal {signal}")?,
-            End::Lost => f.write_str("unknown: reaped by somebody else")?,
+            End::Lost => f.write_str("status unknown")?,
         }
         if self.out_of_memory { f.write_str(" (out of memory)") } else { Ok(()) }
     }

@@ -17,10 +17,11 @@
 //! ```
 
 mod process;
+mod watched;
 
 use std::ffi::OsStr;
 use std::fs::File;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,14 +31,16 @@ use ::tokio::net::unix::pipe::{Receiver, Sender};
 use ::tokio::task::{JoinError, spawn_blocking};
 use skep_sys::abi::signal;
 
-use crate::container::{Notification, Output};
+use crate::container::Notification;
 use crate::error::{Error, ErrorKind, Result};
 use crate::status::ExitStatus;
 use crate::terminal::Terminal;
+use crate::waiting::Output;
 use crate::watcher::errno_of;
 use crate::{Cancel, Command, Exec};
 
 pub use process::Process;
+use watched::{Handle, Watched, descriptors};
 
 /// Starts the container, on a thread for blocking work.
 ///
@@ -145,10 +148,37 @@ pub struct Container {
     /// The other end of the payload's terminal, when it has one. Its reads and
     /// writes block: wrap it ([`AsyncFd`]) or give it to a thread.
     pub terminal: Option<Terminal>,
-    end: AsyncFd<OwnedFd>,
     notify: Option<AsyncFd<OwnedFd>>,
-    inner: Arc<crate::Container>,
+    watched: Watched<crate::Container>,
 }
+
+impl Handle for crate::Container {
+    const WHAT: &'static str = "the container";
+    // A cgroup that is still busy.
+    const CLEARS_UP: bool = true;
+
+    fn look(&self) -> Result<Option<ExitStatus>> {
+        self.try_wait()
+    }
+
+    fn send(&self, signal: u8) -> Result<()> {
+        self.kill(signal)
+    }
+
+    fn wait_killed(&self) {
+        Self::wait_killed(self);
+    }
+
+    fn first_sign(&self) -> Option<BorrowedFd<'_>> {
+        self.lifeline()
+    }
+
+    fn wants_looks(&self) -> bool {
+        self.has_members()
+    }
+}
+
+descriptors!(Container);
 
 impl Container {
     /// Takes over a container that was started otherwise.
@@ -165,9 +195,8 @@ impl Container {
             stdout: piped(started.stdout.take(), Receiver::from_file)?,
             stderr: piped(started.stderr.take(), Receiver::from_file)?,
             terminal: started.terminal.take(),
-            end: watched(started.as_fd())?,
             notify: started.notification_fd().map(watched).transpose()?,
-            inner: Arc::new(started),
+            watched: Watched::new(started)?,
         })
     }
 
@@ -175,13 +204,13 @@ impl Container {
     /// events.
     #[must_use]
     pub fn container(&self) -> &crate::Container {
-        &self.inner
+        &self.watched.inner
     }
 
     /// The process id of the container's first process, as the host sees it.
     #[must_use]
     pub fn id(&self) -> u32 {
-        self.inner.id()
+        self.watched.inner.id()
     }
 
     /// Waits until the container has ended. Closes the payload's standard
@@ -192,16 +221,7 @@ impl Container {
     /// As [`crate::Container::wait`].
     pub async fn wait(&mut self) -> Result<ExitStatus> {
         drop(self.stdin.take());
-        loop {
-            let ready = self.end.readable().await;
-            let mut ready = ready.map_err(|error| Error::system("wait for the container", errno_of(&error)))?;
-            let inner = Arc::clone(&self.inner);
-            // Clearing up may take a moment (a cgroup that is still busy).
-            match joined(spawn_blocking(move || inner.try_wait()).await)?? {
-                Some(status) => return Ok(status),
-                None => ready.clear_ready(),
-            }
-        }
+        self.watched.wait().await
     }
 
     /// Runs a further process in the container, confined as the payload is, on a
@@ -223,7 +243,7 @@ impl Container {
     /// As [`Exec::spawn`].
     pub async fn exec(&self, program: impl AsRef<OsStr>, prepare: impl FnOnce(&mut Exec<'_>)) -> Result<Process> {
         let mut asked = {
-            let mut exec = self.inner.exec(program);
+            let mut exec = self.watched.inner.exec(program);
             prepare(&mut exec);
             exec.into_asked()
         };
@@ -232,7 +252,7 @@ impl Container {
             None => asked.cancel.insert(Cancel::new()?).clone(),
         };
         let mut half_way = HalfWay(Some(cancel));
-        let inner = Arc::clone(&self.inner);
+        let inner = Arc::clone(&self.watched.inner);
         let started = spawn_blocking(move || Exec::of(inner.target(), asked).spawn()).await;
         half_way.0 = None;
         Process::new(joined(started)??)
@@ -244,7 +264,7 @@ impl Container {
     ///
     /// As there.
     pub fn kill(&self, signal: u8) -> Result<()> {
-        self.inner.kill(signal)
+        self.watched.inner.kill(signal)
     }
 
     /// Stops in order: the Spec's kill signal, `grace` for the payload to end
@@ -254,7 +274,7 @@ impl Container {
     ///
     /// As [`Container::wait`].
     pub async fn stop(&mut self, grace: Duration) -> Result<ExitStatus> {
-        let kill_signal = self.inner.kill_signal();
+        let kill_signal = self.watched.inner.kill_signal();
         self.kill(kill_signal)?;
         if let Ok(ended) = ::tokio::time::timeout(grace, self.wait()).await {
             return ended;
@@ -278,41 +298,15 @@ impl Container {
                 // What was said before the end is heard first.
                 biased;
                 ready = notify.readable() => ready.map_err(failed)?,
-                ended = self.end.readable() => {
-                    ended.map_err(failed)?.retain_ready();
-                    return self.inner.notification(Duration::ZERO);
+                ended = self.watched.ended() => {
+                    ended?;
+                    return self.watched.inner.notification(Duration::ZERO);
                 }
             };
-            match self.inner.notification(Duration::ZERO)? {
+            match self.watched.inner.notification(Duration::ZERO)? {
                 Some(said) => return Ok(Some(said)),
                 None => ready.clear_ready(),
             }
-        }
-    }
-}
-
-impl AsFd for Container {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.end.get_ref().as_fd()
-    }
-}
-
-impl AsRawFd for Container {
-    fn as_raw_fd(&self) -> RawFd {
-        self.end.as_raw_fd()
-    }
-}
-
-impl Drop for Container {
-    fn drop(&mut self) {
-        if matches!(self.inner.try_wait(), Ok(Some(_))) {
-            return;
-        }
-        let _ = self.inner.kill(signal::KILL);
-        // Where there is no runtime any more, the handle's own drop does it.
-        if let Ok(runtime) = ::tokio::runtime::Handle::try_current() {
-            let inner = Arc::clone(&self.inner);
-            drop(runtime.spawn_blocking(move || inner.wait_killed()));
         }
     }
 }

@@ -9,14 +9,12 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use skep_sys::abi::{Namespaces, OpenFlags, Resolve, Resource, Seals};
-use skep_sys::program::{Child, Section, image, watched};
-use skep_sys::spawn::STAGE_B;
-use skep_sys::wire::{Blob, Numbers};
-use skep_sys::{At, Errno, Kernel, Op, OwnedSlots, Slot};
+use skep_sys::abi::Resource;
+use skep_sys::program::watched;
+use skep_sys::{Errno, Kernel, Op, Report, WaitStatus};
 
+use crate::aside;
 use crate::error::{Error, Result};
-use crate::run::generic_remedy;
 
 /// A running watcher. It ends when the last of these is dropped.
 pub(crate) struct Watcher {
@@ -70,85 +68,81 @@ pub(crate) fn get<K: Kernel>(kernel: &mut K) -> Result<Arc<Watcher>> {
     Ok(watcher)
 }
 
-const IMAGE: Slot = Slot(0);
-const PLAN: Slot = Slot(1);
-const HOST: Slot = Slot(2);
-const SOCKET: Slot = Slot(3);
-const NULL: Slot = Slot(4);
-const PIDFD: Slot = Slot(5);
-const PID: Slot = Slot(6);
-const CHILD: Slot = Slot(7);
-const RESULT: Slot = Slot(8);
-const COUNT: usize = 9;
+/// For errors.
+const WHAT: &str = "the watcher";
 
 /// Starts it: stage B, forked once more so that it is nobody's child here.
 fn spawn<K: Kernel>(kernel: &mut K) -> Result<Watcher> {
-    let write = |ops: &[Op<'_>]| {
-        let mut bytes = Vec::new();
-        ops.iter().for_each(|op| op.write(&mut bytes));
-        bytes
-    };
-    // It holds a descriptor for each container, and some of its own.
+    // It holds up to three descriptors for each container, and some of its own.
     let most =
         nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE).map_or(1024, |(_, hard)| hard);
-    let room = usize::try_from(most).unwrap_or(usize::MAX).saturating_sub(16).clamp(1, watched::ENTRIES);
-    let enter = write(&[
-        Op::Adopt {},
-        Op::Dup { file: NULL, number: 0 },
-        Op::Dup { file: NULL, number: 1 },
-        Op::Dup { file: NULL, number: 2 },
-        Op::SetSid {},
-        Op::ResetSignals {},
-        Op::SetLimit { resource: Resource::NOFILE, soft: most, hard: most },
-        // So that it holds no file system of the embedder's busy.
-        Op::Chdir { path: c"/" },
-        Op::Dumpable { on: false },
-        Op::Fork { pid: CHILD },
-    ]);
-    let (stay, leave) = (write(&[Op::Watch { socket: SOCKET }]), write(&[Op::Exit { status: 0 }]));
-    let child = Child {
-        enter: Section { first: 0, ops: &enter },
-        payload: Section { first: 100, ops: &stay },
-        init: Section { first: 200, ops: &leave },
+    let room = usize::try_from(most).unwrap_or(usize::MAX).saturating_sub(16).div_euclid(3).clamp(1, watched::ENTRIES);
+    let limit = Op::SetLimit { resource: Resource::NOFILE, soft: most, hard: most };
+    let parts = aside::Parts {
+        enter: &[limit, Op::Fork { pid: aside::CHILD }],
+        payload: &[Op::Watch { socket: aside::SOCKET }],
+        init: &[Op::Exit { status: 0 }],
     };
-    let plan = image(&child, COUNT, SOCKET);
-    let seals = Seals::SEAL.with(Seals::SHRINK).with(Seals::GROW).with(Seals::WRITE);
-    let kept: Vec<u8> = [SOCKET, NULL].iter().flat_map(|slot| u32::from(slot.0).to_le_bytes()).collect();
-    let keep = Numbers::new(&kept).ok_or_else(|| Error::system("start the watcher", Errno::EINVAL))?;
-    let mut slots = OwnedSlots::new(COUNT);
-    for op in [
-        Op::MemFd { name: c"skep-watch", content: Blob(STAGE_B), seals, executable: true, into: IMAGE },
-        Op::MemFd { name: c"skep-plan", content: Blob(&plan), seals: Seals::NONE, executable: false, into: PLAN },
-        Op::SocketPair { one: HOST, other: SOCKET },
-        Op::OpenAt2 {
-            dir: At::Cwd,
-            path: c"/dev/null",
-            flags: OpenFlags::READ_WRITE,
-            mode: 0,
-            resolve: Resolve::NO_MAGICLINKS,
-            into: NULL,
-        },
-        Op::Spawn {
-            namespaces: Namespaces::NONE,
-            joins: skep_sys::wire::Numbers::NONE,
-            cgroup: None,
-            image: IMAGE,
-            plan: PLAN,
-            keep,
-            ambient: false,
-            pidfd: PIDFD,
-            pid: PID,
-        },
-        // The first process ends as soon as it has forked.
-        Op::PidfdWait { process: PIDFD, timeout_ms: 10_000, into: RESULT },
-    ] {
-        kernel.call(&op, &mut slots.slots()).map_err(|errno| {
-            let error = Error::system(format!("start the watcher: {}", op.kind().name()), errno);
-            generic_remedy(errno).into_iter().fold(error, Error::remedy)
-        })?;
+    let mut slots = aside::start(kernel, WHAT, &parts, None)?;
+    // The first process ends as soon as it has forked.
+    let wait = Op::PidfdWait { process: aside::PIDFD, timeout_ms: 10_000, into: aside::RESULT };
+    kernel.call(&wait, &mut slots.slots()).map_err(|errno| aside::failed(WHAT, wait.kind().name(), errno))?;
+    // Where it could not, no process may be had, it has said why beforehand. Its status
+    // may be lost to an embedder that reaps every child, and is then not asked for.
+    let status = slots.value(aside::RESULT).map(WaitStatus::from_value);
+    if status != Some(WaitStatus::Exited(0)) {
+        let (file, into) = (aside::GIVEN, aside::RESULT);
+        let hear = Op::Receive { from: aside::HOST, timeout_ms: 0, early: true, cancel: None, file, into };
+        let heard = kernel.call(&hear, &mut slots.slots()).ok().and_then(|()| slots.value(aside::RESULT));
+        match heard.map(Report::from_value) {
+            Some(Report::Failed { errno, .. }) => return Err(aside::failed(WHAT, "fork", errno)),
+            _ if status == Some(WaitStatus::Lost) => {}
+            _ => return Err(aside::failed(WHAT, "it ended", Errno::ECHILD)),
+        }
     }
-    match slots.take(HOST) {
+    match slots.take(aside::HOST) {
         Some(socket) => Ok(Watcher { socket, owner: std::process::id(), room }),
-        None => Err(Error::system("start the watcher: its socket", Errno::EBADF)),
+        None => Err(aside::failed(WHAT, "its socket", Errno::EBADF)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use skep_sys::abi::Seals;
+    use skep_sys::{Linux, Slots};
+
+    use super::*;
+
+    /// Of the real kernel, but the watcher can be no process of its own.
+    struct NoFork(Linux<'static>);
+
+    impl Kernel for NoFork {
+        fn call(&mut self, op: &Op<'_>, slots: &mut Slots<'_>) -> std::result::Result<(), Errno> {
+            match *op {
+                // Its plan, with another first op than the fork.
+                Op::MemFd { name, content, into, .. } if name == c"skep-plan" => {
+                    let mut fork = Vec::new();
+                    Op::Fork { pid: aside::CHILD }.write(&mut fork);
+                    let mut fail = Vec::new();
+                    Op::Fail { errno: Errno::EAGAIN }.write(&mut fail);
+                    let mut plan = content.0.to_vec();
+                    let at = plan.windows(fork.len()).position(|bytes| bytes == fork).expect("a fork");
+                    assert_eq!(fork.len(), fail.len());
+                    plan[at..at + fork.len()].copy_from_slice(&fail);
+                    let content = skep_sys::wire::Blob(&plan);
+                    self.0.call(&Op::MemFd { name, content, seals: Seals::NONE, executable: false, into }, slots)
+                }
+                _ => self.0.call(op, slots),
+            }
+        }
+    }
+
+    #[test]
+    fn a_watcher_that_cannot_fork_is_none() {
+        let error = spawn(&mut NoFork(Linux::new())).err().expect("no watcher");
+        assert_eq!(error.errno(), Some(Errno::EAGAIN), "{error}");
+        assert!(error.to_string().contains("start the watcher: fork"), "{error}");
+        let watcher = Arc::new(spawn(&mut Linux::new()).expect("a watcher"));
+        assert!(Watcher::serves(&watcher));
     }
 }

@@ -2,247 +2,16 @@
 //! call failing in turn.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
+#[path = "support/starts.rs"]
+mod starts;
+
 use skep::spec::{
-    Bind, Descriptor, Device, ExecSpec, File, IdMap, Init, IoPriority, Mount, MountKind, Namespace, Network,
-    NumberList, Overlay, Readiness, SchedulingPolicy, SecretFile, Stream, TerminalSize, User, UserNamespace, Volatile,
-    Want,
+    Bind, CapabilityList, Descriptor, ExecSpec, Init, MountKind, Namespace, SecureBitList, Stream, TerminalSize, Want,
 };
+use skep::sys::abi::{CapabilitySet, SecureBits, cap};
 use skep::sys::{Actor, Errno, Faulty, Model, OpKind, Recorder, Stage, WaitStatus, plausible};
-use skep::{Facts, Spec, Verified};
-
-/// A host with what the Specs below name, and facts that fit it.
-fn host(root: bool) -> Model {
-    let model = if root { Model::new() } else { Model::as_user(1000).subids(100_000, 65_536) };
-    // Mount points that a tree lacks are made in it, and stay (documented): here
-    // they are there, so that nothing at all may be left.
-    let places = ["usr", "etc", "proc", "sys", "dev", "run", "tmp"];
-    let model = places.iter().fold(model, |model, place| model.directory(&format!("/srv/tree/{place}")));
-    model
-        .directory("/data")
-        .directory("/changes/upper")
-        .directory("/changes/.upper.work")
-        .directory("/layers/a")
-        .directory("/layers/b")
-        .file("/etc/resolv.conf", "nameserver 192.0.2.1\n")
-        .device("/dev/fuse", 10, 229)
-        .file("/data/file", "content")
-        .file("/usr/bin/true", "program")
-        .file("/srv/tree/usr/bin/true", "program")
-        // An ordinary user can make mount points only in its own tree.
-        .owned("/srv/tree", if root { 0 } else { 1000 }, if root { 0 } else { 1000 }, 0o755)
-        // The registry's directory stays, once it is made.
-        .directory("/run/user/1000/skep")
-        .owned("/run/user/1000", 1000, 1000, 0o700)
-        .owned("/run/user/1000/skep", 1000, 1000, 0o700)
-        .directory("/run/skep")
-        .owned("/run/skep", 0, 0, 0o700)
-        .owned("/changes", if root { 0 } else { 1000 }, if root { 0 } else { 1000 }, 0o755)
-}
-
-/// The same, with hierarchies of cgroup v1 where the Spec has limits.
-fn host_for(spec: &Spec, root: bool) -> Model {
-    let host = host(root);
-    if spec.resources == Default::default() { host } else { host.legacy_cgroups() }
-}
-
-fn facts(spec: &Spec, root: bool) -> Facts {
-    let mut facts = Facts::example(spec).on(&mut host_for(spec, root));
-    if root {
-        if let Some(registry) = &mut facts.registry {
-            registry.base = "/run".into();
-        }
-        (facts.uid, facts.gid) = (0, 0);
-        facts.capabilities = skep::sys::abi::CapabilitySet::up_to(40);
-        // Where a device is named, its policy gets a group.
-        if spec.mounts.iter().any(|mount| matches!(mount.kind, MountKind::Device(_))) {
-            let group = &mut facts.cgroups.unified[0];
-            (group.path, group.writable) = ("/sys/fs/cgroup".into(), true);
-        }
-    }
-    // The model's hierarchies: a Spec that delegates gets v2, another v1.
-    if root && spec.resources != Default::default() {
-        let unified = &mut facts.cgroups.unified[0];
-        (unified.path, unified.writable) = ("/sys/fs/cgroup".into(), spec.resources.delegate);
-        unified.enabled = ["cpu", "cpuset", "io", "memory", "pids"].map(str::to_owned).into();
-        let legacy = ["memory", "cpu", "cpuset", "devices", "freezer", "pids"];
-        facts.cgroups.legacy = legacy.map(|name| (name.to_owned(), format!("/cgroup/{name}").into())).into();
-        facts.cgroups.legacy_swap = true;
-        let list = |text: &str| NumberList::parse(text).unwrap();
-        facts.cgroups.cpuset = Some([list("0-1"), list("0")]);
-    }
-    facts
-}
-
-fn at(target: &str, kind: MountKind) -> Mount {
-    Mount { target: target.into(), kind }
-}
-
-fn limits(spec: &mut Spec) {
-    let resources = &mut spec.resources;
-    (resources.memory, resources.swap, resources.pids) = (Some(64 << 20), Some(1 << 20), Some(50));
-    resources.cpu_weight = Some(10);
-    resources.cpuset_cpus = NumberList::parse("1").ok();
-}
-
-fn specs() -> Vec<(&'static str, Spec)> {
-    let spec = |change: &dyn Fn(&mut Spec)| {
-        let mut spec = Spec::default();
-        spec.command = vec!["/usr/bin/true".into()];
-        change(&mut spec);
-        spec
-    };
-    let mut bind = Bind::default();
-    bind.source = "/data".into();
-    vec![
-        ("default", spec(&|_| {})),
-        ("process one", spec(&|spec| spec.init = Init::Payload)),
-        (
-            "host network, notify",
-            spec(&|spec| {
-                spec.network = Network::Host;
-                spec.readiness = Readiness::Notify;
-            }),
-        ),
-        (
-            "bind, user",
-            spec(&|spec| {
-                spec.mounts.push(skep::spec::Mount { target: "/data".into(), kind: MountKind::Bind(bind.clone()) });
-                spec.user = User::Ids { uid: 7, gid: 7 };
-            }),
-        ),
-        (
-            "tree",
-            spec(&|spec| {
-                spec.root.path = "/srv/tree".into();
-                spec.root.volatile = Volatile::No;
-            }),
-        ),
-        (
-            "ephemeral tree",
-            spec(&|spec| {
-                spec.root.path = "/srv/tree".into();
-                spec.root.volatile = Volatile::No;
-                spec.root.ephemeral = true;
-            }),
-        ),
-        (
-            "limits v2, delegated",
-            spec(&|spec| {
-                limits(spec);
-                spec.resources.memory_high = Some(32 << 20);
-                spec.resources.delegate = true;
-                spec.init = Init::Payload;
-            }),
-        ),
-        (
-            "limits v1, freezing",
-            spec(&|spec| {
-                limits(spec);
-                spec.resources.freezing = Want::Require;
-            }),
-        ),
-        ("score", spec(&|spec| spec.oom_score_adjust = Some(700))),
-        (
-            "scheduling, sysctls",
-            spec(&|spec| {
-                spec.scheduling.affinity = NumberList::parse("0-1").ok();
-                (spec.scheduling.policy, spec.scheduling.nice) = (Some(SchedulingPolicy::Batch), Some(5));
-                spec.scheduling.io = Some(IoPriority::Idle);
-                spec.memory_deny_write_execute = Want::Require;
-                spec.sysctls.insert("net.ipv4.ip_forward".into(), "1".into());
-                spec.sysctls.insert("kernel.sem".into(), "1 2 3 4".into());
-            }),
-        ),
-        ("registered", spec(&|spec| spec.register = Want::Require)),
-        ("own id", spec(&|spec| spec.user_namespace = UserNamespace::Own)),
-        (
-            "overlays",
-            spec(&|spec| {
-                let mut kept = Overlay::default();
-                kept.lower = vec!["/layers/a".into(), "/layers/b".into()];
-                kept.upper = Some("/changes/upper".into());
-                let mut thrown = Overlay::default();
-                thrown.lower = vec!["/layers/b".into()];
-                spec.mounts = vec![at("/opt", MountKind::Overlay(kept)), at("/mnt", MountKind::Overlay(thrown))];
-            }),
-        ),
-        (
-            "files, device",
-            spec(&|spec| {
-                spec.mounts = vec![
-                    at("/etc/app.conf", MountKind::File(File::new("x"))),
-                    at("/etc/key", MountKind::Secret(SecretFile::new("hunter2"))),
-                    at("/dev/fuse", MountKind::Device(Device::new("/dev/fuse"))),
-                ];
-                spec.credentials.insert("token".into(), "hunter2".into());
-                spec.network = Network::Host;
-                spec.hosts = skep::spec::Hosts::Generate;
-                spec.user = User::Ids { uid: 7, gid: 7 };
-            }),
-        ),
-        ("listener", spec(&|spec| spec.system_calls.notify = ["mkdirat".into(), "uname".into()].into())),
-        (
-            "listener of process one",
-            spec(&|spec| {
-                (spec.init, spec.stdio) = (Init::Payload, [Stream::Terminal; 3]);
-                spec.terminal = Some(TerminalSize::default());
-                spec.system_calls.notify = ["@process".into()].into();
-            }),
-        ),
-        ("held", spec(&|spec| spec.hold = true)),
-        ("held process one", spec(&|spec| (spec.hold, spec.init) = (true, Init::Payload))),
-        (
-            "descriptors",
-            spec(&|spec| {
-                // Where the start's own descriptors lie, and far beyond.
-                spec.descriptors = [3, 9, 7, 500].map(Descriptor::new).into();
-                spec.descriptors[2].danger_directory = true;
-                spec.descriptors[0].listen = true;
-            }),
-        ),
-        (
-            "terminal",
-            spec(&|spec| {
-                spec.stdio = [Stream::Terminal; 3];
-                spec.terminal = Some(TerminalSize::new(33, 101));
-                spec.user = User::Ids { uid: 7, gid: 7 };
-            }),
-        ),
-        (
-            "terminal of process one",
-            spec(&|spec| {
-                spec.stdio = [Stream::Terminal, Stream::Piped, Stream::Terminal];
-                (spec.terminal, spec.init) = (Some(TerminalSize::default()), Init::Payload);
-            }),
-        ),
-        (
-            "id-mapped binds",
-            spec(&|spec| {
-                for (target, id_map) in [("/one", IdMap::IdMap), ("/two", IdMap::RootIdMap)] {
-                    let mut mapped = bind.clone();
-                    (mapped.id_map, mapped.id_map_want, mapped.read_only) = (id_map, Want::IfSupported, false);
-                    (mapped.noexec, mapped.nosymfollow) = (true, true);
-                    spec.mounts.push(at(target, MountKind::Bind(mapped)));
-                }
-            }),
-        ),
-    ]
-}
-
-/// An ordinary user has no group for limits.
-fn specs_for(root: bool) -> impl Iterator<Item = (&'static str, Spec)> {
-    specs().into_iter().filter(move |(_, spec)| root || spec.resources == Default::default())
-}
-
-fn verified(spec: &Spec, root: bool) -> Verified {
-    let plan = skep::compile(spec, &facts(spec, root)).unwrap_or_else(|error| panic!("{error}"));
-    skep::verify(plan).unwrap_or_else(|error| panic!("{error}"))
-}
-
-/// Who executes the payload.
-fn payload(spec: &Spec) -> Actor {
-    if spec.init == Init::Stub { Actor::Payload } else { Actor::Child }
-}
+use skep::{Facts, Spec};
+use starts::{at, facts, host, host_for, one_fault, payload, specs, specs_for, verified};
 
 #[test]
 fn every_spec_ends_confined() {
@@ -281,21 +50,112 @@ fn every_spec_ends_confined() {
     }
 }
 
+/// Root that holds no more than its ambient set, which is empty.
+fn rootless() -> Spec {
+    let mut spec = Spec::default();
+    spec.command = vec!["/usr/bin/true".into()];
+    spec.machine = skep::spec::MachineName::new("web").ok();
+    spec.capabilities.bounding = CapabilityList(CapabilitySet::EMPTY.with(cap::NET_BIND_SERVICE));
+    spec.securebits = Some(SecureBitList(SecureBits::NOROOT.with(SecureBits::NOROOT_LOCKED)));
+    spec
+}
+
 #[test]
-fn every_call_fails_once_with_every_plausible_errno() {
-    let (mut starts, mut calls) = (0, 0);
+fn securebits_are_those_that_were_asked_for() {
+    let granted = CapabilitySet::EMPTY.with(cap::NET_BIND_SERVICE);
+    let mut open = rootless();
+    open.securebits = None;
+    let mut strict = open.clone();
+    strict.capabilities = Default::default();
+    for (spec, bits, bounding, permitted) in [
+        (rootless(), SecureBits(0b0000_0011), granted, CapabilitySet::EMPTY),
+        (open, SecureBits::NONE, granted, granted),
+        (strict, SecureBits(0b1110_1111), CapabilitySet::EMPTY, CapabilitySet::EMPTY),
+    ] {
+        for root in [false, true] {
+            for init in [Init::Stub, Init::Payload] {
+                let mut spec = spec.clone();
+                spec.init = init;
+                let mut model = host(root);
+                skep::rehearse(&mut model, &verified(&spec, root)).unwrap();
+                let seen = model.process(payload(&spec)).unwrap().credentials();
+                assert_eq!((seen.securebits, seen.bounding, seen.permitted), (bits, bounding, permitted));
+            }
+        }
+    }
+}
+
+/// The embedder's is 1 in the model.
+#[test]
+fn a_session_keyring_is_its_own_where_that_is_wanted_and_can_be() {
     for root in [false, true] {
-        for (name, spec) in specs_for(root) {
-            let verified = verified(&spec, root);
-            let mut recorder = Recorder::around(host_for(&spec, root));
-            skep::rehearse(&mut recorder, &verified).unwrap();
-            let kinds: Vec<OpKind> = recorder.records().iter().map(|record| record.kind).collect();
-            calls += kinds.len();
-            for (index, kind) in kinds.iter().enumerate() {
-                for errno in plausible(*kind) {
-                    starts += 1;
-                    one_fault(name, root, &spec, &verified, index, *kind, *errno);
+        for (want, keyrings, own) in [
+            (Want::Require, true, Some(true)),
+            (Want::IfSupported, true, Some(true)),
+            (Want::Off, true, Some(false)),
+            (Want::Require, false, None),
+            (Want::IfSupported, false, Some(false)),
+            (Want::Off, false, Some(false)),
+        ] {
+            for init in [Init::Stub, Init::Payload] {
+                let mut spec = rootless();
+                (spec.keyring, spec.init) = (want, init);
+                let mut facts = facts(&spec, root);
+                facts.keyrings = keyrings;
+                let (plan, own) = match (skep::compile(&spec, &facts), own) {
+                    (Ok(plan), Some(own)) => (plan, own),
+                    (Err(error), None) => {
+                        assert_eq!(error.kind(), skep::ErrorKind::Unsupported);
+                        assert!(error.advice().is_some(), "{error}");
+                        continue;
+                    }
+                    (result, _) => panic!("{want:?} with keyrings {keyrings}: {result:?}"),
+                };
+                assert_eq!(matches!(plan.report().of("keyring"), Some(skep::Outcome::Applied(_))), own);
+                let container = skep::verify(plan).unwrap();
+                let mut model = host(root);
+                skep::rehearse(&mut model, &container).unwrap();
+                for actor in [Actor::Child, payload(&spec)] {
+                    assert_eq!(model.process(actor).unwrap().keyring() != 1, own, "{want:?} {actor:?}");
                 }
+                let mut exec = ExecSpec::default();
+                exec.command = spec.command.clone();
+                let entering = skep::verify(skep::compile_exec(container.plan(), &exec).unwrap()).unwrap();
+                let mut model = host(root);
+                skep::rehearse_exec(&mut model, &container, &entering).unwrap();
+                assert_eq!(model.process(Actor::Payload).unwrap().keyring() != 1, own, "exec, {want:?}");
+            }
+        }
+    }
+}
+
+/// Two tests, for there are two processors.
+#[test]
+fn row_147_every_call_of_roots_fails_once_with_every_plausible_errno() {
+    every_call_fails_once(true);
+}
+
+#[test]
+fn row_147_every_call_of_a_users_fails_once_with_every_plausible_errno() {
+    every_call_fails_once(false);
+}
+
+fn every_call_fails_once(root: bool) {
+    let (mut starts, mut calls) = (0, 0);
+    for (name, spec) in specs_for(root) {
+        let verified = verified(&spec, root);
+        let mut recorder = Recorder::around(host_for(&spec, root));
+        skep::rehearse(&mut recorder, &verified).unwrap();
+        let records = recorder.records();
+        let exec = records.iter().position(|record| record.kind == OpKind::Exec).unwrap();
+        calls += records.len();
+        for (index, record) in records.iter().enumerate() {
+            // What comes once the payload was let go: a stub init's last op, and the
+            // embedder's, which hears of it and makes it findable.
+            let late = index > exec && (record.actor == Actor::Host || record.kind == OpKind::Reap);
+            for errno in plausible(record.kind) {
+                starts += 1;
+                one_fault((name, root, &spec), &verified, (index, record.kind, late), *errno);
             }
         }
     }
@@ -336,25 +196,6 @@ fn what_cannot_be_taken_back_is_said() {
     }
 }
 
-fn one_fault(name: &str, root: bool, spec: &Spec, verified: &Verified, index: usize, kind: OpKind, errno: Errno) {
-    let mut kernel = Faulty::new(host_for(spec, root), index, errno);
-    let ended = skep::rehearse(&mut kernel, verified);
-    let context = format!("{name}, root {root}: call {index} {} fails with {errno}", kind.name());
-    assert!(kernel.fired(), "{context}");
-    let mut model = kernel.into_inner();
-    let error = ended.expect_err(&context);
-    assert!(!error.to_string().is_empty() && !error.to_string().contains('\n'), "{context}: {error}");
-    let executed = model.process(payload(spec)).is_some_and(|process| process.exec().is_some());
-    // A stub init that fails after the payload's exec ends the container; here
-    // the undo has killed it.
-    assert!(
-        !executed || model.process(payload(spec)).is_some_and(|process| process.ended().is_some()),
-        "{context}: executed"
-    );
-    model.act_as(Actor::Host);
-    assert_eq!(model.host_changes(), Vec::<String>::new(), "{context}: left");
-}
-
 /// What an exec runs, and the Spec of the container that it runs in.
 fn execs() -> Vec<(&'static str, Spec, ExecSpec)> {
     let container = |name: &str| specs().into_iter().find(|(row, _)| *row == name).unwrap().1;
@@ -378,12 +219,13 @@ fn execs() -> Vec<(&'static str, Spec, ExecSpec)> {
         ("new privileges", privileged, plain.clone()),
         ("device policy", container("files, device"), plain.clone()),
         ("scheduling", container("scheduling, sysctls"), plain.clone()),
-        ("time", timed, plain),
+        ("time", timed, plain.clone()),
+        ("securebits", rootless(), plain),
     ]
 }
 
 #[test]
-fn an_exec_is_confined_as_the_payload_is() {
+fn row_081_an_exec_is_confined_as_the_payload_is() {
     for root in [false, true] {
         for (name, spec, exec) in execs() {
             let mut model = host(root);
@@ -404,6 +246,7 @@ fn an_exec_is_confined_as_the_payload_is() {
                 assert_eq!(second.filters, first.filters, "{name}");
             }
             assert_eq!(second.bounding, first.bounding, "{name}");
+            assert_eq!(second.securebits, first.securebits, "{name}");
             assert_eq!(second.no_new_privs, first.no_new_privs, "{name}");
             assert!(process.leads_session() && process.ended().is_none(), "{name}");
             let count = 3 + exec.descriptors.len();
@@ -496,9 +339,13 @@ fn mounts_are_what_the_spec_says() {
     assert_eq!(payload.read("/run/host/credentials/token").as_deref(), Some(b"hunter2".as_slice()));
     assert!(payload.read("/etc/hosts").is_some_and(|text| text.starts_with(b"127.0.0.1 localhost ")));
     for point in ["/etc/key", "/run/host/credentials"] {
-        assert!(line(&model, point).contains(" ro,nosuid,nodev,noexec - ramfs "), "{}", line(&model, point));
+        assert!(
+            line(&model, point).contains(" ro,nosuid,nodev,noexec,relatime - ramfs none "),
+            "{}",
+            line(&model, point)
+        );
     }
-    assert!(line(&model, "/dev/fuse").contains(" rw,nosuid,noexec "), "{}", line(&model, "/dev/fuse"));
+    assert!(line(&model, "/dev/fuse").contains(" ro,nosuid,noexec,relatime "), "{}", line(&model, "/dev/fuse"));
     let model = of("id-mapped binds", true);
     for point in ["/one", "/two"] {
         let shown = line(&model, point);
@@ -559,7 +406,7 @@ fn a_listener_is_held_by_the_embedder_alone() {
 }
 
 #[test]
-fn a_secret_is_in_no_printed_plan() {
+fn row_136_a_secret_is_in_no_printed_plan() {
     let (_, spec) = specs().into_iter().find(|(row, _)| *row == "files, device").unwrap();
     let verified = verified(&spec, false);
     let plan = verified.plan();

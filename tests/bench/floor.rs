@@ -58,6 +58,11 @@ impl Floor {
         Ok(floor)
     }
 
+    /// What its container has, as `floor.c` takes it.
+    pub(crate) fn options(&self) -> &[String] {
+        &self.options
+    }
+
     fn command(&self, mode: &str, payload: &[&str]) -> Command {
         let mut command = Command::new(&self.program);
         command.arg(mode).args(&self.options).args(payload);

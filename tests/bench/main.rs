@@ -28,7 +28,8 @@ cargo bench -p skep-bench -- [OPTION...]
 
   --quick          few samples, for CI
   --samples NUMBER samples of each row of `start`; the others take a share
-  --alone          wait before each sample until nothing else runs here
+  --alone          wait before each sample until nothing else runs here; where
+                   that never is, run all of this under `chrt -r 1`
   --only NAME      one group: start, alive, memory, threads, process, own,
                    resident, compile
   --json           the result as JSON
@@ -95,9 +96,8 @@ fn main() -> ExitCode {
 
 fn bench(options: &Options) -> Result<()> {
     let machine = machine::Machine::look();
-    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("skep-bench-{}", std::process::id()));
-    std::fs::create_dir_all(&directory)?;
-    let directory = Directory(directory);
+    let directory = Directory(scratch());
+    std::fs::create_dir_all(&directory.0)?;
     let floor = Floor::build(&directory.0)?;
     let pace = Pace { rounds: options.samples.unwrap_or(400).max(1), alone: options.alone };
     type Make = fn(&Floor, &Path, Pace) -> Result<Group>;
@@ -276,9 +276,26 @@ fn threads(floor: &Floor, _: &Path, pace: Pace) -> Result<Group> {
     Ok(Group::new("threads", format!("{THREADS} at once"), rows))
 }
 
+/// What is removed in the end.
+fn scratch() -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("skep-bench-{}", std::process::id()))
+}
+
+/// A copy of a program, as an installation makes one. What a linker writes through
+/// a mapping lies in the page cache page by page, and each fault of a start maps
+/// sixteen of them one by one: a tenth of a start of the launcher's. The peers'
+/// programs were written in one go, too.
+fn installed(program: &Path) -> Result<PathBuf> {
+    let copy = scratch().join("skep");
+    if !copy.exists() {
+        std::fs::copy(program, &copy)?;
+    }
+    Ok(copy)
+}
+
 /// The launcher: the one that is named, else this workspace's, built if it is
 /// not there or old.
-fn launcher(payload: &[&str]) -> Result<Whole> {
+fn launcher(options: &[&str], payload: &[&str]) -> Result<Whole> {
     let program = match std::env::var_os("SKEP") {
         Some(given) => PathBuf::from(given),
         None => {
@@ -302,24 +319,34 @@ fn launcher(payload: &[&str]) -> Result<Whole> {
             release.join("skep")
         }
     };
-    Ok(Whole::new(program, &[&["run", "-q", "--pipe", "--"], payload].concat()))
+    Ok(Whole::new(installed(&program)?, &[&["run", "-q", "--pipe"], options, &["--"], payload].concat()))
 }
 
 /// What is measured as whole processes beside the floor and the launcher.
 fn beside(floor: &Floor, peers: Vec<peers::Peer>, pace: Pace) -> Result<Vec<Row>> {
-    let mut entries = vec![Entry::new("floor", floor.whole(&[TRUE])), Entry::of("skep run", launcher(&[TRUE]))];
+    let mut entries = vec![Entry::new("floor", floor.whole(&[TRUE])), Entry::of("skep run", launcher(&[], &[TRUE]))];
     entries.extend(peers.into_iter().map(peers::Peer::entry));
     in_turns(entries, pace)
 }
 
+const NEAR: &str = "skep run (no filter, own id)";
+
 fn process(floor: &Floor, directory: &Path, pace: Pace) -> Result<Group> {
-    let rows = beside(floor, peers::alike(directory, &[TRUE]), pace.share(4))?;
+    // Nearer to bubblewrap's: its settings are made, but its masks and limits stay.
+    let near = directory.join("near.json");
+    let spec = serde_json::json!({ "seccomp": "off", "user_namespace": "own", "register": "off" });
+    std::fs::write(&near, spec.to_string())?;
+    let options = ["-f", near.to_str().unwrap_or_default()];
+    let mut peers = peers::alike(floor, directory, &[TRUE]);
+    peers.insert(0, peers::Peer { name: NEAR, whole: launcher(&options, &[TRUE]) });
+    let rows = beside(floor, peers, pace.share(4))?;
     let title = format!("{TRUE} by a launcher, as a whole process; every peer makes the same seven namespaces");
     let mut group = Group::new("process", title, rows);
     group.bound("the launcher as a process, to the floor", "skep run", "floor", 1.6);
     for peer in peers::COMPARABLE {
         group.bound(format!("the launcher, to {peer}"), "skep run", peer, 1.0);
     }
+    group.bound(format!("  {NEAR}, to {}", peers::COMPARABLE[0]), NEAR, peers::COMPARABLE[0], 1.0);
     Ok(group)
 }
 
@@ -341,6 +368,7 @@ fn compile(_: &Floor, _: &Path, pace: Pace) -> Result<Group> {
     };
     let spec = read()?;
     let facts = skep::Facts::gather(&spec)?;
+    let (plain, unified) = unified_root()?;
     let timed = |work: &dyn Fn() -> Result<()>| {
         let before = Instant::now();
         work()?;
@@ -362,6 +390,12 @@ fn compile(_: &Floor, _: &Path, pace: Pace) -> Result<Group> {
                     Ok(())
                 })
             }),
+            Entry::new(UNIFIED, || {
+                timed(&|| {
+                    let _ = std::hint::black_box(skep::verify::verify(skep::compile(&plain, &unified)?)?);
+                    Ok(())
+                })
+            }),
             Entry::new("gather: looking at the host", || {
                 timed(&|| {
                     let _ = std::hint::black_box(skep::Facts::gather(&spec)?);
@@ -372,8 +406,29 @@ fn compile(_: &Floor, _: &Path, pace: Pace) -> Result<Group> {
         pace,
     )?;
     let mut group = Group { ratios: false, ..Group::new("compile", "mdbook-host.nspawn, no container started", rows) };
-    if let Some(median) = group.median("parse + compile + verify") {
-        group.bounds.push(measure::Bound::new("parse + compile + verify", median, 100.0, " µs"));
+    for name in ["parse + compile + verify", UNIFIED] {
+        if let Some(median) = group.median(name) {
+            group.bounds.push(measure::Bound::new(name, median, 100.0, " µs"));
+        }
     }
     Ok(group)
+}
+
+const UNIFIED: &str = "  compile + verify, root with cgroup v2";
+
+/// A container with a device program, whatever this host has: what that costs
+/// is a matter of the verifier.
+fn unified_root() -> Result<(skep::Spec, skep::Facts)> {
+    let spec = skep::Command::new(TRUE).spec();
+    let mut facts = skep::Facts::example(&spec);
+    (facts.uid, facts.gid) = (0, 0);
+    facts.capabilities = facts.bounding;
+    for group in &mut facts.cgroups.unified {
+        group.writable = true;
+        group.enabled = ["cpu", "memory", "pids"].map(str::to_owned).into();
+    }
+    match skep::compile(&spec, &facts)?.report().of("device policy") {
+        Some(skep::Outcome::Applied(_)) => Ok((spec, facts)),
+        other => Err(format!("a plan without a device program: {other:?}").into()),
+    }
 }

@@ -1,34 +1,51 @@
 //! Other programs that start containers, each told to make the namespaces that
 //! Skep makes by itself: user, mount, pid, UTS, IPC, network, cgroup.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use crate::Result;
-use crate::floor::BASE;
+use crate::floor::{BASE, Floor};
 use crate::measure::{Entry, Subject};
 
 /// Makes the command of the next run.
 pub(crate) type Make = Box<dyn FnMut() -> Command>;
 
 /// A program that is run to its end, as a whole process.
-pub(crate) struct Whole(pub(crate) Make);
+pub(crate) struct Whole {
+    pub(crate) make: Make,
+    /// Its standard input, where that is not empty.
+    input: Option<PathBuf>,
+}
 
 impl Whole {
     pub(crate) fn new(program: impl Into<PathBuf>, arguments: &[&str]) -> Self {
         let program = program.into();
         let arguments: Vec<String> = arguments.iter().map(|argument| (*argument).to_owned()).collect();
-        Self(Box::new(move || {
+        Self::of(Box::new(move || {
             let mut command = Command::new(&program);
             command.args(&arguments);
             command
         }))
     }
 
+    fn of(make: Make) -> Self {
+        Self { make, input: None }
+    }
+
+    fn input(&self) -> Result<Stdio> {
+        Ok(match &self.input {
+            Some(path) => File::open(path)?.into(),
+            None => nothing()?,
+        })
+    }
+
     /// Why it failed: once more, with ears.
     fn reason(&mut self, status: std::process::ExitStatus) -> String {
-        let output = (self.0)().stdin(Stdio::null()).output();
+        let output = self.input().and_then(|input| Ok((self.make)().stdin(input).output()?));
         let text = output.map(|output| String::from_utf8_lossy(&output.stderr).into_owned()).unwrap_or_default();
         let line = text.lines().rfind(|line| !line.trim().is_empty()).unwrap_or_default();
         format!("{status}: {}", line.chars().take(160).collect::<String>())
@@ -37,13 +54,26 @@ impl Whole {
 
 impl Subject for Whole {
     fn sample(&mut self) -> Result<Duration> {
-        let mut command = (self.0)();
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let mut command = (self.make)();
+        command.stdin(self.input()?).stdout(nothing()?).stderr(nothing()?);
         let before = Instant::now();
         let status = command.status()?;
         let taken = before.elapsed();
         if status.success() { Ok(taken) } else { Err(self.reason(status).into()) }
     }
+}
+
+/// A stream without content. Not `/dev/null`: some peers give their streams to the
+/// container's root, and this one is everybody's.
+pub(crate) fn nothing() -> Result<Stdio> {
+    static FILE: OnceLock<File> = OnceLock::new();
+    if FILE.get().is_none() {
+        let path = std::env::temp_dir().join(format!("skep-bench-{}-nothing", std::process::id()));
+        let file = File::options().read(true).write(true).create_new(true).open(&path)?;
+        std::fs::remove_file(&path)?;
+        let _ = FILE.set(file);
+    }
+    Ok(FILE.get().ok_or("no file")?.try_clone()?.into())
 }
 
 /// The first program of that name in `PATH` or where root's programs are.
@@ -75,12 +105,38 @@ impl Peer {
 
 /// Whose container has what Skep's has, as far as the peer can make it. The
 /// launcher is to be ahead of each.
-pub(crate) const COMPARABLE: [&str; 6] =
-    ["bubblewrap (no filter, no masks)", "nsjail (no filter, no masks)", "crun", "runc", "systemd-nspawn", "minijail0"];
+pub(crate) const COMPARABLE: [&str; 7] = [
+    "bubblewrap (no filter, no masks)",
+    "nsjail (no filter, no masks)",
+    "crun",
+    "runc",
+    "systemd-nspawn",
+    "minijail0",
+    "bubblewrap (Skep's filter and masks)",
+];
 
-/// Every peer with the seven namespaces of Skep.
+/// The masks and covers of the floor's options, as bubblewrap's, and its filter
+/// on standard input. (It makes no sysfs: the host's is shown read-only.)
+fn whole_bubblewrap(basic: &[&str], floor: &Floor, payload: &[&str]) -> Peer {
+    let mut words: Vec<&str> = basic.to_vec();
+    words.extend(["--ro-bind", "/sys", "/sys", "--seccomp", "0"]);
+    for option in floor.options() {
+        match option.split_once('=') {
+            Some(("mask-file", path)) => words.extend(["--ro-bind", "/dev/null", path]),
+            Some(("mask-dir", path)) => words.extend(["--tmpfs", path, "--remount-ro", path]),
+            Some(("read-only" | "bind-dir" | "bind-file", path)) => words.extend(["--ro-bind", path, path]),
+            _ => {}
+        }
+    }
+    let peer = Peer::of(COMPARABLE[6], "bwrap", &words, payload);
+    let filter = floor.options().iter().find_map(|option| option.strip_prefix("filter=")).map(PathBuf::from);
+    Peer { whole: peer.whole.map(|whole| Whole { input: filter, ..whole }), ..peer }
+}
+
+/// Every peer with the seven namespaces of Skep; bubblewrap also with all that
+/// the floor says of its mounts and its filter.
 #[rustfmt::skip]
-pub(crate) fn alike(directory: &Path, payload: &[&str]) -> Vec<Peer> {
+pub(crate) fn alike(floor: &Floor, directory: &Path, payload: &[&str]) -> Vec<Peer> {
     let usr = ["--ro-bind", "/usr", "/usr", "--symlink", "usr/bin", "/bin", "--symlink", "usr/lib", "/lib",
         "--symlink", "usr/lib64", "/lib64", "--symlink", "usr/sbin", "/sbin"];
     let bubblewrap = [
@@ -98,6 +154,7 @@ pub(crate) fn alike(directory: &Path, payload: &[&str]) -> Vec<Peer> {
     vec![
         Peer::of("unshare (no mounts but proc)", "unshare", &unshare, payload),
         Peer::of(COMPARABLE[0], "bwrap", &bubblewrap, payload),
+        whole_bubblewrap(&bubblewrap, floor, payload),
         Peer::of(COMPARABLE[1], "nsjail", &nsjail, payload),
         Peer::of(COMPARABLE[5], "minijail0", &minijail, payload),
         oci("crun", &["--cgroup-manager=disabled"], directory, payload, false),
@@ -175,7 +232,7 @@ fn bundle(
     std::fs::write(file, config.to_string())?;
     let (program, state) = (program.to_owned(), bundle.join("state"));
     let mut count = 0_u32;
-    Ok(Whole(Box::new(move || {
+    Ok(Whole::of(Box::new(move || {
         count += 1;
         let mut command = Command::new(&program);
         command.args(options).arg("--root").arg(&state).args(["run", "-b"]).arg(&bundle);

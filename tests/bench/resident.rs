@@ -1,7 +1,6 @@
 //! Memory: of containers that live, of their owner, and of starting one.
 
 use std::path::Path;
-use std::process::Stdio;
 use std::time::Duration;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -96,9 +95,14 @@ pub(crate) fn alive(floor: &Floor, _: &Path, pace: Pace) -> Result<Group> {
         Some(group.median(&format!("{who}, {most}"))? / ((first + again) / 2.0))
     };
     if let (Some(own), Some(of_floor)) = (ratio("skep"), ratio("floor")) {
-        group.remarks.push(format!("the floor beside {most} costs {of_floor:.2} of what it costs beside none"));
+        group.remarks.push(format!(
+            "the floor beside {most} costs {of_floor:.2} of what it costs beside none: the kernel looks through all \
+             processes (pivot_root) and all file systems of a kind (sysfs)"
+        ));
         group.bounds.push(Bound::new(format!("a start beside {most}, to one beside none"), own, 1.3, ""));
     }
+    // What is ours of it: the kernel's own share is in both.
+    group.bound(format!("  and to the floor beside {most}"), &format!("skep, {most}"), &format!("floor, {most}"), 1.5);
     Ok(group)
 }
 
@@ -106,7 +110,8 @@ const SLEEP: [&str; 2] = ["/usr/bin/sleep", "0.3"];
 
 /// The most that every process of a launcher ever had resident, but its payload.
 fn peak(whole: &mut peers::Whole) -> Result<u64> {
-    let mut child = (whole.0)().stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+    let mut child =
+        (whole.make)().stdin(peers::nothing()?).stdout(peers::nothing()?).stderr(peers::nothing()?).spawn()?;
     let (mut most, mut processes) = (0, 0);
     while child.try_wait()?.is_none() {
         let tree = family(child.id());
@@ -145,8 +150,8 @@ fn family(of: u32) -> Vec<u32> {
 
 /// What launchers keep in memory while their payload runs, and had at most.
 pub(crate) fn launchers(floor: &Floor, directory: &Path, _: Pace) -> Result<Group> {
-    let mut wholes = vec![("floor", Ok(floor.whole(&SLEEP))), ("skep run", launcher(&SLEEP))];
-    wholes.extend(peers::alike(directory, &SLEEP).into_iter().map(|peer| (peer.name, peer.whole)));
+    let mut wholes = vec![("floor", Ok(floor.whole(&SLEEP))), ("skep run", launcher(&[], &SLEEP))];
+    wholes.extend(peers::alike(floor, directory, &SLEEP).into_iter().map(|peer| (peer.name, peer.whole)));
     let rows = wholes.into_iter().map(|(name, whole)| match whole.and_then(|mut whole| peak(&mut whole)) {
         Ok(peak) => Row::new(name.to_owned(), vec![peak as f64]),
         Err(error) => Row::skip(name, error),

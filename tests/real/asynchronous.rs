@@ -4,6 +4,7 @@
 use std::future::Future;
 use std::time::{Duration, Instant};
 
+use skep::spec::Init;
 use skep::sys::abi::signal;
 use skep::tokio::{output, spawn, status};
 use skep::{Command, Stdio};
@@ -157,5 +158,26 @@ fn what_is_dropped_is_stopped_and_leaves_nothing() {
     let container = runtime.block_on(spawn(sleeping(1000))).unwrap();
     drop(runtime);
     drop(container);
+    before.assert_unchanged();
+}
+
+/// Nobody has waited for it; its namespace ends when somebody does.
+#[test]
+fn a_process_that_nobody_waits_for_holds_up_no_end() {
+    let Some(_turn) = turn_to_start() else { return };
+    let before = before();
+    for init in [Init::Stub, Init::Payload] {
+        let began = Instant::now();
+        on_one_thread(async {
+            let mut command = sleeping(1000);
+            command.init(init);
+            let mut container = spawn(command).await.unwrap();
+            let process = container.exec("sleep", |exec| _ = exec.arg("1000")).await.unwrap();
+            container.kill(signal::KILL).unwrap();
+            assert_eq!(container.wait().await.unwrap().signal(), Some(9));
+            drop(process);
+        });
+        assert!(began.elapsed() < Duration::from_secs(4), "{init:?}: {:?}", began.elapsed());
+    }
     before.assert_unchanged();
 }

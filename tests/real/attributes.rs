@@ -8,7 +8,7 @@ use skep::spec::{
 };
 use skep::sys::abi::cap;
 use skep::{Command, ErrorKind};
-use skep_tests::{HostState, field, run, skip, turn_to_start};
+use skep_tests::{HostState, everywhere, everywhere_with, field, has, run, skip, turn_to_start};
 
 #[test]
 fn the_machine_is_what_was_asked() {
@@ -171,7 +171,7 @@ fn disks_are_asked_as_was_asked() {
 }
 
 #[test]
-fn sysctls_of_its_own_namespaces_are_set() {
+fn row_077_sysctls_of_its_own_namespaces_are_set() {
     let Some(_turn) = turn_to_start() else { return };
     let before = HostState::look();
     let of_host = || std::fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start").unwrap();
@@ -218,6 +218,39 @@ fn sysctls_of_its_own_namespaces_are_set() {
     before.assert_unchanged();
 }
 
+/// A page of its own memory that is written, then made executable: `ok` or the error.
+#[test]
+fn row_111_a_written_page_is_not_made_executable() {
+    let Some(_turn) = turn_to_start() else { return };
+    if !has("perl") {
+        return skip("perl is not installed");
+    }
+    let number = |name| skep::seccomp::Arch::NATIVE.number(name).unwrap();
+    // Private and anonymous, readable and writable; read(2) of nothing would not write.
+    let script = format!(
+        "$at = syscall({}, 0, 4096, 3, 0x22, -1, 0); open Z, q(/dev/zero);
+         syscall({}, fileno(Z), $at, 100) == 100 or die; $r = syscall({}, $at, 4096, 5); print $r < 0 ? $!+0 : q(ok)",
+        number("mmap"),
+        number("read"),
+        number("mprotect")
+    );
+    let script = format!("perl -e '{script}'");
+    for (place, said) in everywhere(&script) {
+        assert_eq!(said, "ok", "{place}: not asked for");
+    }
+    let mut asked = Command::new("true");
+    if let Err(error) = asked.memory_deny_write_execute(Want::Require).status() {
+        assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
+        return skip(&error.to_string());
+    }
+    let denied = everywhere_with(&script, |command| {
+        command.memory_deny_write_execute(Want::Require);
+    });
+    for (place, said) in denied {
+        assert_eq!(said, "13", "EACCES in a {place}");
+    }
+}
+
 #[test]
 fn memory_that_was_written_is_not_executed() {
     let Some(_turn) = turn_to_start() else { return };
@@ -241,4 +274,24 @@ fn memory_that_was_written_is_not_executed() {
             Err(error) => panic!("{error}"),
         }
     }
+}
+
+#[test]
+fn a_further_process_is_kept_from_it_too() {
+    let Some(_turn) = turn_to_start() else { return };
+    if !has("perl") {
+        return skip("perl is not installed");
+    }
+    let mut command = Command::new("sleep");
+    command.arg("1000").memory_deny_write_execute(Want::Require);
+    let container = match command.spawn() {
+        Ok(container) => container,
+        Err(error) if error.kind() == ErrorKind::Unsupported => return skip(&error.to_string()),
+        Err(error) => panic!("{error}"),
+    };
+    // PR_GET_MDWE
+    let number = if cfg!(target_arch = "x86_64") { 157 } else { 167 };
+    let script = format!("print syscall({number}, 66, 0, 0, 0, 0)");
+    let output = container.exec("perl").args(["-e", &script]).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "1");
 }

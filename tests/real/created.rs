@@ -119,7 +119,7 @@ fn a_terminal_and_descriptors_come_with_it() {
 }
 
 #[test]
-fn an_embedder_whose_child_is_killed_meanwhile_hears_of_it() {
+fn row_031_an_embedder_whose_child_is_killed_meanwhile_hears_of_it() {
     let Some(_turn) = turn_to_start() else { return };
     let created = Command::new("true").create().unwrap();
     let pid = nix::unistd::Pid::from_raw(i32::try_from(created.id()).unwrap());

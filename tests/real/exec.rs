@@ -56,7 +56,7 @@ const RIGHTS: [&str; 13] = [
 ];
 
 #[test]
-fn it_is_what_the_payload_is() {
+fn row_081_it_is_what_the_payload_is() {
     let Some(_turn) = turn_to_start() else { return };
     let before = HostState::look();
     let mut commands = vec![sleeping(), sleeping(), sleeping(), sleeping()];
@@ -422,7 +422,7 @@ fn a_paused_container_is_refused() {
 }
 
 #[test]
-fn files_are_read_beneath_the_root() {
+fn row_021_files_are_read_beneath_the_root() {
     let Some(_turn) = turn_to_start() else { return };
     let script = "mkdir /tmp/d; echo hello > /tmp/d/f; ln -s d/f /tmp/near; ln -s /etc/hostname /tmp/out; \
         ln -s ../../../../etc/hostname /tmp/climb; mkfifo /tmp/pipe; touch /tmp/made; exec sleep 1000";

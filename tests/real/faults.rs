@@ -8,7 +8,7 @@ use skep::sys::{Errno, OpKind};
 use skep_tests::{HostState, Scratch, turn_to_start};
 
 #[test]
-fn a_failing_op_ends_the_start_and_leaves_nothing() {
+fn row_121_142_a_failing_op_ends_the_start_and_leaves_nothing() {
     let Some(_turn) = turn_to_start() else { return };
     let scratch = Scratch::new();
     let place = scratch.directory("out");
@@ -21,7 +21,7 @@ fn a_failing_op_ends_the_start_and_leaves_nothing() {
         let every: usize = std::env::var("SKEP_FAULT_STEP").ok().and_then(|text| text.parse().ok()).unwrap_or(7);
         let mut tried = 0;
         for (index, _, op) in plan.ops().step_by(every) {
-            // The last of the stub init comes after the start is over.
+            // The last of the stub init comes once the payload has been let go.
             if op.kind() == OpKind::Reap {
                 continue;
             }
@@ -29,6 +29,7 @@ fn a_failing_op_ends_the_start_and_leaves_nothing() {
             assert_eq!(error.errno(), Some(Errno::EIO), "{index} {op}: {error}");
             let step = plan.step_of(index).unwrap();
             assert!(error.to_string().contains(step.what.split_whitespace().next().unwrap()), "{index}: {error}");
+            assert!(place.exists(), "a directory of this process went with the child of {index} {op}");
             assert!(!place.join("executed").exists(), "{index} {op} failed and the payload ran");
             tried += 1;
         }

@@ -171,7 +171,9 @@ fn clocks_have_their_offsets() {
     let offsets = TimeOffsets { monotonic: 500_000, boottime: 86_400_000 };
     for init in [Init::Stub, Init::Payload] {
         let script = "cut -d. -f1 /proc/uptime; readlink /proc/self/ns/time; perl -MTime::HiRes=clock_gettime,CLOCK_MONOTONIC -e 'print int clock_gettime(CLOCK_MONOTONIC)'";
-        let text = run(Command::new("sh").init(init).time_offsets(offsets).arg("-c").arg(script));
+        let mut command = Command::new("sh");
+        command.init(init).time_offsets(offsets).arg("-c").arg(script);
+        let text = run(&mut command);
         let lines: Vec<&str> = text.lines().collect();
         let host: f64 = std::fs::read_to_string("/proc/uptime").unwrap().split('.').next().unwrap().parse().unwrap();
         let ahead = lines[0].parse::<f64>().unwrap() - host;

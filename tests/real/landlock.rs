@@ -50,7 +50,7 @@ const LISTS_ETC: &str = "opendir(D, '/etc')";
 const RUNS: &str = "system('/usr/bin/true') == 0 || undef";
 
 #[test]
-fn files_without_a_rule_are_refused() {
+fn row_107_files_without_a_rule_are_refused() {
     let Some(_turn) = turn_with(5) else { return };
     let all = [READS, WRITES, READS_BACK, LISTS, LISTS_ETC, RUNS];
     let start = |change: &dyn Fn(&mut Command)| {

@@ -5,13 +5,13 @@ use std::io::Read as _;
 use std::os::fd::AsFd as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use skep::facts::CgroupLayout;
 use skep::spec::{IoLimit, Limit, NumberList, Resources, Want};
 use skep::sys::abi::Resource;
 use skep::{Command, ErrorKind, Event, Facts, Outcome, Spec};
-use skep_tests::{HostState, is_root, run, shell, skip, turn_to_start};
+use skep_tests::{HostState, everywhere, is_root, run, shell, skip, turn_to_start};
 
 /// Starts, or skips where this host or user has no cgroup for it.
 fn with_cgroup(command: &mut Command) -> Option<skep::Container> {
@@ -28,18 +28,47 @@ fn with_cgroup(command: &mut Command) -> Option<skep::Container> {
 }
 
 #[test]
-fn every_resource_limit_is_set() {
+fn row_117_every_resource_limit_is_set() {
     let Some(_turn) = turn_to_start() else { return };
-    let limits = shell("cat /proc/self/limits");
-    let hard = |name: &str| {
-        let line = limits.lines().find(|line| line.starts_with(name)).unwrap();
-        line[name.len()..].split_whitespace().nth(1).unwrap().to_owned()
-    };
-    assert_eq!(hard("Max core file size"), "1");
-    assert_eq!(hard("Max nice priority"), "0");
-    assert_eq!(hard("Max realtime priority"), "0");
     let own = Facts::gather(&Spec::default()).unwrap().hard_limits;
-    assert_eq!(hard("Max open files"), own[&Resource::NOFILE].min(524_288).to_string());
+    const NONE: u64 = u64::MAX;
+    // As the guide has them, and none above the caller's; `None` is what counts the
+    // processes where no group does.
+    let documented = [
+        ("Max cpu time", "CPU", Some((NONE, NONE))),
+        ("Max file size", "FSIZE", Some((NONE, NONE))),
+        ("Max data size", "DATA", Some((NONE, NONE))),
+        ("Max stack size", "STACK", Some((8 << 20, NONE))),
+        ("Max core file size", "CORE", Some((1, 1))),
+        ("Max resident set", "RSS", Some((NONE, NONE))),
+        ("Max processes", "NPROC", None),
+        ("Max open files", "NOFILE", Some((1024, 524_288))),
+        ("Max locked memory", "MEMLOCK", Some((8 << 20, 8 << 20))),
+        ("Max address space", "AS", Some((NONE, NONE))),
+        ("Max file locks", "LOCKS", Some((NONE, NONE))),
+        ("Max pending signals", "SIGPENDING", Some((NONE, NONE))),
+        ("Max msgqueue size", "MSGQUEUE", Some((819_200, 819_200))),
+        ("Max nice priority", "NICE", Some((0, 0))),
+        ("Max realtime priority", "RTPRIO", Some((0, 0))),
+        ("Max realtime timeout", "RTTIME", Some((NONE, NONE))),
+    ];
+    for (place, limits) in everywhere("cat /proc/self/limits") {
+        assert_eq!(limits.lines().count(), documented.len() + 1, "{limits}");
+        for (name, short, documented) in documented {
+            let line = limits.lines().find(|line| line.starts_with(name)).unwrap();
+            let mut words = line[name.len()..].split_whitespace();
+            let mut number = || match words.next().unwrap() {
+                "unlimited" => NONE,
+                number => number.parse().unwrap(),
+            };
+            let found = (number(), number());
+            let most = own[&Resource::by_name(short).unwrap()];
+            match documented {
+                Some((soft, hard)) => assert_eq!(found, (soft.min(most), hard.min(most)), "{name} of a {place}"),
+                None => assert!(found.0 <= found.1 && found.1 <= most, "{name} of a {place}: {found:?}"),
+            }
+        }
+    }
 }
 
 #[test]
@@ -60,7 +89,7 @@ fn a_limit_above_the_callers_is_refused() {
 }
 
 #[test]
-fn a_fork_bomb_stops_at_the_default_limit() {
+fn row_113_a_fork_bomb_stops_at_the_default_limit() {
     let Some(_turn) = turn_to_start() else { return };
     if std::env::var_os("SKEP_VM").is_some() {
         return skip("four thousand processes take an emulated machine minutes");
@@ -86,7 +115,7 @@ fn a_limit_on_processes_is_counted_by_the_kernel() {
         .stderr(skep::Stdio::piped());
     let Some(mut container) = with_cgroup(&mut command) else { return };
     let groups = std::fs::read_to_string(format!("/proc/{}/cgroup", container.id())).unwrap();
-    assert!(groups.contains(&format!("skep-{}", container.machine())), "{groups}");
+    assert!(groups.contains(&format!("skep-{}@", container.machine())), "{groups}");
     // Before this it cannot end, and a process that has ended is in no group.
     drop(container.stdin.take());
     let output = container.wait_with_output().unwrap();
@@ -122,14 +151,17 @@ fn a_cpu_limit_is_in_the_cgroup() {
     command.arg("100").cpu(50_000, 100_000);
     let facts = Facts::gather(&command.spec()).unwrap();
     let Some(mut container) = with_cgroup(&mut command) else { return };
-    let name = format!("skep-{}", container.machine());
+    let name = format!("skep-{}@", container.machine());
+    let below = |parent: &std::path::Path| {
+        let all = std::fs::read_dir(parent).unwrap().flatten();
+        all.map(|entry| entry.path()).find(|path| path.file_name().unwrap().to_str().unwrap().starts_with(&name))
+    };
     // The independent reader of what was written.
     let (place, file) = match facts.cgroups.layout {
         CgroupLayout::Unified => {
-            let parent = facts.cgroups.unified.iter().find(|group| group.path.join(&name).exists()).unwrap();
-            (parent.path.join(&name), "cpu.max")
+            (facts.cgroups.unified.iter().find_map(|group| below(&group.path)).unwrap(), "cpu.max")
         }
-        _ => (facts.cgroups.legacy["cpu"].join(&name), "cpu.cfs_quota_us"),
+        _ => (below(&facts.cgroups.legacy["cpu"]).unwrap(), "cpu.cfs_quota_us"),
     };
     let value = std::fs::read_to_string(place.join(file)).unwrap();
     assert!(value.starts_with("50000"), "{value}");
@@ -146,14 +178,27 @@ fn a_cpu_limit_is_in_the_cgroup() {
 }
 
 #[test]
-fn the_cgroup_is_the_root_inside() {
+fn row_068_the_cgroup_is_the_root_inside() {
     let Some(_turn) = turn_to_start() else { return };
-    let mut command = Command::new("cat");
-    command.arg("/proc/self/cgroup").pids(100).stdout(skep::Stdio::piped());
-    let Some(container) = with_cgroup(&mut command) else { return };
-    let text = String::from_utf8(container.wait_with_output().unwrap().stdout).unwrap();
-    let line = text.lines().find(|line| line.contains(":pids:") || line.starts_with("0::")).unwrap();
-    assert!(line.ends_with(":/"), "{text}");
+    for init in [skep::spec::Init::Stub, skep::spec::Init::Payload] {
+        // The first line of the payload; then it waits to be looked at from outside.
+        let mut command = Command::new("sh");
+        command.args(["-c", "cat /proc/self/cgroup; echo $$; read line"]).pids(100).init(init);
+        command.stdin(skep::Stdio::piped()).stdout(skep::Stdio::piped());
+        let Some(mut container) = with_cgroup(&mut command) else { return };
+        let leaf = format!("skep-{}", container.machine());
+        let outside = std::fs::read_to_string(format!("/proc/{}/cgroup", container.id())).unwrap();
+        let ours = |text: &str| {
+            let lines = || text.lines();
+            let line =
+                lines().find(|line| line.contains(":pids:")).or_else(|| lines().find(|line| line.starts_with("0::")));
+            line.unwrap_or_default().to_owned()
+        };
+        assert!(ours(&outside).contains(&leaf), "{outside}");
+        drop(container.stdin.take());
+        let inside = String::from_utf8(container.wait_with_output().unwrap().stdout).unwrap();
+        assert!(ours(&inside).ends_with(":/"), "{inside}");
+    }
 }
 
 #[test]
@@ -224,7 +269,7 @@ fn drain(output: &mut std::fs::File) {
 }
 
 #[test]
-fn every_limit_is_in_its_file() {
+fn row_114_124_every_limit_is_in_its_file() {
     let Some(_turn) = turn_to_start() else { return };
     let before = HostState::look();
     let mut command = Command::new("sleep");
@@ -400,7 +445,10 @@ fn events_are_behind_one_descriptor() {
     assert_eq!(events.read().unwrap(), []);
     let mut input = container.stdin.take().unwrap();
     let wait = |events: &mut skep::Events| {
-        for _ in 0..100 {
+        // Each time that memory is short the kernel tells of it, at most every ten
+        // milliseconds, and nothing has ended yet.
+        let end = Instant::now() + Duration::from_secs(60);
+        while Instant::now() < end {
             let mut polled = [nix::poll::PollFd::new(events.as_fd(), nix::poll::PollFlags::POLLIN)];
             assert_eq!(nix::poll::poll(&mut polled, 30_000_u16).unwrap(), 1, "nothing in half a minute");
             let found = events.read().unwrap();

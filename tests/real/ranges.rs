@@ -109,6 +109,32 @@ fn a_file_that_was_left_behind_is_used() {
     assert_gone();
 }
 
+/// Those of a base that embedders have left which were killed; not one that
+/// somebody holds, a running container or `systemd-nspawn`.
+#[test]
+fn files_of_bases_that_nobody_holds_are_collected() {
+    let Some(_turn) = turn_to_start() else { return };
+    if !root_only() {
+        return;
+    }
+    let running = Command::new("sleep").arg("1000").spawn().unwrap();
+    let directory = std::path::Path::new("/run/systemd/nspawn-uid");
+    let [left, held] = [0x6ffc_0000_u32, 0x6ffd_0000].map(|base| directory.join(base.to_string()));
+    let make = |path| std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).unwrap();
+    make(&left);
+    let file = make(&held);
+    fcntl(&file, FcntlArg::F_OFD_SETLK(&lock_of(nix::libc::F_WRLCK))).unwrap();
+    let removed = skep::gc().unwrap().removed;
+    let own = directory.join(base(&running).to_string());
+    assert!(removed.contains(&skep::Leftover::Ranges(left.clone())) && !left.exists(), "{removed:?}");
+    assert!(held.exists() && own.exists(), "{removed:?}");
+    drop(file);
+    drop(running);
+    assert!(!own.exists());
+    skep::gc().unwrap();
+    assert!(!held.exists());
+}
+
 const PROCESSES: usize = 3;
 const THREADS: usize = 4;
 const AS_CHILD: &str = "SKEP_TEST_RANGES";

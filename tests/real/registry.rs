@@ -107,6 +107,43 @@ fn another_process_finds_it() {
     assert_eq!(skep::find(&name).unwrap_err().kind(), ErrorKind::NotFound);
 }
 
+/// Everything below it, while containers of several kinds are registered.
+#[test]
+fn row_022_053_the_state_directory_is_ours_alone() {
+    let Some(_turn) = turn_to_start() else { return };
+    if part("row_022_053_the_state_directory_is_ours_alone").is_some() {
+        return;
+    }
+    fn walk(path: &Path, found: &mut Vec<PathBuf>) {
+        found.push(path.to_owned());
+        for entry in std::fs::read_dir(path).into_iter().flatten().flatten() {
+            walk(&entry.path(), found);
+        }
+    }
+    let old = nix::sys::stat::umask(nix::sys::stat::Mode::empty());
+    let plain = started(&name("plain"));
+    let terminal = named(&name("terminal")).terminal(24, 80).spawn().unwrap();
+    let created = named(&name("created")).create().unwrap();
+    let notified = named(&name("notified")).readiness(skep::spec::Readiness::Notify).spawn().unwrap();
+    nix::sys::stat::umask(old);
+    let mut found = Vec::new();
+    walk(&directory().unwrap(), &mut found);
+    if is_root() {
+        found.extend(Some(PathBuf::from("/run/skep-ids")).filter(|path| path.exists()));
+    }
+    for what in ["plain", "terminal", "created", "notified"] {
+        assert!(found.contains(&entry(&name(what))), "{found:?}");
+    }
+    for path in found {
+        // Another's, in another process, may be gone by now.
+        let Ok(data) = std::fs::symlink_metadata(&path) else { continue };
+        let mode = if data.is_dir() { 0o700 } else { 0o600 };
+        assert_eq!(data.mode() & 0o7777, mode, "{}", path.display());
+        assert_eq!(data.uid(), nix::unistd::geteuid().as_raw(), "{}", path.display());
+    }
+    drop((plain, terminal, created, notified));
+}
+
 /// What the second process does with the container.
 fn act(name: &str) {
     let found = skep::find(name).unwrap_or_else(|error| panic!("find: {error}"));
@@ -127,9 +164,87 @@ fn act(name: &str) {
     let again = skep::Found::from_pidfd(std::os::fd::AsFd::as_fd(&found).try_clone_to_owned().unwrap()).unwrap();
     assert_eq!(again.id(), found.id());
     assert!(found.stats().is_ok());
-    assert!(!found.wait(Some(Duration::ZERO)).unwrap());
-    found.stop(Duration::from_secs(5)).unwrap();
+    assert_eq!(found.try_wait().unwrap(), None);
+    // One that it has not waited for does not keep it waiting.
+    let own = found.exec("sleep").arg("1000").spawn().unwrap();
+    let began = Instant::now();
+    let status = found.stop(Duration::from_millis(10)).unwrap();
+    assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
+    // Its owner waits; the kernel of 6.15 remembers.
+    assert!(status.signal() == Some(9) || status.is_lost() || status.code() == Some(143), "{status}");
+    drop(own);
     println!("played the part");
+}
+
+/// The owner's stop, of a container in which another process has run something
+/// that it does not wait for.
+#[test]
+fn a_finder_that_reaps_nothing_holds_up_nobody() {
+    let Some(_turn) = turn_to_start() else { return };
+    match part("a_finder_that_reaps_nothing_holds_up_nobody").as_deref() {
+        Some("played") => return,
+        Some(name) => {
+            let found = skep::find(name).unwrap();
+            std::mem::forget(found.exec("sleep").arg("1000").spawn().unwrap());
+            println!("brought in");
+            std::thread::sleep(Duration::from_secs(100));
+            return;
+        }
+        None => {}
+    }
+    let name = name("unreaped");
+    let mut container = started(&name);
+    let mut finder = other("a_finder_that_reaps_nothing_holds_up_nobody", &name).stdout(Pipe::piped()).spawn().unwrap();
+    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(finder.stdout.take().unwrap()));
+    assert!(lines.any(|line| line.unwrap().contains("brought in")));
+    let began = Instant::now();
+    let status = container.stop(Duration::from_millis(10)).unwrap();
+    let took = began.elapsed();
+    assert!(took < Duration::from_secs(9) && !status.success(), "{status} after {took:?}");
+    let left = container.left_behind();
+    assert!(left.iter().any(|left| left.to_string().contains("brought in from outside")), "{left:?}");
+    let first = container.id();
+    drop(container);
+    assert!(!entry(&name).exists());
+    finder.kill().unwrap();
+    finder.wait().unwrap();
+    // Who starts or waits next takes its status.
+    until("it is waited for later", || {
+        let _ = Command::new("true").status();
+        !Path::new(&format!("/proc/{first}")).exists()
+    });
+}
+
+/// How a container ended, for who is not its parent.
+#[test]
+fn a_status_is_known_by_name() {
+    let Some(_turn) = turn_to_start() else { return };
+    if part("a_status_is_known_by_name").is_some() {
+        return;
+    }
+    let name = name("status");
+    let mut command = Command::new("sh");
+    command.args(["-c", "read line; exit 7"]).stdin(skep::Stdio::piped());
+    let mut container =
+        command.machine(MachineName::new(name.clone()).unwrap()).register(Want::Require).spawn().unwrap();
+    let found = skep::find(&name).unwrap();
+    assert_eq!(found.wait_timeout(Duration::from_millis(20)).unwrap(), None);
+    drop(container.stdin.take());
+    assert!(
+        matches!(found.wait_timeout(Duration::from_secs(20)).unwrap(), Some(status) if status.is_lost()),
+        "nobody has taken it"
+    );
+    // It was left to its owner.
+    assert_eq!(container.wait().unwrap().code(), Some(7));
+    let status = found.try_wait().unwrap().expect("it has ended");
+    let release = nix::sys::utsname::uname().unwrap().release().to_string_lossy().into_owned();
+    let number =
+        |place: usize| release.split(['.', '-']).nth(place).and_then(|part| part.parse().ok()).unwrap_or(0_u32);
+    if (number(0), number(1)) >= (6, 15) {
+        assert_eq!(status.code(), Some(7));
+    } else {
+        assert!(status.is_lost());
+    }
 }
 
 #[test]
@@ -157,9 +272,9 @@ fn an_embedder_that_is_killed_leaves_no_entry() {
 }
 
 #[test]
-fn what_is_stale_is_cleared_and_what_lives_is_not() {
+fn row_083_what_is_stale_is_cleared_and_what_lives_is_not() {
     let Some(_turn) = turn_to_start() else { return };
-    if part("what_is_stale_is_cleared_and_what_lives_is_not").is_some() {
+    if part("row_083_what_is_stale_is_cleared_and_what_lives_is_not").is_some() {
         return;
     }
     let name = name("stale");
@@ -169,7 +284,7 @@ fn what_is_stale_is_cleared_and_what_lives_is_not() {
     container.detach().unwrap();
     assert!(entry(&name).exists(), "who is let go stays registered");
     detached.kill(9).unwrap();
-    assert!(detached.wait(Some(Duration::from_secs(20))).unwrap());
+    assert!(detached.wait_timeout(Duration::from_secs(20)).unwrap().is_some());
     assert!(entry(&name).exists());
     assert_eq!(listed(&name), None);
     assert!(!entry(&name).exists(), "a look clears it");
@@ -193,6 +308,43 @@ fn what_is_stale_is_cleared_and_what_lives_is_not() {
     assert_eq!(skep::find(&name).unwrap_err().kind(), ErrorKind::NotFound);
     assert_eq!(named(&name).spawn().unwrap_err().kind(), ErrorKind::NameTaken);
     std::fs::remove_file(entry(&name)).unwrap();
+}
+
+/// Somebody has removed the entry, and another has taken the name.
+#[test]
+fn an_entry_of_anothers_stays() {
+    let Some(_turn) = turn_to_start() else { return };
+    match part("an_entry_of_anothers_stays").as_deref() {
+        Some("played") => return,
+        Some(name) => {
+            let _container = started(name);
+            std::thread::sleep(Duration::from_secs(100));
+            return;
+        }
+        None => {}
+    }
+    let name = name("another");
+    let replaced = || {
+        std::fs::remove_file(entry(&name)).unwrap();
+        std::fs::write(entry(&name), "another's").unwrap();
+    };
+    let stays = |by: &str| {
+        assert_eq!(std::fs::read_to_string(entry(&name)).unwrap(), "another's", "{by}");
+        std::fs::remove_file(entry(&name)).unwrap();
+    };
+    let container = started(&name);
+    replaced();
+    drop(container);
+    stays("the handle");
+    let mut process = other("an_entry_of_anothers_stays", &name).stdout(Pipe::null()).spawn().unwrap();
+    until("it is registered", || listed(&name).is_some());
+    let container = listed(&name).unwrap();
+    replaced();
+    process.kill().unwrap();
+    process.wait().unwrap();
+    // The entry comes first, the end of the container afterwards.
+    until("it ends", || !Path::new(&format!("/proc/{container}")).exists());
+    stays("the watcher");
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! Every kind of root, and what is mounted in it.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
+use std::path::Path;
+
 use skep::Command;
 use skep::spec::{Bind, MountKind, Network, Tmpfs, UserNamespace, Volatile};
 use skep_tests::{HostState, Scratch, is_root, run, skip, turn_to_start};
@@ -81,7 +83,13 @@ fn walk(directory: &std::path::Path) -> Vec<(std::path::PathBuf, u32, Vec<u8>)> 
     entries.sort();
     for path in entries {
         let metadata = std::fs::symlink_metadata(&path).unwrap();
-        let content = if metadata.is_file() { std::fs::read(&path).unwrap() } else { Vec::new() };
+        let content = if metadata.is_file() {
+            std::fs::read(&path).unwrap()
+        } else if metadata.is_symlink() {
+            std::fs::read_link(&path).unwrap().into_os_string().into_encoded_bytes()
+        } else {
+            Vec::new()
+        };
         found.push((path.clone(), std::os::unix::fs::MetadataExt::mode(&metadata), content));
         if metadata.is_dir() {
             found.extend(walk(&path));
@@ -91,13 +99,30 @@ fn walk(directory: &std::path::Path) -> Vec<(std::path::PathBuf, u32, Vec<u8>)> 
 }
 
 #[test]
-fn a_default_run_writes_nothing_into_the_image() {
+fn row_012_a_default_run_writes_nothing_into_the_image() {
     let Some(_turn) = turn_to_start() else { return };
     let scratch = Scratch::new();
     let root = scratch.tree();
     let before = format!("{:?}", walk(&root));
     run(&mut in_tree(&root, "true"));
     assert_eq!(format!("{:?}", walk(&root)), before);
+    // A tree that lacks mount points gets them, as empty directories, and nothing else.
+    let small = scratch.path().join("small");
+    for (name, target) in [("bin", "usr/bin"), ("lib", "usr/lib"), ("lib64", "usr/lib64"), ("sbin", "usr/sbin")] {
+        if Path::new("/").join(name).is_symlink() {
+            scratch.directory("small");
+            scratch.link(&format!("small/{name}"), target);
+        }
+    }
+    scratch.file("small/etc/passwd", "root:x:0:0::/root:/bin/sh\n");
+    scratch.file("small/dev/null", "MARKER");
+    let before = walk(&small);
+    run(&mut in_tree(&small, "true"));
+    let (kept, made): (Vec<_>, Vec<_>) = walk(&small).into_iter().partition(|entry| before.contains(entry));
+    assert_eq!(kept, before);
+    let made: Vec<&str> = made.iter().map(|(path, _, _)| path.file_name().unwrap().to_str().unwrap()).collect();
+    assert_eq!(made, ["proc", "run", "sys", "tmp", "usr"]);
+    assert!(made.iter().all(|name| std::fs::read_dir(small.join(name)).unwrap().next().is_none()));
 }
 
 #[test]
@@ -157,7 +182,7 @@ fn an_edit_on_the_host_shows_at_once() {
 }
 
 #[test]
-fn a_submount_of_a_read_only_bind_is_read_only() {
+fn row_057_a_submount_of_a_read_only_bind_is_read_only() {
     let Some(_turn) = turn_to_start() else { return };
     // /dev has /dev/shm below it on every host; bind it recursively.
     let mut command = Command::new("sh");
@@ -212,19 +237,28 @@ fn masked_and_read_only_paths() {
 }
 
 #[test]
-fn tmpfs_is_bounded() {
+fn row_072_tmpfs_is_bounded() {
     let Some(_turn) = turn_to_start() else { return };
     let mut small = Tmpfs::default();
     small.size = 1 << 20;
     let mut command = Command::new("sh");
     command
-        .args(["-c", "head -c 5000000 /dev/zero > /small/x 2>/dev/null; stat -c %s /small/x; df -P / /tmp /run /dev/shm | awk '{print $2}' | grep -v '[^0-9]'"])
+        .args(["-c", "head -c 5000000 /dev/zero 2>&1 > /small/x | grep -o 'No space left'; stat -c %s /small/x; df -P /small | tail -1 | awk '{print $2}'; df -P / /tmp /run /dev/shm | awk '{print $2}' | grep -v '[^0-9]'"])
         .mount("/small", MountKind::Tmpfs(small));
     let text = run(&mut command);
     let mut lines = text.lines();
-    assert_eq!(lines.next(), Some("1048576"));
+    assert_eq!([lines.next(), lines.next(), lines.next()], ["No space left", "1048576", "1024"].map(Some));
     for line in lines {
         assert!(line.parse::<u64>().unwrap() <= 300_000, "{text}");
+    }
+    // Bytes and inodes of each that a plan makes; what a device node lies on is the host's.
+    for (place, mounts) in skep_tests::everywhere("cat /proc/self/mountinfo") {
+        let mut bounded = 0;
+        for line in mounts.lines().filter(|line| line.contains(" - tmpfs ")) {
+            assert!(line.contains(",size=") && line.contains(",nr_inodes="), "{line} in a {place}");
+            bounded += 1;
+        }
+        assert!(bounded >= 5, "{mounts}");
     }
 }
 
@@ -300,4 +334,46 @@ fn roots_leave_nothing() {
         }
     }
     before.assert_unchanged();
+}
+
+#[test]
+fn a_root_is_made_of_a_template_once() {
+    let Some(_turn) = turn_to_start() else { return };
+    let scratch = Scratch::new();
+    let template = scratch.tree();
+    scratch.file("root/etc/mark", "template\n");
+    let made = scratch.path().join("made");
+    let of_template = |script: &str| {
+        let mut command = in_tree(&made, script);
+        command.template(&template);
+        command
+    };
+    assert_eq!(run(&mut of_template("cat /etc/mark; echo mine > /etc/mark")), "template\n");
+    assert_eq!(run(&mut of_template("cat /etc/mark")), "mine\n", "it is made once");
+    assert_eq!(std::fs::read_to_string(template.join("etc/mark")).unwrap(), "template\n");
+    let names = std::fs::read_dir(scratch.path()).unwrap().count();
+    assert_eq!(names, 2, "nothing else is left beside it");
+}
+
+#[test]
+fn a_bind_of_the_tree_itself_is_as_the_root() {
+    let Some(_turn) = turn_to_start() else { return };
+    let scratch = Scratch::new();
+    let root = scratch.tree();
+    scratch.file("root/srv/inner/mark", "inner\n");
+    scratch.link("root/srv/out", "/etc");
+    let mut spec = in_tree(&root, "cat /data/mark; stat -c %u /data; echo x > /data/new; cat /srv/inner/new").spec();
+    let bind =
+        |source: &str, target: &str| skep::dialect::nspawn::value::bind(format!("+{source}:{target}"), false).unwrap();
+    spec.mounts.push(bind("/srv/inner", "/data"));
+    let mut command = Command::from(spec.clone());
+    let output = run(&mut command);
+    assert_eq!(output, "inner\n0\nx\n");
+    // No link of the tree leads out; what is thrown away is not written after all.
+    spec.mounts.push(bind("/srv/out", "/other"));
+    assert!(Command::from(spec.clone()).spawn().is_err());
+    spec.mounts.pop();
+    spec.root.ephemeral = true;
+    let error = Command::from(spec).spawn().unwrap_err();
+    assert!(error.to_string().contains("of the tree itself"), "{error}");
 }

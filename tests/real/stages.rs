@@ -206,7 +206,15 @@ fn stage_b_calls_only_itself() {
 
 /// The address of the constant behind `0x42b5(%rip)` or `0x2001d0(,%r8,8)`;
 /// none for any other way to say where.
+///
+/// For two calls in a row it is read once into a register, `%r12`.
 fn table_of(place: &str, address: u64, code: &Code) -> Option<u64> {
+    if place.starts_with('%') {
+        let writes = |(_, (_, operands)): &(&u64, &(String, String))| operands.ends_with(&format!(",{place}"));
+        let (read, (mnemonic, operands)) = code.range(..address).rev().take(16).find(writes)?;
+        let from = operands.strip_suffix(&format!(",{place}")).filter(|_| mnemonic == "mov")?;
+        return table_of(from.split(' ').next()?, *read, code);
+    }
     let (number, index) = place.split_once('(')?;
     let number = u64::from_str_radix(number.trim_start_matches("0x"), 16).ok()?;
     if index == "%rip)" {

@@ -68,7 +68,7 @@ fn assert_own(command: &mut Command, user: &str) {
 }
 
 #[test]
-fn the_streams_are_a_terminal_of_the_containers_own() {
+fn row_006_the_streams_are_a_terminal_of_the_containers_own() {
     let Some(_turn) = turn_to_start() else { return };
     let before = HostState::look();
     for init in [Init::Stub, Init::Payload] {

@@ -11,6 +11,8 @@ use std::process::Command as Process;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
+use skep::seccomp::Arch;
+use skep::spec::{Init, User};
 use skep::{Command, Output};
 
 /// A test's turn: one at a time in a process, for several compare what the
@@ -69,6 +71,47 @@ pub fn checked(output: Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
+/// What a shell script prints in each kind of process that the guarantees of a
+/// strict container are about, and which kind that is.
+pub fn everywhere(script: &str) -> Vec<(&'static str, String)> {
+    everywhere_with(script, |_| ())
+}
+
+/// The same of containers that differ from the strict one in something.
+pub fn everywhere_with(script: &str, change: impl Fn(&mut Command)) -> Vec<(&'static str, String)> {
+    let of = |init, program: &str, arguments: &[&str]| {
+        let mut command = Command::new(program);
+        command.args(arguments).init(init);
+        change(&mut command);
+        command
+    };
+    let shell = ["-c", script];
+    let mut other = of(Init::Stub, "sh", &shell);
+    other.user(User::Ids { uid: 1000, gid: 1000 });
+    let mut said = vec![
+        ("payload", run(&mut of(Init::Stub, "sh", &shell))),
+        ("payload as process 1", run(&mut of(Init::Payload, "sh", &shell))),
+        ("payload of another user", run(&mut other)),
+    ];
+    for (init, place) in [(Init::Stub, "further process"), (Init::Payload, "further process without a stub init")] {
+        let container = of(init, "sleep", &["1000"]).spawn().unwrap_or_else(|error| panic!("start: {error}"));
+        let output = container.exec("sh").args(shell).output().unwrap_or_else(|error| panic!("exec: {error}"));
+        said.push((place, checked(output)));
+    }
+    said
+}
+
+/// A shell command that makes system calls by perl, and prints for each `ok`, or
+/// the number of its error. Calls that this machine does not have are left out.
+pub fn calls(calls: &[(&str, &[u64])]) -> String {
+    let made = calls.iter().filter_map(|(name, arguments)| {
+        let number = Arch::NATIVE.number(name)?;
+        let arguments: String = arguments.iter().map(|argument| format!(", {argument}")).collect();
+        Some(format!("$r = syscall({number}{arguments}); print \"{name} \", $r < 0 ? $!+0 : \"ok\", \"\\n\";"))
+    });
+    format!("perl -e '{}'", made.collect::<String>())
+}
+
 /// The value of a line of `/proc/PID/status`.
 pub fn field<'a>(status: &'a str, name: &str) -> &'a str {
     status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).unwrap_or_default().trim()
@@ -76,6 +119,18 @@ pub fn field<'a>(status: &'a str, name: &str) -> &'a str {
 
 /// A directory of its own, removed at the end.
 pub struct Scratch(PathBuf);
+
+/// Lets this user look into every directory below: overlayfs leaves one of mode 0
+/// in its work directory.
+fn open_up(directory: &Path) {
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o700);
+    let _ = std::fs::set_permissions(directory, mode);
+    for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            open_up(&entry.path());
+        }
+    }
+}
 
 impl Scratch {
     /// Makes one, readable for every user.
@@ -141,7 +196,10 @@ impl Default for Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
+        if std::fs::remove_dir_all(&self.0).is_err() {
+            open_up(&self.0);
+            let _ = std::fs::remove_dir_all(&self.0);
+        }
     }
 }
 
@@ -150,6 +208,8 @@ impl Drop for Scratch {
 pub struct HostState {
     mounts: String,
     cgroups: BTreeSet<PathBuf>,
+    interfaces: BTreeSet<PathBuf>,
+    files: BTreeSet<PathBuf>,
     descriptors: usize,
     children: BTreeSet<String>,
 }
@@ -160,6 +220,8 @@ impl HostState {
         Self {
             mounts: std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default(),
             cgroups: cgroups(),
+            interfaces: entries(Path::new("/sys/class/net")),
+            files: files(),
             descriptors: descriptors(),
             children: children(),
         }
@@ -180,13 +242,35 @@ impl HostState {
         }
         assert_eq!(self.mounts, now.mounts, "mounts");
         assert!(now.cgroups.is_subset(&self.cgroups), "cgroups: {:?} then {:?}", self.cgroups, now.cgroups);
+        assert!(now.interfaces.is_subset(&self.interfaces), "{:?} then {:?}", self.interfaces, now.interfaces);
+        assert!(now.files.is_subset(&self.files), "files: {:?} then {:?}", self.files, now.files);
         assert!(now.children.is_subset(&self.children), "processes: {:?} then {:?}", self.children, now.children);
         assert!(now.descriptors <= self.descriptors, "descriptors: {} then {}", self.descriptors, now.descriptors);
+    }
+
+    /// Its cgroups that another has not.
+    pub fn cgroups_beside(&self, other: &Self) -> Vec<PathBuf> {
+        self.cgroups.difference(&other.cgroups).cloned().collect()
+    }
+
+    /// Its processes that are Skep's and that another has not.
+    pub fn processes_beside(&self, other: &Self) -> Vec<i32> {
+        self.children.difference(&other.children).filter_map(|pid| pid.parse().ok()).collect()
+    }
+
+    /// Whether there is nothing more now than there was, except files that the
+    /// next start, or `skep::gc`, removes.
+    pub fn is_unchanged_but_for_files(&self) -> bool {
+        let mut now = Self::look();
+        now.files.clear();
+        now.adds_nothing_to(self)
     }
 
     fn adds_nothing_to(&self, before: &Self) -> bool {
         self.mounts == before.mounts
             && self.cgroups.is_subset(&before.cgroups)
+            && self.interfaces.is_subset(&before.interfaces)
+            && self.files.is_subset(&before.files)
             && self.children.is_subset(&before.children)
             && self.descriptors <= before.descriptors
     }
@@ -195,6 +279,19 @@ impl HostState {
 /// How many descriptors this process has.
 pub fn descriptors() -> usize {
     std::fs::read_dir("/proc/self/fd").map_or(0, Iterator::count)
+}
+
+fn entries(directory: &Path) -> BTreeSet<PathBuf> {
+    std::fs::read_dir(directory).into_iter().flatten().flatten().map(|entry| entry.path()).collect()
+}
+
+/// What a start makes outside of memory: an entry of the registry, the file of
+/// the locks on ids.
+fn files() -> BTreeSet<PathBuf> {
+    let mut found = entries(Path::new("/run/skep"));
+    found.extend(std::env::var_os("XDG_RUNTIME_DIR").iter().flat_map(|base| entries(&Path::new(base).join("skep"))));
+    found.extend(Some(PathBuf::from("/run/skep-ids")).filter(|path| path.exists()));
+    found
 }
 
 /// Names of cgroups that are ours.

@@ -9,7 +9,7 @@ use skep::spec::Spec;
 use skep::{Escaped, Facts, compile, verify};
 
 use crate::meaning::{self, Here};
-use crate::message::{Complaint, Failure, Paint, print, quoted};
+use crate::message::{Complaint, Failure, Paint, because, print, quoted};
 use crate::typed::Typed;
 
 /// Runs the verb.
@@ -70,7 +70,7 @@ fn examined(file: &OsStr, typed: &Typed, here: &Here) -> Result<String, Refused>
     }
     // Looked for first, so that what follows is about what it says.
     std::fs::File::open(&path).map_err(|error| {
-        Refused::Unread(Failure::new(format!("{}: {error}; name a file that can be read", quoted(file))))
+        Refused::Unread(Failure::new(format!("{}: {}; name a file that can be read", quoted(file), because(&error))))
     })?;
     let name = path.to_string_lossy().into_owned();
     let wrong = |failure| Refused::Wrong(name.clone(), failure);

@@ -34,7 +34,7 @@ impl Shell {
     }
 }
 
-/// What a value can be, by the name that help has for it.
+/// What a value can be.
 enum Values {
     /// Of no known set.
     Any,
@@ -44,18 +44,33 @@ enum Values {
     Words(String),
 }
 
-fn values(name: &str) -> Values {
-    match name {
-        "FILE" => Values::Files,
-        "DIR" => Values::Directories,
-        "USER" => Values::Users,
-        "BOOL" => Values::Words("yes no".to_owned()),
-        "MODE" => Values::Words("own subordinate pick identity no".to_owned()),
-        "CAP,…" => Values::Words(CAPABILITY_NAMES.join(" ")),
-        "SIGNAL" => Values::Words("SIGHUP SIGINT SIGQUIT SIGKILL SIGUSR1 SIGUSR2 SIGTERM SIGRTMIN+3".to_owned()),
-        "NAME=SOFT[:HARD]" => {
+/// Signals that one would send to a container.
+const SIGNALS: &str = "SIGHUP SIGINT SIGQUIT SIGKILL SIGUSR1 SIGUSR2 SIGTERM SIGRTMIN+3";
+
+/// What the value of a flag can be, by the name that help has for it where
+/// that tells. A word that ends in `=` or `:` has to go on.
+fn values(long: &str, name: &str) -> Values {
+    let words = |words: &str| Values::Words(words.to_owned());
+    match (name, long) {
+        ("FILE", _) | ("PATH", "network-namespace-path") => Values::Files,
+        ("DIR", _) => Values::Directories,
+        ("USER", _) => Values::Users,
+        ("BOOL", _) => words("yes no"),
+        ("CAP,…", "ambient-capability") => Values::Words(CAPABILITY_NAMES.join(" ")),
+        ("CAP,…", _) => Values::Words(format!("all {}", CAPABILITY_NAMES.join(" "))),
+        ("SIGNAL", _) => words(SIGNALS),
+        ("NAME=SOFT[:HARD]", _) => {
             Values::Words(Resource::NAMES.iter().map(|name| format!("{name}=")).collect::<Vec<_>>().join(" "))
         }
+        (_, "private-users") => words("own subordinate pick identity no"),
+        (_, "console") => words("interactive read-only passive relay pipe autopipe"),
+        (_, "resolv-conf") => words("auto off copy-host replace-host bind-host delete"),
+        (_, "timezone") => words("auto off copy bind symlink delete"),
+        (_, "personality") => words("x86-64 x86 arm64 arm"),
+        (_, "namespace") => words("ipc= uts= cgroup= pid= time="),
+        (_, "time-offset") => words("monotonic= boottime="),
+        (_, "scheduling-policy") => words("other batch idle fifo: rr:"),
+        (_, "io-priority") => words("idle best-effort: real-time:"),
         _ if name.starts_with("SRC") => Values::Files,
         _ if !name.contains(|char: char| !(char.is_ascii_lowercase() || char == '|')) => {
             Values::Words(name.replace('|', " "))
@@ -72,16 +87,27 @@ fn value_of(flag: &Flag) -> Option<(&'static str, bool)> {
     }
 }
 
-/// `--long|-l`, as a pattern.
+/// `*:--long|*:-l`, as a pattern of the verb and the word; a letter that other
+/// verbs have for something else stands with its own.
 fn pattern(flag: &Flag) -> String {
-    match flag.short {
-        Some(letter) => format!("--{}|-{letter}", flag.long),
-        None => format!("--{}", flag.long),
-    }
+    let long = format!("*:--{}", flag.long);
+    let Some(letter) = flag.short else { return long };
+    let alone = FLAGS.iter().filter(|other| other.short == flag.short).count() == 1;
+    let verbs = Verb::ALL.into_iter().filter(|verb| flag.is_for(*verb)).map(Verb::name);
+    let short: Vec<String> = match alone {
+        true => vec![format!("*:-{letter}")],
+        false => verbs.map(|verb| format!("{verb}:-{letter}")).collect(),
+    };
+    format!("{long}|{}", short.join("|"))
 }
 
 /// The names of containers that run, for a shell.
-const RUNNING: &str = r"$(skep list 2>/dev/null | cut -d\  -f1)";
+const RUNNING: &str = r"$(skep list --no-legend 2>/dev/null | cut -d\  -f1)";
+
+/// What follows a container's name, where that is no command.
+fn after_name(verb: Verb) -> &'static str {
+    if verb == Verb::Kill { SIGNALS } else { "" }
+}
 
 fn topics(verb: Verb) -> &'static [&'static str] {
     match verb.about().operands {
@@ -111,24 +137,23 @@ fn bash() -> String {
         FLAGS.iter().filter(|flag| matches!(flag.value, Value::Required(_))).map(pattern).collect();
     let _ = write!(
         script,
-        "    for (( at = 2; at < COMP_CWORD; at++ )); do\n        word=${{COMP_WORDS[at]}}\n        case $word in\n            \
-         --) operand=$((at + 1)); break ;;\n            {}) (( at++ )); [[ ${{COMP_WORDS[at]-}} == '=' ]] && (( at++ )) ;;\n            \
-         -*) [[ ${{COMP_WORDS[at+1]}} == '=' ]] && (( at += 2 )) ;;\n            *) operand=$at; break ;;\n        esac\n    done\n",
+        "    for (( at = 2; at < COMP_CWORD; at++ )); do\n        word=${{COMP_WORDS[at]}}\n        case ${{COMP_WORDS[1]}}:$word in\n            \
+         *:--) operand=$((at + 1)); break ;;\n            {}) (( at++ )); [[ ${{COMP_WORDS[at]-}} == '=' ]] && (( at++ )) ;;\n            \
+         *:-*) [[ ${{COMP_WORDS[at+1]}} == '=' ]] && (( at += 2 )) ;;\n            *) operand=$at; break ;;\n        esac\n    done\n",
         takers.join("|")
     );
-    script.push_str("    if [[ -z $operand ]]; then\n        case $eq$flag in\n");
+    script.push_str("    if [[ -z $operand ]]; then\n        case $eq${COMP_WORDS[1]}:$flag in\n");
     for flag in FLAGS {
         let Some((name, required)) = value_of(flag) else { continue };
-        let action = match values(name) {
+        let action = match values(flag.long, name) {
             Values::Any => String::new(),
             Values::Files => "compopt -o filenames; COMPREPLY=($(compgen -f -- \"$cur\"))".to_owned(),
             Values::Directories => "compopt -o filenames; COMPREPLY=($(compgen -d -- \"$cur\"))".to_owned(),
             Values::Users => "COMPREPLY=($(compgen -u -- \"$cur\"))".to_owned(),
             Values::Words(words) => format!("COMPREPLY=($(compgen -W '{words}' -- \"$cur\"))"),
         };
-        let short = flag.short.filter(|_| required).map(|letter| format!("|-{letter}")).unwrap_or_default();
-        let apart = if required { format!("|--{}{short}", flag.long) } else { String::new() };
-        let _ = writeln!(script, "            1--{}{apart}) {action}; return ;;", flag.long);
+        let apart = if required { format!("|{}", pattern(flag)) } else { String::new() };
+        let _ = writeln!(script, "            1*:--{}{apart}) {action}; return ;;", flag.long);
     }
     let script_end = script.replace(") ; return", ") return");
     let mut script = script_end;
@@ -158,14 +183,26 @@ fn bash() -> String {
                     .to_owned()
             }
             Operands::Files => "compopt -o filenames; COMPREPLY=($(compgen -f -- \"$cur\"))".to_owned(),
-            Operands::Container { .. } => format!("COMPREPLY=($(compgen -W \"{RUNNING}\" -- \"$cur\"))"),
+            Operands::Copied => format!(
+                "compopt -o filenames -o nospace; COMPREPLY=($(compgen -S : -W \"{RUNNING}\" -- \"$cur\") $(compgen -f -- \"$cur\"))"
+            ),
+            Operands::Container { command } => {
+                let then = if command { "-c".to_owned() } else { format!("-W '{}'", after_name(verb)) };
+                format!(
+                    "if [[ -z $operand || $operand == \"$COMP_CWORD\" ]]; then\n            \
+                     COMPREPLY=($(compgen -W \"{RUNNING}\" -- \"$cur\"))\n        \
+                     elif (( COMP_CWORD == operand + 1 )) || [[ ${{COMP_WORDS[COMP_CWORD-1]}} == -- ]]; then\n            \
+                     COMPREPLY=($(compgen {then} -- \"$cur\"))\n        \
+                     else\n            compopt -o filenames; COMPREPLY=($(compgen -f -- \"$cur\"))\n        fi"
+                )
+            }
             Operands::Words(words) => format!("COMPREPLY=($(compgen -W '{}' -- \"$cur\"))", words.join(" ")),
         };
         let _ = writeln!(script, "        {}) {action} ;;", verb.name());
     }
     let _ = write!(
         script,
-        "        help) COMPREPLY=($(compgen -W '{} exit-codes events' -- \"$cur\")) ;;\n    esac\n}}\ncomplete -F _skep skep\n",
+        "        help) COMPREPLY=($(compgen -W '{} exit-codes events options' -- \"$cur\")) ;;\n    esac\n}}\ncomplete -F _skep skep\n",
         topics(Verb::Man).join(" ")
     );
     script
@@ -204,7 +241,7 @@ fn zsh() -> String {
         for flag in flags::of(verb) {
             let doc = zsh_text(flag.doc);
             let action = value_of(flag).map(|(name, required)| {
-                let action = match values(name) {
+                let action = match values(flag.long, name) {
                     Values::Any => " ".to_owned(),
                     Values::Files => "_files".to_owned(),
                     Values::Directories => "_directories".to_owned(),
@@ -228,7 +265,8 @@ fn zsh() -> String {
             Operands::None => "&& return".to_owned(),
             Operands::Command => "'*:::command:_normal'".to_owned(),
             Operands::Files => "'*:file:_files'".to_owned(),
-            Operands::Container { command: false } => format!("'1:container:({RUNNING})'"),
+            Operands::Copied => "'*:path:_files'".to_owned(),
+            Operands::Container { command: false } => format!("'1:container:({RUNNING})' '2: :({})'", after_name(verb)),
             Operands::Container { command: true } => format!("'1:container:({RUNNING})' '*:::command:_normal'"),
             Operands::Words(words) => format!("'1:word:({})'", words.join(" ")),
         };
@@ -236,7 +274,7 @@ fn zsh() -> String {
     }
     let _ = write!(
         script,
-        "    help)\n      _arguments '1:topic:({} exit-codes events)'\n      ;;\n  esac\n}}\n_skep \"$@\"\n",
+        "    help)\n      _arguments '1:topic:({} exit-codes events options)'\n      ;;\n  esac\n}}\n_skep \"$@\"\n",
         topics(Verb::Man).join(" ")
     );
     script
@@ -263,7 +301,7 @@ fn fish() -> String {
         let short = flag.short.map(|letter| format!(" -s {letter}")).unwrap_or_default();
         // An optional value only ever follows `=`, which fish completes by itself.
         let value = match value_of(flag) {
-            Some((name, true)) => match values(name) {
+            Some((name, true)) => match values(flag.long, name) {
                 Values::Any => " -x".to_owned(),
                 Values::Files => " -r -F".to_owned(),
                 Values::Directories => " -x -a '(__fish_complete_directories)'".to_owned(),
@@ -285,14 +323,19 @@ fn fish() -> String {
             Operands::None => continue,
             Operands::Command => "-a '(__fish_complete_subcommand)'".to_owned(),
             Operands::Files => "-F".to_owned(),
-            Operands::Container { .. } => "-a '(skep list 2>/dev/null | string split -f1 \" \")'".to_owned(),
+            Operands::Copied => "-F -a '(skep list --no-legend 2>/dev/null | string split -f1 \" \"):'".to_owned(),
+            Operands::Container { .. } => {
+                let words =
+                    format!("(skep list --no-legend 2>/dev/null | string split -f1 \" \") {}", after_name(verb));
+                format!("-a '{}'", words.trim_end())
+            }
             Operands::Words(words) => format!("-a '{}'", words.join(" ")),
         };
         let _ = writeln!(script, "complete -c skep -n '__fish_seen_subcommand_from {}' {operands}", verb.name());
     }
     let _ = writeln!(
         script,
-        "complete -c skep -n '__fish_seen_subcommand_from help' -a '{} exit-codes events'",
+        "complete -c skep -n '__fish_seen_subcommand_from help' -a '{} exit-codes events options'",
         topics(Verb::Man).join(" ")
     );
     script
@@ -321,9 +364,23 @@ mod tests {
 
     #[test]
     fn sets_of_values() {
-        assert!(matches!(values("none|host"), Values::Words(words) if words == "none host"));
-        assert!(matches!(values("SRC[:DST[:OPTS]]"), Values::Files));
-        assert!(matches!(values("BYTES"), Values::Any));
-        assert!(matches!(values("OCTAL"), Values::Any));
+        assert!(matches!(values("network", "none|host"), Values::Words(words) if words == "none host"));
+        assert!(matches!(values("bind", "SRC[:DST[:OPTS]]"), Values::Files));
+        assert!(matches!(values("memory", "BYTES"), Values::Any));
+        assert!(matches!(values("umask", "OCTAL"), Values::Any));
+    }
+
+    #[test]
+    fn a_word_that_is_proposed_is_taken() {
+        for flag in FLAGS {
+            let Some((name, _)) = value_of(flag) else { continue };
+            let Values::Words(words) = values(flag.long, name) else { continue };
+            let verb = Verb::ALL.into_iter().find(|verb| flag.is_for(*verb)).expect("a verb");
+            for word in words.split(' ').filter(|word| !word.ends_with(['=', ':'])) {
+                let typed = format!("--{}={word}", flag.long);
+                let parsed = crate::parse::parse(verb, [typed.clone().into()]);
+                assert!(parsed.is_ok(), "{typed}: {:?}", parsed.err());
+            }
+        }
     }
 }

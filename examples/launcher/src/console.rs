@@ -12,8 +12,9 @@ use std::time::{Duration, Instant};
 use nix::sys::termios::{OutputFlags, SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
 use nix::unistd::{getpgrp, tcgetpgrp};
 use skep::Spec;
-use skep::spec::{Secret, Stream, TerminalSize};
+use skep::spec::{Profile, Secret, Stream, TerminalSize};
 
+use crate::containers::{POWER_OFF, REBOOT};
 use crate::typed::Typed;
 
 /// How the payload's streams and the caller's hang together, as `--console=`
@@ -42,6 +43,7 @@ impl Mode {
             Some(Console::AutoPipe) => Self::Pipe,
             // Not for what is to print for a program, or for nobody.
             None if terminal() && !typed.json => Self::Interactive,
+            None if typed.nspawn => Self::ReadOnly,
             None => Self::Relay,
         }
     }
@@ -63,6 +65,9 @@ impl Mode {
     /// Asks `spec` for them.
     pub(crate) fn set(self, spec: &mut Spec) {
         spec.stdio = self.streams();
+        if self == Self::Pipe && spec.profile == Profile::Nspawn {
+            spec.environment.entry("TERM".to_owned()).or_insert_with(|| Secret::new("dumb"));
+        }
         if self.has_terminal() {
             spec.terminal = Some(own_size().unwrap_or_default());
             spec.environment.entry("TERM".to_owned()).or_insert_with(|| Secret::new(own_kind()));
@@ -154,11 +159,14 @@ pub(crate) enum Key {
     Kill,
     /// `^]^]z`: put the launcher into the background; the container goes on.
     Suspend,
+    /// `^]^]p`, `^]^]r`: a signal by which an init powers off or reboots.
+    Init(u8),
     /// `^C`, which is the payload's, but tells what a SIGINT came from.
     Interrupt,
 }
 
-/// Watches for them in what is typed. All of them reach the payload as well.
+/// Watches for them in what is typed. The payload gets all of it, but the byte
+/// that completes one: a shell inside would make a command of that `z`.
 #[derive(Debug, Default)]
 pub(crate) struct Keys {
     /// How many `^]` in a row, and when the first was.
@@ -170,21 +178,33 @@ impl Keys {
     const INTERRUPT: u8 = 0x03;
     const WITHIN: Duration = Duration::from_secs(1);
 
-    /// The last thing that `typed` asks for.
-    pub(crate) fn see(&mut self, typed: &[u8], now: Instant) -> Option<Key> {
+    /// The last thing that `typed` asks for; what completes it is taken out.
+    pub(crate) fn see(&mut self, typed: &mut Vec<u8>, now: Instant) -> Option<Key> {
         let mut asked = None;
-        for byte in typed {
+        typed.retain(|byte| {
             let row = self.row.filter(|(_, since)| now.saturating_duration_since(*since) <= Self::WITHIN);
             self.row = None;
             match (*byte, row) {
-                (Self::ESCAPE, Some((2, _))) => asked = Some(Key::Kill),
+                (Self::ESCAPE, Some((2, _))) => {
+                    asked = Some(Key::Kill);
+                    return false;
+                }
+                (b'z', Some((2, _))) => {
+                    asked = Some(Key::Suspend);
+                    return false;
+                }
+                (key @ (b'p' | b'r'), Some((2, _))) => {
+                    let number = if key == b'p' { POWER_OFF } else { REBOOT };
+                    asked = Some(Key::Init(number));
+                    return false;
+                }
                 (Self::ESCAPE, Some((count, since))) => self.row = Some((count + 1, since)),
                 (Self::ESCAPE, None) => self.row = Some((1, now)),
-                (b'z', Some((2, _))) => asked = Some(Key::Suspend),
                 (Self::INTERRUPT, _) => asked = asked.or(Some(Key::Interrupt)),
                 _ => {}
             }
-        }
+            true
+        });
         asked
     }
 }
@@ -198,16 +218,29 @@ mod tests {
         let start = Instant::now();
         let after = |milliseconds| start + Duration::from_millis(milliseconds);
         let mut keys = Keys::default();
-        assert_eq!(keys.see(b"\x1d\x1d", after(0)), None);
-        assert_eq!(keys.see(b"\x1d", after(900)), Some(Key::Kill));
-        assert_eq!(keys.see(b"\x1d\x1d", after(1000)), None, "a new row");
-        assert_eq!(keys.see(b"\x1d", after(2100)), None, "too late");
-        assert_eq!(keys.see(b"\x1dx\x1d\x1d", after(2200)), None, "not in a row");
-        assert_eq!(keys.see(b"\x1d", after(2300)), Some(Key::Kill));
-        assert_eq!(keys.see(b"\x1d\x1dz", after(2400)), Some(Key::Suspend));
-        assert_eq!(keys.see(b"z", after(2400)), None);
-        assert_eq!(keys.see(b"a\x03b", after(2500)), Some(Key::Interrupt));
-        assert_eq!(keys.see(b"\x03\x1d\x1d\x1d", after(2500)), Some(Key::Kill));
+        let mut see = |typed: &[u8], milliseconds| {
+            let mut passed = typed.to_vec();
+            let asked = keys.see(&mut passed, after(milliseconds));
+            (asked, passed)
+        };
+        for (typed, at, asked, passed) in [
+            (&b"\x1d\x1d"[..], 0, None, &b"\x1d\x1d"[..]),
+            (b"\x1d", 900, Some(Key::Kill), b""),
+            // A new row, and the third too late.
+            (b"\x1d\x1d", 1000, None, b"\x1d\x1d"),
+            (b"\x1d", 2100, None, b"\x1d"),
+            // Not in a row.
+            (b"\x1dx\x1d\x1d", 2200, None, b"\x1dx\x1d\x1d"),
+            (b"\x1d", 2300, Some(Key::Kill), b""),
+            (b"\x1d\x1dp", 2350, Some(Key::Init(38)), b"\x1d\x1d"),
+            (b"\x1d\x1drr", 2350, Some(Key::Init(39)), b"\x1d\x1dr"),
+            (b"\x1d\x1dzz", 2400, Some(Key::Suspend), b"\x1d\x1dz"),
+            (b"z", 2400, None, b"z"),
+            (b"a\x03b", 2500, Some(Key::Interrupt), b"a\x03b"),
+            (b"\x03\x1d\x1d\x1dx", 2500, Some(Key::Kill), b"\x03\x1d\x1dx"),
+        ] {
+            assert_eq!(see(typed, at), (asked, passed.to_vec()), "{typed:?} at {at}");
+        }
     }
 
     #[test]

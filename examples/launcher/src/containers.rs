@@ -1,87 +1,100 @@
-//! The verbs on containers that run: `list`, `status`, `stop`, `kill`.
+//! The verbs on containers that run: `cp`, `stop`, `kill`, `poweroff`, `reboot`; and `gc`.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Duration;
 
 use serde_json::{Value, json};
 use skep::dialect::nspawn::value;
 use skep::sys::abi::signal;
-use skep::{Entry, Found};
+use skep::{CopyOptions, ErrorKind, Escaped, Found, Leftover};
 
+use crate::log;
 use crate::message::{Failure, print, quoted};
-use crate::typed::Typed;
+use crate::nearest::nearest;
+use crate::run::GRACE;
+use crate::typed::{Typed, Whom};
 use crate::values::text;
 
-/// How long the kill signal may take.
-const GRACE: Duration = Duration::from_secs(10);
+/// The bounds of `skep cp`, which its help names.
+const BOUNDS: (u16, u64, u64) = (64, 1 << 20, 64 << 30);
 
 /// The container that was named, which is the first word.
 pub(crate) fn named(typed: &Typed, verb: &str) -> Result<Found, Failure> {
     let Some(name) = typed.words.first() else {
         return Err(Failure::new(format!("the container's name is missing; write skep {verb} NAME, see skep list")));
     };
-    Ok(skep::find(&name.to_string_lossy())?)
+    find(&name.to_string_lossy())
+}
+
+pub(crate) fn find(name: &str) -> Result<Found, Failure> {
+    skep::find(name).map_err(|error| match error.kind() {
+        ErrorKind::NotFound => meant(name).unwrap_or_else(|| error.into()),
+        _ => error.into(),
+    })
+}
+
+/// That there is no such container, where the name is nearly that of another.
+fn meant(name: &str) -> Option<Failure> {
+    let all = skep::list().ok()?;
+    let near = nearest(name, all.iter().map(|entry| entry.name.as_str()).filter(|known| *known != name));
+    let what = format!("no registered container {} runs", quoted(name));
+    (!near.is_empty()).then(|| Failure::new(format!("{what}; did you mean {}?", near.join(" or "))))
 }
 
 /// Refuses more than `most` words.
-fn at_most(typed: &Typed, most: usize, verb: &str) -> Result<(), Failure> {
+pub(crate) fn at_most(typed: &Typed, most: usize, verb: &str) -> Result<(), Failure> {
     match typed.words.get(most) {
         Some(more) => Err(Failure::new(format!("{}: one word too many; see skep {verb} --help", quoted(more)))),
         None => Ok(()),
     }
 }
 
-/// `skep list`
-pub(crate) fn list(typed: &Typed) -> Result<ExitCode, Failure> {
-    at_most(typed, 0, "list")?;
-    let all = skep::list()?;
-    if typed.json {
-        let entry = |entry: &Entry| json!({ "machine": entry.name.as_str(), "pid": entry.id, "state": state(entry) });
-        print(format_args!("{:#}\n", Value::from_iter(all.iter().map(entry))))?;
-        return Ok(ExitCode::SUCCESS);
-    }
-    let width = all.iter().map(|entry| entry.name.as_str().len()).max().unwrap_or(0);
-    for entry in &all {
-        let pid = entry.id.map_or_else(|| "-".to_owned(), |id| id.to_string());
-        print(format_args!("{:<width$}  {pid:>7}  {}\n", entry.name.as_str(), state(entry)))?;
-    }
-    Ok(ExitCode::SUCCESS)
+/// `NAME:PATH`: a name has no slash.
+fn of_container(word: &OsStr) -> Option<(&str, &Path)> {
+    let bytes = word.as_bytes();
+    let colon = bytes.iter().position(|byte| *byte == b':')?;
+    let name = std::str::from_utf8(bytes.get(..colon)?).ok().filter(|name| !name.is_empty() && !name.contains('/'))?;
+    Some((name, Path::new(OsStr::from_bytes(bytes.get(colon + 1..)?))))
 }
 
-const fn state(entry: &Entry) -> &'static str {
-    if entry.id.is_some() { "running" } else { "starting" }
+/// What the copy is called: the target's own last name, or the source's in it.
+fn target(target: &Path, source: &Path, within: bool) -> Result<PathBuf, Failure> {
+    if !within && !target.as_os_str().as_bytes().ends_with(b"/") {
+        return Ok(target.to_owned());
+    }
+    let name = source.file_name().ok_or_else(|| {
+        Failure::new(format!("{}: no name that the copy could have; name it", quoted(source.as_os_str())))
+    })?;
+    Ok(target.join(name))
 }
 
-/// `skep status NAME`
-pub(crate) fn status(typed: &Typed) -> Result<ExitCode, Failure> {
-    at_most(typed, 1, "status")?;
-    let found = named(typed, "status")?;
-    let paused = found.is_paused().unwrap_or(false);
-    let stats = found.stats()?;
-    let cpu = stats.cpu.usage.or_else(|| stats.cpu.user.zip(stats.cpu.system).map(|(user, system)| user + system));
-    if typed.json {
-        let status = json!({
-            "machine": found.machine().as_str(),
-            "pid": found.id(),
-            "paused": paused,
-            "memory": stats.memory.current,
-            "memory_peak": stats.memory.peak,
-            "processes": stats.pids,
-            "cpu_seconds": cpu.map(|cpu| cpu.as_secs_f64()),
-        });
-        print(format_args!("{status:#}\n"))?;
-        return Ok(ExitCode::SUCCESS);
-    }
-    let mut rows = vec![
-        ("machine", found.machine().to_string()),
-        ("process", found.id().to_string()),
-        ("state", if paused { "paused" } else { "running" }.to_owned()),
-    ];
-    rows.extend(stats.memory.current.map(|bytes| ("memory", format!("{bytes} bytes"))));
-    rows.extend(stats.pids.map(|count| ("processes", count.to_string())));
-    rows.extend(cpu.map(|cpu| ("processor", format!("{:.2} s", cpu.as_secs_f64()))));
-    for (name, value) in rows {
-        print(format_args!("{name:<9}  {value}\n"))?;
+/// `skep cp NAME:PATH HOST`, `skep cp HOST NAME:PATH`
+pub(crate) fn cp(typed: &Typed) -> Result<ExitCode, Failure> {
+    at_most(typed, 2, "cp")?;
+    let [from, to] = typed.words.as_slice() else {
+        return Err(Failure::new("two paths are needed; write skep cp NAME:PATH HOST, or skep cp HOST NAME:PATH"));
+    };
+    let (depth, entries, bytes) = BOUNDS;
+    let options = CopyOptions::new().depth(depth).entries(entries).bytes(bytes);
+    match (of_container(from), of_container(to)) {
+        (Some((name, inside)), None) => {
+            let host = target(Path::new(to), inside, Path::new(to).is_dir())?;
+            find(name)?.copy_out(inside, host, &options)?;
+        }
+        (None, Some((name, inside))) => {
+            let host = Path::new(from);
+            find(name)?.copy_in(host, target(inside, host, false)?, &options)?;
+        }
+        (Some(_), Some(_)) => {
+            return Err(Failure::new(
+                "both paths are of containers; copy to the host first, or write ./ before one of the host's",
+            ));
+        }
+        (None, None) => {
+            return Err(Failure::new("neither path is of a container; write NAME:PATH for that, see skep list"));
+        }
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -89,17 +102,119 @@ pub(crate) fn status(typed: &Typed) -> Result<ExitCode, Failure> {
 /// `skep stop NAME`
 pub(crate) fn stop(typed: &Typed) -> Result<ExitCode, Failure> {
     at_most(typed, 1, "stop")?;
-    named(typed, "stop")?.stop(GRACE)?;
+    let found = named(typed, "stop")?;
+    let status = found.stop(typed.grace.unwrap_or(GRACE))?;
+    if typed.json {
+        let (code, signal, memory) = (status.code(), status.signal(), status.out_of_memory());
+        let name = found.machine().as_str();
+        let ended = json!({ "machine": name, "code": code, "signal": signal, "out_of_memory": memory });
+        print(format_args!("{ended:#}\n"))?;
+    }
     Ok(ExitCode::SUCCESS)
 }
 
 /// `skep kill NAME [SIGNAL]`
 pub(crate) fn kill(typed: &Typed) -> Result<ExitCode, Failure> {
     at_most(typed, 2, "kill")?;
-    let signal = match typed.words.get(1) {
-        Some(word) => text(word, value::signal).map_err(|bad| Failure::new(format!("{}: {bad}", quoted(word))))?,
-        None => signal::KILL,
+    let signal = match (typed.words.get(1), typed.signal) {
+        (Some(word), Some(_)) => {
+            let what = format!("{}: --signal= says the signal already", quoted(word));
+            return Err(Failure::new(format!("{what}; leave one of them out")));
+        }
+        (Some(word), None) => text(word, value::signal).map_err(|bad| Failure::new(bad.to_string()))?,
+        (None, given) => given.unwrap_or(signal::KILL),
     };
-    named(typed, "kill")?.kill(signal)?;
+    let found = named(typed, "kill")?;
+    match typed.whom {
+        Some(Whom::All) => found.kill_all(signal)?,
+        Some(Whom::Leader) | None => found.kill(signal)?,
+    }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What systemd takes for the wish that it power off (`systemd(1)`).
+pub(crate) const POWER_OFF: u8 = signal::RTMIN + 4;
+
+/// The same for a reboot.
+pub(crate) const REBOOT: u8 = signal::RTMIN + 5;
+
+/// `skep poweroff NAME`
+pub(crate) fn poweroff(typed: &Typed) -> Result<ExitCode, Failure> {
+    at_most(typed, 1, "poweroff")?;
+    let found = named(typed, "poweroff")?;
+    found.kill(if found.is_init() { POWER_OFF } else { found.kill_signal() })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `skep reboot NAME`
+pub(crate) fn reboot(typed: &Typed) -> Result<ExitCode, Failure> {
+    at_most(typed, 1, "reboot")?;
+    let found = named(typed, "reboot")?;
+    if !found.is_init() {
+        let name = found.machine();
+        return Err(Failure::new(format!(
+            "the command of {name} is no init, and knows no reboot; stop it (skep stop {name}), and start it again"
+        )));
+    }
+    found.kill(signal::INT)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `skep gc`
+pub(crate) fn gc(typed: &Typed) -> Result<ExitCode, Failure> {
+    at_most(typed, 0, "gc")?;
+    let collected = skep::gc()?;
+    let shown = |leftover: &Leftover| match leftover {
+        Leftover::Entry(name) => ("entry", name.to_string()),
+        Leftover::Cgroup(path) => ("cgroup", path.display().to_string()),
+        Leftover::Ranges(path) => ("lock", path.display().to_string()),
+        Leftover::Interface(name) => ("interface", name.clone()),
+        _ => ("other", String::new()),
+    };
+    let logs = log::remove_unused().into_iter().map(|name| ("log", name));
+    let removed = collected.removed.iter().map(shown).chain(logs);
+    if typed.json {
+        let object = |(kind, what): (&str, String)| json!({ "kind": kind, "name": what });
+        print(format_args!("{:#}\n", Value::from_iter(removed.map(object))))?;
+    } else {
+        for (kind, what) in removed {
+            print(format_args!("removed {kind} {}\n", Escaped::new(&what)))?;
+        }
+    }
+    let failed = !collected.left.is_empty();
+    for error in collected.left {
+        Failure::from(error).print(typed.json);
+    }
+    Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn which_path_is_of_a_container() {
+        for (word, is) in [
+            ("web:/etc/x", Some(("web", "/etc/x"))),
+            ("web:", Some(("web", ""))),
+            ("web:a:b", Some(("web", "a:b"))),
+            ("./web:/x", None),
+            ("/a/web:x", None),
+            (":/x", None),
+            ("file", None),
+            ("", None),
+        ] {
+            assert_eq!(of_container(OsStr::new(word)), is.map(|(name, path)| (name, Path::new(path))), "{word}");
+        }
+    }
+
+    #[test]
+    fn what_a_copy_is_called() {
+        let of = |to: &str, from: &str, within| target(Path::new(to), Path::new(from), within).ok();
+        assert_eq!(of("/a/b", "c", false), Some("/a/b".into()));
+        assert_eq!(of("/a/b/", "x/c", false), Some("/a/b/c".into()));
+        assert_eq!(of("/a/b", "x/c/", true), Some("/a/b/c".into()));
+        assert_eq!(of("/a/", "/", false), None);
+        assert_eq!(of("/a/", "..", false), None);
+    }
 }

@@ -10,7 +10,7 @@ use skep::dialect::nspawn::value::ValueError;
 use skep::spec::Secret;
 
 use crate::meaning::Here;
-use crate::message::{Failure, quoted};
+use crate::message::{Failure, because, quoted};
 use crate::values::Parsed;
 
 /// What a credential says, or the file that does.
@@ -42,7 +42,7 @@ impl Credential {
         let mut bytes = Vec::new();
         let read = File::open(&path).and_then(|file| file.take(LONGEST + 1).read_to_end(&mut bytes));
         match read {
-            Err(error) => Err(failed(&format!("{error}; name a file that you can read"))),
+            Err(error) => Err(failed(&format!("{}; name a file that you can read", because(&error)))),
             Ok(_) if bytes.len() as u64 > LONGEST => Err(failed("more than 1 MiB; bind the file instead")),
             Ok(_) => Ok(Secret::new(OsStr::from_bytes(&bytes))),
         }

@@ -104,7 +104,10 @@ fn parts(plan: &Plan) -> Vec<Part<'_>> {
             let _ = write!(text, "{gap}{name}={value}");
         });
         text.push(')');
-        part.ops.push(text);
+        // To close one descriptor more is a consequence, and no change.
+        if part.ops.last() != Some(&text) {
+            part.ops.push(text);
+        }
     }
     parts
 }
@@ -303,6 +306,8 @@ mod tests {
             "later slots are no change"
         );
         assert!(!found.is_empty());
+        let text = found.to_text(["a", "b"], false, Paint::stdout());
+        assert!(!text.contains("lifeline"), "that the stub closes one descriptor more: {text}");
         let umask = plan(|spec| spec.umask = 0o077);
         let found = Changes::between(&one, &umask);
         let text = found.to_text(["a", "b"], false, Paint::stdout());

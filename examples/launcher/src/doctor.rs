@@ -82,7 +82,10 @@ pub(crate) fn run(typed: &Typed) -> Result<ExitCode, Failure> {
     if let Some(word) = typed.words.first() {
         return Err(Failure::new(format!("{}: skep doctor takes no arguments; see skep doctor --help", quoted(word))));
     }
-    let mut facts = Facts::gather(&Spec::default())?;
+    let mut limited = Spec::default();
+    // So that the cgroups of v1 are looked at.
+    limited.resources.pids = Some(1);
+    let mut facts = Facts::gather(&limited)?;
     if !facts.privileged() {
         // Looked at only for a Spec that asks for them.
         let mut spec = Spec::default();
@@ -95,7 +98,7 @@ pub(crate) fn run(typed: &Typed) -> Result<ExitCode, Failure> {
     let can_start = strict.state == State::Ok;
     let mut checks = vec![strict, kernel(&facts)];
     checks.extend(features(&facts));
-    checks.extend([user_namespaces(&facts), memfd(&facts), subordinate(&facts, can_start), overlay(can_start)]);
+    checks.extend([user_namespaces(&facts), memfd(noexec()), subordinate(&facts, can_start), overlay(can_start)]);
     checks.extend(limits(&facts, can_start));
     checks.extend([keyrings(&facts), seccomp(), landlock_version()]);
     let cannot: &[&str] = if facts.privileged() { &[] } else { CANNOT };
@@ -248,9 +251,15 @@ fn user_namespaces(facts: &Facts) -> Check {
     }
 }
 
-fn memfd(facts: &Facts) -> Check {
+/// `vm.memfd_noexec` (kernel `admin-guide/sysctl/vm.rst`); 0 before Linux 6.3.
+fn noexec() -> u8 {
+    let value = std::fs::read_to_string("/proc/sys/vm/memfd_noexec").unwrap_or_default();
+    value.trim().parse().unwrap_or(0)
+}
+
+fn memfd(noexec: u8) -> Check {
     let name = "executable memfds";
-    match facts.memfd_noexec {
+    match noexec {
         2 => Check::missing(name, "vm.memfd_noexec is 2", "sysctl vm.memfd_noexec=1"),
         _ => Check::ok(name, "allowed"),
     }
@@ -357,7 +366,7 @@ fn keyrings(facts: &Facts) -> Check {
     if facts.keyrings {
         Check::ok("keyrings", "each container has a session keyring of its own")
     } else {
-        Check::ok("keyrings", "the kernel has none, so there is nothing to separate")
+        Check::ok("keyrings", "the kernel has none, or a filter keeps them from this program, and from its containers")
     }
 }
 
@@ -415,8 +424,7 @@ mod tests {
         );
         facts.max_user_namespaces = 0;
         assert!(user_namespaces(&facts).detail.contains("max_user_namespaces"));
-        facts.memfd_noexec = 2;
-        assert_eq!(memfd(&facts).state, State::Missing);
+        assert_eq!([0, 1, 2].map(|noexec| memfd(noexec).state), [State::Ok, State::Ok, State::Missing]);
     }
 
     #[test]

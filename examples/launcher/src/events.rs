@@ -10,13 +10,15 @@ use skep::spec::Spec;
 use skep::{Container, Escaped};
 
 use crate::console::Mode;
-use crate::message::{Failure, Paint, say};
+use crate::message::{Failure, Paint, because, say};
 use crate::typed::Typed;
 
 /// Where the news of a container go.
 pub(crate) struct Events {
     machine: String,
     quiet: bool,
+    /// As quiet as `systemd-nspawn`, which does not say what the payload says of itself.
+    terse: bool,
     json: bool,
     /// `--status-fd=`.
     descriptor: Option<File>,
@@ -28,9 +30,15 @@ impl Events {
         Ok(Self {
             machine: String::new(),
             quiet: typed.quiet || Mode::of(typed) == Mode::Pipe,
+            terse: typed.nspawn,
             json: typed.json,
             descriptor,
         })
+    }
+
+    /// The container's name.
+    pub(crate) fn machine(&self) -> &str {
+        &self.machine
     }
 
     /// Tells one thing, unless it shall be quiet.
@@ -81,8 +89,10 @@ impl Events {
     }
 
     /// How to leave the container's terminal.
-    pub(crate) fn keys(&self) {
-        let line = "Press ^] three times within 1s to kill the container, ^]^]z to suspend this program.";
+    pub(crate) fn keys(&self, init: bool) {
+        let more = if init { ", ^]^]p and ^]^]r to ask it to power off or reboot" } else { "" };
+        let line =
+            format!("Press ^] three times within 1s to kill the container{more}, ^]^]z to suspend this program.");
         if !self.quiet && !self.json {
             say(line);
         }
@@ -108,12 +118,13 @@ impl Events {
     }
 
     pub(crate) fn ready(&self) {
-        self.tell("ready", || json!({}), || Some(format!("Container {} running: Ready.", self.machine)));
+        let line = || (!self.terse).then(|| format!("Container {} running: Ready.", self.machine));
+        self.tell("ready", || json!({}), line);
     }
 
     /// What the payload says of itself.
     pub(crate) fn status(&self, text: &str) {
-        let line = || Some(format!("Container {} running: {}", self.machine, Escaped::new(text)));
+        let line = || (!self.terse).then(|| format!("Container {} running: {}", self.machine, Escaped::new(text)));
         self.tell("status", || json!({ "text": text }), line);
     }
 
@@ -143,7 +154,7 @@ fn opened(number: u32) -> Result<File, Failure> {
         .open(format!("/proc/self/fd/{number}"))
         .map_err(|error| match error.kind() {
             std::io::ErrorKind::NotFound => refuse("is not open"),
-            _ => refuse(&format!("cannot be written ({error})")),
+            _ => refuse(&format!("cannot be written ({})", because(&error))),
         })?;
     let flags = fcntl(&file, FcntlArg::F_GETFL).map_err(|errno| refuse(&format!("cannot be written ({errno})")))?;
     let flags = OFlag::from_bits_retain(flags) & !OFlag::O_NONBLOCK;

@@ -4,8 +4,8 @@
 
 use std::ffi::OsStr;
 
-use skep::dialect::nspawn::value;
-use skep::spec::{Init, Network, Readiness, Secret, UserNamespace, Volatile, Want};
+use skep::dialect::nspawn::{SettingsMode, value};
+use skep::spec::{Init, Network, Ownership, Readiness, Secret, UserNamespace, Volatile, Want};
 use skep::sys::abi::CapabilitySet;
 
 use crate::console::{Console, Mode};
@@ -13,7 +13,7 @@ use crate::credentials;
 use crate::landlock;
 use crate::limits;
 use crate::nearest;
-use crate::typed::Typed;
+use crate::typed::{Typed, Whom};
 use crate::values::{self, Parsed, text};
 use crate::verbs::Verb;
 
@@ -25,7 +25,7 @@ pub(crate) struct Flag {
     pub(crate) short: Option<char>,
     pub(crate) value: Value,
     /// The verbs that take it, as [`Verb::bit`]s.
-    pub(crate) verbs: u16,
+    pub(crate) verbs: u32,
     pub(crate) doc: &'static str,
     /// Notes the flag, with its value if it has one.
     pub(crate) update: fn(&mut Typed, Option<&OsStr>) -> Parsed<()>,
@@ -88,9 +88,10 @@ pub(crate) fn long(name: &str) -> Option<&'static Flag> {
     FLAGS.iter().find(|flag| flag.long == name)
 }
 
-/// The flag of a letter.
-pub(crate) fn short(letter: char) -> Option<&'static Flag> {
-    FLAGS.iter().find(|flag| flag.short == Some(letter))
+/// The flag of a letter: `verb`'s own, else whosever it is.
+pub(crate) fn short(letter: char, verb: Verb) -> Option<&'static Flag> {
+    let mut all = FLAGS.iter().filter(|flag| flag.short == Some(letter));
+    all.clone().find(|flag| flag.is_for(verb)).or_else(|| all.next())
 }
 
 const fn flag(
@@ -98,7 +99,7 @@ const fn flag(
     long: &'static str,
     short: Option<char>,
     value: Value,
-    verbs: u16,
+    verbs: u32,
     doc: &'static str,
     update: fn(&mut Typed, Option<&OsStr>) -> Parsed<()>,
 ) -> Flag {
@@ -131,15 +132,34 @@ fn add(place: &mut CapabilitySet, value: Parsed<CapabilitySet>) -> Parsed<()> {
 }
 
 /// What makes a Spec: the same words mean the same to all three.
-const RUN: u16 = Verb::Run.bit() | SHOW;
-const SHOW: u16 = PLAN | AUDIT;
-const FILE: u16 = RUN | Verb::Check.bit();
-const SPEAK: u16 = FILE | Verb::Doctor.bit();
-const TELL: u16 = Verb::List.bit() | Verb::Status.bit();
-const EXEC: u16 = Verb::Exec.bit();
-const ALL: u16 = SPEAK | TELL | EXEC | Verb::Stop.bit() | Verb::Kill.bit() | Verb::Completion.bit() | Verb::Man.bit();
-const PLAN: u16 = Verb::Plan.bit();
-const AUDIT: u16 = Verb::Audit.bit();
+const RUN: u32 = Verb::Run.bit() | NSPAWN | SHOW;
+const NSPAWN: u32 = Verb::Nspawn.bit();
+const SHOW: u32 = PLAN | AUDIT;
+const CONVERT: u32 = Verb::Convert.bit();
+const FILE: u32 = RUN | Verb::Check.bit();
+const SPEAK: u32 = FILE | Verb::Doctor.bit();
+const TELL: u32 = Verb::List.bit() | Verb::Status.bit() | Verb::Gc.bit();
+const EXEC: u32 = Verb::Exec.bit();
+const SHELL: u32 = Verb::Shell.bit();
+const KILL: u32 = Verb::Kill.bit();
+const LIST: u32 = Verb::List.bit();
+const ASK: u32 = Verb::Poweroff.bit() | Verb::Reboot.bit();
+const LOGS: u32 = Verb::Logs.bit();
+const STOP: u32 = Verb::Stop.bit();
+const ALL: u32 = SPEAK
+    | CONVERT
+    | TELL
+    | EXEC
+    | STOP
+    | LOGS
+    | Verb::Cp.bit()
+    | KILL
+    | SHELL
+    | ASK
+    | Verb::Completion.bit()
+    | Verb::Man.bit();
+const PLAN: u32 = Verb::Plan.bit();
+const AUDIT: u32 = Verb::Audit.bit();
 
 use Section::{Execution, General, Isolation, Limits, Mounts, Root, Streams};
 use Value::{None as Alone, Optional, Required};
@@ -149,20 +169,67 @@ use Value::{None as Alone, Optional, Required};
 pub(crate) const FLAGS: &[Flag] = &[
     flag(General, "help", Some('h'), Alone, ALL, "Show this help.", |t, _| on(&mut t.help)),
     flag(General, "settings-file", Some('f'), Required("FILE"), RUN,
-        "Take settings from a .nspawn file, or a container as JSON. Options win over it; lists add up. The file names the machine.",
+        "Take settings from a .nspawn file, or a container as JSON or TOML. Options win over it; lists add up. The file names the machine.",
         |t, v| put(&mut t.file, values::host_path(given(v)))),
-    flag(General, "profile", None, Required("strict|nspawn"), FILE,
+    flag(General, "settings", None, Required("MODE"), RUN,
+        "Look for NAME.nspawn where systemd-nspawn does: `yes` (options win, category by category), `override` (the file wins), `trusted` (also beside the tree), `no`. `strict` says no.",
+        |t, v| put(&mut t.settings, text(given(v), SettingsMode::parse))),
+    flag(General, "merge", None, Required("category|additive"), RUN,
+        "How settings that are looked for and options go together: an option takes the place of all that the file says of its category, as with systemd-nspawn, or lists (mounts, variables, capabilities, calls, families, ports) add up.",
+        |t, v| match given(v).to_str() {
+            Some(word @ ("category" | "additive")) => { t.additive = word == "additive"; Ok(()) }
+            _ => values::bad(given(v), "is not a way to merge", "write `category` or `additive`"),
+        }),
+    flag(General, "profile", None, Required("strict|nspawn"), (FILE & !NSPAWN) | CONVERT,
         "Where defaults come from. `nspawn` has those of systemd-nspawn.",
         |t, v| put(&mut t.profile, values::profile(given(v)))),
     flag(General, "machine", Some('M'), Required("NAME"), RUN,
-        "The container's name; made up otherwise.",
+        "The container's name, by which other verbs find it; made up otherwise.",
         |t, v| put(&mut t.machine, text(given(v), values::name))),
-    flag(General, "json", None, Alone, SPEAK | TELL,
-        "Speak JSON: on standard output; for `run` events, one object a line, on standard error.",
+    flag(General, "register", None, Required("BOOL|auto"), RUN,
+        "Register it with systemd-machined, for machinectl(1): `yes`, or `auto` where there is one (the default of `nspawn`). `no`: nor do other processes find it by name.",
+        |t, v| {
+            let wanted = text(given(v), values::register)?;
+            t.register = Some(if wanted == Want::Off { Want::Off } else { Want::IfSupported });
+            t.announce = Some(wanted);
+            Ok(())
+        }),
+    flag(General, "keep-unit", None, Alone, RUN,
+        "Stay in the caller's unit, which is what happens anyhow; `nspawn` leaves a reboot to that unit.",
+        |t, _| on(&mut t.keep_unit)),
+    flag(General, "slice", Some('S'), Required("SLICE"), NSPAWN,
+        "Of the unit that systemd-nspawn makes; none is made here.",
+        |t, v| text(given(v), |slice| values::slice(slice).map(|()| t.of_unit.push("--slice=")))),
+    flag(General, "no-ask-password", None, Alone, NSPAWN,
+        "Nobody is asked, anyhow.",
+        |_, _| Ok(())),
+    flag(General, "system", None, Alone, NSPAWN,
+        "In the scope of the system, which is what root has anyhow.",
+        |t, _| on(&mut t.system)),
+    flag(General, "cleanup", None, Alone, NSPAWN,
+        "Remove what killed programs left, as `skep gc`, and exit.",
+        |t, _| on(&mut t.cleanup)),
+    flag(General, "version", None, Alone, NSPAWN,
+        "Tell the version.",
+        |t, _| on(&mut t.version)),
+    flag(General, "no-pager", None, Alone, RUN,
+        "Help is not paged, anyhow.",
+        |_, _| Ok(())),
+    flag(General, "json", None, Alone, SPEAK | TELL | STOP,
+        "Print JSON in place of text; `run` prints events, one object a line, to standard error.",
         |t, _| on(&mut t.json)),
+    flag(General, "no-legend", None, Alone, LIST,
+        "No line with the names of the columns.",
+        |t, _| on(&mut t.no_legend)),
     flag(General, "diff", None, Alone, SHOW,
-        "Compare two files, .nspawn or JSON, that follow instead of a command.",
+        "Compare two files, .nspawn, JSON or TOML, that follow instead of a command.",
         |t, _| on(&mut t.diff)),
+    flag(General, "from", None, Required("nspawn|json|toml"), CONVERT,
+        "What FILE is, whatever its ending.",
+        |t, v| put(&mut t.from, values::format(given(v)))),
+    flag(General, "to", None, Required("nspawn|json|toml"), CONVERT,
+        "What is written, whatever the ending of OUTPUT.",
+        |t, v| put(&mut t.to, values::format(given(v)))),
     flag(General, "threshold", None, Required("EXPOSURE"), AUDIT,
         "Exit with 1 where the whole is above this, such as 2.5.",
         |t, v| put(&mut t.threshold, text(given(v), values::exposure))),
@@ -171,6 +238,15 @@ pub(crate) const FLAGS: &[Flag] = &[
     flag(Root, "directory", Some('D'), Required("DIR"), RUN,
         "The root directory. Without it: the host's /usr, read-only, over an empty root in memory.",
         |t, v| put(&mut t.directory, values::host_path(given(v)))),
+    flag(Root, "image", Some('i'), Required("PATH"), RUN,
+        "A disk image or block device for the root: one file system (ext4, xfs, btrfs, squashfs, erofs), or a GPT with a root partition.",
+        |t, v| put(&mut t.image, values::host_path(given(v)))),
+    flag(Root, "template", None, Required("DIR"), RUN,
+        "Where the root directory does not exist, make it as a copy of this one (reflink where the file system can).",
+        |t, v| put(&mut t.template, values::host_path(given(v)))),
+    flag(Root, "pivot-root", None, Required("NEW[:OLD]"), RUN,
+        "A directory of the tree that becomes the root, and where in it the whole tree is mounted.",
+        |t, v| put(&mut t.pivot_root, value::pivot_root(given(v)))),
     flag(Root, "ephemeral", Some('x'), Optional("BOOL"), RUN,
         "Throw changes to the root away (overlay in memory).",
         |t, v| put(&mut t.ephemeral, switch(v))),
@@ -187,6 +263,9 @@ pub(crate) const FLAGS: &[Flag] = &[
     flag(Mounts, "bind-ro", None, Required("SRC[:DST[:OPTS]]"), RUN,
         "The same, read-only.",
         |t, v| { t.mounts.push((value::bind(given(v), true)?, "--bind-ro=")); Ok(()) }),
+    flag(Mounts, "device", None, Required("[-]SRC[:DST][:rwm]"), RUN,
+        "Give a device node of the host, and let the container's cgroup use it so: read, write, make nodes of it; `rw` otherwise. With `-` in front only if it is there.",
+        |t, v| { t.mounts.push((text(given(v), values::device)?, "--device=")); Ok(()) }),
     flag(Mounts, "tmpfs", None, Required("DST[:OPTS]"), RUN,
         "Mount an empty file system in memory. OPTS: mode=, size=, nr_inodes=, ro.",
         |t, v| { t.mounts.push((value::tmpfs(given(v))?, "--tmpfs=")); Ok(()) }),
@@ -202,6 +281,18 @@ pub(crate) const FLAGS: &[Flag] = &[
     flag(Mounts, "timezone", None, Required("MODE"), RUN,
         "What /etc/localtime is: off, auto, copy, bind, symlink or delete.",
         |t, v| put(&mut t.timezone, text(given(v), value::timezone))),
+    flag(Mounts, "link-journal", None, Required("MODE"), RUN,
+        "`no`, `auto`, `try-host`, `try-guest`: the host sees nothing of its journal. -j is the last of these.",
+        |_, v| text(given(v), values::link_journal)),
+    flag(Mounts, "private-users-ownership", None, Required("MODE"), RUN,
+        "To whom the tree's files belong: `map` (unchanged on disk, shown as the container's), `chown` (given to its ids for good), `foreign` (as `map`, of a tree of the foreign ids), `auto` (`map`, or else `chown`), `off` (they are the container's already).",
+        |t, v| put(&mut t.ownership, text(given(v), value::ownership))),
+    flag(Mounts, "private-users-chown", None, Alone, RUN,
+        "As `--private-users-ownership=chown`.",
+        |t, _| put(&mut t.ownership, Ok(Ownership::Chown))),
+    flag(Mounts, "suppress-sync", None, Required("no"), RUN,
+        "`no`: fsync(2) and its like do what they say, which is what happens anyhow.",
+        |_, v| text(given(v), |mode| values::anyhow("SuppressSync", mode))),
     flag(Mounts, "load-credential", None, Required("NAME:FILE"), RUN,
         "Give a file's content as a credential, below $CREDENTIALS_DIRECTORY.",
         |t, v| { t.credentials.push(credentials::load(given(v))?); Ok(()) }),
@@ -215,13 +306,19 @@ pub(crate) const FLAGS: &[Flag] = &[
     flag(Execution, "as-pid2", Some('a'), Optional("BOOL"), RUN,
         "Run the command under a stub init that reaps (the default of `strict`). `no`: the command is process 1.",
         |t, v| put(&mut t.init, switch(v).map(|stub| if stub { Init::Stub } else { Init::Payload }))),
-    flag(Execution, "uid", Some('u'), Required("USER"), RUN,
+    flag(Execution, "boot", Some('b'), Optional("BOOL"), RUN,
+        "Boot the tree's init as process 1, by the profile `nspawn`; the command is its arguments.",
+        |t, v| put(&mut t.boot, switch(v))),
+    flag(Execution, "uid", Some('u'), Required("USER"), RUN | EXEC | SHELL,
         "Run as this user: a name of the container's /etc/passwd, UID, or UID:GID.",
         |t, v| put(&mut t.user, text(given(v), values::user))),
-    flag(Execution, "chdir", None, Required("DIR"), RUN | EXEC,
+    flag(Execution, "user", None, Required("USER"), NSPAWN,
+        "As --uid=, by its name of systemd 261.",
+        |t, v| put(&mut t.user, text(given(v), values::user))),
+    flag(Execution, "chdir", None, Required("DIR"), RUN | EXEC | SHELL,
         "The working directory, inside.",
         |t, v| put(&mut t.working_directory, value::working_directory(given(v)))),
-    flag(Execution, "setenv", Some('E'), Required("NAME[=VALUE]"), RUN | EXEC,
+    flag(Execution, "setenv", Some('E'), Required("NAME[=VALUE]"), RUN | EXEC | SHELL,
         "Set a variable; without VALUE, to the caller's.",
         |t, v| { t.environment.push(value::variable(given(v))?); Ok(()) }),
     flag(Execution, "uuid", None, Required("UUID"), RUN,
@@ -245,6 +342,19 @@ pub(crate) const FLAGS: &[Flag] = &[
     flag(Execution, "start-timeout", None, Required("SECONDS"), RUN,
         "How long the start may take; 60 otherwise.",
         |t, v| put(&mut t.start_timeout, values::seconds(given(v)))),
+    flag(Execution, "signal", Some('s'), Required("SIGNAL"), KILL,
+        "The signal, by name or number; SIGKILL otherwise.",
+        |t, v| put(&mut t.signal, text(given(v), value::signal))),
+    flag(Execution, "whom", None, Required("leader|all"), KILL,
+        "Who gets it: the container's command, or each of its processes.",
+        |t, v| put(&mut t.whom, match given(v).to_str() {
+            Some("leader") => Ok(Whom::Leader),
+            Some("all") => Ok(Whom::All),
+            _ => values::bad(given(v), "is nobody", "write `leader` or `all`"),
+        })),
+    flag(Execution, "timeout", None, Required("SECONDS"), STOP,
+        "How long the kill signal may take; 10 otherwise.",
+        |t, v| put(&mut t.grace, values::seconds(given(v)))),
 
     flag(Isolation, "private-network", None, Optional("BOOL"), RUN,
         "A network of its own with nothing but lo (the default of `strict`). `no`: the host's.",
@@ -259,6 +369,33 @@ pub(crate) const FLAGS: &[Flag] = &[
     flag(Isolation, "network-namespace-path", None, Required("PATH"), RUN,
         "Enter this network namespace, such as /run/netns/NAME.",
         |t, v| put(&mut t.network_path, text(given(v), |path| value::inside(path)))),
+    flag(Isolation, "network-veth", Some('n'), Optional("BOOL"), RUN,
+        "A pair of interfaces: `host0` inside, ve-NAME on the host (root).",
+        |t, v| { t.links.asked("veth", "--network-veth"); t.links.all.veth = switch(v)?; Ok(()) }),
+    flag(Isolation, "network-veth-extra", None, Required("HOST[:CONTAINER]"), RUN,
+        "A further pair, with these names.",
+        |t, v| { t.links.asked("extra", "--network-veth-extra="); t.links.all.extra.push(text(given(v), value::interface_pair)?); Ok(()) }),
+    flag(Isolation, "network-bridge", None, Required("BRIDGE"), RUN,
+        "The pair, with its outer end, vb-NAME, below this bridge.",
+        |t, v| { t.links.asked("bridge", "--network-bridge="); put(&mut t.links.all.bridge, text(given(v), value::interface)) }),
+    flag(Isolation, "network-zone", None, Required("ZONE"), RUN,
+        "The same with a bridge vz-ZONE that is there while a container is in the zone.",
+        |t, v| { t.links.asked("zone", "--network-zone="); put(&mut t.links.all.zone, text(given(v), value::zone)) }),
+    flag(Isolation, "network-macvlan", None, Required("HOST[:CONTAINER]"), RUN,
+        "An interface mv-HOST over one of the host's, with a hardware address of its own.",
+        |t, v| { t.links.asked("macvlan", "--network-macvlan="); t.links.all.macvlan.push(text(given(v), value::interface_pair)?); Ok(()) }),
+    flag(Isolation, "network-ipvlan", None, Required("HOST[:CONTAINER]"), RUN,
+        "An interface iv-HOST over one of the host's, with the same hardware address.",
+        |t, v| { t.links.asked("ipvlan", "--network-ipvlan="); t.links.all.ipvlan.push(text(given(v), value::interface_pair)?); Ok(()) }),
+    flag(Isolation, "network-interface", None, Required("HOST[:CONTAINER]"), RUN,
+        "Move an interface of the host in; it comes back at the end.",
+        |t, v| { t.links.asked("moved", "--network-interface="); t.links.all.moved.push(text(given(v), value::interface_pair)?); Ok(()) }),
+    flag(Isolation, "network-address", None, Required("auto|ADDRESS/PREFIX[,OUTSIDE]"), RUN,
+        "Give both ends of the pair their addresses, and the container a default route; `auto`: a network of two that is free.",
+        |t, v| { t.links.asked("addresses", "--network-address="); t.links.all.addresses.push(text(given(v), value::link_address)?); Ok(()) }),
+    flag(Isolation, "port", Some('p'), Required("[tcp:|udp:][ADDRESS:]HOST[:CONTAINER]"), RUN,
+        "Let a port of the host lead into the container; with 127.0.0.1 for ADDRESS, from the host alone.",
+        |t, v| { t.ports.push(text(given(v), value::port)?); Ok(()) }),
     flag(Isolation, "namespace", None, Required("KIND=new|host|PATH"), RUN,
         "Make, share or enter a namespace: ipc, uts, cgroup, pid or time.",
         |t, v| { t.namespaces.push(text(given(v), values::namespace)?); Ok(()) }),
@@ -269,7 +406,7 @@ pub(crate) const FLAGS: &[Flag] = &[
         "A time namespace whose clock `monotonic` or `boottime` is ahead by this.",
         |t, v| { t.time_offsets.push(text(given(v), values::time_offset)?); Ok(()) }),
     flag(Isolation, "private-users", None, Optional("MODE"), RUN,
-        "The user namespace: `own` (your id), `subordinate` (/etc/subuid), `pick`, `identity`, `no`, or BASE[:COUNT]. Alone: what suits the caller.",
+        "The user namespace: `own` (your id), `subordinate` (/etc/subuid), `pick`, `managed` (root: as `pick`, others: as `subordinate`), `yes` (the ids of the tree's owner), `identity`, `no`, or BASE[:COUNT]. Alone: what suits the caller; with `nspawn` as `yes`, or as `managed` where the caller is not root.",
         |t, v| put(&mut t.user_namespace, v.map_or(Ok(UserNamespace::Auto), |v| text(v, values::private_users)))),
     flag(Isolation, "capability", None, Required("CAP,…"), RUN,
         "Keep these capabilities, or `all`.",
@@ -280,6 +417,9 @@ pub(crate) const FLAGS: &[Flag] = &[
     flag(Isolation, "ambient-capability", None, Required("CAP,…"), RUN,
         "Let a command that is not root hold these.",
         |t, v| add(&mut t.ambient_capability, text(given(v), values::ambient))),
+    flag(Isolation, "securebits", None, Required("BIT,…"), RUN,
+        "Securebits of the command: noroot, no-setuid-fixup, keep-caps-locked, no-cap-ambient-raise and others of capabilities(7); `none`.",
+        |t, v| put(&mut t.securebits, text(given(v), values::securebits))),
     flag(Isolation, "no-new-privileges", None, Required("BOOL"), RUN,
         "Whether no program can raise privileges; `strict` says yes.",
         |t, v| put(&mut t.no_new_privileges, text(given(v), value::boolean))),
@@ -289,6 +429,9 @@ pub(crate) const FLAGS: &[Flag] = &[
     flag(Isolation, "system-call-filter", None, Required("[~]CALL|@GROUP…"), RUN,
         "Allow these system calls beside the profile's, or with `~` refuse them; ~CALL:ERROR, ~CALL:kill say how.",
         |t, v| { t.system_calls.push(text(given(v), |list| value::system_calls(list, true))?); Ok(()) }),
+    flag(Isolation, "system-call-architectures", None, Required("ARCH…"), RUN,
+        "Let calls of these ABIs through beside the machine's own, such as x86 for 32-bit programs; `native` is no other.",
+        |t, v| { t.architectures.get_or_insert_default().extend(text(given(v), values::architectures)?); Ok(()) }),
     flag(Isolation, "restrict-address-families", None, Required("[~]FAMILY…|none"), RUN,
         "Leave only these families of sockets, such as AF_UNIX, or with `~` all but these.",
         |t, v| { t.address_families.push(text(given(v), value::address_families)?); Ok(()) }),
@@ -298,6 +441,9 @@ pub(crate) const FLAGS: &[Flag] = &[
     flag(Isolation, "landlock", None, Required("RULE"), RUN,
         "Restrict by Landlock: RIGHT[,RIGHT…]:PATH (rights are read, write, execute and those of landlock(7)), bind:PORT, connect:PORT, tcp, sockets, signals; `if-supported` for older kernels, `no` for nothing at all.",
         |t, v| { t.landlock.push(text(given(v), landlock::word)?); Ok(()) }),
+    flag(Isolation, "require", None, Required("ITEM"), RUN,
+        "Start nothing unless this item of --report is in force, such as `masks` or `limit pids`.",
+        |t, v| { t.required.push(text(given(v), values::item)?); Ok(()) }),
 
     flag(Limits, "memory", None, Required("BYTES"), RUN,
         "Limit memory, such as 512M.",
@@ -334,7 +480,10 @@ pub(crate) const FLAGS: &[Flag] = &[
         |t, v| t.resources.put("io_weight", "--io-weight=", |all| put(&mut all.io_weight, text(given(v), limits::weight)))),
     flag(Limits, "property", None, Required("NAME=VALUE"), RUN,
         "A limit as systemd names it, such as MemoryMax=1G or TasksMax=100.",
-        |t, v| limits::property(given(v), &mut t.resources)),
+        |t, v| match limits::of_unit(given(v)) {
+            true if t.nspawn => { t.of_unit.push("--property="); Ok(()) }
+            _ => limits::property(given(v), &mut t.resources),
+        }),
     flag(Limits, "cpu-affinity", None, Required("LIST"), RUN,
         "Run on these processors, such as 0-3,7; the command may choose others.",
         |t, v| put(&mut t.cpu_affinity, text(given(v), value::cpu_affinity))),
@@ -366,59 +515,34 @@ pub(crate) const FLAGS: &[Flag] = &[
     flag(Streams, "quiet", Some('q'), Alone, RUN,
         "No status lines.",
         |t, _| on(&mut t.quiet)),
+    flag(Streams, "background", None, Required("COLOR"), NSPAWN,
+        "The terminal keeps its own colours.",
+        |_, v| text(given(v), values::color)),
     flag(Streams, "report", None, Alone, RUN,
         "Print what is applied, unsupported, or switched off.",
         |t, _| on(&mut t.report)),
+    flag(Streams, "fd", None, Required("N[:M]"), RUN | EXEC,
+        "Pass the descriptor N of this program, under the number M inside; a directory is refused. Sockets of $LISTEN_FDS are passed anyhow.",
+        |t, v| { t.descriptors.push(text(given(v), values::passed)?); Ok(()) }),
+    flag(Streams, "detach", None, Alone, RUN,
+        "Return once the container runs, or is ready, and print its name. A process in a session of its own goes on; what is said goes to a log: skep logs NAME.",
+        |t, _| on(&mut t.detach)),
+    flag(Streams, "follow", Some('f'), Alone, LOGS,
+        "Show what comes until the container ends.",
+        |t, _| on(&mut t.follow)),
+    flag(Streams, "lines", Some('n'), Required("NUMBER"), LOGS,
+        "Show so many lines of the end; all otherwise.",
+        |t, v| put(&mut t.lines, text(given(v), values::lines))),
     flag(Streams, "status-fd", None, Required("FD"), RUN,
         "Write events to this open descriptor, one JSON object a line: starting, started with the pid, ready, ended with the status.",
         |t, v| put(&mut t.status_fd, text(given(v), values::descriptor))),
 ];
 
-/// Options of `systemd-nspawn` that this version does not have: known, so that
-/// the message can say so instead of guessing at a typing error.
-pub(crate) const NOT_YET: &[&str] = &[
-    "background",
-    "bind-user",
-    "bind-user-group",
-    "bind-user-shell",
-    "boot",
-    "cleanup",
-    "forward-journal",
-    "image",
-    "image-policy",
-    "keep-unit",
-    "link-journal",
-    "mstack",
-    "network-bridge",
-    "network-interface",
-    "network-ipvlan",
-    "network-macvlan",
-    "network-veth",
-    "network-veth-extra",
-    "network-zone",
-    "no-ask-password",
-    "no-pager",
-    "oci-bundle",
-    "pivot-root",
-    "port",
-    "private-users-chown",
-    "private-users-delegate",
-    "private-users-ownership",
-    "register",
-    "root-hash",
-    "root-hash-sig",
-    "selinux-apifs-context",
-    "selinux-context",
-    "settings",
-    "slice",
-    "suppress-sync",
-    "system",
-    "template",
-    "verity-data",
+/// Letters that stand for long options with a value, as `systemd-nspawn` has them.
+pub(crate) const ABBREVIATIONS: &[(char, &[(&str, &str)])] = &[
+    ('U', &[("private-users", "pick"), ("private-users-ownership", "auto")]),
+    ('j', &[("link-journal", "try-guest")]),
 ];
-
-/// The same, by letter.
-pub(crate) const LETTERS_NOT_YET: &str = "bijLnpSUZ";
 
 /// The long names nearest to an unknown one, nearest first, that `verb` takes.
 pub(crate) fn nearest(unknown: &str, verb: Verb) -> Vec<&'static str> {

@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use crate::flags::{self, Flag, Section, Value};
 use crate::message::wrap;
+use crate::nspawn::options;
 use crate::verbs::Verb;
 
 /// How wide help is.
@@ -27,11 +28,12 @@ pub(crate) const RUN_CODES: &[(&str, &str)] = &[
     ("a signal kills the command", "255, or 1 with --as-pid2=no"),
     ("the container asks for a reboot", "133 (only with --as-pid2=no)"),
     ("the container powers itself off", "0 (only with --as-pid2=no)"),
+    ("Ctrl-C on its terminal ends the command", "0"),
     ("SIGTERM, SIGINT or SIGHUP to skep", "the kill signal, 10 seconds, SIGKILL:"),
     ("  the command ends by it in time", "0"),
     ("  it exits with a code of its own", "that code"),
     ("  it had to be killed (a second signal kills at once)", "1"),
-    ("the reader of the output went away", "0 where the command ends by SIGPIPE"),
+    ("the reader of the output went away", "0 where the command ends by SIGPIPE, but with --pipe"),
     ("a bad option, or the start failed", "1"),
 ];
 
@@ -56,15 +58,21 @@ pub(crate) const ENVIRONMENT: &[(&str, &str)] = &[
 /// `skep --help`.
 pub(crate) fn overview() -> String {
     let mut text = format!("{ABOUT}\n\n");
-    for (nth, verb) in Verb::ALL.into_iter().enumerate() {
-        let about = verb.about();
-        let lead = if nth == 0 { "Usage: " } else { "       " };
+    let usage = |verb: Verb| {
         let options = if flags::of(verb).count() > 1 { " [OPTIONS]" } else { "" };
-        let left = format!("{lead}skep {}{options} {}", about.name, about.usage);
-        let left = left.trim_end();
-        let _ = writeln!(text, "{left:<50} {}", about.short);
+        let about = verb.about();
+        format!("skep {}{options} {}", about.name, about.usage).trim_end().to_owned()
+    };
+    let others = [
+        ("skep help [VERB | exit-codes | events]".to_owned(), "explain"),
+        ("skep --version".to_owned(), "tell the version"),
+    ];
+    let rows: Vec<_> = Verb::ALL.into_iter().map(|verb| (usage(verb), verb.about().short)).chain(others).collect();
+    let width = rows.iter().map(|(left, _)| left.chars().count()).max().unwrap_or(0);
+    for (nth, (left, right)) in rows.iter().enumerate() {
+        let lead = if nth == 0 { "Usage:" } else { "      " };
+        let _ = writeln!(text, "{lead} {left:<width$}  {right}");
     }
-    text.push_str("       skep help [VERB | exit-codes | events]\n       skep --version\n");
     text.push_str("\n`skep VERB --help` lists the options of a verb.\n\nExamples:\n");
     for example in EXAMPLES {
         let _ = writeln!(text, "  {example}");
@@ -117,7 +125,20 @@ pub(crate) fn of(verb: Verb) -> String {
         }
         flags.for_each(|flag| entry(&mut text, flag));
     }
-    text.push_str("\nExit codes: skep help exit-codes.\n");
+    if verb == Verb::Nspawn {
+        text.push_str("\nRefused of systemd-nspawn's (skep help options tells of all):\n");
+        for (option, why) in options::refused() {
+            let left = format!("      {option}");
+            text.push_str(&left);
+            wrap(&mut text, why, 34, left.chars().count(), WIDTH);
+        }
+    }
+    if verb == Verb::Run {
+        text.push_str("\nExit codes: skep help exit-codes. Events: skep help events.\n");
+    } else {
+        text.push_str("\nExit codes:\n");
+        rows(&mut text, about.codes);
+    }
     text
 }
 

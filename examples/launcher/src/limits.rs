@@ -136,6 +136,14 @@ const PROPERTIES: [&str; 17] = [
     "TasksMax",
 ];
 
+/// Whether a property is one of a unit, and neither a limit nor one mistyped.
+pub(crate) fn of_unit(word: &OsStr) -> bool {
+    let name = word.to_str().and_then(|word| word.split_once('=')).map_or("", |(name, _)| name);
+    !name.is_empty()
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric())
+        && nearest::nearest(name, PROPERTIES.into_iter()).is_empty()
+}
+
 /// `NAME=VALUE`, as `systemd-nspawn --property=` takes it.
 pub(crate) fn property(word: &OsStr, typed: &mut Typed) -> Parsed<()> {
     let text = text(word, |text| Ok(text.to_owned()))?;

@@ -7,6 +7,7 @@
 //! them, [`meaning`] makes a `Spec` of that, and one file for each verb does the
 //! rest. Help, manual pages and completions come from the same tables.
 
+mod addresses;
 mod audit;
 mod check;
 mod child;
@@ -15,22 +16,35 @@ mod console;
 mod containers;
 mod convert;
 mod credentials;
+mod detach;
 mod diff;
 mod doctor;
 mod events;
 mod exec;
 mod flags;
 mod help;
+mod inherited;
 mod landlock;
 mod limits;
+mod lock;
+mod log;
+#[cfg(feature = "machined")]
+mod machined;
+#[cfg(not(feature = "machined"))]
+#[path = "machined/without.rs"]
+mod machined;
 mod man;
+mod manager;
 mod meaning;
 mod message;
 mod nearest;
+mod nspawn;
 mod parse;
 mod plan;
 mod relay;
 mod run;
+mod settings;
+mod status;
 mod typed;
 mod values;
 mod verbs;
@@ -43,8 +57,15 @@ use message::{Failure, quoted};
 use typed::Typed;
 use verbs::{Operands, Verb};
 
+const VERSION: &str = concat!("skep ", env!("CARGO_PKG_VERSION"), "\n");
+
 fn main() -> ExitCode {
-    let mut words = std::env::args_os().skip(1);
+    let mut words = std::env::args_os();
+    let own = words.next().unwrap_or_default();
+    // By one of its other names, all words are of that verb.
+    if std::path::Path::new(&own).file_name().is_some_and(|name| nspawn::NAMES.iter().any(|known| name == *known)) {
+        return perform(Verb::Nspawn, words.collect());
+    }
     let Some(first) = words.next() else {
         return failed(&Failure::new("what to do is missing; write skep run COMMAND, or see skep --help"), false);
     };
@@ -63,23 +84,21 @@ fn failed(failure: &Failure, json: bool) -> ExitCode {
 fn other(word: &OsStr, mut words: impl Iterator<Item = OsString>) -> Result<ExitCode, Failure> {
     match word.to_str() {
         Some("-h" | "--help") => print(&help::overview()),
-        Some("-V" | "--version") => print(concat!("skep ", env!("CARGO_PKG_VERSION"), "\n")),
+        Some("-V" | "--version") => print(VERSION),
         Some("help") => help_on(words.next().as_deref()),
-        Some("convert") => convert::run(words),
-        Some("nspawn" | "oci") => Err(Failure::new(format!(
-            "skep {} is not supported yet; skep run takes the options of systemd-nspawn that it has",
-            word.display()
-        ))),
+        Some("oci") => Err(Failure::new("skep oci is not supported yet; skep run takes what containers are made of")),
         _ => {
             let names = Verb::ALL.iter().map(|verb| verb.name()).chain(["help"]);
-            let near = nearest::nearest(&word.to_string_lossy(), names);
-            let remedy = match near.as_slice() {
-                [] => "see skep --help".to_owned(),
-                near => format!("did you mean skep {}?", near.join(" or ")),
-            };
+            let remedy = meant(word, names, "skep ").unwrap_or_else(|| "see skep --help".to_owned());
             Err(Failure::new(format!("{}: not something that skep does; {remedy}", quoted(word))))
         }
     }
+}
+
+/// What somebody may have meant by `word`, as a remedy.
+fn meant<'a>(word: &OsStr, known: impl Iterator<Item = &'a str>, before: &str) -> Option<String> {
+    let near = nearest::nearest(&word.to_string_lossy(), known);
+    (!near.is_empty()).then(|| format!("did you mean {before}{}?", near.join(" or ")))
 }
 
 fn perform(verb: Verb, words: Vec<OsString>) -> ExitCode {
@@ -87,6 +106,8 @@ fn perform(verb: Verb, words: Vec<OsString>) -> ExitCode {
     let says = |flag: &str| words.iter().take_while(|word| *word != "--").any(|word| word == flag);
     let (json, compares, ended) = match parse::parse(verb, words.iter().cloned()) {
         Ok(typed) if typed.help => (false, false, print(&help::of(verb))),
+        Ok(typed) if typed.version => (false, false, print(VERSION)),
+        Ok(Typed { listed: Some(words), .. }) => (false, false, print(&(words.join("\n") + "\n"))),
         Ok(typed) => (typed.json, typed.diff, done(verb, typed)),
         Err(failure) => (says("--json"), says("--diff"), Err(failure)),
     };
@@ -100,15 +121,23 @@ fn perform(verb: Verb, words: Vec<OsString>) -> ExitCode {
 fn done(verb: Verb, typed: Typed) -> Result<ExitCode, Failure> {
     match verb {
         Verb::Run => run::run(typed),
+        Verb::Nspawn => nspawn::run(typed),
         Verb::Plan => plan::run(typed),
         Verb::Audit => audit::run(typed),
         Verb::Check => check::run(&typed),
+        Verb::Convert => convert::run(&typed),
         Verb::Doctor => doctor::run(&typed),
-        Verb::List => containers::list(&typed),
-        Verb::Status => containers::status(&typed),
+        Verb::List => status::list(&typed),
+        Verb::Status => status::status(&typed),
         Verb::Exec => exec::run(typed),
+        Verb::Shell => exec::shell(typed),
+        Verb::Cp => containers::cp(&typed),
         Verb::Stop => containers::stop(&typed),
         Verb::Kill => containers::kill(&typed),
+        Verb::Poweroff => containers::poweroff(&typed),
+        Verb::Reboot => containers::reboot(&typed),
+        Verb::Logs => log::run(&typed),
+        Verb::Gc => containers::gc(&typed),
         Verb::Completion => match word(verb, &typed)?.and_then(Shell::named) {
             Some(shell) => print(&shell.script()),
             None => Err(Failure::new("skep completion needs a shell; write skep completion bash, zsh or fish")),
@@ -124,12 +153,11 @@ fn word(verb: Verb, typed: &Typed) -> Result<Option<&'static str>, Failure> {
         [] => Ok(None),
         [word] => match known.iter().find(|known| word == *known) {
             Some(known) => Ok(Some(known)),
-            None => Err(Failure::new(format!(
-                "{}: not a word that skep {} knows; write {}",
-                quoted(word),
-                verb.name(),
-                known.join(", ")
-            ))),
+            None => {
+                let remedy = meant(word, known.iter().copied(), "");
+                let remedy = remedy.unwrap_or_else(|| format!("write {}", known.join(", ")));
+                Err(Failure::new(format!("{}: not a word that skep {} knows; {remedy}", quoted(word), verb.name())))
+            }
         },
         [_, second, ..] => {
             let name = verb.name();
@@ -146,14 +174,15 @@ fn help_on(topic: Option<&OsStr>) -> Result<ExitCode, Failure> {
     let Some(topic) = topic else { return print(&help::overview()) };
     match (topic.to_str(), Verb::named(topic)) {
         (_, Some(verb)) => print(&help::of(verb)),
-        (Some("convert"), _) => print(convert::HELP),
         (Some("exit-codes"), _) => print(&help::exit_codes()),
         (Some("events"), _) => print(&help::events()),
-        _ => Err(Failure::new(format!(
-            "{}: no help on that; topics are {}, exit-codes and events",
-            quoted(topic),
-            Verb::ALL.map(Verb::name).join(", ")
-        ))),
+        (Some("options"), _) => print(&nspawn::options::table()),
+        _ => {
+            let topics = || Verb::ALL.into_iter().map(Verb::name).chain(["exit-codes", "events", "options"]);
+            let remedy = meant(topic, topics(), "skep help ")
+                .unwrap_or_else(|| format!("write one of {}", topics().collect::<Vec<_>>().join(", ")));
+            Err(Failure::new(format!("{}: no help on that; {remedy}", quoted(topic))))
+        }
     }
 }
 

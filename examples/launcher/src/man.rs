@@ -31,7 +31,7 @@ fn whole() -> String {
         synopsis(&mut page, verb.about());
         page.push_str(".br\n");
     }
-    page.push_str("\\fBskep help\\fR [\\fIVERB\\fR | \\fBexit\\-codes\\fR | \\fBevents\\fR]\n");
+    page.push_str("\\fBskep help\\fR [\\fIVERB\\fR | \\fBexit\\-codes\\fR | \\fBevents\\fR | \\fBoptions\\fR]\n");
     section(&mut page, "DESCRIPTION", &[ABOUT]);
     page.push_str(".SH VERBS\n");
     for verb in Verb::ALL {
@@ -77,6 +77,12 @@ fn of(verb: Verb) -> String {
                 Value::Required(name) => format!("{long}=\\fI{}\\fR", escaped(name)),
             };
             item(&mut page, &left, flag.doc);
+        }
+    }
+    if verb == Verb::Nspawn {
+        page.push_str(".SS Refused of systemd-nspawn's\n");
+        for (option, why) in crate::nspawn::options::refused() {
+            item(&mut page, &format!("\\fB{}\\fR", escaped(&option)), &sentence(why));
         }
     }
     page.push_str(".SH EXIT STATUS\n");

@@ -10,31 +10,70 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use nix::unistd::geteuid;
 use skep::dialect::nspawn::value::{FamilyList, SystemCallList};
 use skep::dialect::{self, Format, nspawn};
 use skep::spec::{
-    CapabilityList, MachineName, Mount, MountKind, Namespace, Network, Origin, Profile, Secret, Volatile,
+    CapabilityList, Descriptor, Init, MachineName, Mount, MountKind, Namespace, Network, Origin, Profile, Secret,
+    UserNamespace, Volatile, Want,
 };
 use skep::sys::abi::{CapabilitySet, cap};
 use skep::{Escaped, Spec};
 
 use crate::landlock;
-use crate::message::{Failure, quoted};
-use crate::typed::{Clock, Kind, Typed};
+use crate::message::{Failure, because, quoted};
+use crate::settings;
+use crate::typed::{Clock, Kind, Typed, TypedLinks};
+
+/// The first real-time signal to programs.
+const RT_MIN: u8 = 34;
 
 /// The Spec that `typed` asks for.
 pub(crate) fn spec(typed: Typed) -> Result<Spec, Failure> {
+    boots(&typed)?;
+    if typed.nspawn {
+        return crate::nspawn::spec(typed);
+    }
+    // Whoever names a container, or has a file for it, will look for it again;
+    // any other is spared the entry and who removes it.
+    let named = typed.file.is_some() || matches!(typed.machine, Some(Some(_)));
+    let detached = typed.detach;
     let (mut spec, stem) = unnamed(typed)?;
+    if named && spec.origins.of("register").is_none() {
+        spec.register = Want::IfSupported;
+        let origin = spec.origins.of("machine").cloned();
+        let origin = origin.unwrap_or_else(|| Origin::Option("--settings-file=".to_owned()));
+        spec.origins.note("register", origin);
+    }
+    if detached {
+        // Nobody could stop it otherwise.
+        spec.register = Want::Require;
+        note(&mut spec, "register", "--detach");
+    }
     if spec.machine.is_none() {
         spec.machine = Some(name(&spec, stem)?);
     }
     Ok(spec)
 }
 
+/// Refuses what contradicts an init of the tree.
+fn boots(typed: &Typed) -> Result<(), Failure> {
+    let boots = typed.boot == Some(true);
+    let rules = [
+        (boots && typed.init == Some(Init::Stub), "--as-pid2: a machine that is booted has an init of its own"),
+        (boots && typed.ambient_capability != CapabilitySet::EMPTY, "--ambient-capability=: an init gives none on"),
+    ];
+    match rules.into_iter().find(|(broken, _)| *broken) {
+        Some((_, what)) => Err(Failure::new(format!("{what}; leave it or --boot out"))),
+        None => Ok(()),
+    }
+}
+
 /// The same, without a name unless it was asked for; and the file's stem.
-pub(crate) fn unnamed(typed: Typed) -> Result<(Spec, Option<OsString>), Failure> {
+pub(crate) fn unnamed(mut typed: Typed) -> Result<(Spec, Option<OsString>), Failure> {
     let here = Here::default();
     let mut stem = None;
+    let found = looked_for(&mut typed, &here)?;
     let mut spec = match &typed.file {
         Some(file) => {
             stem = file.file_stem().map(OsStr::to_owned);
@@ -42,8 +81,24 @@ pub(crate) fn unnamed(typed: Typed) -> Result<(Spec, Option<OsString>), Failure>
         }
         None => base(&typed, &here)?,
     };
+    if let Some(found) = found {
+        capabilities(&mut spec, &typed);
+        found.apply(&mut spec)?;
+    }
     options(&mut spec, typed, &here)?;
     Ok((spec, stem))
+}
+
+/// Settings of the machine's name, or of that of the tree.
+fn looked_for(typed: &mut Typed, here: &Here) -> Result<Option<settings::Found>, Failure> {
+    let root = typed.directory.as_ref().or(typed.image.as_ref());
+    let root = root.map(|path| here.absolute(path).map(resolved)).transpose()?;
+    let named = match (&typed.machine, root.as_deref().and_then(Path::file_name)) {
+        (Some(name), _) => name.clone(),
+        (None, Some(base)) => MachineName::new(cleaned(base, 64)).ok(),
+        (None, None) => None,
+    };
+    settings::find(typed, named.as_ref(), root.as_deref())
 }
 
 /// What the profile says.
@@ -81,9 +136,9 @@ pub(crate) fn is_known(file: &Path) -> bool {
 pub(crate) fn read(file: &Path, most: usize) -> Result<Vec<u8>, Failure> {
     let mut bytes = Vec::new();
     let limit = u64::try_from(most).unwrap_or(u64::MAX).saturating_add(1);
-    File::open(file)
-        .and_then(|opened| opened.take(limit).read_to_end(&mut bytes))
-        .map_err(|error| Failure::new(format!("{}: {error}; name a file that can be read", quoted(file))))?;
+    File::open(file).and_then(|opened| opened.take(limit).read_to_end(&mut bytes)).map_err(|error| {
+        Failure::new(format!("{}: {}; name a file that can be read", quoted(file), because(&error)))
+    })?;
     Ok(bytes)
 }
 
@@ -101,7 +156,8 @@ impl Here {
             Some(here) => here,
             None => {
                 let here = std::env::current_dir().map_err(|error| {
-                    Failure::new(format!("{}: the current directory: {error}; write an absolute path", quoted(path)))
+                    let why = because(&error);
+                    Failure::new(format!("{}: the current directory: {why}; write an absolute path", quoted(path)))
                 })?;
                 self.0.get_or_init(|| here)
             }
@@ -144,6 +200,30 @@ fn options(spec: &mut Spec, typed: Typed, here: &Here) -> Result<(), Failure> {
         spec.root.path = resolved(here.absolute(directory)?);
         note(spec, "root", "--directory=");
     }
+    if let Some(image) = &typed.image {
+        if typed.directory.is_some() {
+            return Err(Failure::new("--image=: --directory= names the root already; leave one of them out"));
+        }
+        if spec.origins.of("root.volatile").is_none() {
+            spec.root.volatile = Volatile::No;
+        }
+        (spec.root.path, spec.root.image) = (resolved(here.absolute(image)?), true);
+        note(spec, "root", "--image=");
+        note(spec, "root.image", "--image=");
+    }
+    if let Some(template) = &typed.template {
+        if typed.directory.is_none() {
+            return Err(Failure::new(
+                "--template=: which directory is to be made is not said; name it with --directory=",
+            ));
+        }
+        spec.root.template = Some(resolved(here.absolute(template)?));
+        note(spec, "root.template", "--template=");
+    }
+    if let Some((new, old)) = &typed.pivot_root {
+        (spec.root.pivot, spec.root.pivot_old) = (Some(new.clone()), old.clone());
+        note(spec, "root.pivot", "--pivot-root=");
+    }
     set! { spec,
         typed.ephemeral => root.ephemeral, "--ephemeral";
         typed.read_only => root.read_only, "--read-only";
@@ -153,6 +233,7 @@ fn options(spec: &mut Spec, typed: Typed, here: &Here) -> Result<(), Failure> {
         typed.init => init, "--as-pid2";
         typed.working_directory => working_directory, "--chdir=";
         typed.user => user, "--uid=";
+        typed.register => register, "--register=";
         typed.umask => umask, "--umask=";
         typed.personality => personality, "--personality=";
         typed.oom_score_adjust.map(Some) => oom_score_adjust, "--oom-score-adjust=";
@@ -165,7 +246,9 @@ fn options(spec: &mut Spec, typed: Typed, here: &Here) -> Result<(), Failure> {
         typed.io_priority.map(Some) => scheduling.io, "--io-priority=";
         typed.kill_signal => kill_signal, "--kill-signal=";
         typed.readiness => readiness, "--notify-ready=";
-        typed.user_namespace => user_namespace, "--private-users=";
+        typed.user_namespace.map(|mode| users(mode, spec.profile)) => user_namespace, "--private-users=";
+        typed.ownership => root.ownership, "--private-users-ownership=";
+        typed.securebits.map(Some) => securebits, "--securebits=";
         typed.no_new_privileges => no_new_privileges, "--no-new-privileges=";
         typed.memory.map(Some) => resources.memory, "--memory=";
         typed.cpus.map(Some) => resources.cpu, "--cpus=";
@@ -174,6 +257,7 @@ fn options(spec: &mut Spec, typed: Typed, here: &Here) -> Result<(), Failure> {
     let mut resources = std::mem::take(&mut spec.resources);
     typed.resources.apply(&mut resources, |field, option| note(spec, &format!("resources.{field}"), option));
     spec.resources = resources;
+    let said = typed.network.is_some();
     if let Some((network, option)) = typed.network {
         spec.network = network;
         note(spec, "network", option);
@@ -186,6 +270,11 @@ fn options(spec: &mut Spec, typed: Typed, here: &Here) -> Result<(), Failure> {
         }
         spec.network = Network::Path(path);
         note(spec, "network", "--network-namespace-path=");
+    }
+    links(spec, &typed.links, said);
+    for port in typed.ports {
+        note(spec, "links.ports", "--port=");
+        spec.links.ports.push(port);
     }
     for (kind, choice) in typed.namespaces {
         let all = &mut spec.namespaces;
@@ -208,6 +297,12 @@ fn options(spec: &mut Spec, typed: Typed, here: &Here) -> Result<(), Failure> {
         spec.sysctls.insert(name, value);
     }
     for (clock, seconds) in typed.time_offsets {
+        // Of the command line: a file's word gives way to it.
+        let said = spec.origins.of("namespaces.time").filter(|_| spec.namespaces.time != Namespace::New);
+        if let Some(Origin::Option(option)) = said {
+            let what = format!("--time-offset=: {option} shares or enters a time namespace; leave one of them out");
+            return Err(Failure::new(what));
+        }
         spec.namespaces.time = Namespace::New;
         match clock {
             Clock::Monotonic => spec.namespaces.time_offsets.monotonic = seconds,
@@ -216,7 +311,9 @@ fn options(spec: &mut Spec, typed: Typed, here: &Here) -> Result<(), Failure> {
         note(spec, "namespaces.time_offsets", "--time-offset=");
     }
     for (mut mount, option) in typed.mounts {
-        if let MountKind::Bind(bind) = &mut mount.kind {
+        if let MountKind::Bind(bind) = &mut mount.kind
+            && !bind.inside
+        {
             bind.source = resolved(here.absolute(&bind.source)?);
         }
         contradiction(spec, &mount, option)?;
@@ -243,6 +340,10 @@ fn options(spec: &mut Spec, typed: Typed, here: &Here) -> Result<(), Failure> {
             note(spec, &format!("system_calls.{list}.{item}"), "--system-call-filter=");
         }
     }
+    if let Some(architectures) = typed.architectures {
+        spec.system_calls.architectures = Some(architectures);
+        note(spec, "system_calls.architectures", "--system-call-architectures=");
+    }
     if !typed.address_families.is_empty() {
         note(spec, "system_calls.sockets", "--restrict-address-families=");
     }
@@ -250,15 +351,70 @@ fn options(spec: &mut Spec, typed: Typed, here: &Here) -> Result<(), Failure> {
         note(spec, "system_calls.sockets", "--danger-allow-socket=");
     }
     landlock::apply(typed.landlock, spec);
+    for (_, number) in typed.descriptors {
+        note(spec, "descriptors", "--fd=");
+        // A file may have said more of it.
+        if !spec.descriptors.iter().any(|passed| passed.number == number) {
+            spec.descriptors.push(Descriptor::new(number));
+        }
+    }
+    for item in typed.required {
+        note(spec, &format!("required.{item}"), "--require=");
+        spec.required.insert(item);
+    }
     for (resource, limit) in typed.limits {
         note(spec, &format!("limits.{resource}"), "--rlimit=");
         spec.limits.set(resource, limit);
+    }
+    if typed.boot == Some(true) {
+        spec.init = Init::Boot;
+        note(spec, "init", "--boot");
+    }
+    if spec.init == Init::Boot && spec.origins.of("kill_signal").is_none() {
+        // What systemd takes for "halt" (systemd(1)).
+        spec.kill_signal = RT_MIN + 3;
     }
     if !typed.words.is_empty() {
         spec.command = typed.words;
         note(spec, "command", "COMMAND");
     }
     Ok(())
+}
+
+/// `--private-users` alone is what `systemd-nspawn` has for it, with its profile.
+fn users(mode: UserNamespace, profile: Profile) -> UserNamespace {
+    match (mode, profile) {
+        (UserNamespace::Auto, Profile::Nspawn) if geteuid().is_root() => UserNamespace::Owner,
+        (UserNamespace::Auto, Profile::Nspawn) => UserNamespace::Managed,
+        _ => mode,
+    }
+}
+
+/// Interfaces: lists add up to those of a file. As with `systemd-nspawn`, they mean a
+/// network of the container's own, unless the command line says another.
+fn links(spec: &mut Spec, typed: &TypedLinks, said: bool) {
+    let all = typed.all.clone();
+    for (field, option) in typed.options() {
+        note(spec, &format!("links.{field}"), option);
+    }
+    spec.links.veth =
+        if typed.options().iter().any(|(field, _)| *field == "veth") { all.veth } else { spec.links.veth };
+    // One wins over the other, which a file may have said.
+    if all.bridge.is_some() || all.zone.is_some() {
+        (spec.links.bridge, spec.links.zone) = (all.bridge, all.zone);
+    }
+    spec.links.extra.extend(all.extra);
+    spec.links.macvlan.extend(all.macvlan);
+    spec.links.ipvlan.extend(all.ipvlan);
+    spec.links.moved.extend(all.moved);
+    if !all.addresses.is_empty() {
+        spec.links.addresses = all.addresses;
+    }
+    let option = typed.options().iter().map(|(_, option)| *option).find(|_| typed.all.has_any());
+    if let Some(option) = option.filter(|_| !said && spec.network == Network::Host) {
+        spec.network = Network::None;
+        note(spec, "network", option);
+    }
 }
 
 /// A file's mount gives way to one of the command line; two of the command
@@ -277,7 +433,8 @@ fn contradiction(spec: &Spec, mount: &Mount, option: &str) -> Result<(), Failure
 fn capabilities(spec: &mut Spec, typed: &Typed) {
     let mut bounding = spec.capabilities.bounding.0;
     bounding.0 |= typed.capability.0;
-    let own_network = matches!(typed.network, Some((Network::None, _)));
+    let own_network =
+        matches!(typed.network, Some((Network::None, _))) || (typed.network.is_none() && typed.links.all.has_any());
     if own_network && spec.profile == Profile::Nspawn {
         bounding = bounding.with(cap::NET_ADMIN);
     }
@@ -299,7 +456,7 @@ fn capabilities(spec: &mut Spec, typed: &Typed) {
 /// of the root directory. Where several can run on one tree at a time, or
 /// there is no tree to name, with something random in it.
 fn name(spec: &Spec, stem: Option<OsString>) -> Result<MachineName, Failure> {
-    let random = format!("{:012x}", random());
+    let random = format!("{:012x}", random() & 0xffff_ffff_ffff);
     let text = match stem {
         Some(stem) => cleaned(&stem, 64),
         None => {
@@ -317,7 +474,7 @@ fn name(spec: &Spec, stem: Option<OsString>) -> Result<MachineName, Failure> {
 }
 
 /// What of `name` can stand in a machine name.
-fn cleaned(name: &OsStr, most: usize) -> String {
+pub(crate) fn cleaned(name: &OsStr, most: usize) -> String {
     let kept: String = name
         .to_string_lossy()
         .chars()
@@ -328,10 +485,10 @@ fn cleaned(name: &OsStr, most: usize) -> String {
     labels.collect::<Vec<_>>().join(".")
 }
 
-/// 48 bits that differ each time: std seeds this from the operating system.
-fn random() -> u64 {
+/// Bits that differ each time: std seeds this from the operating system.
+pub(crate) fn random() -> u64 {
     use std::hash::{BuildHasher, Hasher, RandomState};
-    RandomState::new().build_hasher().finish() & 0xffff_ffff_ffff
+    RandomState::new().build_hasher().finish()
 }
 
 /// How messages call the root.
@@ -347,7 +504,7 @@ mod tests {
     use super::*;
     use crate::parse::parse;
     use crate::verbs::Verb;
-    use skep::spec::{Init, UserNamespace};
+    use skep::spec::UserNamespace;
 
     fn of(words: &[&str]) -> Spec {
         spec(parse(Verb::Plan, words.iter().map(OsString::from)).expect("parses")).expect("means something")

@@ -7,8 +7,9 @@ use std::io::{IsTerminal, Write};
 use serde_json::{Value, json};
 use skep::Escaped;
 use skep::dialect::{Problem, Problems};
+use skep::sys::Errno;
 
-use crate::console;
+use crate::{console, log};
 
 /// One thing that is wrong: a line for people, an object for machines.
 #[derive(Clone, Debug)]
@@ -104,9 +105,13 @@ pub(crate) fn halves(error: &skep::Error) -> (String, Option<String>) {
     }
 }
 
-/// Writes one line to standard error. That nobody reads it is no reason to
+/// Writes one line to standard error, or the log of a container that was started
+/// with `--detach`. That nobody reads it is no reason to
 /// stop a container.
 pub(crate) fn say(line: impl fmt::Display) {
+    if log::write(format!("{line}\n").as_bytes()) {
+        return;
+    }
     let end = if console::is_raw() { "\r\n" } else { "\n" };
     let _ = std::io::stderr().write_all(format!("{line}{end}").as_bytes());
 }
@@ -116,10 +121,27 @@ pub(crate) fn print(text: impl fmt::Display) -> Result<(), Failure> {
     let mut stdout = std::io::stdout().lock();
     match write!(stdout, "{text}").and_then(|()| stdout.flush()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-            Err(Failure::new(format!("write standard output: {error}")))
+            Err(Failure::new(format!("write standard output: {}", because(&error))))
         }
         _ => Ok(()),
     }
+}
+
+/// The same for bytes that are somebody else's; false where nobody wants more.
+pub(crate) fn print_bytes(bytes: &[u8]) -> Result<bool, Failure> {
+    let mut stdout = std::io::stdout().lock();
+    match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(Failure::new(format!("write standard output: {}", because(&error)))),
+    }
+}
+
+/// Why a call of the standard library failed, as the library says it: by name
+/// and in words.
+pub(crate) fn because(error: &std::io::Error) -> String {
+    let number = error.raw_os_error().and_then(|number| u16::try_from(number).ok());
+    number.map_or_else(|| error.to_string(), |number| Errno::from_raw(number).to_string())
 }
 
 /// Text of a stranger as part of a message: short, in quotes, escaped.
@@ -207,6 +229,13 @@ mod tests {
         let complaint = Complaint::new("--x: \"a; b\" is bad; write c");
         assert_eq!(complaint.json, json!({ "message": "--x: \"a; b\" is bad", "remedy": "write c" }));
         assert!(Complaint::new("so it is").json["remedy"].is_null());
+    }
+
+    #[test]
+    fn an_errno_has_its_name_and_words() {
+        let error = std::io::Error::from_raw_os_error(28);
+        assert_eq!(because(&error), "ENOSPC (no space left on device)");
+        assert_eq!(because(&std::io::Error::other("x")), "x");
     }
 
     #[test]

@@ -17,27 +17,10 @@ pub(crate) fn nearest<'a>(unknown: &str, known: impl Iterator<Item = &'a str>) -
 }
 
 /// How many letters to insert, remove, change or exchange with the next to get
-/// from one to the other.
+/// from one to the other; of each no more than 64 are looked at.
 fn distance(one: &str, other: &str) -> usize {
-    const MOST: usize = 64;
-    let (one, other): (Vec<u8>, Vec<u8>) = (one.bytes().take(MOST).collect(), other.bytes().take(MOST).collect());
-    let mut rows = [[0; MOST + 1]; 3];
-    for (column, cost) in rows[0].iter_mut().enumerate() {
-        *cost = column;
-    }
-    for (i, a) in one.iter().enumerate() {
-        let [row, before, before_that] = [(i + 1) % 3, i % 3, (i + 2) % 3];
-        rows[row][0] = i + 1;
-        for (j, b) in other.iter().enumerate() {
-            let change = rows[before][j] + usize::from(a != b);
-            let mut least = change.min(rows[before][j + 1] + 1).min(rows[row][j] + 1);
-            if i > 0 && j > 0 && *a == other[j - 1] && *b == one[i - 1] {
-                least = least.min(rows[before_that][j - 1] + 1);
-            }
-            rows[row][j + 1] = least;
-        }
-    }
-    rows[one.len() % 3][other.len()]
+    let start = |text: &str| text.chars().take(64).collect::<String>();
+    strsim::osa_distance(&start(one), &start(other))
 }
 
 #[cfg(test)]

@@ -6,29 +6,37 @@ use lexopt::Arg;
 
 use crate::flags::{self, Flag, Value};
 use crate::message::Failure;
+use crate::nspawn::options;
 use crate::typed::Typed;
 use crate::verbs::Verb;
 
-/// Reads the words after the verb. Options end at the first word that is none,
-/// or at `--`: what follows may have options of its own.
+/// Reads the words after the verb. What follows a command may have options of
+/// its own, so options end at its first word, or at `--`; elsewhere they may
+/// stand behind what they are about: `skep status web --json`.
 pub(crate) fn parse(verb: Verb, words: impl IntoIterator<Item = OsString>) -> Result<Typed, Failure> {
-    let mut typed = Typed::default();
+    let mut typed = Typed { nspawn: verb == Verb::Nspawn, ..Typed::default() };
     let mut parser = lexopt::Parser::from_args(words);
     loop {
         let Some(argument) = parser.next().map_err(|error| odd(verb, &error))? else { return Ok(typed) };
         let (flag, spelled) = match argument {
-            Arg::Value(first) => {
-                typed.words.push(first);
-                typed.words.extend(parser.raw_args().map_err(|error| odd(verb, &error))?);
-                return Ok(typed);
+            Arg::Value(word) => {
+                typed.words.push(word);
+                if verb.about().operands.has_command() && !typed.diff {
+                    typed.words.extend(parser.raw_args().map_err(|error| odd(verb, &error))?);
+                    return Ok(typed);
+                }
+                continue;
             }
             Arg::Long(name) => match flags::long(name) {
                 Some(flag) => (flag, true),
                 None => return Err(unknown_long(verb, name)),
             },
-            Arg::Short(letter) => match flags::short(letter) {
+            Arg::Short(letter) => match flags::short(letter, verb) {
                 Some(flag) => (flag, false),
-                None => return Err(unknown_short(verb, letter)),
+                None => {
+                    abbreviated(verb, letter, &mut typed)?;
+                    continue;
+                }
             },
         };
         if !flag.is_for(verb) {
@@ -49,6 +57,12 @@ pub(crate) fn parse(verb: Verb, words: impl IntoIterator<Item = OsString>) -> Re
                 Some(parser.value().map_err(missing)?)
             }
         };
+        if let Some(words) =
+            value.as_deref().filter(|word| typed.nspawn && *word == "help").and_then(|_| options::words(flag.long))
+        {
+            typed.listed = Some(words);
+            return Ok(typed);
+        }
         (flag.update)(&mut typed, value.as_deref())
             .map_err(|bad| Failure::new(format!("--{}: {bad}", shown(flag, value.as_deref()))))?;
     }
@@ -73,11 +87,8 @@ fn odd(verb: Verb, error: &lexopt::Error) -> Failure {
 fn unknown_long(verb: Verb, name: &str) -> Failure {
     let shown: String = name.chars().take(60).collect();
     let shown = skep::Escaped::new(&shown);
-    if flags::NOT_YET.contains(&name) {
-        return Failure::new(format!(
-            "--{shown}: this option of systemd-nspawn is not supported yet; see skep {} --help",
-            verb.name()
-        ));
+    if let Some(why) = options::refusal(name) {
+        return Failure::new(format!("--{shown}: this option of systemd-nspawn is not supported: {why}"));
     }
     let near: Vec<String> = flags::nearest(name, verb).into_iter().map(|long| format!("--{long}")).collect();
     let remedy = match near.as_slice() {
@@ -87,15 +98,22 @@ fn unknown_long(verb: Verb, name: &str) -> Failure {
     Failure::new(format!("--{shown}: unknown option; {remedy}"))
 }
 
-fn unknown_short(verb: Verb, letter: char) -> Failure {
-    let what = if flags::LETTERS_NOT_YET.contains(letter) {
-        "this option of systemd-nspawn is not supported yet"
-    } else {
-        "unknown option"
-    };
+/// A letter for long options with their values.
+fn abbreviated(verb: Verb, letter: char, typed: &mut Typed) -> Result<(), Failure> {
     let shown = letter.to_string();
     let shown = skep::Escaped::new(&shown);
-    Failure::new(format!("-{shown}: {what}; see skep {} --help", verb.name()))
+    let long = flags::ABBREVIATIONS.iter().find(|(known, _)| *known == letter).map(|(_, long)| *long);
+    let Some(long) = long.filter(|_| flags::of(verb).any(|flag| flag.long == "private-users")) else {
+        return Err(match options::refusal(&letter.to_string()) {
+            Some(why) => Failure::new(format!("-{shown}: this option of systemd-nspawn is not supported: {why}")),
+            None => Failure::new(format!("-{shown}: unknown option; see skep {} --help", verb.name())),
+        });
+    };
+    for (name, value) in long {
+        let Some(flag) = flags::long(name) else { continue };
+        (flag.update)(typed, Some(OsStr::new(value))).map_err(|bad| Failure::new(format!("-{shown}: {bad}")))?;
+    }
+    Ok(())
 }
 
 fn elsewhere(verb: Verb, flag: &Flag) -> Failure {
@@ -122,13 +140,33 @@ mod tests {
     const SAMPLES: &[(&str, Option<&str>, Option<&str>)] = &[
         ("help", None, Some("x")),
         ("settings-file", Some("a.nspawn"), Some("")),
+        ("settings", Some("override"), Some("maybe")),
+        ("register", Some("no"), Some("perhaps")),
+        ("slice", Some("machine.slice"), Some("a b")),
+        ("no-ask-password", None, Some("x")),
+        ("system", None, Some("x")),
+        ("cleanup", None, Some("x")),
+        ("version", None, Some("x")),
+        ("user", Some("joe"), Some("-1")),
+        ("background", Some("44"), Some("blue")),
+        ("keep-unit", None, Some("x")),
+        ("no-pager", None, Some("x")),
+        ("link-journal", Some("try-guest"), Some("guests")),
+        ("private-users-ownership", Some("map"), Some("mine")),
+        ("private-users-chown", None, Some("x")),
+        ("suppress-sync", Some("no"), Some("yes")),
         ("profile", Some("nspawn"), Some("lax")),
         ("machine", Some("web"), Some("a_b")),
         ("json", None, Some("x")),
         ("diff", None, Some("x")),
+        ("from", Some("nspawn"), Some("yaml")),
+        ("to", Some("toml"), Some("")),
         ("threshold", Some("2.5"), Some("10.1")),
         ("verbose", None, Some("x")),
         ("directory", Some("tree"), Some("")),
+        ("image", Some("tree.raw"), Some("")),
+        ("template", Some("tree"), Some("")),
+        ("pivot-root", Some("/new:/old"), Some("new")),
         ("ephemeral", None, Some("maybe")),
         ("read-only", Some("no"), Some("")),
         ("volatile", Some("state"), Some("most")),
@@ -143,6 +181,7 @@ mod tests {
         ("set-credential", Some("token:x"), Some("token:a\\n")),
         ("inaccessible", Some("/etc/shadow"), Some("etc")),
         ("as-pid2", Some("no"), Some("2")),
+        ("boot", Some("yes"), Some("2")),
         ("uid", Some("7:8"), Some("-1")),
         ("chdir", Some("/srv"), Some("/proc/1/cwd")),
         ("setenv", Some("A=b"), Some("9=x")),
@@ -153,9 +192,19 @@ mod tests {
         ("kill-signal", Some("SIGRTMIN+3"), Some("65")),
         ("notify-ready", Some("yes"), Some("soon")),
         ("start-timeout", Some("0.5"), Some("0")),
+        ("timeout", Some("30"), Some("-1")),
         ("private-network", Some("no"), Some("veth")),
         ("network", Some("host"), Some("bridge")),
         ("network-namespace-path", Some("/run/netns/web"), Some("web")),
+        ("network-veth", None, Some("eth0")),
+        ("network-veth-extra", Some("one:eth1"), Some("one:")),
+        ("network-bridge", Some("br0"), Some("a/b")),
+        ("network-zone", Some("lan"), Some("thirteen-byte")),
+        ("network-macvlan", Some("eth0"), Some("1")),
+        ("network-ipvlan", Some("eth0:lan"), Some("")),
+        ("network-interface", Some("eth0:lan"), Some(":lan")),
+        ("network-address", Some("10.0.0.2/24,10.0.0.1"), Some("10.0.0.2")),
+        ("port", Some("tcp:127.0.0.1:80:8080"), Some("icmp:80")),
         ("namespace", Some("ipc=/proc/7/ns/ipc"), Some("user=host")),
         ("sysctl", Some("net.ipv4.ip_forward=1"), Some("net.ipv4.ip_forward")),
         ("time-offset", Some("boottime=-5"), Some("boottime=+5")),
@@ -163,12 +212,15 @@ mod tests {
         ("capability", Some("CAP_CHOWN,net_raw"), Some("CAP_X")),
         ("drop-capability", Some("all"), Some("")),
         ("ambient-capability", Some("CAP_CHOWN"), Some("all")),
+        ("securebits", Some("noroot,noroot-locked"), Some("noroots")),
         ("no-new-privileges", Some("on"), Some("")),
         ("memory-deny-write-execute", Some("yes"), Some("some")),
+        ("system-call-architectures", Some("native x86"), Some("i386")),
         ("system-call-filter", Some("~bpf:ENOSYS @clock"), Some("@clokc")),
         ("restrict-address-families", Some("none"), Some("AF_FOO")),
         ("danger-allow-socket", Some("AF_NETLINK/9"), Some("AF_INET/tcp")),
         ("landlock", Some("read,execute:/usr"), Some("reads:/usr")),
+        ("require", Some("limit pids"), Some("")),
         ("memory", Some("512M"), Some("1.5G")),
         ("memory-swap", Some("1G"), Some("-1")),
         ("memory-high", Some("1G"), Some("x")),
@@ -192,6 +244,15 @@ mod tests {
         ("pipe", None, Some("x")),
         ("quiet", None, Some("x")),
         ("report", None, Some("x")),
+        ("fd", Some("0:5"), Some("0")),
+        ("merge", Some("additive"), Some("all")),
+        ("device", Some("-/dev/fuse:/dev/x:rwm"), Some("fuse")),
+        ("no-legend", None, Some("x")),
+        ("signal", Some("TERM"), Some("SIGNOT")),
+        ("whom", Some("all"), Some("none")),
+        ("detach", None, Some("x")),
+        ("follow", None, Some("x")),
+        ("lines", Some("7"), Some("x")),
         ("status-fd", Some("3"), Some("-1")),
     ];
 
@@ -286,15 +347,14 @@ mod tests {
             assert!(flag.verbs != 0, "{}", flag.long);
             for other in &FLAGS[..index] {
                 assert!(
-                    other.long != flag.long && (other.short.is_none() || other.short != flag.short),
+                    other.long != flag.long
+                        && (other.verbs & flag.verbs == 0 || other.short.is_none() || other.short != flag.short),
                     "{}",
                     flag.long
                 );
                 assert!(other.section <= flag.section, "{} is out of its section", flag.long);
             }
-            assert!(!flags::NOT_YET.contains(&flag.long), "{}", flag.long);
         }
-        assert!(flags::NOT_YET.is_sorted());
     }
 
     #[test]
@@ -304,6 +364,19 @@ mod tests {
         assert_eq!(typed(&["--", "-x"]).expect("parses").words, ["-x"]);
         assert_eq!(typed(&["--", "--", "a"]).expect("parses").words, ["--", "a"]);
         assert!(typed(&["-xa", "true"]).expect("parses").init.is_some());
+    }
+
+    #[test]
+    fn options_may_follow_what_is_no_command() {
+        let of = |verb, words: &[&str]| parse(verb, words.iter().map(OsString::from)).expect("parses");
+        let found = of(Verb::Status, &["web", "--json"]);
+        assert!(found.json && found.words == ["web"]);
+        let found = of(Verb::Plan, &["--diff", "a", "b", "--json", "-v"]);
+        assert!(found.json && found.verbose && found.words == ["a", "b"]);
+        let found = of(Verb::Check, &["a", "--json", "--", "--json"]);
+        assert!(found.json && found.words == ["a", "--json"]);
+        let found = of(Verb::Exec, &["web", "ls", "--chdir=/"]);
+        assert!(found.working_directory.is_none() && found.words == ["web", "ls", "--chdir=/"]);
     }
 
     #[test]
@@ -336,8 +409,10 @@ mod tests {
             assert!(error.contains("did you mean") && error.contains(near), "{error}");
         }
         assert_eq!(typed(&["--zzzz"]).expect_err("unknown"), "--zzzz: unknown option; see skep plan --help");
-        assert!(typed(&["--boot"]).expect_err("later").contains("not supported yet"));
-        assert!(typed(&["-b"]).expect_err("later").contains("not supported yet"));
+        for word in ["--image-policy=x", "-Z", "--mstack=x"] {
+            let refused = typed(&[word]).expect_err("refused");
+            assert!(refused.contains("is not supported: ") && refused.contains("; "), "{refused}");
+        }
         let elsewhere = parse(Verb::Run, [OsString::from("-v")]).expect_err("of plan").to_string();
         assert!(elsewhere.contains("belongs to skep plan"), "{elsewhere}");
         assert!(typed(&["--x\u{1b}[2J"]).expect_err("unknown").is_ascii());

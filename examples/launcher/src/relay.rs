@@ -9,6 +9,7 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::console::{Key, Keys};
+use crate::log;
 
 /// Which of a pump's two files is the pipe of the container. It belongs to the
 /// launcher alone and never blocks; the other is shared with whoever called,
@@ -19,10 +20,18 @@ pub(crate) enum Own {
     Target,
 }
 
+/// Where bytes go.
+#[derive(Debug)]
+pub(crate) enum Sink {
+    File(File),
+    /// This process's log, which is always ready.
+    Log,
+}
+
 /// Carries what one file gives to another.
 #[derive(Debug)]
 pub(crate) struct Pump {
-    files: Option<(File, File)>,
+    files: Option<(File, Sink)>,
     own: Own,
     buffer: Vec<u8>,
     sent: usize,
@@ -43,13 +52,17 @@ impl Pump {
 
     /// From `source` to `target`.
     pub(crate) fn new(source: File, target: File, own: Own) -> io::Result<Self> {
-        let pipe = if own == Own::Source { &source } else { &target };
-        let flags = OFlag::from_bits_retain(fcntl(pipe, FcntlArg::F_GETFL)?);
-        fcntl(pipe, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK))?;
+        never_blocks(if own == Own::Source { &source } else { &target })?;
         // A shared pipe that is ready takes one page; a plain file anything.
         let whole = own == Own::Target || target.metadata()?.is_file();
         let most = if whole { usize::MAX } else { 4096 };
-        Ok(Self { files: Some((source, target)), own, buffer: Vec::new(), sent: 0, most, ..Self::idle() })
+        Ok(Self { files: Some((source, Sink::File(target))), own, most, ..Self::idle() })
+    }
+
+    /// From `source` to this process's log.
+    pub(crate) fn to_log(source: File) -> io::Result<Self> {
+        never_blocks(&source)?;
+        Ok(Self { files: Some((source, Sink::Log)), ..Self::idle() })
     }
 
     /// One with nothing to carry.
@@ -94,8 +107,11 @@ impl Pump {
 
     /// What it waits for.
     pub(crate) fn interest(&self) -> Option<(BorrowedFd<'_>, PollFlags)> {
-        let (source, target) = self.files.as_ref().filter(|_| !self.held)?;
-        Some(if self.is_pending() { (target.as_fd(), PollFlags::POLLOUT) } else { (source.as_fd(), PollFlags::POLLIN) })
+        let files = self.files.as_ref().filter(|_| !self.held)?;
+        Some(match files {
+            (_, Sink::File(target)) if self.is_pending() => (target.as_fd(), PollFlags::POLLOUT),
+            (source, _) => (source.as_fd(), PollFlags::POLLIN),
+        })
     }
 
     /// Does the next thing; called when what it waits for has come.
@@ -109,17 +125,18 @@ impl Pump {
     }
 
     fn fetch(&mut self) -> io::Result<()> {
-        let Some((source, _)) = &mut self.files else { return Ok(()) };
+        let Some((source, sink)) = &mut self.files else { return Ok(()) };
+        let at_once = self.own == Own::Target || matches!(sink, Sink::Log);
         self.sent = 0;
         self.buffer.resize(Self::BUFFER, 0);
         let read = source.read(&mut self.buffer);
         self.buffer.truncate(*read.as_ref().unwrap_or(&0));
         if let Some(keys) = &mut self.keys {
-            self.key = keys.see(&self.buffer, Instant::now()).or(self.key);
+            self.key = keys.see(&mut self.buffer, Instant::now()).or(self.key);
         }
         match read {
             Ok(0) => self.end(None),
-            Ok(_) if self.own == Own::Target => return self.send(),
+            Ok(_) if at_once => return self.send(),
             Ok(_) => {}
             // A terminal that has gone, and the like: the end of the input.
             Err(error) if !matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => self.end(None),
@@ -129,7 +146,15 @@ impl Pump {
     }
 
     fn send(&mut self) -> io::Result<()> {
-        let Some((_, target)) = &mut self.files else { return Ok(()) };
+        let target = match &mut self.files {
+            Some((_, Sink::File(target))) => target,
+            Some((_, Sink::Log)) => {
+                log::write(&self.buffer);
+                self.buffer.clear();
+                return Ok(());
+            }
+            None => return Ok(()),
+        };
         // Both outputs may be one pipe: the other pump may just have filled it.
         if self.own == Own::Source && !is_ready(target.as_fd()) {
             return Ok(());
@@ -154,6 +179,12 @@ impl Pump {
             self.end(None);
         }
     }
+}
+
+fn never_blocks(pipe: &File) -> io::Result<()> {
+    let flags = OFlag::from_bits_retain(fcntl(pipe, FcntlArg::F_GETFL)?);
+    fcntl(pipe, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK))?;
+    Ok(())
 }
 
 fn is_ready(target: BorrowedFd<'_>) -> bool {

@@ -1,6 +1,7 @@
 //! `skep run`: starts the container, relays, stops it in order.
 
 use std::fs::File;
+use std::io::Write as _;
 use std::os::fd::AsFd;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -14,43 +15,90 @@ use skep::{Command, ExitStatus, Process};
 
 use crate::child::Child;
 use crate::console::{self, Key, Mode, Raw};
+use crate::detach::{self, Supervisor};
 use crate::events::Events;
-use crate::message::Failure;
+use crate::inherited::Inherited;
+use crate::lock::TreeLock;
+use crate::log::{self, Log};
+use crate::machined;
+use crate::manager::Manager;
+use crate::message::{Failure, because, say};
 use crate::relay::{Own, Pump, stream};
 use crate::typed::Typed;
 
 /// How long the kill signal may take.
-const GRACE: Duration = Duration::from_secs(10);
+pub(crate) const GRACE: Duration = Duration::from_secs(10);
 
 /// How often to look, in the background, whether this is the foreground again:
 /// a shell says so to a stopped job only.
 const FOREGROUND: Duration = Duration::from_millis(300);
 
+/// What a start touches of heap and stack. A vector of that size comes from the
+/// heap, and goes back to it; a larger one would be a mapping of its own.
+const HEAP: usize = 124 << 10;
+const STACK: usize = 32 << 10;
+
 /// Signals that ask for a stop.
 const STOP: [Signal; 3] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP];
 
+/// The same for an init that is to stop all of a machine (`DefaultTimeoutStopSec=` of
+/// systemd).
+const GRACE_OF_MACHINE: Duration = Duration::from_secs(90);
+
+/// The exit code of a machine that wants to be started anew.
+const REBOOT: u8 = 133;
+
 /// Runs the verb.
 pub(crate) fn run(typed: Typed) -> Result<ExitCode, Failure> {
+    let mut supervisor = Supervisor::take()?;
+    if typed.detach && supervisor.is_none() {
+        return detach::start(&typed);
+    }
+    skep::sys::populate(Vec::<u8>::with_capacity(HEAP).spare_capacity_mut());
+    skep::sys::populate_stack(STACK);
+    let ended = supervised(typed, &mut supervisor);
+    if let (Err(failure), Some(supervisor)) = (&ended, supervisor) {
+        supervisor.failed(failure);
+    }
+    let code = ended?;
+    // All of the container is gone; what is left is memory.
+    match std::io::stdout().flush() {
+        Ok(()) => skep::sys::leave(code),
+        Err(_) => Ok(ExitCode::from(code)),
+    }
+}
+
+fn supervised(typed: Typed, supervisor: &mut Option<Supervisor>) -> Result<u8, Failure> {
+    let inherited = Inherited::with_sockets(&typed, supervisor.is_some())?;
     let mut events = Events::new(&typed)?;
-    let ended = attended(typed, &mut events);
+    let mut manager = if typed.nspawn { Manager::of_environment() } else { Manager::none() };
+    // A machine that reboots is started anew here, unless a unit does that.
+    let again = (typed.nspawn && !typed.keep_unit && supervisor.is_none()).then(|| typed.clone());
+    let mut ended = attended(typed, inherited, &mut events, supervisor, &mut manager);
+    while let (Ok(REBOOT), Some(typed)) = (&ended, &again) {
+        let inherited = Inherited::with_sockets(typed, false)?;
+        ended = attended(typed.clone(), inherited, &mut events, supervisor, &mut manager);
+    }
     if let Err(failure) = &ended {
         events.failed(failure);
     }
-    ended.map(ExitCode::from)
+    ended
 }
 
 /// From the start of the container to its end, with the exit code.
-fn attended(typed: Typed, events: &mut Events) -> Result<u8, Failure> {
+fn attended(
+    typed: Typed,
+    inherited: Inherited,
+    events: &mut Events,
+    supervisor: &mut Option<Supervisor>,
+    manager: &mut Manager,
+) -> Result<u8, Failure> {
     let mode = Mode::of(&typed);
     let signals = Signals::new(mode)?;
     let (report, start_timeout) = (typed.report, typed.start_timeout);
-    // Whoever names a container, or has a file for it, will look for it again;
-    // any other is spared the entry and who removes it.
-    let named = typed.file.is_some() || matches!(typed.machine, Some(Some(_)));
+    let keeps_unit = typed.keep_unit;
+    let announce = typed.announce.unwrap_or(if typed.nspawn { Want::IfSupported } else { Want::Off });
     let mut spec = crate::meaning::spec(typed)?;
-    if named && spec.origins.of("register").is_none() {
-        spec.register = Want::IfSupported;
-    }
     mode.set(&mut spec);
     if let Some(item) = spec.system_calls.notify.first() {
         let what = format!(
@@ -59,10 +107,21 @@ fn attended(typed: Typed, events: &mut Events) -> Result<u8, Failure> {
         );
         return Err(Failure::new(what));
     }
+    if let (Some(_), Some(machine)) = (&supervisor, &spec.machine) {
+        log::use_for_all(Log::create(machine)?);
+    }
     events.starting(spec.machine.as_ref().map(ToString::to_string).unwrap_or_default(), &spec);
     let (stub, kill_signal, readiness) = (spec.init == Init::Stub, spec.kill_signal, spec.readiness);
+    let boots = spec.init == Init::Boot;
 
+    // Longer than the container, which is dropped first.
+    let _tree = TreeLock::of(&spec)?;
+    machined::enter_scope(
+        if keeps_unit { Want::Off } else { announce },
+        spec.machine.as_ref().map_or("", |name| name.as_str()),
+    )?;
     let mut command = Command::from(spec);
+    inherited.give(&mut command)?;
     if let Some(deadline) = start_timeout {
         command.deadline(deadline);
     }
@@ -71,19 +130,35 @@ fn attended(typed: Typed, events: &mut Events) -> Result<u8, Failure> {
             "--pipe gives the container your terminal, into which it can type; leave --pipe out, or redirect the streams",
         );
     }
+    let root = command.spec().root.path.to_string_lossy().into_owned();
     let container = command.spawn()?;
+    let _machine = machined::register(announce, &container, &root)?;
+    for forward in container.forwards() {
+        if let Err(error) = forward.start() {
+            let why = because(&error);
+            say(format_args!("skep: {} is not passed on to the container: {why}", forward.from));
+        }
+    }
+    let leader = container.id();
     events.started(&container);
     if report {
         events.report(&container);
     }
     if mode == Mode::Interactive {
-        events.keys();
+        events.keys(!stub);
     }
     let mut session = Session::new(Child::Container(Box::new(container)), mode, signals, events, kill_signal)?;
+    session.has_init = !stub;
+    session.supervisor = supervisor.take();
+    session.manager = std::mem::replace(manager, Manager::none());
+    session.manager.started(leader, readiness == Readiness::Exec);
+    session.grace = if boots { GRACE_OF_MACHINE } else { GRACE };
     if readiness == Readiness::Exec {
-        session.events.ready();
+        session.ready()?;
     }
     let ended = session.attend();
+    *supervisor = session.supervisor.take();
+    *manager = std::mem::replace(&mut session.manager, Manager::none());
     // Before anything is said, the terminal is the caller's again.
     drop(session.console.take());
     let ended = ended?;
@@ -97,7 +172,13 @@ fn attended(typed: Typed, events: &mut Events) -> Result<u8, Failure> {
         broken: session.pumps[1].is_broken(),
         interrupted: session.interrupted,
     };
+    manager.ended(end.code(ended) == REBOOT);
     session.events.ended(end.to_json(ended), &end.words(ended));
+    if let Some(supervisor) = supervisor.take() {
+        let what = format!("the container ended before it was ready: {ended}");
+        let name = session.events.machine();
+        supervisor.failed(&Failure::new(format!("{what}; see what it said: skep logs {name}")));
+    }
     session.written()?;
     Ok(end.code(ended))
 }
@@ -121,6 +202,10 @@ fn shares_a_terminal() -> bool {
 
 /// The three relays. A stream that is not carried has one that is done.
 fn pumps(child: &mut Child, mode: Mode) -> std::io::Result<[Pump; 3]> {
+    let shown = |source: File, to: std::io::Result<File>| match log::is_used() {
+        true => Pump::to_log(source),
+        false => Pump::new(source, to?, Own::Source),
+    };
     // The handle stays, to follow the size of the launcher's own.
     if let Some(terminal) = child.terminal() {
         let ends = [terminal.as_fd().try_clone_to_owned()?, terminal.as_fd().try_clone_to_owned()?];
@@ -129,7 +214,7 @@ fn pumps(child: &mut Child, mode: Mode) -> std::io::Result<[Pump; 3]> {
             Mode::Interactive => Pump::new(stream(std::io::stdin())?, input, Own::Target)?.with_keys(),
             _ => Pump::idle(),
         };
-        let mut shown = Pump::new(output, stream(std::io::stdout())?, Own::Source)?;
+        let mut shown = shown(output, stream(std::io::stdout()))?;
         shown.held = mode == Mode::Passive;
         return Ok([typed, shown, Pump::idle()]);
     }
@@ -139,11 +224,11 @@ fn pumps(child: &mut Child, mode: Mode) -> std::io::Result<[Pump; 3]> {
         None => Pump::idle(),
     };
     let stdout = match stdout {
-        Some(source) => Pump::new(source, stream(std::io::stdout())?, Own::Source)?,
+        Some(source) => shown(source, stream(std::io::stdout()))?,
         None => Pump::idle(),
     };
     let stderr = match stderr {
-        Some(source) => Pump::new(source, stream(std::io::stderr())?, Own::Source)?,
+        Some(source) => shown(source, stream(std::io::stderr()))?,
         None => Pump::idle(),
     };
     Ok([stdin, stdout, stderr])
@@ -170,6 +255,14 @@ struct Session<'a> {
     console: Option<Raw>,
     /// Ctrl-C was typed there.
     interrupted: bool,
+    /// What runs is process 1 of its container.
+    has_init: bool,
+    /// Whoever waits for the container to be ready is told by this.
+    supervisor: Option<Supervisor>,
+    /// Whoever started this program, told of the container.
+    manager: Manager,
+    /// How long the kill signal may take.
+    grace: Duration,
 }
 
 impl<'a> Session<'a> {
@@ -180,8 +273,8 @@ impl<'a> Session<'a> {
         events: &'a Events,
         kill_signal: u8,
     ) -> Result<Self, Failure> {
-        let pumps =
-            pumps(&mut child, mode).map_err(|error| Failure::new(format!("relay the standard streams: {error}")))?;
+        let pumps = pumps(&mut child, mode)
+            .map_err(|error| Failure::new(format!("relay the standard streams: {}", because(&error))))?;
         let mut session = Self {
             console: (mode == Mode::Interactive).then(Raw::new).flatten(),
             child,
@@ -191,6 +284,10 @@ impl<'a> Session<'a> {
             kill_signal,
             stop: Stop::NotAsked,
             interrupted: false,
+            has_init: false,
+            supervisor: None,
+            manager: Manager::none(),
+            grace: GRACE,
         };
         session.follow(&Heard::default());
         Ok(session)
@@ -200,7 +297,7 @@ impl<'a> Session<'a> {
     fn written(&self) -> Result<(), Failure> {
         for (pump, name) in self.pumps.iter().skip(1).zip(["output", "error"]) {
             if let (Some(error), false) = (&pump.failure, pump.is_broken()) {
-                return Err(Failure::new(format!("write standard {name}: {error}")));
+                return Err(Failure::new(format!("write standard {name}: {}", because(error))));
             }
         }
         Ok(())
@@ -226,6 +323,10 @@ impl<'a> Session<'a> {
                 self.follow(&heard);
             } else if self.in_background() {
                 self.follow(&Heard::default());
+            }
+            if happened.abandoned {
+                self.supervisor = None;
+                self.stop_harder()?;
             }
             self.kill_when_due()?;
             if happened.notification || happened.end {
@@ -261,6 +362,8 @@ impl<'a> Session<'a> {
                 self.stop = Stop::Killed;
             }
             Some(Key::Suspend) => suspend(console),
+            Some(Key::Init(number)) if self.has_init => self.child.kill(number)?,
+            Some(Key::Init(_)) => say("skep: the command is no init; ^]^]^] kills it"),
             Some(Key::Interrupt) => self.interrupted = true,
             None => {}
         }
@@ -297,7 +400,8 @@ impl<'a> Session<'a> {
     }
 
     /// Sleeps until something happens.
-    fn wait(&self, ended: bool) -> Happened {
+    fn wait(&mut self, ended: bool) -> Happened {
+        let alive = self.manager.watchdog();
         let signals = self.signals.file.as_fd();
         let running = |file| (!ended).then_some((file, PollFlags::POLLIN));
         let wanted = [
@@ -307,6 +411,8 @@ impl<'a> Session<'a> {
             self.pumps[0].interest(),
             self.pumps[1].interest(),
             self.pumps[2].interest(),
+            // Nothing is awaited of it but that it is gone.
+            self.supervisor.as_ref().map(|supervisor| (supervisor.as_fd(), PollFlags::empty())),
         ];
         // Places are fixed: what is not watched now is the signals' descriptor
         // once more, with no event.
@@ -319,7 +425,7 @@ impl<'a> Session<'a> {
             Stop::Asked(end) => Some(end.saturating_duration_since(Instant::now()) + Duration::from_millis(1)),
             Stop::NotAsked | Stop::Killed => None,
         };
-        let wake = due.into_iter().chain(self.in_background().then_some(FOREGROUND)).min();
+        let wake = due.into_iter().chain(self.in_background().then_some(FOREGROUND)).chain(alive).min();
         let timeout = match wake.filter(|_| !ended) {
             Some(wake) => PollTimeout::try_from(wake).unwrap_or(PollTimeout::MAX),
             None => PollTimeout::NONE,
@@ -328,7 +434,13 @@ impl<'a> Session<'a> {
             return Happened::default();
         }
         let any = |index: usize| polled[index].any() == Some(true);
-        Happened { signal: any(0), end: any(1), notification: any(2), pumps: [any(3), any(4), any(5)] }
+        Happened {
+            signal: any(0),
+            end: any(1),
+            notification: any(2),
+            pumps: [any(3), any(4), any(5)],
+            abandoned: self.supervisor.is_some() && any(6),
+        }
     }
 
     /// The first time in order, the second time at once.
@@ -336,7 +448,8 @@ impl<'a> Session<'a> {
         self.stop = match self.stop {
             Stop::NotAsked if self.kill_signal != signal::KILL => {
                 self.child.kill(self.kill_signal)?;
-                Stop::Asked(Instant::now() + GRACE)
+                self.manager.stopping();
+                Stop::Asked(Instant::now() + self.grace)
             }
             _ => {
                 self.child.kill(signal::KILL)?;
@@ -353,6 +466,16 @@ impl<'a> Session<'a> {
         }
     }
 
+    fn ready(&mut self) -> Result<(), Failure> {
+        self.events.ready();
+        match (self.supervisor.take(), &self.child) {
+            (Some(supervisor), Child::Container(container)) => {
+                supervisor.started(container.machine().as_str(), container.id())
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// What the payload says of itself.
     fn hear(&mut self, ready: &mut bool) -> Result<(), Failure> {
         // As many as a socket holds; one that never stops talking is not
@@ -361,8 +484,9 @@ impl<'a> Session<'a> {
             let Some(said) = self.child.notification()? else { break };
             if said.ready && !*ready {
                 *ready = true;
-                self.events.ready();
+                self.ready()?;
             }
+            self.manager.heard(said.ready, said.status.as_deref());
             if let Some(text) = said.status.filter(|text| text != "Ready.") {
                 self.events.status(&text);
             }
@@ -378,6 +502,7 @@ struct Happened {
     end: bool,
     notification: bool,
     pumps: [bool; 3],
+    abandoned: bool,
 }
 
 /// Gives the terminal back and stops this program until somebody continues it,
@@ -462,11 +587,11 @@ impl End {
     /// The table of `skep help exit-codes`.
     fn code(&self, ended: ExitStatus) -> u8 {
         if let Some(code) = ended.code() {
-            return if code == 133 { 1 } else { code };
+            return if code == REBOOT { 1 } else { code };
         }
         match ended.signal() {
             _ if self.is_clean(ended) => 0,
-            Some(signal::HUP) if !self.stub => 133,
+            Some(signal::HUP) if !self.stub => REBOOT,
             Some(_) if self.stub && self.stop != Stop::Killed => 255,
             _ => 1,
         }
@@ -483,8 +608,7 @@ impl End {
     }
 
     fn words(&self, ended: ExitStatus) -> String {
-        let asked = self.stop != Stop::NotAsked || self.interrupted;
-        if self.is_clean(ended) || (ended.success() && asked) {
+        if self.is_clean(ended) || (ended.success() && self.stop != Stop::NotAsked) {
             "stopped.".to_owned()
         } else if ended.success() {
             "exited successfully.".to_owned()

@@ -1,14 +1,17 @@
 //! The values of options. What the library reads in files too, it reads here;
 //! this is what only the command line has.
 
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use skep::dialect::Format;
 use skep::dialect::nspawn::value::{self, Separator, ValueError};
 use skep::spec::{
-    CpuLimit, IoPriority, Limit, Namespace, Profile, SchedulingPolicy, Socket, User, UserNamespace, parse_bytes,
+    Architecture, CpuLimit, Device, DeviceAccess, IoPriority, Limit, Mount, MountKind, Namespace, Profile,
+    SchedulingPolicy, SecureBitList, Socket, User, UserNamespace, Want, parse_bytes,
 };
 use skep::sys::abi::{CapabilitySet, Resource};
 
@@ -45,7 +48,7 @@ pub(crate) fn host_path(value: &OsStr) -> Parsed<PathBuf> {
 /// A user-namespace mode: those of a file, and those that only the library has.
 /// Digits are always an id here, unlike in a file.
 pub(crate) fn private_users(value: &str) -> Parsed<UserNamespace> {
-    const REMEDY: &str = "write `own`, `subordinate`, `pick`, `identity`, `no`, or BASE[:COUNT]";
+    const REMEDY: &str = "write `yes`, `own`, `subordinate`, `pick`, `managed`, `identity`, `no`, or BASE[:COUNT]";
     match value {
         "auto" => Ok(UserNamespace::Auto),
         "own" => Ok(UserNamespace::Own),
@@ -83,6 +86,68 @@ pub(crate) fn ambient(value: &str) -> Parsed<CapabilitySet> {
     value::ambient_capabilities(value, Separator::Commas).map(|list| list.0)
 }
 
+/// A value of a key of `.nspawn` that this version accepts where it asks for what
+/// happens anyhow.
+pub(crate) fn anyhow(key: &str, value: &str) -> Parsed<()> {
+    value::happens_anyhow(key, value).map_err(|error| match error.remedy {
+        Some(_) => error,
+        None => error.with_remedy("leave it out if the container can do without it"),
+    })
+}
+
+/// Whether systemd-machined has to know the container.
+pub(crate) fn register(value: &str) -> Parsed<Want> {
+    if value == "auto" {
+        return Ok(Want::IfSupported);
+    }
+    let wanted = value::boolean(value).map_err(|error| error.with_remedy("write yes, no or auto"))?;
+    Ok(if wanted { Want::Require } else { Want::Off })
+}
+
+/// The name of a slice, of which nothing becomes.
+pub(crate) fn slice(value: &str) -> Parsed<()> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b':' | b'@' | b'\\');
+    match value.strip_suffix(".slice").unwrap_or(value) {
+        name if !name.is_empty() && name.len() <= 200 && name.bytes().all(plain) => Ok(()),
+        _ => bad(OsStr::new(value), "is not the name of a slice", "write one such as machine.slice, or leave it out"),
+    }
+}
+
+/// A background of `SGR` (ECMA-48), or none, of which nothing becomes.
+pub(crate) fn color(value: &str) -> Parsed<()> {
+    match value.bytes().all(|byte| byte.is_ascii_digit() || byte == b';') && value.len() < 100 {
+        true => Ok(()),
+        false => bad(OsStr::new(value), "is not a colour", "write numbers of SGR such as 44, or nothing"),
+    }
+}
+
+/// A way to show the container's journal on the host, of those that may come to nothing.
+pub(crate) fn link_journal(value: &str) -> Parsed<()> {
+    match value {
+        "auto" | "try-host" | "try-guest" => Ok(()),
+        _ if value::boolean(value).is_ok() => Ok(()),
+        _ => anyhow("LinkJournal", value),
+    }
+}
+
+/// The name of an item of the report; which there are, a start knows.
+pub(crate) fn item(value: &str) -> Parsed<String> {
+    if value.is_empty() || value.len() > 200 {
+        return bad(OsStr::new(value), "is not the name of an item", "take one from `skep run --report`");
+    }
+    Ok(value.to_owned())
+}
+
+/// Securebits by name, separated by commas, or `none`.
+pub(crate) fn securebits(value: &str) -> Parsed<SecureBitList> {
+    if value == "none" {
+        return Ok(SecureBitList::default());
+    }
+    let names: Vec<String> = value.split(',').map(str::to_owned).collect();
+    SecureBitList::try_from(names)
+        .map_err(|message| ValueError::new(message).with_remedy("write names with commas between them, or `none`"))
+}
+
 /// `NAME`, `UID` or `UID:GID`; the last is not for files.
 pub(crate) fn user(value: &str) -> Parsed<User> {
     let read = match value.split_once(':') {
@@ -104,7 +169,8 @@ pub(crate) fn rlimit(value: &str) -> Parsed<(Resource, Limit)> {
 
 /// A number of bytes.
 pub(crate) fn bytes(value: &str) -> Parsed<u64> {
-    parse_bytes(value).map_err(|message| ValueError::new(message).with_remedy("write a number of bytes such as 512M"))
+    parse_bytes(value)
+        .map_err(|message| ValueError::new(message).with_remedy("write digits, and K, M, G or T behind them: 512M"))
 }
 
 /// A number of processors, such as `1.5`: that share of each 100 ms.
@@ -130,6 +196,36 @@ pub(crate) fn count(value: &OsStr) -> Parsed<u64> {
     }
 }
 
+/// `[-]SRC[:DST][:rwm]`: a node of the host, where it is inside, and its uses.
+pub(crate) fn device(value: &str) -> Parsed<Mount> {
+    let wrong = |what: &str| bad(OsStr::new(value), what, "write /dev/NODE, /dev/NODE:rw or /dev/NODE:/dev/OTHER:rw");
+    let (optional, rest) = value.strip_prefix('-').map_or((false, value), |rest| (true, rest));
+    let mut parts: Vec<&str> = rest.split(':').collect();
+    let access = match parts.last().map(|last| last.parse()) {
+        Some(Ok(access)) if parts.len() > 1 => parts.pop().map(|_| access).unwrap_or_default(),
+        _ => DeviceAccess::default(),
+    };
+    let (source, target) = match parts.as_slice() {
+        [source] => (*source, *source),
+        [source, target] => (*source, *target),
+        _ => return wrong("is no device"),
+    };
+    if ![source, target].iter().all(|path| path.starts_with("/dev/") && !path.ends_with('/')) {
+        return wrong("names no node below /dev");
+    }
+    let mut device = Device::new(source);
+    (device.access, device.optional) = (access, optional);
+    Ok(Mount { target: PathBuf::from(target), kind: MountKind::Device(device) })
+}
+
+/// How many lines.
+pub(crate) fn lines(word: &str) -> Parsed<usize> {
+    match word.parse() {
+        Ok(number) if word.bytes().all(|byte| byte.is_ascii_digit()) => Ok(number),
+        _ => bad(OsStr::new(word), "is not a number of lines", "write one such as 20"),
+    }
+}
+
 /// A number of seconds, such as `30` or `0.5`.
 pub(crate) fn seconds(value: &OsStr) -> Parsed<Duration> {
     let plain = |text: &&str| text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
@@ -138,6 +234,12 @@ pub(crate) fn seconds(value: &OsStr) -> Parsed<Duration> {
         Some(number) if number > 0.0 && number <= 86_400.0 => Ok(Duration::from_secs_f64(number)),
         _ => bad(value, "is not a number of seconds", "write a number such as 30 or 0.5, up to 86400"),
     }
+}
+
+/// A format of files that say what a container is.
+pub(crate) fn format(value: &OsStr) -> Parsed<Format> {
+    let known = value.to_str().and_then(Format::by_name);
+    known.map_or_else(|| bad(value, "is not a format", "write nspawn, json or toml"), Ok)
 }
 
 pub(crate) fn profile(value: &OsStr) -> Parsed<Profile> {
@@ -186,6 +288,20 @@ pub(crate) fn sysctl(value: &str) -> Parsed<(String, String)> {
         Some((name, setting)) if !name.is_empty() => Ok((name.to_owned(), setting.to_owned())),
         _ => bad(OsStr::new(value), "is not NAME=VALUE", "write such as net.ipv4.ip_forward=1"),
     }
+}
+
+/// ABIs of system calls, between blanks.
+pub(crate) fn architectures(value: &str) -> Parsed<BTreeSet<Architecture>> {
+    let refused = |word: &str| {
+        let names = Architecture::NAMES.map(|(name, _)| name).join(", ");
+        bad(OsStr::new(word), "is not an architecture", &format!("write one or more of {names}"))
+    };
+    let named = value.split_whitespace().map(|word| {
+        let known = Architecture::NAMES.iter().find(|(name, _)| *name == word);
+        known.map_or_else(|| refused(word), |(_, architecture)| Ok(*architecture))
+    });
+    let named = named.collect::<Parsed<BTreeSet<_>>>()?;
+    if named.is_empty() { refused(value).map(|one| BTreeSet::from([one])) } else { Ok(named) }
 }
 
 /// A family of sockets, or one protocol of it.
@@ -246,6 +362,15 @@ pub(crate) fn exposure(value: &str) -> Parsed<u8> {
     match (digit(whole, 2), digit(tenth, 1)) {
         (Some(whole), Some(tenth)) if whole < 10 || (whole == 10 && tenth == 0) => Ok(whole * 10 + tenth),
         _ => bad(OsStr::new(value), "is not an exposure", "write a number such as 2.5, from 0.0 to 10.0"),
+    }
+}
+
+/// `N` or `N:M`: a descriptor, and its number inside.
+pub(crate) fn passed(value: &str) -> Parsed<(u32, u32)> {
+    let (from, number) = value.split_once(':').unwrap_or((value, value));
+    match (descriptor(from), descriptor(number)) {
+        (Ok(from), Ok(number)) if number >= 3 => Ok((from, number)),
+        _ => bad(OsStr::new(value), "is not a descriptor to pass", "write N or N:M, of which M is 3 or more"),
     }
 }
 

@@ -103,6 +103,15 @@ impl Model {
         for id in self.entrusted.keys() {
             lines.insert(format!("entrusted {id}"), String::new());
         }
+        for (name, value) in self.network(self.host_network()).into_iter().flat_map(|network| network.lines()) {
+            lines.insert(name, value);
+        }
+        for (number, (group, program)) in self.device_programs.iter().enumerate() {
+            if !self[*group].removed {
+                let name = format!("device program {number} of {}", self.path_in_fs(*group));
+                lines.insert(name, program.iter().map(|byte| format!("{byte:02x}")).collect());
+            }
+        }
         for space in &self.spaces {
             if let (Content::Uts { host, domain }, super::UserId::INITIAL) = (&space.content, space.owner) {
                 // Of several the first is the host's.
@@ -135,6 +144,7 @@ impl Model {
             }
             Node::Fifo => ("fifo", owner),
             Node::Socket => ("socket", owner),
+            Node::Namespace(_) => ("namespace", owner),
             Node::Process(_) | Node::ProcessFile(..) | Node::ProcessLinks(..) => return,
         };
         let path = if path.is_empty() { "/" } else { path };

@@ -5,12 +5,15 @@
 //! and `kernel/sys.c`. All ids in here are the kernel's own ("kuid"): what a
 //! process sees is that number through the map of its user namespace.
 
+use std::sync::Arc;
+
 use crate::abi::{CapabilitySet, SeccompFlags, SecureBits, cap};
 use crate::errno::Errno;
 use crate::kernel::Slots;
 use crate::op::Slot;
 
 use super::descriptors::Object;
+use super::exec::Gains;
 use super::namespaces::{from_kernel, to_kernel};
 use super::{Model, UserId};
 
@@ -88,7 +91,7 @@ pub(super) struct Cred {
     pub(super) ambient: CapabilitySet,
     pub(super) securebits: SecureBits,
     pub(super) no_new_privs: bool,
-    pub(super) filters: usize,
+    pub(super) filters: Vec<Arc<[u8]>>,
     pub(super) listener: bool,
 }
 
@@ -115,7 +118,7 @@ impl Cred {
             ambient: CapabilitySet::EMPTY,
             securebits: SecureBits::NONE,
             no_new_privs: false,
-            filters: 0,
+            filters: Vec::new(),
             listener: false,
         }
     }
@@ -149,28 +152,35 @@ impl Cred {
         }
     }
 
-    /// capabilities(7), "Transformation of capabilities during execve()". No
-    /// file of the model has capabilities; `owner` is that of a set-user-id
-    /// program. `root` is uid 0 of the user namespace, if it is mapped.
-    pub(super) fn execute(&mut self, owner: Option<u32>, root: Option<u32>) {
+    /// capabilities(7), "Transformation of capabilities during execve()".
+    /// `root` is uid 0 of the user namespace, if it is mapped.
+    pub(super) fn execute(&mut self, gains: Gains, root: Option<u32>) -> Result<(), Errno> {
         let old = self.clone();
         // "Safe-checking": no_new_privs ignores set-user-id (PR_SET_NO_NEW_PRIVS(2const)).
-        if let Some(owner) = owner.filter(|_| !self.no_new_privs) {
+        if let Some(owner) = gains.owner.filter(|_| !self.no_new_privs) {
             self.uid.effective = owner;
         }
-        let privileged = self.uid.effective != old.uid.effective;
+        // P'(permitted) = (P(inheritable) & F(inheritable)) | (F(permitted) & P(bounding)) | P'(ambient)
+        let file = gains.file.unwrap_or_default();
+        let mut gained = either(both(old.inheritable, file.inheritable), both(file.permitted, old.bounding));
+        let mut raised = file.effective;
+        // "Safety checking for capability-dumb binaries".
+        if file.effective && !gained.contains(file.permitted) {
+            return Err(Errno::EPERM);
+        }
+        let privileged = self.uid.effective != old.uid.effective || gains.file.is_some();
         if privileged {
             self.ambient = CapabilitySet::EMPTY;
         }
         // "Capabilities and execution of programs by root".
         let rooted = !self.securebits.has(SecureBits::NOROOT);
         let is_root = |id: u32| rooted && root == Some(id);
-        let (mut gained, mut raised) = (CapabilitySet::EMPTY, false);
-        if is_root(self.uid.effective) || is_root(self.uid.real) {
+        // "Set-user-ID-root programs that have file capabilities" get those alone.
+        let lent = gains.file.is_some() && is_root(self.uid.effective) && !is_root(self.uid.real);
+        if !lent && (is_root(self.uid.effective) || is_root(self.uid.real)) {
             gained = either(self.bounding, self.inheritable);
-            raised = is_root(self.uid.effective);
+            raised |= is_root(self.uid.effective);
         }
-        // P'(permitted) = (P(inheritable) & F) | (F & P(bounding)) | P'(ambient)
         self.permitted = gained;
         if self.no_new_privs {
             self.permitted = both(self.permitted, old.permitted);
@@ -181,6 +191,7 @@ impl Cred {
         (self.gid.saved, self.gid.fs) = (self.gid.effective, self.gid.effective);
         // capabilities(7), SECBIT_KEEP_CAPS: "always cleared on an execve(2)".
         self.securebits = self.securebits.without(SecureBits::KEEP_CAPS);
+        Ok(())
     }
 }
 
@@ -406,7 +417,7 @@ impl Model {
             return Err(Errno::EBUSY);
         }
         let cred = self.cred_mut();
-        cred.filters += 1;
+        cred.filters.push(program.into());
         cred.listener |= wants;
         Ok(wants)
     }
@@ -429,7 +440,7 @@ impl Model {
             securebits: cred.securebits,
             no_new_privs: cred.no_new_privs,
             dumpable,
-            filters: cred.filters,
+            filters: cred.filters.len(),
         }
     }
 }

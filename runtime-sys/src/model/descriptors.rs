@@ -4,6 +4,7 @@
 //! landlock_create_ruleset(2), memfd_create(2).
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 
 use crate::abi::{OpenFlags, Resolve, Resource, Seals, cap};
 use crate::errno::Errno;
@@ -58,7 +59,7 @@ pub(super) enum Object {
     /// The end of a terminal that is not in its devpts.
     Terminal(InodeId),
     /// A program for the devices of a cgroup.
-    DeviceProgram,
+    DeviceProgram(Arc<[u8]>),
 }
 
 impl Object {
@@ -82,7 +83,7 @@ impl Object {
             Self::Signals => "signalfd",
             Self::Listener => "seccomp-listener",
             Self::Terminal(_) => "terminal",
-            Self::DeviceProgram => "bpf-prog",
+            Self::DeviceProgram(_) => "bpf-prog",
         }
     }
 }
@@ -104,11 +105,14 @@ pub(super) enum Access {
     Write,
 }
 
-/// A landlock ruleset in the making.
-#[derive(Clone, Debug)]
+/// A landlock ruleset, in the making or in force.
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Ruleset {
     pub(super) files: u64,
     pub(super) net: u64,
+    pub(super) scoped: u64,
+    pub(super) paths: Vec<(InodeId, u64)>,
+    pub(super) ports: Vec<(u16, u64)>,
 }
 
 /// Two ends; what was sent to each and not yet received.
@@ -170,7 +174,7 @@ impl Model {
         self.fill_file(slots, into, file)
     }
 
-    fn fill_file(&mut self, slots: &mut Slots<'_>, into: Slot, file: FileId) -> Result<(), Errno> {
+    pub(super) fn fill_file(&mut self, slots: &mut Slots<'_>, into: Slot, file: FileId) -> Result<(), Errno> {
         let number = self.install_file(self.current, file, true).inspect_err(|_| self.dirty = true)?;
         match slots.put(into, Cell::Descriptor(number)) {
             Ok(Cell::Descriptor(old)) => self.close_number(old),
@@ -361,10 +365,11 @@ impl Model {
         };
         let unused: Vec<_> = self.mount_spaces().filter(|space| !in_use(*space)).collect();
         unused.into_iter().for_each(|space| self.unmount_all(space));
+        self.collect_networks(&held);
     }
 
     /// The processes that hold the other end of a wire.
-    fn holders(&self, wire: WireId, end: usize) -> impl Iterator<Item = TaskId> {
+    pub(super) fn holders(&self, wire: WireId, end: usize) -> impl Iterator<Item = TaskId> {
         (0..self.tasks.len()).map(TaskId).filter(move |task| {
             let holds = |entry: &Entry| {
                 matches!(self[entry.file].object, Object::Wire { wire: at, end: side } if at == wire && side != end)
@@ -499,21 +504,6 @@ impl Model {
         }
     }
 
-    /// netdevice(7), SIOCSIFFLAGS.
-    pub(super) fn link_up(&mut self, slots: &Slots<'_>, socket: Slot, name: &[u8]) -> Result<(), Errno> {
-        let Object::Socket { network, .. } = *self.object(slots, socket)? else {
-            return Err(Errno::ENOTTY);
-        };
-        if name != b"lo" {
-            return Err(Errno::ENODEV);
-        }
-        self.need(self[network].owner, cap::NET_ADMIN)?;
-        if let super::namespaces::Content::Network { up } = &mut self[network].content {
-            up.insert(name.to_vec());
-        }
-        Ok(())
-    }
-
     /// landlock_create_ruleset(2).
     pub(super) fn ruleset(&self, files: u64, net: u64, scoped: u64) -> Result<Object, Errno> {
         // "ENOMSG: no access right"; unknown rights are EINVAL (ABI 6).
@@ -523,11 +513,11 @@ impl Model {
         if files >> 16 != 0 || net >> 2 != 0 || scoped >> 2 != 0 {
             return Err(Errno::EINVAL);
         }
-        Ok(Object::Ruleset(Ruleset { files, net }))
+        Ok(Object::Ruleset(Ruleset { files, net, scoped, paths: Vec::new(), ports: Vec::new() }))
     }
 
     /// landlock_add_rule(2): for the handled rights `handled`.
-    pub(super) fn add_rule(&self, handled: u64, access: u64) -> Result<(), Errno> {
+    fn may_add_rule(handled: u64, access: u64) -> Result<(), Errno> {
         match access {
             0 => Err(Errno::ENOMSG),
             access if handled & access != access => Err(Errno::EINVAL),
@@ -543,8 +533,28 @@ impl Model {
         }
     }
 
+    fn ruleset_mut(&mut self, slots: &Slots<'_>, slot: Slot) -> Result<&mut Ruleset, Errno> {
+        let file = self.file_in(slots, slot)?;
+        match &mut self[file].object {
+            Object::Ruleset(ruleset) => Ok(ruleset),
+            _ => Err(Errno::EBADFD),
+        }
+    }
+
+    pub(super) fn landlock_port(
+        &mut self,
+        slots: &Slots<'_>,
+        ruleset: Slot,
+        port: u16,
+        access: u64,
+    ) -> Result<(), Errno> {
+        Self::may_add_rule(self.get_ruleset(slots, ruleset)?.net, access)?;
+        self.ruleset_mut(slots, ruleset)?.ports.push((port, access));
+        Ok(())
+    }
+
     pub(super) fn landlock_path(
-        &self,
+        &mut self,
         slots: &Slots<'_>,
         [ruleset, parent]: [Slot; 2],
         access: u64,
@@ -555,11 +565,12 @@ impl Model {
             // "EBADFD: the file descriptor type of parent_fd is not the expected one".
             _ => return Err(Errno::EBADFD),
         };
-        self.add_rule(handled, access)?;
+        Self::may_add_rule(handled, access)?;
         // "EINVAL: … inconsistent access in the rule": the op then asks for less.
         if !self.is_directory(place.inode) && access & crate::abi::landlock::ON_FILES == 0 {
             return Err(Errno::EINVAL);
         }
+        self.ruleset_mut(slots, ruleset)?.paths.push((place.inode, access));
         Ok(())
     }
 
@@ -568,9 +579,9 @@ impl Model {
         // "EPERM: … no_new_privs … nor the CAP_SYS_ADMIN capability in its
         // user namespace"
         slots.descriptor(slot)?;
-        let files = match self.get_ruleset(slots, slot) {
+        let ruleset = match self.get_ruleset(slots, slot) {
             _ if !self.cred().no_new_privs && !self.has(cap::SYS_ADMIN) => return Err(Errno::EPERM),
-            Ok(ruleset) => ruleset.files,
+            Ok(ruleset) => ruleset.clone(),
             Err(errno) => return Err(errno),
         };
         let current = self.current;
@@ -578,14 +589,33 @@ impl Model {
         if self[current].landlock.len() >= 16 {
             return Err(Errno::E2BIG);
         }
-        self[current].landlock.push(files);
+        self[current].landlock.push(Arc::new(ruleset));
         Ok(())
+    }
+
+    /// `is_access_to_paths_allowed`: every layer allows what it handles, by rules of
+    /// the file and of what lies above it, also above the mount.
+    pub(super) fn landlocked(&self, place: Place, wanted: u64) -> Result<(), Errno> {
+        let allows = |layer: &Ruleset| {
+            let (mut missing, mut at) = (layer.files & wanted, Some(place));
+            while let Some(here) = at.filter(|_| missing != 0) {
+                let rules = layer.paths.iter().filter(|rule| rule.0 == here.inode);
+                missing = rules.fold(missing, |missing, rule| missing & !rule.1);
+                at = match self[here.inode].parent.filter(|_| here.inode != self[here.mount].root) {
+                    Some(inode) => Some(Place { mount: here.mount, inode }),
+                    // What was stepped up from is not looked at twice.
+                    None => self[here.mount].parent,
+                };
+            }
+            missing == 0
+        };
+        if self[self.current].landlock.iter().all(|layer| allows(layer)) { Ok(()) } else { Err(Errno::EACCES) }
     }
 
     /// Landlock's documentation, "Current limitations": a thread that is
     /// restricted in its file accesses cannot change the topology of mounts.
     pub(super) fn may_change_mounts(&self) -> Result<(), Errno> {
-        if self[self.current].landlock.iter().any(|files| *files != 0) { Err(Errno::EPERM) } else { Ok(()) }
+        if self[self.current].landlock.iter().any(|layer| layer.files != 0) { Err(Errno::EPERM) } else { Ok(()) }
     }
 
     /// The inode that a lock lies on, with its ranges.
@@ -613,239 +643,4 @@ impl Task {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::stand::{CHILD_END, HOST_END, PIDFD, Stand};
-    use super::*;
-    use crate::abi::{Namespaces, OpenFlags, Resolve};
-    use crate::op::{At, Op};
-    use crate::program::Actor;
-
-    const ONE: Slot = Slot(10);
-    const TWO: Slot = Slot(11);
-
-    fn open(path: &core::ffi::CStr, flags: OpenFlags, into: Slot) -> Op<'_> {
-        Op::OpenAt2 { dir: At::Cwd, path, flags, mode: 0, resolve: Resolve::NONE, into }
-    }
-
-    fn numbers(stand: &Stand, actor: Actor) -> Vec<i32> {
-        stand.model.process(actor).unwrap().descriptors().iter().map(|file| file.number).collect()
-    }
-
-    #[test]
-    fn numbers_are_the_lowest_free_and_a_slot_lets_go_of_what_it_held() {
-        let mut stand = Stand::root();
-        stand.ok(open(c"/etc", OpenFlags::PATH, ONE));
-        assert_eq!(stand.cells[10], Cell::Descriptor(4), "0 to 2, and the leaked 3");
-        stand.ok(open(c"/usr", OpenFlags::PATH, ONE));
-        assert_eq!(stand.cells[10], Cell::Descriptor(5));
-        assert_eq!(numbers(&stand, Actor::Host), [0, 1, 2, 3, 5]);
-        stand.ok(Op::Close { file: ONE });
-        stand.no(Op::Close { file: ONE }, Errno::EBADF);
-        stand.no(Op::Fchdir { dir: ONE }, Errno::EBADF);
-        stand.no(open(c"/usr", OpenFlags::PATH, Slot(99)), Errno::EMFILE);
-        assert_eq!(numbers(&stand, Actor::Host), [0, 1, 2, 3]);
-    }
-
-    #[test]
-    fn the_limit_of_descriptors_holds() {
-        let mut stand = Stand::root();
-        stand.ok(Op::SetLimit { resource: Resource::NOFILE, soft: 5, hard: 5 });
-        stand.ok(open(c"/usr", OpenFlags::PATH, ONE));
-        stand.no(open(c"/usr", OpenFlags::PATH, TWO), Errno::EMFILE);
-        stand.no(Op::Dup { file: ONE, number: 5 }, Errno::EBADF);
-    }
-
-    /// What the embedder leaks is open in the child until it adopts; what is
-    /// close-on-exec and not kept never gets there.
-    #[test]
-    fn leaked_descriptors_stay_until_adopted() {
-        let mut stand = Stand::root();
-        stand.ok(open(c"/usr", OpenFlags::PATH, ONE));
-        stand.ok(open(c"/etc", OpenFlags::PATH, Slot(30)));
-        stand.spawn(Namespaces::PID, false, None).unwrap();
-        let before = stand.model.process(Actor::Child).unwrap().descriptors();
-        assert!(before.iter().any(|file| file.path.as_deref() == Some("/etc/hostname")), "{before:?}");
-        assert!(before.iter().any(|file| file.path.as_deref() == Some("/etc")));
-        assert!(!before.iter().any(|file| file.path.as_deref() == Some("/usr")));
-        stand.play(Actor::Child);
-        stand.ok(Op::Adopt {});
-        let after = stand.model.process(Actor::Child).unwrap().descriptors();
-        let kinds: Vec<_> = after.iter().map(|file| (file.kind, file.close_on_exec)).collect();
-        assert_eq!(kinds, [("path", true), ("socketpair", true)]);
-        stand.no(Op::Fchdir { dir: ONE }, Errno::EBADF);
-        stand.no(Op::PidfdSignal { process: PIDFD, signal: 0 }, Errno::EBADF);
-        stand.ok(Op::Fchdir { dir: Slot(30) });
-    }
-
-    #[test]
-    fn adopting_moves_low_numbers_up_and_dup_brings_them_back() {
-        let mut stand = Stand::root();
-        stand.cells[10] = Cell::Descriptor(1);
-        stand.ok(Op::Adopt {});
-        assert_eq!(stand.cells[10], Cell::Descriptor(4));
-        stand.ok(Op::Dup { file: ONE, number: 0 });
-        assert_eq!(numbers(&stand, Actor::Host), [0, 4]);
-        stand.ok(Op::CloseFrom { first: 1 });
-        let left = stand.model.process(Actor::Host).unwrap().descriptors();
-        assert_eq!((left.len(), left[0].number, left[0].close_on_exec), (1, 0, false));
-    }
-
-    #[test]
-    fn vacating_moves_what_stands_in_the_way_and_nothing_else() {
-        let mut stand = Stand::root();
-        stand.ok(open(c"/etc", OpenFlags::PATH, ONE));
-        stand.ok(open(c"/usr", OpenFlags::PATH, TWO));
-        assert_eq!(stand.cells[10..12], [Cell::Descriptor(4), Cell::Descriptor(5)]);
-        let numbers: Vec<u8> = [4_u32, 6, 7].iter().flat_map(|number| number.to_le_bytes()).collect();
-        stand.ok(Op::Vacate { numbers: Numbers::new(&numbers).unwrap() });
-        assert_eq!(stand.cells[10..12], [Cell::Descriptor(8), Cell::Descriptor(5)]);
-    }
-
-    #[test]
-    fn ids_belong_to_one_and_the_last_removes_the_file() {
-        const FILE: &core::ffi::CStr = c"/run/ids";
-        let lock = |first, into| Op::LockIds { path: FILE, first, count: 10, into };
-        let release = |file| Op::ReleaseIds { file, path: FILE, first: 0, count: 10 };
-        let mut stand = Stand::on(Model::new());
-        stand.ok(lock(0, ONE));
-        stand.no(lock(5, TWO), Errno::EAGAIN);
-        stand.ok(lock(10, TWO));
-        assert_eq!(stand.model.host_changes().len(), 3, "a file and two locks");
-        stand.ok(release(ONE));
-        stand.no(release(ONE), Errno::EBADF);
-        stand.no(lock(15, ONE), Errno::EAGAIN);
-        stand.ok(lock(0, ONE));
-        stand.ok(release(ONE));
-        stand.ok(release(TWO));
-        assert!(stand.model.host_changes().is_empty());
-        // What others hold stays.
-        let mut stand = Stand::on(Model::new().locked("/run/ids", 500, 10));
-        stand.no(lock(505, ONE), Errno::EAGAIN);
-        stand.ok(lock(0, ONE));
-        stand.ok(release(ONE));
-        assert!(stand.model.host_changes().is_empty());
-        // A file that others can open is none for a lock.
-        let mut stand = Stand::on(Model::new().file("/run/ids", ""));
-        stand.no(lock(0, ONE), Errno::ESTALE);
-        assert!(stand.model.host_changes().is_empty());
-    }
-
-    #[test]
-    fn the_sides_of_a_start_hear_each_other() {
-        let mut stand = Stand::root();
-        stand.spawn(Namespaces::PID, false, None).unwrap();
-        stand.ok(Op::Release { to: HOST_END });
-        stand.play(Actor::Child);
-        stand.ok(Op::Adopt {});
-        stand.ok(Op::Await { from: CHILD_END });
-        // Nothing more will come: the host has done all that it does.
-        stand.no(Op::Await { from: CHILD_END }, Errno::EDEADLK);
-        stand.play(Actor::Host);
-        stand.ok(Op::Close { file: CHILD_END });
-        let heard = |stand: &mut Stand| {
-            stand.ok(Op::Receive { from: HOST_END, timeout_ms: 1, early: false, cancel: None, file: TWO, into: ONE });
-            stand.cells[10]
-        };
-        // The child has not run to its end: foretold.
-        assert_eq!(heard(&mut stand), Cell::Value(Report::Marker.to_value()));
-        stand.play(Actor::Child);
-        stand.ok(Op::Announce { to: CHILD_END });
-        stand.ok(Op::Exit { status: 3 });
-        stand.no(Op::Umask { mode: 0 }, Errno::ESRCH);
-        stand.play(Actor::Host);
-        assert_eq!(heard(&mut stand), Cell::Value(Report::Closed.to_value()), "the marker is told once");
-        stand.no(Op::Release { to: HOST_END }, Errno::ECANCELED);
-        stand.no(Op::Await { from: HOST_END }, Errno::ECANCELED);
-    }
-
-    /// What was sent arrives as the same open file, and outlives its sender.
-    #[test]
-    fn a_descriptor_goes_over_the_conversation() {
-        let mut stand = Stand::root();
-        stand.spawn(Namespaces::PID, false, None).unwrap();
-        stand.ok(Op::Close { file: CHILD_END });
-        stand.play(Actor::Child);
-        stand.ok(Op::Adopt {});
-        stand.ok(open(c"/usr", OpenFlags::PATH, ONE));
-        let send = |to, file| Op::SendFile { to, file, place: Slot(7) };
-        stand.no(send(ONE, ONE), Errno::ENOTSOCK);
-        stand.no(send(CHILD_END, Slot(20)), Errno::EBADF);
-        stand.ok(send(CHILD_END, ONE));
-        stand.ok(Op::Exit { status: 0 });
-        stand.play(Actor::Host);
-        let before = stand.model.process(Actor::Host).unwrap().descriptors().len();
-        let receive = Op::Receive { from: HOST_END, timeout_ms: 1, early: false, cancel: None, file: TWO, into: ONE };
-        stand.ok(receive);
-        assert_eq!(stand.cells[10], Cell::Value(Report::File { place: Slot(7) }.to_value()));
-        let files = stand.model.process(Actor::Host).unwrap().descriptors();
-        assert_eq!(files.len(), before + 1);
-        assert!(files.iter().any(|file| file.path.as_deref() == Some("/usr") && file.close_on_exec));
-        stand.ok(Op::Fchdir { dir: TWO });
-        stand.ok(receive);
-        assert_eq!(stand.cells[10], Cell::Value(Report::Closed.to_value()));
-        stand.no(send(HOST_END, TWO), Errno::EPIPE);
-    }
-
-    /// A host that keeps the child's end never hears it close.
-    #[test]
-    fn an_end_that_is_held_open_never_closes() {
-        let mut stand = Stand::root();
-        stand.ok(Op::SocketPair { one: ONE, other: TWO });
-        let receive =
-            Op::Receive { from: ONE, timeout_ms: 1, early: false, cancel: None, file: Slot(13), into: Slot(12) };
-        stand.no(receive, Errno::ETIMEDOUT);
-        stand.ok(Op::Close { file: TWO });
-        stand.ok(receive);
-        stand.no(Op::Announce { to: ONE }, Errno::EPIPE);
-        stand.ok(open(c"/usr", OpenFlags::PATH, TWO));
-        stand.no(Op::Release { to: TWO }, Errno::ENOTSOCK);
-    }
-
-    #[test]
-    fn raw_sockets_and_links_need_capabilities_over_the_network_namespace() {
-        let socket = |family, kind| Op::Socket { family, kind, into: ONE };
-        let mut stand = Stand::user();
-        stand.no(socket(17, 2), Errno::EPERM);
-        stand.no(socket(2, 3), Errno::EPROTONOSUPPORT);
-        stand.no(socket(40, 1), Errno::EAFNOSUPPORT);
-        stand.ok(socket(16, 3));
-        stand.ok(socket(2, 1));
-        stand.no(Op::LinkUp { socket: ONE, name: c"lo" }, Errno::EPERM);
-        stand.no(Op::LinkUp { socket: ONE, name: c"eth9" }, Errno::ENODEV);
-        stand.ok(Op::SocketOption { socket: ONE, level: 1, name: 2, value: 1 });
-        let mut stand = Stand::user().contained();
-        stand.ok(socket(2, 1));
-        assert!(!stand.model.process(Actor::Child).unwrap().link_is_up("lo"));
-        stand.ok(Op::LinkUp { socket: ONE, name: c"lo" });
-        assert!(stand.model.process(Actor::Child).unwrap().link_is_up("lo"));
-    }
-
-    #[test]
-    fn landlock_takes_known_rights_and_needs_no_new_privs() {
-        let mut stand = Stand::user();
-        let make = |file_access, net_access| Op::LandlockRuleset { file_access, net_access, scoped: 0, into: ONE };
-        stand.no(make(0, 0), Errno::ENOMSG);
-        stand.no(make(1 << 40, 0), Errno::EINVAL);
-        stand.ok(make(0b1100, 1));
-        stand.ok(open(c"/usr", OpenFlags::PATH, TWO));
-        let rule = |ruleset, parent, access| Op::LandlockPath { ruleset, parent, access };
-        stand.ok(rule(ONE, TWO, 0b1000));
-        stand.no(rule(ONE, TWO, 0), Errno::ENOMSG);
-        stand.no(rule(ONE, TWO, 1), Errno::EINVAL);
-        stand.no(rule(TWO, TWO, 0b1000), Errno::EBADFD);
-        stand.no(rule(ONE, ONE, 0b1000), Errno::EBADFD);
-        stand.ok(open(c"/etc/hostname", OpenFlags::PATH, TWO));
-        stand.no(rule(ONE, TWO, 0b1000), Errno::EINVAL);
-        stand.ok(rule(ONE, TWO, 0b1100));
-        stand.ok(Op::LandlockPort { ruleset: ONE, port: 80, access: 1 });
-        stand.no(Op::LandlockPort { ruleset: ONE, port: 80, access: 2 }, Errno::EINVAL);
-        let restrict = Op::LandlockRestrict { ruleset: ONE };
-        stand.no(restrict, Errno::EPERM);
-        stand.ok(Op::NoNewPrivs {});
-        for _ in 0..16 {
-            stand.ok(restrict);
-        }
-        stand.no(restrict, Errno::E2BIG);
-        assert_eq!(stand.model.process(Actor::Host).unwrap().landlock_layers(), 16);
-    }
-}
+mod tests;

@@ -8,7 +8,7 @@ use crate::abi::{MountAttrs, cap, fs_magic};
 use crate::errno::Errno;
 
 use super::descriptors::{Access, Handle, Object};
-use super::files::{InodeId, Node};
+use super::files::{InodeId, Node, Place};
 use super::mounting::check_attrs;
 use super::mounts::{Mount, MountId, Within};
 use super::namespaces::Content;
@@ -107,8 +107,15 @@ pub(super) struct FileSystem {
     /// The user namespace that it was mounted in.
     pub(super) user: UserId,
     pub(super) root: InodeId,
-    pub(super) source: String,
+    /// The type, as mountinfo shows it.
+    pub(super) name: String,
+    /// Of v1: its controllers.
+    pub(super) controllers: Vec<String>,
     pub(super) read_only: bool,
+    /// As it was made.
+    pub(super) options: Vec<(String, String)>,
+    /// And what mountinfo shows of that, beside `ro` and `rw`.
+    pub(super) shown: String,
     /// The namespace that it shows: of procfs its pid namespace.
     pub(super) space: Option<SpaceId>,
 }
@@ -196,6 +203,11 @@ impl Model {
             self.new_file_system(context.kind, context.user, context.space)
         };
         let root = self[fs].root;
+        // `shmem_parse_one`, since Linux 6.6: what the inodes take must fit a word.
+        let inodes = get("nr_inodes").filter(|_| self.kernel >= (6, 6)).and_then(|text| text.parse::<u64>().ok());
+        if inodes.is_some_and(|count| count > u64::MAX / 1024) {
+            return Err(Errno::EINVAL);
+        }
         if let Some(mode) = get("mode").filter(|_| context.kind.name != "devpts") {
             self[root].mode = u32::from_str_radix(mode, 8).map_err(|_| Errno::EINVAL)? & 0o7777;
         }
@@ -209,6 +221,13 @@ impl Model {
                     *id = super::namespaces::to_kernel(map, inside).ok_or(Errno::EINVAL)?;
                 }
             }
+            (self[root].uid, self[root].gid) = (uid, gid);
+        }
+        // `inode_init_always`: uid 0 of who the file system belongs to.
+        if context.kind.magic == fs_magic::DEVPTS {
+            let user = &self[context.user];
+            let [uid, gid] =
+                [&user.uids, &user.gids].map(|map| super::namespaces::to_kernel(map, 0).unwrap_or(u32::MAX));
             (self[root].uid, self[root].gid) = (uid, gid);
         }
         // mknod_ptmx: whoever mounts it owns it; kernel
@@ -232,15 +251,58 @@ impl Model {
                 self.merge(layer, root);
             }
         }
-        if let Some(source) = get("source") {
-            self[fs].source = source.to_owned();
-        }
         self[fs].read_only |= get("ro").is_some();
+        self[fs].shown = self.shown_options(context, root);
+        if fs != self.cgroups {
+            self[fs].options.clone_from(&context.parameters);
+        }
         Ok(fs)
     }
 
+    /// `shmem_show_options`, `devpts_show_options`, `ramfs_show_options`, `proc_show_options`:
+    /// in the kernel's own ids, and without what is the default, which of a tmpfs is half
+    /// of the memory.
+    fn shown_options(&self, context: &FsContext, root: InodeId) -> String {
+        let get = |key: &str| context.parameters.iter().rev().find(|row| row.0 == key).map(|row| row.1.as_str());
+        let octal = |key: &str| get(key).and_then(|text| u32::from_str_radix(text, 8).ok());
+        let mut shown = Vec::new();
+        match context.kind.name {
+            "tmpfs" => {
+                let pages =
+                    get("size").and_then(|size| pages(size, self.memory)).filter(|pages| *pages != self.memory / 2);
+                shown.extend(pages.map(|pages| format!("size={}k", pages.wrapping_mul(PAGE / 1024))));
+                let inodes = get("nr_inodes").and_then(bytes).filter(|count| *count != self.memory / 2);
+                shown.extend(inodes.map(|count| format!("nr_inodes={count}")));
+                shown.extend(
+                    octal("mode")
+                        .filter(|mode| mode & 0o7777 != 0o1777)
+                        .map(|mode| format!("mode={:03o}", mode & 0o7777)),
+                );
+                let (uid, gid) = (self[root].uid, self[root].gid);
+                shown.extend((uid != 0).then(|| format!("uid={uid}")));
+                shown.extend((gid != 0).then(|| format!("gid={gid}")));
+            }
+            "devpts" => {
+                let user = &self[context.user];
+                for (key, map) in [("uid", &user.uids), ("gid", &user.gids)] {
+                    let id = get(key).and_then(|text| super::namespaces::to_kernel(map, text.parse().ok()?));
+                    shown.extend(id.map(|id| format!("{key}={id}")));
+                }
+                shown.push(format!("mode={:03o}", octal("mode").unwrap_or(0o600)));
+                shown.push(format!("ptmxmode={:03o}", octal("ptmxmode").unwrap_or(0)));
+            }
+            "ramfs" => shown.extend(octal("mode").filter(|mode| *mode != 0o755).map(|mode| format!("mode={mode:o}"))),
+            "proc" => {
+                shown.extend(get("hidepid").map(|how| format!("hidepid={how}")));
+                shown.extend(get("subset").map(|what| format!("subset={what}")));
+            }
+            _ => {}
+        }
+        shown.join(",")
+    }
+
     /// The directories of an overlay, lowest first.
-    fn layers(&mut self, parameters: &[(String, String)]) -> Result<Vec<InodeId>, Errno> {
+    fn layers(&mut self, parameters: &[(String, String)]) -> Result<Vec<Place>, Errno> {
         let of = |key: &'static str| parameters.iter().filter(move |row| row.0 == key).map(|row| row.1.clone());
         let mut paths: Vec<String> =
             of("lowerdir").flat_map(|list| split_lower(&list)).chain(of("lowerdir+")).collect();
@@ -271,21 +333,24 @@ impl Model {
             self.writable(*upper).map_err(|_| Errno::EINVAL)?;
         }
         found.truncate(paths.len());
-        Ok(found.into_iter().map(|place| place.inode).collect())
+        Ok(found)
     }
 
     /// Copies a layer into the merged tree. What is written there later does
-    /// not go back to the upper directory: the model keeps no such link.
-    fn merge(&mut self, from: InodeId, into: InodeId) {
-        let Node::Directory(entries) = self[from].node.clone() else { return };
-        (self[into].uid, self[into].gid, self[into].mode) = (self[from].uid, self[from].gid, self[from].mode);
+    /// not go back to the upper directory: the model keeps no such link. Its ids are
+    /// those that the layer's mount shows.
+    fn merge(&mut self, from: Place, into: InodeId) {
+        let Node::Directory(entries) = self[from.inode].node.clone() else { return };
+        let (uid, gid) = self.shown_owner(from);
+        (self[into].uid, self[into].gid, self[into].mode) = (uid, gid, self[from.inode].mode);
         for (name, inode) in entries {
-            let source = self[inode].clone();
+            let (source, place) = (self[inode].clone(), Place { mount: from.mount, inode });
+            let (uid, gid) = self.shown_owner(place);
             let old = match &self[into].node {
                 Node::Directory(entries) => entries.get(&name).copied(),
                 _ => None,
             };
-            let ids = [source.uid, source.gid, source.mode];
+            let ids = [uid, gid, source.mode];
             match (source.node, old) {
                 // A whiteout (overlayfs documentation).
                 (Node::Device { block: false, major: 0, minor: 0 }, _) => {
@@ -293,10 +358,10 @@ impl Model {
                         entries.remove(&name);
                     }
                 }
-                (Node::Directory(_), Some(old)) if self.is_directory(old) => self.merge(inode, old),
+                (Node::Directory(_), Some(old)) if self.is_directory(old) => self.merge(place, old),
                 (Node::Directory(_), _) => {
                     let made = self.add(into, &name, Node::Directory(Default::default()), ids);
-                    self.merge(inode, made);
+                    self.merge(place, made);
                 }
                 (node, _) => drop(self.add(into, &name, node, ids)),
             }
@@ -312,6 +377,9 @@ impl Model {
         if attrs.has(MountAttrs::IDMAP) {
             return Err(Errno::EINVAL);
         }
+        // `vfs_create_mount`: without a source it is "none".
+        let source = context.parameters.iter().rev().find(|row| row.0 == "source");
+        let source = source.map_or_else(|| "none".to_owned(), |row| row.1.clone());
         let fs = match context.phase {
             Phase::Created(fs) => fs,
             Phase::Parameters | Phase::Failed => return Err(Errno::EINVAL),
@@ -330,6 +398,7 @@ impl Model {
         let mount = self.new_mount(Mount {
             fs,
             root,
+            source,
             parent: None,
             within: Within::Nowhere,
             attrs,
@@ -339,6 +408,7 @@ impl Model {
             master: None,
             idmap: None,
             origin: None,
+            since: 0,
         });
         self[mount].within = Within::Detached(mount);
         Ok(Object::Path(Handle { place: self.root_of(mount), access: Access::Path, tree: true }))
@@ -387,6 +457,30 @@ fn split_lower(list: &str) -> Vec<String> {
     }
     parts.retain(|part| !part.is_empty());
     parts
+}
+
+pub(super) const PAGE: u64 = 4096;
+
+/// `shmem_parse_one`: a size in bytes, or in percent of the memory.
+fn pages(size: &str, memory: u64) -> Option<u64> {
+    match size.strip_suffix('%') {
+        Some(share) => Some(memory.checked_mul(share.parse().ok()?)?.div_ceil(100)),
+        None => bytes(size).map(|size| size.wrapping_add(PAGE - 1) / PAGE),
+    }
+}
+
+/// `memparse`, of the suffixes that are used.
+fn bytes(text: &str) -> Option<u64> {
+    let shift = |suffix| match suffix {
+        'k' | 'K' => Some(10),
+        'm' | 'M' => Some(20),
+        'g' | 'G' => Some(30),
+        _ => None,
+    };
+    match text.chars().last().and_then(shift) {
+        Some(shift) => text.get(..text.len() - 1)?.parse::<u64>().ok().map(|count| count << shift),
+        None => text.parse().ok(),
+    }
 }
 
 #[cfg(test)]

@@ -16,9 +16,11 @@ use super::mounts::MountId;
 use super::namespaces::{CAP_DAC_OVERRIDE, from_kernel, to_kernel};
 use super::processes::TaskId;
 use super::walk::Found;
-use super::{Model, id};
+use super::{Model, SpaceId, id};
 
 const CAP_CHOWN: u8 = 0;
+const CAP_DAC_READ_SEARCH: u8 = 2;
+const CAP_FOWNER: u8 = 3;
 
 id! {
     /// A file, directory, link or node.
@@ -35,7 +37,7 @@ pub(super) struct Place {
 #[derive(Clone, Debug)]
 pub(super) struct Inode {
     pub(super) fs: FsId,
-    /// The directory it is in; the model has no hard links.
+    /// The directory it is in; of a file with several names, that of the first.
     pub(super) parent: Option<InodeId>,
     pub(super) name: Vec<u8>,
     pub(super) node: Node,
@@ -58,6 +60,8 @@ pub(super) enum Node {
     },
     Fifo,
     Socket,
+    /// A file that holds a namespace (nsfs), mounted somewhere.
+    Namespace(SpaceId),
     /// `/proc/PID`, a file in it, and its directories of magic links.
     Process(TaskId),
     ProcessFile(TaskId, &'static str),
@@ -114,10 +118,11 @@ impl Model {
         false
     }
 
-    /// `st_dev` as the kernel encodes it.
-    pub(super) fn device_of(&self, inode: InodeId) -> u64 {
+    /// `st_dev`, as the kernel encodes it, and `st_ino`.
+    pub(super) fn identity(&self, inode: InodeId) -> (u64, u64) {
         let minor = self[inode].fs.0 as u64 + 1;
-        (minor & 0xff) | (minor & !0xff) << 12
+        let device = (minor & 0xff) | (minor & !0xff) << 12;
+        self.numbers.get(&inode).copied().unwrap_or_else(|| (device, inode.number()))
     }
 
     /// The ids of an inode as a mount shows them; `None` for what an id map of
@@ -131,6 +136,12 @@ impl Model {
         let uid = from_kernel(&fs.uids, inode.uid).and_then(|id| to_kernel(&map.uids, id));
         let gid = from_kernel(&fs.gids, inode.gid).and_then(|id| to_kernel(&map.gids, id));
         (uid, gid)
+    }
+
+    /// The same, with the kernel's id for none (INVALID_UID).
+    pub(super) fn shown_owner(&self, place: Place) -> (u32, u32) {
+        let (uid, gid) = self.owner(place);
+        (uid.unwrap_or(u32::MAX), gid.unwrap_or(u32::MAX))
     }
 
     /// capabilities(7): a capability over an inode whose ids are mapped in the
@@ -162,7 +173,11 @@ impl Model {
         // CAP_DAC_OVERRIDE executes only what somebody may execute.
         let executable = self.is_directory(place.inode) || inode.mode & 0o111 != 0;
         let overridable = wanted & 1 == 0 || executable;
-        if overridable && self.capable_over(cred, place, CAP_DAC_OVERRIDE) { Ok(()) } else { Err(Errno::EACCES) }
+        // CAP_DAC_READ_SEARCH reads anything, and searches directories.
+        let reads = wanted == 4 || (self.is_directory(place.inode) && wanted & 2 == 0);
+        let has = |number| self.capable_over(cred, place, number);
+        let allowed = (overridable && has(CAP_DAC_OVERRIDE)) || (reads && has(CAP_DAC_READ_SEARCH));
+        if allowed { Ok(()) } else { Err(Errno::EACCES) }
     }
 
     /// "EROFS: … on a read-only filesystem": the mount or the file system.
@@ -171,7 +186,7 @@ impl Model {
         if read_only { Err(Errno::EROFS) } else { Ok(()) }
     }
 
-    fn entry(&self, dir: InodeId, name: &[u8]) -> Option<InodeId> {
+    pub(super) fn entry(&self, dir: InodeId, name: &[u8]) -> Option<InodeId> {
         match &self[dir].node {
             Node::Directory(entries) => entries.get(name).copied(),
             _ => None,
@@ -328,8 +343,14 @@ impl Model {
         if let Node::Directory(entries) = &mut self[dir.inode].node {
             entries.remove(&name);
         }
-        self[inode].removed = true;
+        self.unnamed(inode);
         Ok(())
+    }
+
+    /// unlink(2): a file goes with the last of its names.
+    fn unnamed(&mut self, inode: InodeId) {
+        let names = |other: &Inode| matches!(&other.node, Node::Directory(entries) if entries.values().any(|name| *name == inode));
+        self[inode].removed = !self.inodes.iter().any(|other| !other.removed && names(other));
     }
 
     /// chown(2)
@@ -389,6 +410,11 @@ impl Model {
             Found::Object(object) => return Ok(object),
             Found::Place(place) => place,
         };
+        self.open_place(place, flags)
+    }
+
+    /// open(2) of what a walk has found.
+    pub(super) fn open_place(&self, place: Place, flags: OpenFlags) -> Result<Object, Errno> {
         let directory = self.is_directory(place.inode);
         if flags.has(OpenFlags::DIRECTORY) && !directory {
             return Err(Errno::ENOTDIR);
@@ -402,6 +428,7 @@ impl Model {
             _ if directory && writes => return Err(Errno::EISDIR),
             Node::Device { .. } => self.may_open_device(place)?,
             Node::Socket => return Err(Errno::ENXIO),
+            Node::Namespace(space) => return Ok(Object::Space(space)),
             _ => {}
         }
         let reads = flags.0 & 3 != 1;
@@ -411,6 +438,79 @@ impl Model {
         }
         let access = if writes { Access::Write } else { Access::Read };
         Ok(Object::Path(Handle { place, access, tree: false }))
+    }
+
+    /// fchmod(2)
+    pub(super) fn chmod(&mut self, handle: Handle, mode: u32) -> Result<(), Errno> {
+        let Handle { place, access, .. } = handle;
+        if access == Access::Path {
+            return Err(Errno::EBADF);
+        }
+        self.writable(place)?;
+        let cred = self.cred();
+        if self.owner(place).0 != Some(cred.uid.fs) && !self.capable_over(cred, place, CAP_FOWNER) {
+            return Err(Errno::EPERM);
+        }
+        self[place.inode].mode = mode & 0o7777;
+        Ok(())
+    }
+
+    /// rename(2) within a directory.
+    pub(super) fn rename(&mut self, dir: Place, [from, to]: [&[u8]; 2], replace: bool) -> Result<(), Errno> {
+        self.writable(dir)?;
+        let inode = self.entry(dir.inode, from).ok_or(Errno::ENOENT)?;
+        self.permit(dir, 3)?;
+        let mut replaced = None;
+        match self.entry(dir.inode, to) {
+            Some(_) if !replace => return Err(Errno::EEXIST),
+            Some(same) if same == inode => return Ok(()),
+            Some(old) => match (self.is_directory(inode), &self[old].node) {
+                (false, Node::Directory(_)) => return Err(Errno::EISDIR),
+                (true, Node::Directory(entries)) if !entries.is_empty() => return Err(Errno::ENOTEMPTY),
+                (true, Node::Directory(_)) | (false, _) => replaced = Some(old),
+                (true, _) => return Err(Errno::ENOTDIR),
+            },
+            None => {}
+        }
+        if let Node::Directory(entries) = &mut self[dir.inode].node {
+            entries.remove(from);
+            entries.insert(to.to_vec(), inode);
+        }
+        replaced.into_iter().for_each(|old| self.unnamed(old));
+        self[inode].name = to.to_vec();
+        Ok(())
+    }
+
+    /// A second name, as linkat(2) makes it: not of a directory, and on the same mount.
+    pub(super) fn link(&mut self, file: Place, dir: Place, name: &[u8]) -> Result<(), Errno> {
+        self.writable(dir)?;
+        self.permit(dir, 3)?;
+        if file.mount != dir.mount {
+            return Err(Errno::EXDEV);
+        }
+        if self.is_directory(file.inode) {
+            return Err(Errno::EPERM);
+        }
+        match &mut self[dir.inode].node {
+            Node::Directory(entries) if !entries.contains_key(name) => entries.insert(name.to_vec(), file.inode),
+            Node::Directory(_) => return Err(Errno::EEXIST),
+            _ => return Err(Errno::ENOTDIR),
+        };
+        Ok(())
+    }
+
+    /// copy_file_range(2); the model's files have no offsets.
+    pub(super) fn copy_rest(&mut self, from: Handle, to: Handle, limit: u64) -> Result<u64, Errno> {
+        if from.access == Access::Path || to.access != Access::Write {
+            return Err(Errno::EBADF);
+        }
+        let Node::File(content) = self[from.place.inode].node.clone() else { return Err(Errno::EISDIR) };
+        let Node::File(target) = &mut self[to.place.inode].node else { return Err(Errno::EINVAL) };
+        if content.len() as u64 > limit {
+            return Err(Errno::EFBIG);
+        }
+        target.extend_from_slice(&content);
+        Ok(content.len() as u64)
     }
 
     /// mount(2), MS_NODEV; and a file system that was mounted in another user
@@ -470,9 +570,7 @@ impl Model {
                 };
                 real == magic
             }
-            Proof::Inode { device, inode } => {
-                place.is_some_and(|place| self.device_of(place.inode) == device && place.inode.number() == inode)
-            }
+            Proof::Inode { device, inode } => place.is_some_and(|place| self.identity(place.inode) == (device, inode)),
             Proof::CharDevice { major, minor } => place.is_some_and(|place| {
                 let node = &self[place.inode].node;
                 matches!(node, Node::Device { block: false, major: a, minor: i } if (*a, *i) == (major, minor))
@@ -560,239 +658,4 @@ pub(super) const PROVED: Resolve =
     Resolve(Resolve::NO_XDEV.0 | Resolve::NO_MAGICLINKS.0 | Resolve::NO_SYMLINKS.0 | Resolve::BENEATH.0);
 
 #[cfg(test)]
-mod tests {
-    use super::super::stand::Stand;
-    use super::*;
-    use crate::op::{At, Op, Slot};
-    use crate::program::Actor;
-    use crate::wire::Blob;
-
-    const DIR: Slot = Slot(10);
-    const FILE: Slot = Slot(11);
-
-    fn mkdir(dir: At, name: &core::ffi::CStr) -> Op<'_> {
-        Op::Mkdir { dir, name, mode: 0o755, exist_ok: false }
-    }
-
-    fn create(dir: At, name: &core::ffi::CStr, exist_ok: bool) -> Op<'_> {
-        Op::Create { dir, name, mode: 0o666, content: Blob(b"new"), exist_ok }
-    }
-
-    fn mknod(dir: At, name: &core::ffi::CStr, mode: u32, minor: u32) -> Op<'_> {
-        Op::Mknod { dir, name, mode, major: 1, minor }
-    }
-
-    #[test]
-    fn what_exists_is_refused_or_kept() {
-        let mut stand = Stand::root();
-        let tmp = At::Slot(DIR);
-        stand.open(c"/tmp", DIR);
-        for op in [mkdir(tmp, c"a"), create(tmp, c"b", false), Op::Symlink { target: c"b", dir: tmp, name: c"c" }] {
-            stand.ok(op);
-            stand.no(op, Errno::EEXIST);
-        }
-        stand.ok(Op::Mkdir { dir: tmp, name: c"a", mode: 0, exist_ok: true });
-        stand.ok(Op::Write { dir: tmp, path: c"b", content: Blob(b"old") });
-        stand.ok(create(tmp, c"b", true));
-        assert_eq!(stand.model.process(Actor::Host).unwrap().read("/tmp/c").as_deref(), Some(b"old".as_slice()));
-        stand.no(create(tmp, c"c", false), Errno::EEXIST);
-        stand.no(create(tmp, c"none/c", false), Errno::ENOENT);
-        stand.no(create(At::Cwd, c"/tmp/x", false), Errno::EXDEV);
-        stand.open(c"/", DIR);
-        stand.no(create(tmp, c"run", true), Errno::EXDEV);
-    }
-
-    #[test]
-    fn the_umask_applies() {
-        let mut stand = Stand::root();
-        stand.open(c"/tmp", DIR);
-        stand.ok(Op::Umask { mode: 0o77 });
-        stand.ok(create(At::Slot(DIR), c"b", false));
-        assert!(stand.model.host_changes().contains(&"+ file /tmp/b: 0:0 600 new".to_owned()));
-    }
-
-    #[test]
-    fn a_read_only_mount_takes_nothing() {
-        let mut stand = Stand::on(Model::new().tmpfs("/srv"));
-        stand.open(c"/srv", DIR);
-        stand.ok(create(At::Slot(DIR), c"there", false));
-        stand.ok(Op::MountSetAttr {
-            dir: At::Cwd,
-            path: c"/srv",
-            flags: Default::default(),
-            set: MountAttrs::RDONLY,
-            clear: MountAttrs::NONE,
-            propagation: Default::default(),
-            userns: None,
-        });
-        let dir = At::Slot(DIR);
-        stand.no(mkdir(dir, c"there"), Errno::EEXIST);
-        for op in [
-            mkdir(dir, c"a"),
-            create(dir, c"a", false),
-            mknod(dir, c"a", 0o020_666, 3),
-            Op::Unlink { dir, path: c"there", directory: false },
-            Op::Write { dir, path: c"there", content: Blob(b"") },
-        ] {
-            stand.no(op, Errno::EROFS);
-        }
-    }
-
-    #[test]
-    fn devices_are_made_in_the_initial_user_namespace_only() {
-        let mut stand = Stand::root();
-        stand.ok(mknod(At::Cwd, c"/tmp/null", 0o020_666, 3));
-        let mut stand = Stand::root().contained();
-        stand.fresh(c"tmpfs", DIR).unwrap();
-        stand.no(mknod(At::Slot(DIR), c"null", 0o020_666, 3), Errno::EPERM);
-        stand.ok(mknod(At::Slot(DIR), c"fifo", 0o010_666, 0));
-        stand.no(mknod(At::Slot(DIR), c"dir", 0o040_666, 0), Errno::EPERM);
-        // Nor opened, where one was brought in.
-        let mut stand = Stand::user();
-        stand.no(mknod(At::Cwd, c"/tmp/null", 0o020_666, 3), Errno::EPERM);
-    }
-
-    #[test]
-    fn ordinary_users_write_what_is_theirs() {
-        let mut stand = Stand::on(Model::as_user(1000).owned("/home/me", 1000, 1000, 0o700));
-        stand.no(mkdir(At::Cwd, c"/etc/x"), Errno::EACCES);
-        stand.ok(mkdir(At::Cwd, c"/tmp/x"));
-        stand.ok(mkdir(At::Cwd, c"/home/me/x"));
-        stand.open(c"/etc", DIR);
-        stand.no(Op::Write { dir: At::Slot(DIR), path: c"hostname", content: Blob(b"") }, Errno::EACCES);
-    }
-
-    /// Found with the real kernel: whoever is not mapped makes no file.
-    #[test]
-    fn an_unmapped_process_makes_no_file() {
-        let mut stand = Stand::root();
-        stand.spawn(super::super::stand::ALL, true, None).unwrap();
-        stand.write_maps(b"0 100000 65536", b"0 100000 65536");
-        stand.play(Actor::Child);
-        stand.fresh(c"tmpfs", DIR).unwrap();
-        stand.no(mkdir(At::Slot(DIR), c"x"), Errno::EOVERFLOW);
-        stand.ok(Op::SetResGid { gid: 0 });
-        stand.ok(Op::SetResUid { uid: 0 });
-        stand.fresh(c"tmpfs", DIR).unwrap();
-        stand.ok(mkdir(At::Slot(DIR), c"x"));
-    }
-
-    #[test]
-    fn chown_needs_the_capability_over_mapped_ids() {
-        let mut stand = Stand::root();
-        stand.open(c"/tmp", FILE);
-        stand.ok(Op::Chown { file: FILE, uid: 5, gid: u32::MAX });
-        let mut stand = Stand::user().contained();
-        stand.open(c"/etc", FILE);
-        stand.no(Op::Chown { file: FILE, uid: 0, gid: 0 }, Errno::EPERM);
-        stand.no(Op::Chown { file: FILE, uid: 1, gid: 0 }, Errno::EINVAL);
-    }
-
-    #[test]
-    fn unlinking_what_is_gone_is_no_error_and_what_is_used_is() {
-        let mut stand = Stand::on(Model::new().file("/srv/d/f", ""));
-        let unlink = |path, directory| Op::Unlink { dir: At::Cwd, path, directory };
-        stand.ok(unlink(c"/srv/nothing/f", false));
-        stand.no(unlink(c"/srv/d", false), Errno::EISDIR);
-        stand.no(unlink(c"/srv/d/f", true), Errno::ENOTDIR);
-        stand.no(unlink(c"/srv/d", true), Errno::ENOTEMPTY);
-        stand.no(unlink(c"/run", true), Errno::EBUSY);
-        stand.ok(unlink(c"/srv/d/f", false));
-        stand.ok(unlink(c"/srv/d", true));
-        assert_eq!(stand.model.host_changes(), ["- directory /srv/d", "- file /srv/d/f"]);
-    }
-
-    #[test]
-    fn nothing_is_made_in_a_directory_that_is_gone() {
-        let mut stand = Stand::root();
-        stand.ok(mkdir(At::Cwd, c"/tmp/d"));
-        stand.open(c"/tmp/d", DIR);
-        stand.ok(Op::Unlink { dir: At::Cwd, path: c"/tmp/d", directory: true });
-        stand.no(mkdir(At::Slot(DIR), c"x"), Errno::ENOENT);
-    }
-
-    #[test]
-    fn writing_follows_no_link_and_crosses_no_mount() {
-        let mut stand = Stand::on(Model::new().symlink("/etc/link", "hostname"));
-        stand.open(c"/", DIR);
-        let write = |path| Op::Write { dir: At::Slot(DIR), path, content: Blob(b"x") };
-        stand.ok(write(c"etc/hostname"));
-        stand.no(write(c"etc/link"), Errno::ELOOP);
-        stand.no(write(c"dev/null"), Errno::EXDEV);
-        stand.no(write(c"/etc/hostname"), Errno::EXDEV);
-        stand.no(write(c"etc"), Errno::EISDIR);
-    }
-
-    #[test]
-    fn proofs_look_at_the_descriptor() {
-        let mut stand = Stand::on(Model::new().file("/srv/loose", "").owned("/srv/loose", 0, 0, 0o777));
-        let (device, inode) = stand.model.inode("/etc/hostname").unwrap();
-        let magic = |magic| Proof::FileSystem { magic };
-        for (path, proof, holds) in [
-            (c"/proc", magic(fs_magic::PROC), true),
-            (c"/proc/self", magic(fs_magic::PROC), true),
-            (c"/sys/fs/cgroup", magic(fs_magic::CGROUP2), true),
-            (c"/etc", magic(fs_magic::PROC), false),
-            (c"/etc/hostname", Proof::Inode { device, inode }, true),
-            (c"/etc/os-release", Proof::Inode { device, inode }, false),
-            (c"/dev/null", Proof::CharDevice { major: 1, minor: 3 }, true),
-            (c"/dev/zero", Proof::CharDevice { major: 1, minor: 3 }, false),
-            (c"/etc/hostname", Proof::CharDevice { major: 1, minor: 3 }, false),
-            (c"/usr/bin/newuidmap", Proof::OwnedByRoot, true),
-            (c"/srv/loose", Proof::OwnedByRoot, false),
-            (c"/srv", Proof::OwnedByRoot, false),
-        ] {
-            stand.open(path, FILE);
-            let result = if holds { Ok(()) } else { Err(Errno::ESTALE) };
-            assert_eq!(stand.ask(Op::Prove { file: FILE, proof }), result, "{path:?} {proof:?}");
-        }
-    }
-
-    #[test]
-    fn opening_is_checked() {
-        let mut stand = Stand::user();
-        let open =
-            |path, flags, mode| Op::OpenAt2 { dir: At::Cwd, path, flags, mode, resolve: Resolve::NONE, into: FILE };
-        stand.no(open(c"/etc", OpenFlags::WRITE, 0), Errno::EISDIR);
-        stand.no(open(c"/etc/hostname", OpenFlags::DIRECTORY, 0), Errno::ENOTDIR);
-        stand.no(open(c"/etc/hostname", OpenFlags::WRITE, 0), Errno::EACCES);
-        stand.no(open(c"/etc/hostname", OpenFlags::NONE, 0o600), Errno::EINVAL);
-        stand.ok(open(c"/etc/hostname", OpenFlags::NONE, 0));
-        stand.ok(open(c"/dev/null", OpenFlags::READ_WRITE, 0));
-        let new = OpenFlags::CREATE.with(OpenFlags::READ_WRITE);
-        stand.ok(open(c"/tmp/lock", new, 0o600));
-        stand.ok(open(c"/tmp/lock", new, 0o600));
-        stand.no(open(c"/tmp/lock", new.with(OpenFlags::EXCLUSIVE), 0o600), Errno::EEXIST);
-        stand.no(open(c"/etc/lock", new, 0o600), Errno::EACCES);
-    }
-
-    #[test]
-    fn devices_do_not_open_on_nodev() {
-        let mut stand = Stand::on(Model::new().device("/run/null", 1, 3));
-        let open = |flags| Op::OpenAt2 {
-            dir: At::Cwd,
-            path: c"/run/null",
-            flags,
-            mode: 0,
-            resolve: Resolve::NONE,
-            into: FILE,
-        };
-        stand.no(open(OpenFlags::NONE), Errno::EACCES);
-        stand.ok(open(OpenFlags::PATH));
-    }
-
-    #[test]
-    fn memfds_are_read_back_and_sockets_bound_once() {
-        let mut stand = Stand::root();
-        let content = Blob(&[1, 0, 0, 0, 0, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0]);
-        let seals = Seals::WRITE;
-        stand.ok(Op::MemFd { name: c"m", content, seals, executable: false, into: FILE });
-        stand.ok(Op::Peek { file: FILE, offset: 8, into: Slot(12) });
-        assert_eq!(stand.cells[12], crate::kernel::Cell::Value(7));
-        stand.no(Op::Peek { file: FILE, offset: 9, into: Slot(12) }, Errno::EIO);
-        stand.no(Op::MemFd { name: c"m", content, seals: Seals(0x100), executable: false, into: FILE }, Errno::EINVAL);
-        stand.ok(Op::Socket { family: 1, kind: 1, into: FILE });
-        stand.ok(Op::Bind { socket: FILE, path: c"/run/socket" });
-        stand.no(Op::Bind { socket: FILE, path: c"/run/socket" }, Errno::EADDRINUSE);
-    }
-}
+mod tests;

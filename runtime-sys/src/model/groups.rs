@@ -69,9 +69,43 @@ impl Model {
     #[must_use]
     pub fn legacy_cgroups(mut self) -> Self {
         for (controller, _) in LEGACY.iter().filter(|row| !row.0.is_empty()) {
-            self.mount_legacy(controller);
+            self.mount_legacy(&format!("/cgroup/{controller}"), controller);
         }
         self
+    }
+
+    /// A group of v2 below `/sys/fs/cgroup`, with those above it, where `uid` may
+    /// make groups.
+    #[must_use]
+    pub fn group(mut self, path: &str, uid: u32, gid: u32) -> Self {
+        let root = self[TaskId(0)].root;
+        let mut at = self.built(root, path).inode;
+        self.hand_over(at, uid, gid);
+        loop {
+            if self.content(at, b"cgroup.procs").is_none() {
+                self.fill_cgroup(at);
+            }
+            match self[at].parent {
+                Some(above) => at = above,
+                None => return self,
+            }
+        }
+    }
+
+    /// A hierarchy of v1 with these controllers, mounted on `path`, where `uid` may
+    /// make groups.
+    #[must_use]
+    pub fn legacy_group(mut self, path: &str, controllers: &[&str], uid: u32, gid: u32) -> Self {
+        let top = self.mount_legacy(path, &controllers.join(","));
+        self.hand_over(top, uid, gid);
+        self
+    }
+
+    fn hand_over(&mut self, dir: InodeId, uid: u32, gid: u32) {
+        (self[dir].uid, self[dir].gid) = (uid, gid);
+        if let Node::Directory(entries) = self[dir].node.clone() {
+            entries.into_values().for_each(|file| (self[file].uid, self[file].gid) = (uid, gid));
+        }
     }
 
     pub(super) fn fill_cgroup(&mut self, dir: InodeId) {
@@ -80,7 +114,7 @@ impl Model {
         let names: Vec<&str> = if self.magic_of(dir) == fs_magic::CGROUP2 {
             UNIFIED.to_vec()
         } else {
-            let own = |row: &&(&str, _)| row.0.is_empty() || row.0 == self[fs].source;
+            let own = |row: &&(&str, _)| row.0.is_empty() || self[fs].controllers.iter().any(|own| own == row.0);
             LEGACY.iter().filter(own).flat_map(|row| row.1.iter().copied()).collect()
         };
         for name in names {
@@ -258,18 +292,13 @@ fn takes(name: &[u8], text: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::stand::{ALL, PID, PIDFD, Stand};
+    use super::super::stand::{ALL, DIR, PID, PIDFD, Stand, write};
     use super::*;
     use crate::op::{At, Op, Slot};
     use crate::program::Actor;
     use crate::wire::Blob;
 
-    const DIR: Slot = Slot(10);
     const GROUP: Slot = Slot(30);
-
-    fn write<'a>(path: &'a core::ffi::CStr, content: &'a [u8]) -> Op<'a> {
-        Op::Write { dir: At::Slot(DIR), path, content: Blob(content) }
-    }
 
     /// A cgroup `box`, opened as `GROUP`.
     fn grouped() -> Stand {

@@ -1,8 +1,8 @@
 //! The host that a model starts with, and what a new file system holds.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use crate::abi::{CapabilitySet, MountAttrs, Namespaces, Resolve, fs_magic};
+use crate::abi::{CapabilitySet, MountAttrs, Namespaces, fs_magic};
 use crate::program::Actor;
 
 use super::credentials::Cred;
@@ -15,7 +15,7 @@ use super::processes::{State, Task, TaskId};
 use super::{Model, SpaceId, UserId};
 
 /// What procfs holds beside processes.
-const PROC: &[&str] = &[
+pub(super) const PROC: &[&str] = &[
     "acpi/",
     "asound/",
     "bus/",
@@ -68,7 +68,7 @@ const PROC: &[&str] = &[
     "sys/vm/",
 ];
 
-const SYS: &[&str] = &[
+pub(super) const SYS: &[&str] = &[
     "block/",
     "bus/",
     "class/",
@@ -110,14 +110,29 @@ impl Model {
             mode,
             removed: false,
         });
-        let source = kind.name.to_owned();
-        self.file_systems.push(FileSystem { kind, user, root, source, read_only: false, space });
-        let paths = match kind.name {
-            "proc" => PROC,
-            "sysfs" => SYS,
-            _ => &[],
+        let name = kind.name.to_owned();
+        let controllers = Vec::new();
+        self.file_systems.push(FileSystem {
+            kind,
+            user,
+            root,
+            name,
+            controllers,
+            read_only: false,
+            options: Vec::new(),
+            shown: String::new(),
+            space,
+        });
+        let (paths, place) = match kind.name {
+            "proc" => (PROC, "/proc/"),
+            "sysfs" => (SYS, "/sys/"),
+            _ => (&[][..], "//"),
         };
-        for path in paths {
+        let missing = |path: &str| self.missing.iter().any(|row| row.strip_prefix(place) == Some(path));
+        for path in paths.iter().filter(|path| !missing(path)).collect::<Vec<_>>() {
+            self.plant(root, path);
+        }
+        for path in self.kernel_files.clone().iter().filter_map(|path| path.strip_prefix(place)) {
             self.plant(root, path);
         }
         match kind.name {
@@ -135,7 +150,7 @@ impl Model {
     }
 
     /// Directories, and a file at the end unless the path ends in `/`.
-    fn plant(&mut self, root: InodeId, path: &str) {
+    pub(super) fn plant(&mut self, root: InodeId, path: &str) -> InodeId {
         let mut at = root;
         let mut parts = path.split('/').filter(|part| !part.is_empty()).peekable();
         while let Some(part) = parts.next() {
@@ -150,6 +165,7 @@ impl Model {
                 self.add(at, part.as_bytes(), node, [0, 0, mode])
             });
         }
+        at
     }
 
     /// The host before its author adds to it.
@@ -166,7 +182,13 @@ impl Model {
             synthetic: BTreeMap::new(),
             sysctls: BTreeMap::new(),
             entrusted: BTreeMap::new(),
+            device_programs: Vec::new(),
             foreign_locks: Vec::new(),
+            kernel_files: Vec::new(),
+            missing: Vec::new(),
+            processors: (0..64).collect(),
+            memory: 1 << 21,
+            numbers: BTreeMap::new(),
             subids: Vec::new(),
             terminals: BTreeMap::new(),
             actors: [Some(TaskId(0)), None, None],
@@ -177,6 +199,8 @@ impl Model {
             last_capability,
             last_group: 0,
             last_keyring: 1,
+            seeking: false,
+            file_capabilities: BTreeMap::new(),
             kernel: (6, 18),
             cgroups: FsId(0),
             dirty: false,
@@ -192,11 +216,10 @@ impl Model {
         let rootfs_root = model[rootfs].root;
         let top = model.host_mount(root, Some(Place { mount: below, inode: rootfs_root }), mount_space);
         let top = Place { mount: top, inode: model[root].root };
-        model[root].source = "/dev/vda".to_owned();
 
         let uts = Content::Uts { host: b"host".to_vec(), domain: b"(none)".to_vec() };
         let uts = model.new_space(Namespaces::UTS, user, uts);
-        let network = Content::Network { up: BTreeSet::from([b"lo".to_vec()]) };
+        let network = Content::Network(Box::new(super::networks::Network::host()));
         let network = model.new_space(Namespaces::NETWORK, user, network);
         let ipc = model.new_space(Namespaces::IPC, user, Content::Plain);
         let time = model.new_space(Namespaces::TIME, user, Content::Plain);
@@ -287,7 +310,7 @@ impl Model {
         model
     }
 
-    fn host_file_system(&mut self, name: &str, space: Option<SpaceId>) -> FsId {
+    pub(super) fn host_file_system(&mut self, name: &str, space: Option<SpaceId>) -> FsId {
         match fs_kind(name) {
             Some(kind) => self.new_file_system(kind, UserId::INITIAL, space),
             // Every name in this file is in the table; a test walks them.
@@ -302,9 +325,11 @@ impl Model {
             self.last_group
         });
         let root = self[fs].root;
+        let source = if self[fs].name == "ext4" { "/dev/vda" } else { &self[fs].name }.to_owned();
         self.new_mount(Mount {
             fs,
             root,
+            source,
             parent,
             within: Within::Namespace(space),
             attrs: MountAttrs::NONE,
@@ -314,6 +339,7 @@ impl Model {
             master: None,
             idmap: None,
             origin: None,
+            since: 0,
         })
     }
 
@@ -334,13 +360,14 @@ impl Model {
     }
 
     /// A hierarchy of cgroup v1, on a directory of its own.
-    pub(super) fn mount_legacy(&mut self, controller: &str) {
+    pub(super) fn mount_legacy(&mut self, path: &str, controllers: &str) -> InodeId {
         let root = self[TaskId(0)].root;
         let space = SpaceId::HOST_MOUNTS;
-        let fs = self.mount_fresh(root, &format!("cgroup/{controller}"), "cgroup", None, space);
-        self[fs].source = controller.to_owned();
+        let fs = self.mount_fresh(root, path, "cgroup", None, space);
+        self[fs].controllers = controllers.split(',').map(str::to_owned).collect();
         let top = self[fs].root;
         self.fill_cgroup(top);
+        top
     }
 
     pub(super) fn mount_on_host(&mut self, root: Place, path: &str, space: SpaceId) {
@@ -358,9 +385,7 @@ impl Model {
             };
             let found = match existing {
                 // As a path is walked: to where the link leads.
-                Some(inode) if matches!(self[inode].node, Node::Symlink(_)) => {
-                    self.walk(at, part.as_bytes(), Resolve::NONE, true).ok()
-                }
+                Some(inode) if matches!(self[inode].node, Node::Symlink(_)) => self.seek(at, part, true).ok(),
                 Some(inode) => Some(self.topmost(Place { mount: at.mount, inode })),
                 None => None,
             };

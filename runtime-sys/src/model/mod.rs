@@ -9,22 +9,29 @@
 //! man-pages 6.03), a document of the kernel, or the kernel's function where
 //! those are silent. Where the model and Linux disagree, the model is wrong.
 //!
-//! What it does not have: time (nothing ends by itself), contents of system
-//! call filters, quotas, search permission on directories, hard links, file
+//! What it does not have: time (nothing ends by itself), an interpreter for
+//! system call filters, quotas, search permission on directories, hard links, file
 //! capabilities, writes through an overlay to its upper directory.
 
+mod alike;
+mod builder;
 mod changes;
 mod credentials;
 mod descriptors;
+mod exec;
 mod file_systems;
 mod files;
+mod filters;
 mod groups;
 mod host;
+mod lines;
 mod mounting;
 mod mounts;
 mod namespaces;
+mod networks;
 mod processes;
 mod procfs;
+mod spawn;
 #[cfg(test)]
 mod stand;
 mod terminals;
@@ -36,7 +43,7 @@ mod walk;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::abi::{Namespaces, Resolve, TreeFlags};
+use crate::abi::{Namespaces, Resolve, TreeFlags, signal};
 use crate::errno::Errno;
 use crate::kernel::{Cell, Kernel, Slots, WaitStatus};
 use crate::op::{At, Op, Slot};
@@ -44,16 +51,17 @@ use crate::program::{Actor, Stage};
 
 pub use credentials::{Credentials, Ids};
 pub use descriptors::Descriptor;
-pub use processes::Executed;
+pub use exec::Executed;
 pub use view::Process;
 
 use changes::Snapshot;
 use descriptors::{Access, Handle, Object, OpenFile, Wire};
+use exec::FileCapabilities;
 use file_systems::{FileSystem, FsId};
-use files::{Inode, InodeId, Node};
+use files::{Inode, InodeId};
 use mounts::{Mount, MountId};
 use namespaces::{Space, UserSpace};
-use processes::{Task, TaskId, actor_index};
+use processes::{Task, TaskId, actor_index, bit};
 
 /// Declares the number of something in a table of the model.
 macro_rules! id {
@@ -164,7 +172,19 @@ pub struct Model {
     /// Whether it is the host's, the path, and the namespace.
     sysctls: BTreeMap<(bool, String, usize), Vec<u8>>,
     entrusted: BTreeMap<u64, Entrusted>,
+    /// Programs for the devices of v2 groups.
+    device_programs: Vec<(InodeId, Arc<[u8]>)>,
     foreign_locks: Vec<(InodeId, (u64, u64))>,
+    /// What procfs and sysfs hold beside what they always do.
+    kernel_files: Vec<String>,
+    /// And what not.
+    missing: Vec<String>,
+    /// What the embedder may run on.
+    processors: Vec<u32>,
+    /// Pages of memory.
+    memory: u64,
+    /// `st_dev` and `st_ino` that were told.
+    numbers: BTreeMap<InodeId, (u64, u64)>,
     subids: Vec<(u32, u32)>,
     /// Rows and columns, by the inode of the end in the devpts.
     terminals: BTreeMap<InodeId, [u16; 2]>,
@@ -178,6 +198,10 @@ pub struct Model {
     last_capability: u8,
     last_group: u32,
     last_keyring: u32,
+    /// Whether a path is walked by nobody of the model.
+    seeking: bool,
+    /// Capabilities of programs.
+    file_capabilities: BTreeMap<InodeId, FileCapabilities>,
     kernel: (u16, u16),
     /// The one hierarchy of cgroups.
     cgroups: FsId,
@@ -189,127 +213,6 @@ pub struct Model {
 impl Default for Model {
     fn default() -> Self {
         Self::new()
-    }
-}
-
-/// The host, before anything is asked of it.
-impl Model {
-    /// The embedder is root, with every capability.
-    #[must_use]
-    pub fn new() -> Self {
-        Self::bare(0, 40)
-    }
-
-    /// The embedder is an ordinary user without capabilities.
-    #[must_use]
-    pub fn as_user(uid: u32) -> Self {
-        Self::bare(uid, 40)
-    }
-
-    /// The running kernel's last capability: 40, unless told.
-    ///
-    /// ```
-    /// use skep_sys::{Actor, Model, abi::CapabilitySet};
-    ///
-    /// let model = Model::new().cap_last_cap(41);
-    /// let bounding = model.process(Actor::Host).map(|process| process.credentials().bounding);
-    /// assert_eq!(bounding, Some(CapabilitySet::up_to(41)));
-    /// ```
-    #[must_use]
-    pub fn cap_last_cap(mut self, last: u8) -> Self {
-        self.last_capability = last;
-        let every = self.every_capability();
-        let cred = &mut self[TaskId(0)].cred;
-        cred.bounding = every;
-        if cred.uid.effective == 0 {
-            (cred.effective, cred.permitted) = (every, every);
-        }
-        self
-    }
-
-    /// The version of Linux that it behaves like: 6.18, unless told. Before
-    /// 6.15 nothing can be mounted into a detached tree or cloned from one.
-    #[must_use]
-    pub const fn kernel(mut self, major: u16, minor: u16) -> Self {
-        self.kernel = (major, minor);
-        self
-    }
-
-    /// A directory of the host, with its parents.
-    #[must_use]
-    pub fn directory(mut self, path: &str) -> Self {
-        let root = self[TaskId(0)].root;
-        self.built(root, path);
-        self
-    }
-
-    /// A file of the host, owned by root, mode 0755 so that it can be
-    /// executed.
-    ///
-    /// ```
-    /// use skep_sys::{Actor, Model};
-    ///
-    /// let model = Model::new().file("/srv/web/etc/motd", "hello");
-    /// let read = model.process(Actor::Host).and_then(|host| host.read("/srv/web/etc/motd"));
-    /// assert_eq!(read.as_deref(), Some(b"hello".as_slice()));
-    /// ```
-    #[must_use]
-    pub fn file(mut self, path: &str, content: impl AsRef<[u8]>) -> Self {
-        self.build(path, Node::File(content.as_ref().to_vec()), 0o755);
-        self
-    }
-
-    /// A symbolic link of the host.
-    #[must_use]
-    pub fn symlink(mut self, path: &str, target: &str) -> Self {
-        self.build(path, Node::Symlink(target.as_bytes().to_vec()), 0o777);
-        self
-    }
-
-    /// A character device of the host.
-    #[must_use]
-    pub fn device(mut self, path: &str, major: u32, minor: u32) -> Self {
-        self.build(path, Node::Device { block: false, major, minor }, 0o666);
-        self
-    }
-
-    /// Gives what lies at `path` to somebody, with a mode; links at the end
-    /// are meant themselves. What does not exist is made a directory.
-    #[must_use]
-    pub fn owned(mut self, path: &str, uid: u32, gid: u32, mode: u32) -> Self {
-        let root = self[TaskId(0)].root;
-        let place = self.walk(root, path.as_bytes(), Resolve::NONE, false).unwrap_or_else(|_| self.built(root, path));
-        let inode = &mut self[place.inode];
-        (inode.uid, inode.gid, inode.mode) = (uid, gid, mode);
-        self
-    }
-
-    /// A mount of an empty `tmpfs` on the host.
-    #[must_use]
-    pub fn tmpfs(self, path: &str) -> Self {
-        let mut model = self;
-        model.add_tmpfs(path);
-        model
-    }
-
-    /// A range of ids that `newuidmap` and `newgidmap` grant to the embedder.
-    #[must_use]
-    pub fn subids(mut self, start: u32, count: u32) -> Self {
-        self.subids.push((start, count));
-        self
-    }
-
-    /// A lock that somebody else holds, in a file that only root may open: what
-    /// another embedder has taken.
-    #[must_use]
-    pub fn locked(mut self, path: &str, start: u64, length: u64) -> Self {
-        let root = self[TaskId(0)].root;
-        let place = self.walk(root, path.as_bytes(), Resolve::NONE, true).unwrap_or_else(|_| {
-            let inode = self.build(path, Node::File(Vec::new()), 0o600);
-            files::Place { mount: root.mount, inode }
-        });
-        self.foreign_locks.push((place.inode, (start, length)));
-        self
     }
 }
 
@@ -343,8 +246,8 @@ impl Model {
     pub fn inode(&mut self, path: &str) -> Option<(u64, u64)> {
         self.current = TaskId(0);
         let root = self[TaskId(0)].root;
-        let place = self.walk(root, path.as_bytes(), Resolve::NONE, true).ok()?;
-        Some((self.device_of(place.inode), place.inode.number()))
+        let place = self.seek(root, path, true).ok()?;
+        Some(self.identity(place.inode))
     }
 
     /// A process of the start: the last child, the payload that it forked.
@@ -366,7 +269,7 @@ impl Model {
     pub fn kill_embedder(&mut self) {
         self.remember();
         let host = self[TaskId(0)].clone();
-        self.end(TaskId(0), WaitStatus::Signaled(crate::abi::signal::KILL));
+        self.end(TaskId(0), WaitStatus::Signaled(signal::KILL));
         self.settle_ends();
         for (_, Entrusted { ops, files }) in core::mem::take(&mut self.entrusted) {
             let size = files.keys().last().map_or(0, |slot| usize::from(slot.0) + 1);
@@ -406,9 +309,6 @@ impl Stage for Model {
     }
 }
 
-/// Processors of the host.
-const CPUS: u32 = 64;
-
 impl Kernel for Model {
     fn call(&mut self, op: &Op<'_>, slots: &mut Slots<'_>) -> Result<(), Errno> {
         self.remember();
@@ -428,7 +328,7 @@ impl Kernel for Model {
             // The new process's side of a fork sees 0.
             slots.put(pid, Cell::Value(0))?;
         }
-        let result = self.perform(op, slots);
+        let result = self.filtered(op).and_then(|()| self.perform(op, slots));
         self.settle_ends();
         result
     }
@@ -475,6 +375,17 @@ impl Model {
                 let start = self.start(dir, slots)?;
                 self.unlink(start, path.to_bytes(), directory)
             }
+            Op::UnlinkSame { dir, name, file } => {
+                let held = match slots.get(file) {
+                    Cell::Descriptor(_) => Some(self.handle(slots, file)?.place.inode),
+                    _ => None,
+                };
+                let start = self.start(At::Slot(dir), slots)?;
+                match self.entry(start.inode, name.to_bytes()) {
+                    Some(found) if held.is_none_or(|held| held == found) => self.unlink(start, name.to_bytes(), false),
+                    _ => Ok(()),
+                }
+            }
             Op::Write { dir, path, content } => {
                 let start = self.start(dir, slots)?;
                 self.write(start, path.to_bytes(), content.0)
@@ -487,6 +398,24 @@ impl Model {
             Op::Chown { file, uid, gid } => {
                 let place = self.handle(slots, file)?.place;
                 self.chown(place, uid, gid)
+            }
+            Op::Chmod { file, mode } => {
+                let handle = self.handle(slots, file)?;
+                self.chmod(handle, mode)
+            }
+            Op::Rename { dir, from, to, replace } => {
+                let start = self.start(dir, slots)?;
+                self.rename(start, [from.to_bytes(), to.to_bytes()], replace)
+            }
+            Op::Reopen { file, flags, into } => {
+                let place = self.handle(slots, file)?.place;
+                let object = self.open_place(place, flags)?;
+                self.fill(slots, into, object)
+            }
+            Op::CopyRest { from, to, limit, into } => {
+                let [from, to] = [self.handle(slots, from)?, self.handle(slots, to)?];
+                let count = self.copy_rest(from, to, limit)?;
+                slots.put(into, Cell::Value(count)).map(drop)
             }
             Op::Prove { file, proof } => {
                 let object = self.object(slots, file)?;
@@ -568,7 +497,8 @@ impl Model {
                 if self.topmost(root).mount == root.mount { Ok(()) } else { Err(Errno::ESTALE) }
             }
             Op::Chdir { path } => {
-                let place = self.place(slots, At::Cwd, path.to_bytes(), false)?;
+                let cwd = self[self.current].cwd;
+                let place = self.walk(cwd, path.to_bytes(), Resolve::NO_MAGICLINKS, true)?;
                 self.change_directory(place)?;
                 self.reachable()
             }
@@ -634,9 +564,14 @@ impl Model {
                 slots.put(into, Cell::Value(status.to_value())).map(drop)
             }
 
+            // This kernel remembers nothing.
+            Op::PidfdStatus { process, into, .. } => {
+                self.pidfd(slots, process)?;
+                slots.put(into, Cell::Value(WaitStatus::Lost.to_value())).map(drop)
+            }
             Op::Affinity { pid, pidfd, cpus } => {
                 let cpus: Vec<u32> = cpus.iter().collect();
-                if cpus.is_empty() || cpus.iter().any(|cpu| *cpu >= CPUS) {
+                if cpus.is_empty() || cpus.iter().any(|cpu| !self.processors.contains(cpu)) {
                     return Err(Errno::EINVAL);
                 }
                 self.schedule(slots, [pid, pidfd], ("affinity", format!("{cpus:?}")), false)
@@ -702,10 +637,7 @@ impl Model {
                 self.fill(slots, into, object)
             }
             Op::LandlockPath { ruleset, parent, access } => self.landlock_path(slots, [ruleset, parent], access),
-            Op::LandlockPort { ruleset, port: _, access } => {
-                let handled = self.get_ruleset(slots, ruleset)?.net;
-                self.add_rule(handled, access)
-            }
+            Op::LandlockPort { ruleset, port, access } => self.landlock_port(slots, ruleset, port, access),
             Op::LandlockRestrict { ruleset } => self.restrict(slots, ruleset),
 
             Op::SetLimit { resource, soft, hard } => self.set_limit(resource, soft, hard),
@@ -715,6 +647,7 @@ impl Model {
                 self.join_keyring();
                 Ok(())
             }
+            Op::KeyCapabilities { into } => slots.put(into, Cell::Value(2)).map(drop),
             Op::Umask { mode } => {
                 let current = self.current;
                 self[current].umask = mode & 0o777;
@@ -728,7 +661,8 @@ impl Model {
             }
             Op::BlockSignals {} => {
                 let current = self.current;
-                self[current].signals.blocked = u64::MAX;
+                // sigprocmask(2): "It is not possible to block SIGKILL or SIGSTOP."
+                self[current].signals.blocked = !(bit(signal::KILL) | bit(19));
                 Ok(())
             }
             Op::Personality { persona } => {
@@ -742,6 +676,45 @@ impl Model {
             Op::Dup { file, number } => {
                 let file = self.file_in(slots, file)?;
                 self.dup(file, number)
+            }
+            Op::SetXattr { file, .. } | Op::RemoveXattr { file, .. } => {
+                let place = self.handle(slots, file)?.place;
+                self.writable(place)?;
+                // What is in no file of the user's own is root's to write.
+                self.need(UserId::INITIAL, crate::abi::cap::SYS_ADMIN)
+            }
+            Op::CopyWhole { from, to } => {
+                let [from, to] = [self.handle(slots, from)?, self.handle(slots, to)?];
+                self.copy_rest(from, to, u64::MAX).map(drop)
+            }
+            Op::Link { file, dir, name } => {
+                let place = self.handle(slots, file)?.place;
+                let start = self.start(dir, slots)?;
+                self.link(place, start, name.to_bytes())
+            }
+            Op::Stamp { file, .. } => {
+                let place = self.handle(slots, file)?.place;
+                self.writable(place)
+            }
+            // The same file: nothing of its content is known here.
+            Op::LoopDevice { image, into, .. } => {
+                let object = Object::Path(self.handle(slots, image)?);
+                self.need(UserId::INITIAL, crate::abi::cap::SYS_ADMIN)?;
+                self.fill(slots, into, object)
+            }
+            Op::FsDevice { fs, device } => {
+                self.handle(slots, device)?;
+                match self.object(slots, fs)? {
+                    Object::Fs(_) => Ok(()),
+                    _ => Err(Errno::EINVAL),
+                }
+            }
+            Op::Inherit { number, into } => {
+                let current = self.current;
+                let number = i32::try_from(number).map_err(|_| Errno::EBADF)?;
+                let entry = self[current].table.get(&number).filter(|entry| !entry.close_on_exec);
+                let file = entry.ok_or(Errno::EBADF)?.file;
+                self.fill_file(slots, into, file)
             }
             Op::CloseFrom { first } => {
                 self.close_from(first);
@@ -759,6 +732,41 @@ impl Model {
                 self.bind(&object, path.to_bytes())
             }
             Op::LinkUp { socket, name } => self.link_up(slots, socket, name.to_bytes()),
+            Op::NetlinkSocket { protocol, namespace, into } => self.netlink_socket(slots, protocol, namespace, into),
+            Op::LinkAdd { socket, kind, name, address, lower, peer, peer_address, namespace, alias } => {
+                let texts = [kind, name, lower, peer, alias].map(core::ffi::CStr::to_bytes);
+                self.link_add(slots, socket, texts, [address.0, peer_address.0], namespace)
+            }
+            Op::LinkAltName { socket, name, alternative } => {
+                self.link_alternative(slots, socket, name.to_bytes(), alternative.to_bytes())
+            }
+            Op::LinkMaster { socket, name, master } => {
+                self.link_master(slots, socket, name.to_bytes(), master.to_bytes())
+            }
+            Op::LinkMove { socket, name, index, namespace, new_name, new_index } => {
+                let names = [name.to_bytes(), new_name.to_bytes()];
+                self.link_move(slots, [socket, namespace], names, [index, new_index])
+            }
+            Op::LinkRemove { socket, name, alias } => {
+                self.link_remove(slots, socket, name.to_bytes(), alias.to_bytes())
+            }
+            // Nobody else is here for whom the file would be locked.
+            Op::ZoneJoin { socket, bridge, port, lock: _, alias } => {
+                self.zone_join(slots, socket, [bridge, port, alias].map(core::ffi::CStr::to_bytes))
+            }
+            Op::ZoneLeave { socket, bridge, port, lock: _, alias } => {
+                self.zone_leave(slots, socket, [bridge, port, alias].map(core::ffi::CStr::to_bytes))
+            }
+            Op::LinkOption { socket, name, option, value } => {
+                self.link_option(slots, socket, name.to_bytes(), (option, value))
+            }
+            Op::AddressAdd { socket, name, address, prefix, shared } => {
+                self.address_add(slots, socket, name.to_bytes(), (address.0, prefix), shared)
+            }
+            Op::RouteAdd { socket, name, to, prefix, gateway } => {
+                self.route_add(slots, socket, name.to_bytes(), (to.0, prefix), gateway.0)
+            }
+            Op::NfTables { socket, batch } => self.nf_tables(slots, socket, batch.0),
             Op::SignalFd { into } => self.fill(slots, into, Object::Signals),
 
             Op::Release { to } => self.release(slots, to),
@@ -804,8 +812,12 @@ impl Model {
 
             Op::Exec { programs, arguments, environment } => self.exec(programs, arguments, environment),
             Op::ExecAt { program, arguments, environment } => self.exec_at(slots, program, arguments, environment),
-            Op::Reap { payload, signals, lifeline } => self.reap(slots, payload, [signals, lifeline]),
-            Op::Watch { socket } => self.connected(slots, socket),
+            Op::Reap { payload, signals, lifeline, control, gate } => {
+                self.reap(slots, payload, [signals, lifeline], [control, gate])
+            }
+            Op::Watch { socket } | Op::Serve { socket } => self.connected(slots, socket),
+            // Nobody serves here.
+            Op::Ask { server, .. } => self.connected(slots, server).and(Err(Errno::ECANCELED)),
             Op::Exit { status } => {
                 self.end(self.current, WaitStatus::Exited(status));
                 Ok(())

@@ -261,8 +261,8 @@ impl Model {
         // one lies over it. A lock stays with the place.
         let lock = core::mem::take(&mut self[old.mount].locked);
         self[new.mount].locked |= lock;
-        self[new.mount].parent = Some(old_on);
-        self[old.mount].parent = Some(new);
+        self.put_on(new.mount, old_on);
+        self.put_on(old.mount, new);
         // "changes … the current working directory of each process … to new_root
         // if they point to the old root directory".
         for other in (0..self.tasks.len()).map(TaskId) {
@@ -617,7 +617,7 @@ mod tests {
         stand.ok(Op::ProveRoot {});
         let lines = stand.model.process(Actor::Host).unwrap().mountinfo();
         assert_eq!(lines.len(), 1, "{lines:?}");
-        assert!(lines[0].contains(" / / rw - tmpfs"));
+        assert!(lines[0].contains(" / / rw,relatime - tmpfs"));
         stand.no(Op::UmountOld {}, Errno::EINVAL);
         stand.ok(Op::Chdir { path: c"/" });
         assert_eq!(stand.model.process(Actor::Host).unwrap().kind("/usr"), None);

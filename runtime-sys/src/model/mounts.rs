@@ -31,6 +31,8 @@ pub(super) enum Within {
 pub(super) struct Mount {
     pub(super) fs: FsId,
     pub(super) root: InodeId,
+    /// What was mounted, by name (`mnt_devname`).
+    pub(super) source: String,
     pub(super) parent: Option<Place>,
     pub(super) within: Within,
     pub(super) attrs: MountAttrs,
@@ -46,6 +48,8 @@ pub(super) struct Mount {
     pub(super) idmap: Option<UserId>,
     /// Of a detached tree: the mount namespace that it was cloned from.
     pub(super) origin: Option<SpaceId>,
+    /// When it came to its place: the order of a parent's children.
+    pub(super) since: usize,
 }
 
 /// How mounts are copied.
@@ -83,7 +87,17 @@ impl Model {
     }
 
     pub(super) fn children(&self, mount: MountId) -> Vec<MountId> {
-        self.every_mount().filter(|child| self[*child].parent.is_some_and(|parent| parent.mount == mount)).collect()
+        let is_child = |child: &MountId| self[*child].parent.is_some_and(|parent| parent.mount == mount);
+        let mut children: Vec<MountId> = self.every_mount().filter(is_child).collect();
+        children.sort_by_key(|child| self[*child].since);
+        children
+    }
+
+    /// `attach_mnt`: the last of its parent's children.
+    pub(super) fn put_on(&mut self, mount: MountId, on: Place) {
+        let last = self.mounts.iter().map(|mount| mount.since).max().unwrap_or(0);
+        let mount = &mut self[mount];
+        (mount.parent, mount.since) = (Some(on), last + 1);
     }
 
     /// A mount and everything below it, parents first.
@@ -179,20 +193,30 @@ impl Model {
         let top = self.copy_one(mount, copy);
         (self[top].root, self[top].parent, self[top].locked) = (root, None, false);
         let mut pairs = vec![(mount, top)];
-        let mut next = 0;
-        while let Some((old, new)) = pairs.get(next).copied().filter(|_| recursive) {
-            for child in self.children(old) {
-                let Some(on) = self[child].parent else { continue };
-                if old == mount && !self.within(on.inode, root) {
-                    continue;
-                }
-                let twin = self.copy_one(child, copy);
-                self[twin].parent = Some(Place { mount: new, inode: on.inode });
-                pairs.push((child, twin));
-            }
-            next += 1;
+        if recursive {
+            self.copy_below((mount, top), Some(root), copy, &mut pairs);
         }
         pairs
+    }
+
+    /// Each child with all that is below it before the next (`next_mnt`).
+    fn copy_below(
+        &mut self,
+        (old, new): (MountId, MountId),
+        root: Option<InodeId>,
+        copy: Copy,
+        pairs: &mut Vec<(MountId, MountId)>,
+    ) {
+        for child in self.children(old) {
+            let Some(on) = self[child].parent else { continue };
+            if root.is_some_and(|root| !self.within(on.inode, root)) {
+                continue;
+            }
+            let twin = self.copy_one(child, copy);
+            self.put_on(twin, Place { mount: new, inode: on.inode });
+            pairs.push((child, twin));
+            self.copy_below((child, twin), None, copy, pairs);
+        }
     }
 
     /// mount_namespaces(7), "Restrictions on mount namespaces": what crosses
@@ -292,9 +316,9 @@ impl Model {
                 self.lock_tree(&twins);
             }
             let on = self.topmost(Place { mount: receiver, inode: at.inode });
-            self[twins[0]].parent = Some(on);
+            self.put_on(twins[0], on);
         }
-        self[mount].parent = Some(at);
+        self.put_on(mount, at);
     }
 
     fn owner_of(&self, within: Within) -> Option<UserId> {
@@ -361,29 +385,85 @@ impl Model {
     /// Lines as in `/proc/PID/mountinfo` (proc(5)), as seen from `root`.
     pub(super) fn mountinfo(&self, space: SpaceId, root: Place) -> Vec<String> {
         let line = |mount: MountId| {
-            let point = self.mount_point(mount, root)?;
+            let point = mangled(&self.mount_point(mount, root)?);
             let here = &self[mount];
             let fs = &self[here.fs];
             let parent = here.parent.map_or(mount, |on| on.mount);
             let mut options = vec![if here.attrs.has(MountAttrs::RDONLY) { "ro" } else { "rw" }];
-            let shown = MountAttrs::NAMES.iter().filter(|row| row.0 != MountAttrs::RDONLY);
-            options.extend(shown.filter(|row| here.attrs.has(row.0)).map(|row| row.1));
+            // In the order of `show_mnt_opts`, which has a word for the default and none
+            // for `strictatime`.
+            let default = !here.attrs.has(MountAttrs::NOATIME) && !here.attrs.has(MountAttrs::STRICTATIME);
+            let shown = [
+                (here.attrs.has(MountAttrs::NOSUID), "nosuid"),
+                (here.attrs.has(MountAttrs::NODEV), "nodev"),
+                (here.attrs.has(MountAttrs::NOEXEC), "noexec"),
+                (here.attrs.has(MountAttrs::NOATIME), "noatime"),
+                (default, "relatime"),
+                (here.attrs.has(MountAttrs::NOSYMFOLLOW), "nosymfollow"),
+            ];
+            options.extend(shown.iter().filter(|row| row.0).map(|row| row.1));
             if here.idmap.is_some() {
                 options.push("idmapped");
             }
             let mut line = format!(
-                "{} {} 0:{} {} {point} {}",
+                "{} {} 0:{} {} {} {}",
                 mount.0 + 1,
                 parent.0 + 1,
                 here.fs.0 + 1,
-                self.path_in_fs(here.root),
+                mangled(&self.path_in_fs(here.root)),
+                point,
                 options.join(","),
             );
             line.extend(here.group.map(|group| format!(" shared:{group}")));
             line.extend(here.master.map(|master| format!(" master:{master}")));
             let mode = if fs.read_only { "ro" } else { "rw" };
-            Some(format!("{line} - {} {} {mode}", fs.kind.name, fs.source))
+            let comma = if fs.shown.is_empty() { "" } else { "," };
+            Some(format!("{line} - {} {} {mode}{comma}{}", fs.name, mangled(&here.source), fs.shown))
         };
         self.mounts_of(space).filter_map(line).collect()
+    }
+}
+
+/// proc(5), mountinfo: what would end a field is an octal number (`mangle_path`).
+fn mangled(text: &str) -> String {
+    let mut shown = String::new();
+    for character in text.chars() {
+        match character {
+            ' ' | '\t' | '\n' | '\\' => shown += &format!("\\{:03o}", u32::from(character)),
+            plain => shown.push(plain),
+        }
+    }
+    shown
+}
+
+/// The other way round.
+pub(super) fn unmangled(text: &str) -> String {
+    let mut parts = text.split('\\');
+    let mut plain = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        match part.get(..3).and_then(|digits| u8::from_str_radix(digits, 8).ok()) {
+            Some(byte) => {
+                plain.push(char::from(byte));
+                plain += part.get(3..).unwrap_or_default();
+            }
+            None => {
+                plain.push('\\');
+                plain += part;
+            }
+        }
+    }
+    plain
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_would_end_a_field_of_mountinfo_is_a_number() {
+        for (plain, shown) in [("/a b", r"/a\040b"), ("/\n\t\\", r"/\012\011\134"), ("/ü", "/ü"), ("", "")] {
+            assert_eq!((mangled(plain), unmangled(shown)), (shown.to_owned(), plain.to_owned()));
+        }
+        assert_eq!(unmangled(r"/a\9"), r"/a\9");
     }
 }

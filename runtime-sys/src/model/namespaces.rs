@@ -3,8 +3,6 @@
 //! Sources: user_namespaces(7), namespaces(7), clone(2), unshare(2), setns(2)
 //! of Linux man-pages 6.03; `kernel/user_namespace.c`.
 
-use std::collections::BTreeSet;
-
 use crate::abi::{CapabilitySet, Namespaces, cap};
 use crate::errno::Errno;
 use crate::wire::Numbers;
@@ -13,6 +11,7 @@ use super::credentials::Cred;
 use super::descriptors::Object;
 use super::files::InodeId;
 use super::mounts::MountId;
+use super::networks::Network;
 use super::processes::TaskId;
 use super::{Model, SpaceId, UserId};
 
@@ -105,9 +104,7 @@ pub(super) enum Content {
         next: u32,
         init: Option<TaskId>,
     },
-    Network {
-        up: BTreeSet<Vec<u8>>,
-    },
+    Network(Box<Network>),
     Cgroup {
         root: InodeId,
     },
@@ -253,7 +250,7 @@ impl Model {
             new.ipc = self.new_space(Namespaces::IPC, owner, Content::Plain);
         }
         if others.has(Namespaces::NETWORK) {
-            new.network = self.new_space(Namespaces::NETWORK, owner, Content::Network { up: BTreeSet::new() });
+            new.network = self.new_space(Namespaces::NETWORK, owner, Content::Network(Box::new(Network::new())));
         }
         if others.has(Namespaces::CGROUP) {
             let root = self[task].cgroup;
@@ -335,7 +332,7 @@ impl Model {
                     self[task].spaces.mount = space;
                 }
                 Content::Uts { .. } => self[task].spaces.uts = space,
-                Content::Network { .. } => self[task].spaces.network = space,
+                Content::Network(_) => self[task].spaces.network = space,
                 Content::Cgroup { .. } => self[task].spaces.cgroup = space,
                 Content::Pid { .. } => self[task].spaces.pid_for_children = space,
                 Content::Plain if self[space].kind == Namespaces::IPC => self[task].spaces.ipc = space,

@@ -9,7 +9,7 @@ use crate::errno::Errno;
 use super::descriptors::{Access, Handle, Object};
 use super::file_systems::FsId;
 use super::files::{Inode, InodeId, Node, Place};
-use super::namespaces::{CAP_DAC_OVERRIDE, MapFile};
+use super::namespaces::{CAP_DAC_OVERRIDE, Extent, MapFile, from_kernel, to_kernel};
 use super::processes::TaskId;
 use super::walk::{Found, Step};
 use super::{Model, UserId};
@@ -146,12 +146,21 @@ impl Model {
         if privileged || (same && self[target].dumpable && (covered || owns)) { Ok(()) } else { Err(Errno::EACCES) }
     }
 
-    /// proc(5): the files of a process belong to its effective uid, or to root
-    /// when it is not dumpable.
+    /// proc(5): the files of a process belong to its effective ids, or, when it is not
+    /// dumpable, to root of the user namespace that it executed in
+    /// (`task_dump_owner`).
     fn may_write_process(&self, target: TaskId) -> Result<(), Errno> {
-        let cred = self.cred();
-        let owner = if self[target].dumpable { self[target].cred.uid.effective } else { 0 };
-        let owns = owner == cred.uid.fs || self.capable(cred, UserId::INITIAL, CAP_DAC_OVERRIDE);
+        let (cred, of) = (self.cred(), &self[target].cred);
+        let root = |map: &[Extent]| to_kernel(map, 0).unwrap_or(0);
+        let user = &self[of.user];
+        let (uid, gid) = if self[target].dumpable {
+            (of.uid.effective, of.gid.effective)
+        } else {
+            (root(&user.uids), root(&user.gids))
+        };
+        let own = &self[cred.user];
+        let mapped = from_kernel(&own.uids, uid).is_some() && from_kernel(&own.gids, gid).is_some();
+        let owns = uid == cred.uid.fs || (mapped && self.capable(cred, cred.user, CAP_DAC_OVERRIDE));
         if owns { Ok(()) } else { Err(Errno::EACCES) }
     }
 
@@ -182,6 +191,7 @@ impl Model {
                 const CAP_SYS_TIME: u8 = 25;
                 let space = self[target].spaces.time_for_children;
                 self.need(self[space].owner, CAP_SYS_TIME)?;
+                offsets(content)?;
                 if self.tasks.iter().any(|task| !task.ended() && task.spaces.time == space) {
                     return Err(Errno::EACCES);
                 }
@@ -251,7 +261,7 @@ impl Model {
         if !program.len().is_multiple_of(8) || last != Some(0x95) {
             Err(Errno::EINVAL)
         } else {
-            Ok(Object::DeviceProgram)
+            Ok(Object::DeviceProgram(program.into()))
         }
     }
 
@@ -260,11 +270,30 @@ impl Model {
         self.need(super::UserId::INITIAL, cap::SYS_ADMIN)?;
         let directory = self.is_directory(group.place.inode) && group.access != Access::Path;
         match program {
-            Object::DeviceProgram if directory && self.magic_of(group.place.inode) == fs_magic::CGROUP2 => Ok(()),
-            Object::DeviceProgram => Err(Errno::EBADF),
+            Object::DeviceProgram(program) if directory && self.magic_of(group.place.inode) == fs_magic::CGROUP2 => {
+                self.device_programs.push((group.place.inode, program.clone()));
+                Ok(())
+            }
+            Object::DeviceProgram(_) => Err(Errno::EBADF),
             _ => Err(Errno::EINVAL),
         }
     }
+}
+
+/// `proc_timens_set_offset`: a clock that would be negative, or past a half of what
+/// the kernel can count, is ERANGE. This host has been up for a week.
+fn offsets(content: &[u8]) -> Result<(), Errno> {
+    const UP: i64 = 7 * 24 * 3600;
+    const KTIME_SEC_MAX: i64 = i64::MAX / 1_000_000_000;
+    let text = core::str::from_utf8(content).map_err(|_| Errno::EINVAL)?;
+    for line in text.lines() {
+        let seconds: i64 = line.split_whitespace().nth(1).and_then(|word| word.parse().ok()).ok_or(Errno::EINVAL)?;
+        let fits = (-KTIME_SEC_MAX..=KTIME_SEC_MAX).contains(&seconds);
+        if !fits || !(0..=KTIME_SEC_MAX / 2).contains(&(UP + seconds)) {
+            return Err(Errno::ERANGE);
+        }
+    }
+    Ok(())
 }
 
 pub(super) fn number<T: core::str::FromStr>(content: &[u8]) -> Option<T> {
@@ -273,19 +302,14 @@ pub(super) fn number<T: core::str::FromStr>(content: &[u8]) -> Option<T> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::stand::{ALL, PID, PIDFD, PROCESS, Stand};
+    use super::super::stand::{ALL, DIR, PID, PIDFD, PROCESS, Stand, write};
     use super::*;
     use crate::abi::{OpenFlags, Resolve};
     use crate::op::{At, Op, Slot};
     use crate::program::Actor;
     use crate::wire::Blob;
 
-    const DIR: Slot = Slot(10);
     const GROUP: Slot = Slot(30);
-
-    fn write<'a>(path: &'a core::ffi::CStr, content: &'a [u8]) -> Op<'a> {
-        Op::Write { dir: At::Slot(DIR), path, content: Blob(content) }
-    }
 
     #[test]
     fn sysctls_of_the_host_are_for_its_root() {

@@ -17,9 +17,16 @@ pub(super) const PID: Slot = Slot(3);
 pub(super) const HOST_END: Slot = Slot(4);
 pub(super) const CHILD_END: Slot = Slot(5);
 pub(super) const PROCESS: Slot = Slot(6);
+/// Where a test opens the directory that it works in.
+pub(super) const DIR: Slot = Slot(10);
 
 /// Everything but time, which no clone makes.
 pub(super) const ALL: Namespaces = Namespaces(Namespaces::ALL.0 & !Namespaces::TIME.0 & !Namespaces::CGROUP.0);
+
+/// Writes to a file in that directory.
+pub(super) fn write<'a>(path: &'a core::ffi::CStr, content: &'a [u8]) -> Op<'a> {
+    Op::Write { dir: At::Slot(DIR), path, content: Blob(content) }
+}
 
 pub(super) struct Stand {
     pub(super) model: Model,

@@ -20,6 +20,8 @@ const USR: Slot = Slot(8);
 const ROOT: Slot = Slot(9);
 const TREE: Slot = Slot(10);
 const FORKED: Slot = Slot(11);
+const GATE: Slot = Slot(22);
+const GATE_PAYLOAD: Slot = Slot(23);
 const SIGNALS: Slot = Slot(12);
 
 struct Start {
@@ -121,6 +123,7 @@ fn start() -> Start {
         Op::ResetSignals {},
         Op::SessionKeyring {},
         Op::SignalFd { into: SIGNALS },
+        Op::SocketPair { one: GATE, other: GATE_PAYLOAD },
         Op::Fork { pid: FORKED },
     ]);
     let programs = Strings::new(b"/usr/local/bin/true\0/usr/bin/true\0").unwrap();
@@ -132,7 +135,7 @@ fn start() -> Start {
         Op::NoNewPrivs {},
         Op::Seccomp { program: Blob(&[6, 0, 0, 0, 0, 0, 0xff, 0x7f]), flags: SeccompFlags::NONE, listener: None },
     ];
-    let mut payload = vec![Op::SetSid {}];
+    let mut payload = vec![Op::SetSid {}, Op::Await { from: GATE_PAYLOAD }];
     payload.extend(last);
     payload.extend([
         Op::ProveCredentials {
@@ -150,7 +153,9 @@ fn start() -> Start {
     ]);
     let mut init = vec![Op::Dumpable { on: false }];
     init.extend(last);
-    init.push(Op::Reap { payload: FORKED, signals: SIGNALS, lifeline: CHILD_END });
+    init.push(Op::Release { to: GATE });
+    // One socket serves as both here.
+    init.push(Op::Reap { payload: FORKED, signals: SIGNALS, lifeline: CHILD_END, control: GATE_PAYLOAD, gate: GATE });
     let undo = [
         Op::PidfdSignal { process: PIDFD, signal: 9 },
         Op::PidfdWait { process: PIDFD, timeout_ms: 1000, into: Slot(21) },
@@ -211,7 +216,7 @@ fn a_whole_start_ends_as_asked() {
 /// Every single fault: each op fails with each errno that it can, and the
 /// host is as before once the undo has run.
 #[test]
-fn after_any_fault_and_the_undo_the_host_is_as_before() {
+fn row_121_after_any_fault_and_the_undo_the_host_is_as_before() {
     let start = start();
     let mut base = Model::new();
     base.settle();

@@ -33,6 +33,14 @@ impl<'m> Process<'m> {
         Self { model, task }
     }
 
+    pub(super) const fn model(&self) -> &'m Model {
+        self.model
+    }
+
+    pub(super) const fn task(&self) -> TaskId {
+        self.task
+    }
+
     fn state(&self) -> &'m Task {
         &self.model[self.task]
     }
@@ -153,10 +161,27 @@ impl<'m> Process<'m> {
         self.state().landlock.len()
     }
 
-    /// The signals that it blocks and ignores, bit *n* for signal *n*.
+    /// The signals that it blocks and ignores, as `/proc/PID/status` has them: bit
+    /// *n* − 1 for signal *n*.
     #[must_use]
     pub fn signals(&self) -> (u64, u64) {
         (self.state().signals.blocked, self.state().signals.ignored)
+    }
+
+    /// The signals that have a handler, likewise.
+    #[must_use]
+    pub fn caught_signals(&self) -> u64 {
+        self.state().signals.caught
+    }
+
+    /// The maps of its user namespace, of users and of groups: the first id inside,
+    /// the kernel's id for it, how many.
+    #[must_use]
+    pub fn id_maps(&self) -> [Vec<[u32; 3]>; 2] {
+        let user = &self.model[self.state().cred.user];
+        let rows =
+            |map: &[super::namespaces::Extent]| map.iter().map(|row| [row.inside, row.kernel, row.count]).collect();
+        [rows(&user.uids), rows(&user.gids)]
     }
 
     /// The path of its cgroup in the hierarchy.
@@ -168,10 +193,8 @@ impl<'m> Process<'m> {
     /// Whether an interface is up in its network namespace.
     #[must_use]
     pub fn link_is_up(&self, name: &str) -> bool {
-        match &self.model[self.state().spaces.network].content {
-            Content::Network { up } => up.contains(name.as_bytes()),
-            _ => false,
-        }
+        let network = self.model.network(self.state().spaces.network);
+        network.and_then(|network| network.links.get(name.as_bytes())).is_some_and(|link| link.up)
     }
 
     /// The working directory within the root; `None` when it lies outside.
@@ -208,8 +231,8 @@ impl<'m> Process<'m> {
         }
     }
 
-    /// What lies at a path: `directory`, `file`, `symlink`, `device`, `fifo`
-    /// or `socket`.
+    /// What lies at a path: `directory`, `file`, `symlink`, `device`, `fifo`,
+    /// `socket` or `namespace`.
     #[must_use]
     pub fn kind(&self, path: &str) -> Option<&'static str> {
         let (model, place) = self.look(path)?;
@@ -220,6 +243,7 @@ impl<'m> Process<'m> {
             Node::Device { .. } => "device",
             Node::Fifo => "fifo",
             Node::Socket => "socket",
+            Node::Namespace(_) => "namespace",
         })
     }
 
@@ -228,7 +252,7 @@ impl<'m> Process<'m> {
         let mut model = self.model.clone();
         model.current = self.task;
         let cwd = self.state().cwd;
-        let place = model.walk(cwd, path.as_bytes(), crate::abi::Resolve::NONE, true).ok()?;
+        let place = model.seek(cwd, path, true).ok()?;
         Some((model, place))
     }
 }
@@ -242,6 +266,8 @@ impl Model {
         if !self.is_directory(place.inode) {
             return Err(Errno::ENOTDIR);
         }
+        // chdir(2), EACCES: "Search permission is denied".
+        self.permit(place, 1)?;
         let current = self.current;
         self[current].cwd = place;
         Ok(())

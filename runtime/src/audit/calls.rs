@@ -5,7 +5,7 @@ use skep_sys::abi::CapabilitySet;
 
 use super::holdings::Holdings;
 use super::{Area, Rows};
-use crate::seccomp::{Action, Arch, SeccompData};
+use crate::seccomp::{ABIS, Abi, Action, Arch, Program, SeccompData};
 use crate::spec::{Spec, Stream};
 
 /// One call with the arguments that make it dangerous.
@@ -102,13 +102,16 @@ fn label(probe: &Probe) -> String {
 }
 
 pub(super) fn judge(holdings: &Holdings, spec: &Spec, rows: &mut Rows) {
-    let arch = Arch::NATIVE;
     let by = |data: &SeccompData, is: fn(Action) -> bool| holdings.filters.iter().all(|filter| is(filter.decide(data)));
-    let runs = |data: &SeccompData| by(data, Action::permits);
+    let others: Vec<_> = ABIS.iter().filter(|abi| is_foreign(abi) && lets_through(holdings, abi.0)).collect();
+    let arches: Vec<Arch> = [Arch::NATIVE].into_iter().chain(others.iter().filter_map(|abi| abi.3)).collect();
     for group in GROUPS {
         let found = |is: fn(Action) -> bool| -> Vec<String> {
-            let of = |probe: &&Probe| arch.number(probe.0).map(|number| SeccompData::new(arch, number, probe.1));
-            group.probes.iter().filter(|probe| of(probe).is_some_and(|data| by(&data, is))).map(label).collect()
+            let open = |probe: &&Probe| {
+                let mut doors = arches.iter().flat_map(|arch| arch.doors(probe.0, probe.1));
+                doors.any(|data| by(&data, is))
+            };
+            group.probes.iter().filter(open).map(label).collect()
         };
         let (open, may) = (found(Action::permits), found(Action::may_permit));
         if may.is_empty() {
@@ -123,13 +126,19 @@ pub(super) fn judge(holdings: &Holdings, spec: &Spec, rows: &mut Rows) {
             rows.add(Area::Calls, group.item, may.join(" "), tenths, why);
         }
     }
-    foreign(runs, rows);
+    foreign(others.iter().map(|abi| abi.0), rows);
     listener(holdings, rows);
+    if holdings.deny_write_execute {
+        rows.add(Area::Calls, "memory written and executed", "refused", 0, "what is executed was a file before");
+    } else {
+        // It helps whoever is inside already, and leads nowhere by itself.
+        rows.add(Area::Calls, "memory written and executed", "allowed", 1, "code that came in as data can run");
+    }
 }
 
 /// Calls that whoever embeds answers.
 fn listener(holdings: &Holdings, rows: &mut Rows) {
-    let asked: Vec<_> = holdings.filters.iter().flat_map(|filter| filter.notified(Arch::NATIVE)).collect();
+    let asked: Vec<_> = holdings.filters.iter().flat_map(Program::notified).collect();
     if !asked.is_empty() {
         let holds = format!("answered by the embedder: {}", asked.join(" "));
         let why = "what it lets go on runs, whatever the memory of the payload held when it looked";
@@ -156,19 +165,26 @@ fn weigh(group: &Group, holdings: &Holdings, spec: &Spec) -> (u8, &'static str) 
     }
 }
 
-/// Calls through the ABI of 32-bit programs, whose numbers mean other things.
-fn foreign(runs: impl Fn(&SeccompData) -> bool, rows: &mut Rows) {
-    /// `AUDIT_ARCH_I386` and `AUDIT_ARCH_ARM` of `linux/audit.h`.
-    const FOREIGN: [u32; 2] = [0x4000_0003, 0x4000_0028];
-    /// `getpid` there.
-    const GETPID: u32 = 20;
-    let open =
-        FOREIGN.iter().any(|arch| runs(&SeccompData { nr: GETPID, arch: *arch, instruction_pointer: 0, args: [0; 6] }));
-    if open {
-        let why = "the same calls a second time, by code of the kernel that few programs use";
-        rows.add(Area::Calls, "32-bit programs", "run", 5, why);
-    } else {
+/// Whether programs of an ABI that is not the machine's own run on it.
+fn is_foreign((name, ..): &&Abi) -> bool {
+    match Arch::NATIVE {
+        Arch::Aarch64 => *name == "arm",
+        _ => ["x86", "x32"].contains(name),
+    }
+}
+
+fn lets_through(holdings: &Holdings, abi: &str) -> bool {
+    holdings.filters.iter().all(|filter| filter.abis().contains(&abi))
+}
+
+/// Calls through other ABIs, whose numbers mean other things.
+fn foreign(open: impl Iterator<Item = &'static str>, rows: &mut Rows) {
+    let names: Vec<&str> = open.collect();
+    if names.is_empty() {
         rows.add(Area::Calls, "32-bit programs", "refused", 0, "the filter answers for the kernel");
+    } else {
+        let why = "the same calls a second time, by code of the kernel that few programs use";
+        rows.add(Area::Calls, "32-bit programs", format!("run: {}", names.join(" ")), 5, why);
     }
 }
 

@@ -3,7 +3,7 @@
 use std::ffi::CStr;
 
 use skep_sys::Op;
-use skep_sys::abi::{CapabilitySet, Namespaces};
+use skep_sys::abi::{CapabilitySet, Namespaces, SecureBits, cap};
 use skep_sys::wire::Numbers;
 
 use crate::plan::{Phase, Plan};
@@ -25,11 +25,15 @@ pub(super) struct Holdings {
     pub(super) bounding: CapabilitySet,
     /// What it holds without being root.
     pub(super) ambient: CapabilitySet,
+    /// What the exec leaves of them.
+    pub(super) securebits: SecureBits,
     pub(super) no_new_privs: bool,
     /// The filters; a call runs that all of them let through.
     pub(super) filters: Vec<Program>,
     /// Whether user namespaces inside are counted out.
     pub(super) no_nested: bool,
+    /// Whether no memory that was written is executed, for good.
+    pub(super) deny_write_execute: bool,
     /// What Landlock keeps it from outside its domain.
     pub(super) scoped: u64,
 }
@@ -44,9 +48,11 @@ impl Holdings {
             // Until a plan says otherwise, the worst.
             bounding: CapabilitySet(u64::MAX),
             ambient: CapabilitySet::EMPTY,
+            securebits: SecureBits::NONE,
             no_new_privs: false,
             filters: Vec::new(),
             no_nested: false,
+            deny_write_execute: false,
             scoped: 0,
         };
         for (_, phase, op) in plan.ops() {
@@ -67,10 +73,12 @@ impl Holdings {
                 Op::Write { path, content, .. } if ends_with(path, "max_user_namespaces") => {
                     found.no_nested = content.0.trim_ascii() == b"0";
                 }
-                Op::ProveCredentials { uid, bounding, ambient, no_new_privs, .. } if on_the_way => {
+                Op::ProveCredentials { uid, bounding, ambient, securebits, no_new_privs, .. } if on_the_way => {
                     (found.uid, found.bounding, found.ambient) = (uid, bounding, ambient);
+                    found.securebits = securebits.without(SecureBits::KEEP_CAPS);
                     found.no_new_privs = no_new_privs;
                 }
+                Op::DenyWriteExecute {} if on_the_way => found.deny_write_execute = true,
                 Op::LandlockRuleset { scoped, .. } if on_the_way => found.scoped = scoped,
                 // One that the kernel would not take is none.
                 Op::Seccomp { program, .. } if on_the_way => found.filters.extend(Program::from_bytes(program.0).ok()),
@@ -93,7 +101,14 @@ impl Holdings {
     /// What a process of the payload can come to hold: with uid 0, or by an
     /// exec that raises privileges, all that is in the bounding set.
     pub(super) fn held(&self) -> CapabilitySet {
-        if self.uid == 0 || !self.no_new_privs { self.bounding } else { self.ambient }
+        let root = self.uid == 0 && !self.rootless();
+        if root || !self.no_new_privs { self.bounding } else { self.ambient }
+    }
+
+    /// Whether uid 0 gains nothing by an exec, and it cannot change that itself.
+    pub(super) fn rootless(&self) -> bool {
+        self.securebits.has(SecureBits::NOROOT)
+            && (self.securebits.has(SecureBits::NOROOT_LOCKED) || !self.ambient.has(cap::SETPCAP))
     }
 
     /// The id that the host sees for `inside`.

@@ -110,6 +110,11 @@ pub(super) fn capabilities(holdings: &Holdings, rows: &mut Rows) {
             Class { item: "what is not known here", numbers: &[], own: 10, host: 50, why: "of a later kernel" };
         row(&unknown, left);
     }
+    let why = match holdings.rootless() {
+        true => "root gains nothing by an exec",
+        false => "root has the bounding set after every exec: it is counted as held",
+    };
+    rows.add(Area::Capabilities, "securebits", holdings.securebits.to_string(), 0, why);
 }
 
 pub(super) fn namespaces(holdings: &Holdings, rows: &mut Rows) {
@@ -162,6 +167,9 @@ pub(super) fn host(plan: &Plan, spec: &Spec, rows: &mut Rows) {
             Some(Outcome::Unsupported(why)) => rows.add(area, item, "not restricted", on_unsupported, why),
             None => {}
         }
+    }
+    if let Some(Outcome::Applied(path)) = plan.report().of("registry") {
+        rows.add(area, "registry", path, 0, "a file of the host that only this user can read");
     }
     if let Some(Outcome::Applied(names)) = plan.report().of("devices") {
         let usual = |name: &str| profile::NODES.iter().any(|node| node.name == name);

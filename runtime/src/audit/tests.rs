@@ -93,6 +93,10 @@ fn each_step_away_shows_in_its_row() {
         ("listener", 1, |spec| spec.system_calls.notify = ["mkdir".into(), "mkdirat".into()].into()),
         ("io_uring", 3, |spec| spec.system_calls.notify = ["io_uring_setup".into()].into()),
         ("32-bit programs", 5, |spec| spec.seccomp = Want::Off),
+        #[cfg(target_arch = "x86_64")]
+        ("32-bit programs", 5, |spec| {
+            spec.system_calls.architectures = Some([crate::spec::Architecture::X86].into());
+        }),
         ("namespace network", 35, |spec| spec.network = Network::Host),
         ("namespace network", 40, |spec| {
             (spec.network, spec.landlock.abstract_sockets) = (Network::Host, Some(Want::Off));
@@ -174,4 +178,25 @@ fn the_same_audit_has_no_difference() {
     let found = one.differences(&two);
     assert_eq!(found.len(), 1);
     assert!(found[0].before.is_none() && found[0].to_json()["before"].is_null());
+}
+
+#[test]
+fn memory_that_is_written_and_executed_has_a_row() {
+    let denied = Spec { memory_deny_write_execute: Want::Require, ..Spec::default() };
+    let item = "memory written and executed";
+    assert_eq!((tenths(&audit(&Spec::default()), item), tenths(&audit(&denied), item)), (1, 0));
+}
+
+/// What another ABI opens beside the native one shows in the row of the call.
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn doors_of_another_abi_count() {
+    use crate::spec::Architecture;
+    let mut spec = Spec::default();
+    spec.system_calls.architectures = Some([Architecture::X86, Architecture::X32].into());
+    let strict = audit(&spec);
+    assert_eq!(strict.row("32-bit programs").map(|row| row.holds.as_str()), Some("run: x86 x32"));
+    assert_eq!(tenths(&strict, "rare sockets"), 0);
+    spec.system_calls.danger_allow = ["socketcall".into()].into();
+    assert!(tenths(&audit(&spec), "rare sockets") > 0, "its family lies in memory");
 }

@@ -8,6 +8,8 @@ use skep_sys::abi::Resource;
 use skep_sys::wire::Numbers;
 use skep_sys::{Op, Proof};
 
+use std::collections::BTreeMap;
+
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::{Builder, Passed, Phase};
 use crate::profile;
@@ -19,7 +21,8 @@ pub(super) fn check(spec: &Spec) -> Result<()> {
     let refuse = |what: String, remedy: &str| {
         Err(Error::new(ErrorKind::InvalidSpec, what).from(spec.origins.of("descriptors")).remedy(remedy))
     };
-    let default = profile::limits().into_iter().find(|(resource, _)| *resource == Resource::NOFILE);
+    let default =
+        profile::limits(spec.profile, &BTreeMap::new()).into_iter().find(|(resource, _)| *resource == Resource::NOFILE);
     let limit = spec
         .limits
         .get(Resource::NOFILE)

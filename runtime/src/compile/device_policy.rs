@@ -8,7 +8,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::facts::DeviceNumber;
 use crate::profile;
 use crate::report::Report;
-use crate::spec::{DeviceAccess, MountKind, Want};
+use crate::spec::{DeviceAccess, MountKind, Profile, Want};
 
 /// The name of its line in the report.
 pub(crate) const ITEM: &str = "device policy";
@@ -28,9 +28,9 @@ const READ_WRITE: DeviceAccess = DeviceAccess { read: true, write: true, mknod: 
 
 /// What every container may use: the nodes of its `/dev`, `ptmx`, and the
 /// terminals of its own devpts.
-pub(crate) fn usual() -> impl Iterator<Item = Allowed> {
+pub(crate) fn usual(profile: Profile) -> impl Iterator<Item = Allowed> {
     let character = |major, minor, access| Allowed { block: false, major, minor, access };
-    let nodes = profile::NODES.iter().map(move |node| character(node.major, Some(node.minor), ALL));
+    let nodes = profile::nodes(profile).map(move |node| character(node.major, Some(node.minor), ALL));
     nodes.chain([character(5, Some(2), READ_WRITE), character(136, None, READ_WRITE)])
 }
 
@@ -94,7 +94,7 @@ pub(super) fn decide(context: &Context<'_>, report: &mut Report) -> Result<Optio
         return Ok(None);
     }
     let forces = required || !named.is_empty();
-    let list = usual().chain(named).collect();
+    let list = usual(spec.profile).chain(named).collect();
     Ok(Some(Policy { list, required, forces }))
 }
 
@@ -147,6 +147,10 @@ const fn bits(access: DeviceAccess) -> i32 {
     access.mknod as i32 | (access.read as i32) << 1 | (access.write as i32) << 2
 }
 
+const fn access(bits: i32) -> DeviceAccess {
+    DeviceAccess { mknod: bits & 1 > 0, read: bits & 2 > 0, write: bits & 4 > 0 }
+}
+
 /// A program that answers 1 for what `list` allows, else 0
 /// (`struct bpf_cgroup_dev_ctx`: access and type, major, minor).
 pub(crate) fn program(list: &[Allowed]) -> Vec<u8> {
@@ -187,38 +191,23 @@ pub(crate) fn program(list: &[Allowed]) -> Vec<u8> {
     code.concat()
 }
 
-/// What such a program answers; `None` for one that is none.
-pub(crate) fn answer(program: &[u8], wanted: Allowed) -> Option<bool> {
-    let minor = wanted.minor?;
-    let kind = if wanted.block { 1 } else { 2 };
-    let context = [kind | (bits(wanted.access) as u32) << 16, wanted.major, minor];
-    let (code, rest) = program.as_chunks::<8>();
-    let (mut registers, mut at) = ([0_u64; 16], 0_usize);
-    // Every instruction moves on, so this many are enough.
-    for _ in 0..code.len() {
-        let [code, operands, low, high, value @ ..] = *code.get(at).filter(|_| rest.is_empty())?;
-        let (to, from) = (usize::from(operands & 15), usize::from(operands >> 4));
-        let (offset, value) = (i16::from_le_bytes([low, high]), i32::from_le_bytes(value));
-        let mut jump = false;
-        match code {
-            LOAD if from == 1 => {
-                registers[to] = u64::from(*context.get(usize::try_from(offset).ok()? / 4)?);
-            }
-            MOVE => registers[to] = registers[from] & 0xffff_ffff,
-            SET => registers[to] = u64::try_from(value).ok()?,
-            AND => registers[to] &= u64::from(value as u32),
-            SHIFT_RIGHT => registers[to] = (registers[to] & 0xffff_ffff) >> (value & 31),
-            JUMP_UNLESS => jump = registers[to] != i64::from(value) as u64,
-            JUMP_UNLESS_SAME => jump = registers[to] != registers[from],
-            EXIT => return Some(registers[0] != 0),
-            _ => return None,
-        }
-        at += 1;
-        if jump {
-            at += usize::try_from(offset).ok()?;
+/// The list that such a program answers by; `None` for one that no list gives.
+pub(crate) fn list_of(code: &[u8]) -> Option<Vec<Allowed>> {
+    const FRESH: Allowed = Allowed { block: false, major: 0, minor: None, access: ALL };
+    let (mut list, mut entry) = (Vec::new(), FRESH);
+    for [code, registers, _, _, value @ ..] in code.as_chunks::<8>().0 {
+        let value = i32::from_le_bytes(*value);
+        match (*code, *registers) {
+            (JUMP_UNLESS, 0x03) => entry.block = value == 1,
+            (JUMP_UNLESS, 0x04) => entry.major = value.cast_unsigned(),
+            (JUMP_UNLESS, 0x05) => entry.minor = Some(value.cast_unsigned()),
+            (AND, 0x01) => entry.access = access(value),
+            (SET, 0x00) if value == 1 => list.push(std::mem::replace(&mut entry, FRESH)),
+            _ => {}
         }
     }
-    None
+    // Whatever was passed over, and whatever order it has, is seen here.
+    (program(&list) == code).then_some(list)
 }
 
 #[cfg(test)]
@@ -226,13 +215,47 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    /// What such a program answers; `None` for one that is none.
+    fn answer(program: &[u8], wanted: Allowed) -> Option<bool> {
+        let minor = wanted.minor?;
+        let kind = if wanted.block { 1 } else { 2 };
+        let context = [kind | (bits(wanted.access) as u32) << 16, wanted.major, minor];
+        let (code, rest) = program.as_chunks::<8>();
+        let (mut registers, mut at) = ([0_u64; 16], 0_usize);
+        // Every instruction moves on, so this many are enough.
+        for _ in 0..code.len() {
+            let [code, operands, low, high, value @ ..] = *code.get(at).filter(|_| rest.is_empty())?;
+            let (to, from) = (usize::from(operands & 15), usize::from(operands >> 4));
+            let (offset, value) = (i16::from_le_bytes([low, high]), i32::from_le_bytes(value));
+            let mut jump = false;
+            match code {
+                LOAD if from == 1 => {
+                    registers[to] = u64::from(*context.get(usize::try_from(offset).ok()? / 4)?);
+                }
+                MOVE => registers[to] = registers[from] & 0xffff_ffff,
+                SET => registers[to] = u64::try_from(value).ok()?,
+                AND => registers[to] &= u64::from(value as u32),
+                SHIFT_RIGHT => registers[to] = (registers[to] & 0xffff_ffff) >> (value & 31),
+                JUMP_UNLESS => jump = registers[to] != i64::from(value) as u64,
+                JUMP_UNLESS_SAME => jump = registers[to] != registers[from],
+                EXIT => return Some(registers[0] != 0),
+                _ => return None,
+            }
+            at += 1;
+            if jump {
+                at += usize::try_from(offset).ok()?;
+            }
+        }
+        None
+    }
+
     fn asked(word: &str, block: bool, major: u32, minor: u32) -> Allowed {
         Allowed { block, major, minor: Some(minor), access: word.parse().unwrap() }
     }
 
     #[test]
     fn the_list_is_closed() {
-        let list: Vec<Allowed> = usual().chain([asked("r", true, 8, 1)]).collect();
+        let list: Vec<Allowed> = usual(Profile::Strict).chain([asked("r", true, 8, 1)]).collect();
         let program = program(&list);
         for (wanted, allowed) in [
             (asked("rw", false, 1, 3), true),
@@ -250,7 +273,7 @@ mod tests {
         ] {
             assert_eq!(answer(&program, wanted), Some(allowed), "{wanted}");
         }
-        assert_eq!(answer(&program[..16], asked("r", false, 1, 3)), None, "no end");
+        assert_eq!(list_of(&program[..16]), None, "no end");
         assert_eq!(answer(&super::program(&[]), asked("r", false, 1, 3)), Some(false));
     }
 
@@ -261,7 +284,7 @@ mod tests {
             list in prop::collection::vec((any::<bool>(), 0_u32..6, prop::option::of(0_u32..6), 1_i32..8), 0..8),
             (block, major, minor, access) in (any::<bool>(), 0_u32..6, 0_u32..6, 1_i32..8),
         ) {
-            let of = |bits: i32| DeviceAccess { mknod: bits & 1 > 0, read: bits & 2 > 0, write: bits & 4 > 0 };
+            let of = super::access;
             let list: Vec<Allowed> = list
                 .into_iter()
                 .map(|(block, major, minor, bits)| Allowed { block, major, minor, access: of(bits) })
@@ -273,12 +296,24 @@ mod tests {
                     && one.minor.is_none_or(|own| own == minor)
                     && access & !bits(one.access) == 0
             };
-            prop_assert_eq!(answer(&program(&list), wanted), Some(list.iter().any(fits)));
+            let program = program(&list);
+            prop_assert_eq!(answer(&program, wanted), Some(list.iter().any(fits)));
+            prop_assert_eq!(list_of(&program), Some(list));
+        }
+
+        /// A program that another byte stands in is that of another list, or of none.
+        #[test]
+        fn no_other_program_is_that_of_a_list(place in any::<prop::sample::Index>(), byte in any::<u8>()) {
+            let list: Vec<Allowed> = usual(Profile::Strict).collect();
+            let mut program = program(&list);
+            let place = place.index(program.len());
+            let same = std::mem::replace(&mut program[place], byte) == byte;
+            prop_assert_eq!(list_of(&program).is_some_and(|read| read == list), same);
         }
 
         #[test]
         fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..80)) {
-            let _ = answer(&bytes, asked("r", false, 1, 3));
+            prop_assert_eq!(list_of(&bytes), None);
         }
     }
 }

@@ -7,10 +7,10 @@ use skep_sys::{At, Op, Proof};
 
 use super::{Context, c_path};
 use crate::error::{Error, ErrorKind, Result};
-use crate::facts::Facts;
+use crate::facts::{BUSY, Facts};
 use crate::plan::{Builder, Phase, RANGE_LOCK, role};
 use crate::report::Report;
-use crate::spec::{IdRange, Origin, Spec, UserNamespace};
+use crate::spec::{IdRange, Origin, Profile, Spec, UserNamespace};
 
 /// One line of an id map: inside, outside, count.
 pub(crate) type Extent = [u32; 3];
@@ -34,12 +34,17 @@ impl Mapping {
         Self::Direct { extents: vec![[0, range.base, range.count]], locked: Some(range) }
     }
 
+    /// The same, and others may have it too.
+    fn shared(range: IdRange) -> Self {
+        Self::Direct { extents: vec![[0, range.base, range.count]], locked: None }
+    }
+
     pub(crate) const fn is_new(&self) -> bool {
         !matches!(self, Self::None)
     }
 
     /// Whether `id` has a meaning inside.
-    fn maps(&self, id: u32, group: bool) -> bool {
+    pub(crate) fn maps(&self, id: u32, group: bool) -> bool {
         let within = |[inside, _, count]: &Extent| id >= *inside && id - inside < *count;
         match self {
             Self::None => true,
@@ -64,6 +69,8 @@ pub(super) fn mapping(spec: &Spec, facts: &Facts, uid: u32, gid: u32) -> Result<
     let refuse = |kind, what: &str, remedy: &str| Err(Error::new(kind, what).from(origin).remedy(remedy));
     let privileged = facts.privileged();
     let choice = match spec.user_namespace {
+        UserNamespace::Managed if privileged => UserNamespace::Pick,
+        UserNamespace::Managed => UserNamespace::Subordinate,
         // In a user namespace that has no range to give, root is as anybody.
         UserNamespace::Auto
             if privileged && (facts.has_every_id() || (facts.free_range.is_some() && facts.range_lock)) =>
@@ -103,15 +110,17 @@ pub(super) fn mapping(spec: &Spec, facts: &Facts, uid: u32, gid: u32) -> Result<
             }
             Mapping::None
         }
-        // `Auto` has been decided above.
-        UserNamespace::Own | UserNamespace::Auto => {
+        // `Auto` and `Managed` have been decided above.
+        UserNamespace::Own | UserNamespace::Auto | UserNamespace::Managed => {
             if uid == u32::MAX || gid == u32::MAX {
                 return refuse(ErrorKind::InvalidSpec, "id 4294967295 means \"no id\"", "Choose another user.");
             }
             Mapping::Own { uid: [uid, facts.uid, 1], gid: [gid, facts.gid, 1] }
         }
         UserNamespace::Subordinate => subordinate(facts, privileged, origin)?,
-        UserNamespace::Pick | UserNamespace::Range(_) | UserNamespace::Identity if !privileged => {
+        UserNamespace::Pick | UserNamespace::Range(_) | UserNamespace::Identity | UserNamespace::Owner
+            if !privileged =>
+        {
             return refuse(
                 ErrorKind::NotPermitted,
                 "only root can map a range of ids that is not its own",
@@ -139,6 +148,10 @@ pub(super) fn mapping(spec: &Spec, facts: &Facts, uid: u32, gid: u32) -> Result<
                     "Give a base and a count that fit.",
                 );
             }
+            // With systemd-nspawn a range is a word about a tree, not about who else has it.
+            if spec.profile == Profile::Nspawn {
+                return checked(spec, facts, uid, gid, Mapping::shared(range));
+            }
             if range.base == 0 {
                 return refuse(
                     ErrorKind::InvalidSpec,
@@ -148,8 +161,32 @@ pub(super) fn mapping(spec: &Spec, facts: &Facts, uid: u32, gid: u32) -> Result<
             }
             Mapping::range(range)
         }
-        UserNamespace::Identity => Mapping::Direct { extents: vec![[0, 0, 65_536]], locked: None },
+        UserNamespace::Identity => Mapping::shared(IdRange { base: 0, count: 65_536 }),
+        UserNamespace::Owner => match facts.path(&spec.root.top()).base() {
+            Some(BUSY) => {
+                return refuse(
+                    ErrorKind::InvalidSpec,
+                    "the files of the tree were being given to other ids, and that was interrupted",
+                    "Name the range (BASE) and `--private-users-ownership=chown`: it is finished then.",
+                );
+            }
+            Some(base) if base < 0xffff_0000 => Mapping::shared(IdRange { base, count: 65_536 }),
+            _ => {
+                return refuse(
+                    ErrorKind::InvalidSpec,
+                    "user and group of the root directory are of no one range of 65536 ids",
+                    "Give it to one (chown), or name the range.",
+                );
+            }
+        },
     };
+    checked(spec, facts, uid, gid, mapping)
+}
+
+/// A mapping that can be had, and in which the payload's ids are.
+fn checked(spec: &Spec, facts: &Facts, uid: u32, gid: u32, mapping: Mapping) -> Result<Mapping> {
+    let origin = spec.origins.of("user_namespace");
+    let refuse = |kind, what: &str, remedy: &str| Err(Error::new(kind, what).from(origin).remedy(remedy));
     if let (Mapping::Direct { locked: Some(_), .. }, false) = (&mapping, facts.range_lock) {
         return refuse(
             ErrorKind::Unsupported,
@@ -289,7 +326,8 @@ fn total(extents: &[Extent]) -> u64 {
 
 pub(super) fn attend(context: &Context<'_>, plan: &mut Builder) {
     let origin = context.origin("user_namespace");
-    if !context.mapping.is_new() && !super::attributes::needs_process(context.spec) {
+    let needed = super::attributes::needs_process(context.spec) || context.spec.links.has_any();
+    if !context.mapping.is_new() && !needed {
         return;
     }
     plan.step(Phase::Attend, "open the child's /proc directory", Origin::Always).op(Op::OpenProcess {
@@ -322,6 +360,7 @@ pub(super) fn attend(context: &Context<'_>, plan: &mut Builder) {
                 if let Some(map) = Numbers::new(&bytes) {
                     plan.op(Op::IdMapHelper { program: helper_slot(index), pid: role::PID, map });
                 }
+                plan.op(Op::Close { file: helper_slot(index) });
             }
         }
         Mapping::Direct { extents, .. } => {
@@ -438,6 +477,39 @@ mod tests {
         assert!(as_root(range, 9).is_ok());
         assert!(as_root(range, 10).is_err(), "not mapped");
         assert!(of(UserNamespace::Auto, u32::MAX).is_err(), "-1 is no id");
+    }
+
+    #[test]
+    fn ids_of_the_owner_and_those_that_are_managed() {
+        let of = |profile, user_namespace, uid, gid, privileged: bool| {
+            let spec = Spec {
+                user_namespace,
+                root: crate::spec::Root { path: "/tree".into(), ..Default::default() },
+                ..Spec::of(profile)
+            };
+            let mut facts = Facts::example(&spec);
+            facts.paths.insert("/tree".into(), crate::facts::PathFact { uid, gid, ..Default::default() });
+            if privileged {
+                (facts.uid, facts.gid) = (0, 0);
+                facts.capabilities = skep_sys::abi::CapabilitySet::up_to(40);
+            }
+            mapping(&spec, &facts, 0, 0)
+        };
+        let shared = |base, count| Ok(Mapping::Direct { extents: vec![[0, base, count]], locked: None });
+        use UserNamespace::{Managed, Owner, Range};
+        for profile in [Profile::Strict, Profile::Nspawn] {
+            assert_eq!(of(profile, Owner, 0, 0, true), shared(0, 65_536));
+            assert_eq!(of(profile, Owner, 0x0012_0007, 0x0012_0000, true), shared(0x0012_0000, 65_536));
+            for (uid, gid) in [(0x0012_0000, 0), (BUSY, BUSY), (u32::MAX, u32::MAX)] {
+                assert_eq!(of(profile, Owner, uid, gid, true).unwrap_err().kind(), ErrorKind::InvalidSpec, "{uid}");
+            }
+            assert_eq!(of(profile, Owner, 0, 0, false).unwrap_err().kind(), ErrorKind::NotPermitted);
+            assert!(matches!(of(profile, Managed, 0, 0, true), Ok(Mapping::Direct { locked: Some(_), .. })));
+            assert!(matches!(of(profile, Managed, 0, 0, false), Ok(Mapping::Helpers { .. })));
+        }
+        // As there: a range of one's own choice may be anybody's, and the host's.
+        assert_eq!(of(Profile::Nspawn, Range(IdRange { base: 0, count: 9 }), 0, 0, true), shared(0, 9));
+        assert!(of(Profile::Nspawn, Range(IdRange { base: 7, count: u32::MAX }), 0, 0, true).is_err());
     }
 
     #[test]

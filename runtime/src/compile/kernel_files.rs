@@ -3,15 +3,16 @@
 
 use std::path::Path;
 
-use skep_sys::abi::{MountAttrs, OpenFlags, Propagation, Resolve, TreeFlags, fs_magic};
+use skep_sys::abi::{MountAttrs, Namespaces, OpenFlags, Propagation, Resolve, TreeFlags, fs_magic};
 use skep_sys::wire::Blob;
 use skep_sys::{At, Op, Proof, Slot};
 
+use super::cgroups::Resources;
 use super::{Context, absolute, c_path};
-use crate::error::Result;
-use crate::facts::{EntryKind, behind, plain_components};
-use crate::plan::{Builder, Phase, role};
-use crate::profile::{COVERS, Cover};
+use crate::error::{Error, ErrorKind, Result};
+use crate::facts::{EntryKind, behind, plain, plain_components};
+use crate::plan::{Builder, OWN_TIME, Phase, role};
+use crate::profile::{self, Cover, GROUP_PLACE};
 use crate::report::Report;
 use crate::spec::{Namespace, Origin, TimeOffsets};
 
@@ -37,13 +38,21 @@ fn mount_kernel_fs(kind: &std::ffi::CStr, magic: u64, attrs: MountAttrs, into: S
         .op(Op::Prove { file: into, proof: Proof::FileSystem { magic } });
 }
 
-/// `shared`: a clone of the host's procfs, where its process ids are shared.
+/// `shared`: a clone of the host's procfs, where its process ids are shared; `sys`: one
+/// of its sysfs, where the profile shows that.
 pub(super) fn mount(
     context: &Context<'_>,
     shared: Option<Slot>,
+    sys: Option<Slot>,
+    resources: &Resources,
     plan: &mut Builder,
     report: &mut Report,
 ) -> Result<()> {
+    let needs_sysctls = shared.is_none() || context.mapping.is_new();
+    if needs_sysctls && !context.facts.kernel_paths.contains("/proc/sys") {
+        return Err(Error::new(ErrorKind::Unsupported, "this host has no /proc/sys: what a container may change there cannot be covered, and user namespaces inside not forbidden")
+            .remedy("Mount a whole procfs on /proc (without `subset=pid`), on a kernel with CONFIG_PROC_SYSCTL."));
+    }
     if let Some(clone) = shared {
         host_proc(context, clone, plan);
         report.off("process view", "the host's processes are visible: the pid namespace is shared");
@@ -69,6 +78,24 @@ pub(super) fn mount(
             .op(Op::Write { dir: At::Slot(role::PROC), path: c"1/timens_offsets", content: Blob(text.as_bytes()) });
         report.applied("clock offsets", format!("monotonic {} s, boottime {} s", offsets.monotonic, offsets.boottime));
     }
+    if context.spec.namespaces.time == Namespace::New {
+        // It is for children until it is entered. That an exec enters it too is
+        // new (2b5f9dad32ed); before, process 1 kept the host's clocks, and could
+        // not even vfork(2).
+        let file = role::ONE;
+        plan.step(Phase::Enter, "enter the time namespace", context.origin("namespaces.time"))
+            .op(Op::OpenAt2 {
+                dir: At::Slot(role::PROC),
+                path: OWN_TIME,
+                flags: OpenFlags::NONE,
+                mode: 0,
+                resolve: Resolve::NONE,
+                into: file,
+            })
+            .op(Op::Prove { file, proof: Proof::Namespace { kind: Namespaces::TIME } })
+            .op(Op::SetNs { namespace: file, kind: Namespaces::TIME })
+            .op(Op::Close { file });
+    }
     super::sysctls::set(context, plan, report)?;
     if context.new_network() {
         plan.step(Phase::Enter, "mount sysfs on /sys read-only", context.origin("profile"))
@@ -77,12 +104,20 @@ pub(super) fn mount(
         place(c"sys", plan);
         plan.op(Op::MoveMount { from: role::SYS, dir: At::Slot(role::THREE), path: c"" });
         report.applied("sysfs", "read-only");
+    } else if let Some(clone) = sys {
+        plan.step(Phase::Enter, "show the host's /sys read-only", context.origin("profile"));
+        place(c"sys", plan);
+        plan.op(Op::MoveMount { from: clone, dir: At::Slot(role::THREE), path: c"" });
+        report.applied("sysfs", OF_HOST);
     } else {
         // A new one is refused without a network namespace of one's own, and
         // the host's would show the host.
         report.applied("sysfs", "absent, for the network is shared");
     }
-    if context.mapping.is_new() {
+    groups(context, sys.is_some() || context.new_network(), resources, plan, report)?;
+    if context.nspawn() {
+        report.off("nested user namespaces", "the profile nspawn lets a machine make its own");
+    } else if context.mapping.is_new() {
         let value = Blob(b"0");
         plan.step(Phase::Enter, "forbid user namespaces inside", Origin::Always).op(Op::Write {
             dir: At::Slot(role::PROC),
@@ -93,6 +128,38 @@ pub(super) fn mount(
     } else {
         report.unsupported("nested user namespaces", "the count is the host's; only the filter refuses them");
     }
+    Ok(())
+}
+
+/// What the report says of a sysfs that is the host's.
+pub(crate) const OF_HOST: &str = "the host's, read-only";
+
+/// What the report calls the container's own view of its cgroup.
+pub(crate) const GROUPS: &str = "cgroup view";
+
+/// A cgroup2 whose top is the container's own group, which is given to its root.
+fn groups(
+    context: &Context<'_>,
+    sysfs: bool,
+    resources: &Resources,
+    plan: &mut Builder,
+    report: &mut Report,
+) -> Result<()> {
+    if !context.nspawn() {
+        return Ok(());
+    }
+    let own = context.spec.namespaces.cgroup == Namespace::New && resources.delegated();
+    if !own || !sysfs || !context.facts.kernel_paths.contains(GROUP_PLACE) {
+        report.unsupported(GROUPS, "no cgroup v2 of its own that could be shown");
+        return Ok(());
+    }
+    plan.step(Phase::Enter, "mount cgroup2 on /sys/fs/cgroup", context.origin("profile"))
+        .op(Op::FsOpen { kind: c"cgroup2", into: role::ONE })
+        .op(Op::FsCreate { fs: role::ONE })
+        .op(Op::FsMount { fs: role::ONE, attrs: LOCKED_DOWN, into: role::TWO });
+    open_covered(Path::new(GROUP_PLACE), plan)?;
+    plan.op(Op::MoveMount { from: role::TWO, dir: At::Slot(role::THREE), path: c"" });
+    report.applied(GROUPS, "its own group, as cgroup v2");
     Ok(())
 }
 
@@ -127,9 +194,35 @@ fn blank(directory: bool, plan: &mut Builder) {
     plan.op(Op::OpenTree { dir: At::Slot(role::SCRATCH), path, flags: TreeFlags::CLONE, into: role::TWO });
 }
 
+/// Settings of the kernel, and those of the container's own network, which the profile
+/// `nspawn` leaves writable.
+const SETTINGS: &str = "/proc/sys";
+pub(crate) const NETWORK_SETTINGS: &str = "/proc/sys/net";
+
+/// Covers all settings but those of the network, before any mask.
+fn network_settings(plan: &mut Builder, context: &Context<'_>) -> Result<()> {
+    plan.step(Phase::Enter, "make read-only /proc/sys, but for its net", context.origin("network"));
+    open_covered(Path::new(NETWORK_SETTINGS), plan)?;
+    plan.op(Op::OpenTree {
+        dir: At::Slot(role::THREE),
+        path: c"",
+        flags: TreeFlags::EMPTY_PATH.with(TreeFlags::CLONE),
+        into: role::FOUR,
+    });
+    make_read_only(Path::new(SETTINGS), plan)?;
+    open_covered(Path::new(NETWORK_SETTINGS), plan)?;
+    plan.op(Op::MoveMount { from: role::FOUR, dir: At::Slot(role::THREE), path: c"" });
+    Ok(())
+}
+
 /// Everything that is covered, after every mount of the caller: proc and sys
 /// paths of the profile, then the paths of the Spec.
 pub(super) fn restrict(context: &Context<'_>, plan: &mut Builder, report: &mut Report) -> Result<()> {
+    let writable = context.nspawn() && context.new_network() && context.spec.namespaces.pid != Namespace::Host;
+    if writable {
+        network_settings(plan, context)?;
+        report.applied("network settings", NETWORK_SETTINGS);
+    }
     plan.step(Phase::Enter, "make the blanks for masks read-only", Origin::Always).op(Op::MountSetAttr {
         dir: At::Slot(role::SCRATCH),
         path: c"",
@@ -140,8 +233,9 @@ pub(super) fn restrict(context: &Context<'_>, plan: &mut Builder, report: &mut R
         userns: None,
     });
     let sysfs = context.new_network();
+    let covers = profile::covers(context.spec.profile);
     let (mut masked, mut absent, mut read_only) = (Vec::new(), Vec::new(), Vec::new());
-    for (path, cover) in COVERS {
+    for (path, cover) in covers {
         if path.starts_with("/sys") && !sysfs {
             continue;
         }
@@ -153,8 +247,18 @@ pub(super) fn restrict(context: &Context<'_>, plan: &mut Builder, report: &mut R
             masked.push((*path, *cover == Cover::Directory));
         }
     }
-    let names: Vec<&str> = masked.iter().map(|(path, _)| path.rsplit('/').next().unwrap_or(path)).collect();
-    plan.step(Phase::Enter, format!("mask {}", names.join(" ")), context.origin("profile"));
+    let mut what = String::from("mask");
+    let mut below = "";
+    for (path, _) in &masked {
+        let (directory, name) = path.rsplit_once('/').unwrap_or(("", path));
+        if directory != below {
+            let gap = if below.is_empty() { "" } else { ";" };
+            what.extend([gap, " in ", directory, ":"]);
+            below = directory;
+        }
+        what.extend([" ", name]);
+    }
+    plan.step(Phase::Enter, what, context.origin("profile"));
     for (path, directory) in &masked {
         match own_entry(context, path) {
             Some((mount, name)) => {
@@ -165,17 +269,24 @@ pub(super) fn restrict(context: &Context<'_>, plan: &mut Builder, report: &mut R
         }
     }
     plan.step(Phase::Enter, format!("make read-only {}", read_only.join(" ")), context.origin("profile"));
-    for path in &read_only {
+    for path in read_only.iter().filter(|path| !writable || **path != SETTINGS) {
         make_read_only(Path::new(path), plan)?;
     }
     let (own_read_only, own_masked) = (innermost_first(&context.spec.read_only), innermost_first(&context.spec.masked));
-    let count = [masked.len() + own_masked.len(), read_only.len() + own_read_only.len(), absent.len()];
+    let kept = usize::from(writable);
+    let count = [masked.len() + own_masked.len(), read_only.len() + own_read_only.len() + kept, absent.len()];
     for path in own_read_only {
         let field = format!("read_only.{}", path.display());
         absolute(context.spec, &field, path)?;
+        if plain_components(path).is_empty() {
+            return Err(context.invalid(&field, "a read-only cover on / itself").remedy(
+                "Make the root read-only (`root.read_only`), and name the mounts below it that shall be too.",
+            ));
+        }
         plan.step(Phase::Enter, format!("make read-only {}", path.display()), context.origin(&field))
             .remedy("The path must exist inside, without a symbolic link on the way.");
         make_read_only(path, plan)?;
+        report.applied(format!("cover {}", plain(path).display()), "read-only");
     }
     for path in own_masked {
         let field = format!("masked.{}", path.display());
@@ -187,11 +298,15 @@ pub(super) fn restrict(context: &Context<'_>, plan: &mut Builder, report: &mut R
         plan.step(Phase::Enter, format!("mask {}", path.display()), context.origin(&field))
             .remedy("The path must exist inside, without a symbolic link on the way.");
         mask(path, directory, plan)?;
+        report.applied(format!("cover {}", plain(path).display()), "masked");
     }
     if context.bounding.has(skep_sys::abi::cap::SYS_ADMIN) {
         report.unsupported("masks", "the payload has CAP_SYS_ADMIN and may remove them");
     } else {
         report.applied("masks", format!("{} masked, {} read-only, {} absent", count[0], count[1], count[2]));
+    }
+    if !absent.is_empty() {
+        report.unsupported("absent kernel files", format!("this host has no {}", absent.join(" ")));
     }
     Ok(())
 }
@@ -260,4 +375,52 @@ fn make_read_only(path: &Path, plan: &mut Builder) -> Result<()> {
     })
     .op(Op::MoveMount { from: role::TWO, dir: At::Slot(role::THREE), path: c"" });
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::facts::Facts;
+    use crate::spec::{Spec, UserNamespace};
+
+    fn compiled(change: impl Fn(&mut Spec), facts: impl Fn(&mut Facts)) -> Result<crate::Plan> {
+        let mut spec = Spec { command: vec!["true".into()], ..Spec::default() };
+        change(&mut spec);
+        let mut host = Facts::example(&spec);
+        facts(&mut host);
+        crate::compile(&spec, &host)
+    }
+
+    #[test]
+    fn without_sysctl_files_there_is_no_container_of_its_own() {
+        let none = |facts: &mut Facts| {
+            facts.kernel_paths.remove("/proc/sys");
+            (facts.uid, facts.gid) = (0, 0);
+            facts.capabilities = skep_sys::abi::CapabilitySet::up_to(facts.last_capability);
+            facts.cgroups.unified.iter_mut().for_each(|group| group.writable = true);
+        };
+        for user_namespace in [UserNamespace::Own, UserNamespace::Host] {
+            let error = compiled(|spec| spec.user_namespace = user_namespace, none).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
+            assert!(error.to_string().contains("/proc/sys") && error.advice().unwrap().contains("subset=pid"));
+        }
+        // Where nothing of it is shown, or it is the host's own, nothing is missed.
+        let shared = |spec: &mut Spec| {
+            (spec.user_namespace, spec.namespaces.pid) = (UserNamespace::Host, Namespace::Host);
+            spec.init = crate::spec::Init::Payload;
+        };
+        let plan = compiled(shared, none).unwrap();
+        assert_eq!(crate::verify::violations(&plan), []);
+    }
+
+    #[test]
+    fn the_root_is_no_place_for_a_cover() {
+        for change in [(|spec: &mut Spec| spec.read_only = vec!["//.".into()]) as fn(&mut Spec), |spec| {
+            spec.masked = vec!["/".into()]
+        }] {
+            let error = compiled(change, |_| ()).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidSpec, "{error}");
+            assert!(error.advice().is_some(), "{error}");
+        }
+    }
 }

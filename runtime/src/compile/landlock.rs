@@ -6,6 +6,8 @@
 //! init are confined together, both are; else the payload alone, for a stub init
 //! in a domain of its own could not signal the payload.
 
+use std::os::unix::ffi::OsStrExt as _;
+
 use skep_sys::abi::{OpenFlags, Resolve, landlock};
 use skep_sys::{At, Op};
 
@@ -177,10 +179,11 @@ fn abstract_sockets(spec: &Spec) -> (Want, &'static str) {
 }
 
 /// Makes the rules. The last op of each rule closes what it opened.
-pub(super) fn rules(context: &Context<'_>, handled: Handled, plan: &mut Builder) -> Result<()> {
+pub(super) fn rules(context: &Context<'_>, handled: Handled, plan: &mut Builder, report: &mut Report) -> Result<()> {
     if handled.is_nothing() {
         return Ok(());
     }
+    let mut all = Vec::new();
     let Landlock { paths, bind, connect, .. } = &context.spec.landlock;
     let ruleset = role::RULESET;
     plan.step(Phase::Enter, "make the Landlock rules", context.origin("landlock")).op(Op::LandlockRuleset {
@@ -195,6 +198,7 @@ pub(super) fn rules(context: &Context<'_>, handled: Handled, plan: &mut Builder)
             // Rights that this kernel does not restrict.
             continue;
         }
+        all.push(shown_path(rule.path.as_os_str().as_bytes(), access));
         let words: Vec<&str> = rule.access.iter().map(|right| right.name()).collect();
         let path = c_path(&rule.path)?;
         let field = format!("landlock.paths.{}", rule.path.display());
@@ -218,9 +222,24 @@ pub(super) fn rules(context: &Context<'_>, handled: Handled, plan: &mut Builder)
         plan.step(Phase::Enter, format!("{what} TCP ports: {}", ports.len()), context.origin("landlock.tcp"));
         for port in ports {
             plan.op(Op::LandlockPort { ruleset, port: *port, access });
+            all.push(shown_port(*port, access));
         }
     }
+    report.applied("landlock rules", all.join("; "));
     Ok(())
+}
+
+/// A rule, as the report has it.
+pub(crate) fn shown_path(path: &[u8], access: u64) -> String {
+    let rights = landlock::FILES.iter().enumerate().filter(|(bit, _)| access >> bit & 1 == 1).map(|(_, right)| right.0);
+    format!("{}: {}", String::from_utf8_lossy(path), rights.collect::<Vec<_>>().join(","))
+}
+
+/// A rule, as the report has it.
+pub(crate) fn shown_port(port: u16, access: u64) -> String {
+    let rights = [(landlock::BIND_TCP, "bind"), (landlock::CONNECT_TCP, "connect")];
+    let rights = rights.iter().filter(|(bit, _)| access & bit != 0).map(|right| right.1);
+    format!("port {port}: {}", rights.collect::<Vec<_>>().join(","))
 }
 
 /// From here on the process has the rights of the rules.
@@ -258,7 +277,7 @@ mod tests {
     const ITEMS: [&str; 4] = ["landlock files", "landlock tcp", "landlock sockets", "landlock signals"];
 
     #[test]
-    fn every_version_has_its_outcome() {
+    fn row_107_every_version_has_its_outcome() {
         for (version, expected) in [
             (0, ["not", "not", "not", "not"]),
             (1, ["partly", "not", "not", "not"]),

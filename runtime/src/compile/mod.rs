@@ -11,28 +11,33 @@ pub(crate) mod device_policy;
 mod filesystem;
 mod filters;
 mod ids;
-mod kernel_files;
-mod landlock;
-mod process;
+pub(crate) mod kernel_files;
+pub(crate) mod landlock;
+pub(crate) mod network;
+pub(crate) mod process;
 mod registry;
 mod start;
 pub(crate) mod sysctls;
 
 use std::path::{Component, Path};
 
-use skep_sys::abi::CapabilitySet;
+use skep_sys::abi::{CapabilitySet, MountAttrs, SecureBits};
 
+use crate::Escaped;
+use crate::dialect::nearest::nearest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::facts::{Facts, plain_components};
 use crate::plan::{Builder, Ending, Plan};
-use crate::report::Report;
+use crate::report::{Outcome, Report};
 use crate::spec::{
-    Init, MachineName, Namespace, Network, Origin, Profile, Spec, Stream, SystemCalls, TimeOffsets, User, Want,
+    Init, MachineName, Namespace, Network, Origin, Profile, Readiness, Spec, Stream, SystemCalls, TimeOffsets, User,
+    Volatile, Want,
 };
 
 pub(crate) use descriptors::prepare as pass;
+pub(crate) use filesystem::ROOT_IDS;
 pub(crate) use ids::Mapping;
-pub(crate) use process::execute;
+pub(crate) use process::{execute, takes_rights};
 pub(crate) use start::{begin, stream};
 
 /// What the parts of a compilation share.
@@ -49,16 +54,33 @@ pub(crate) struct Context<'a> {
     /// What the payload's bounding set keeps.
     bounding: CapabilitySet,
     ambient: CapabilitySet,
+    /// What it has after the exec.
+    securebits: SecureBits,
+    /// The machine's id, in the profile `nspawn`: what `$container_uuid` says.
+    machine_id: Option<String>,
     /// Whether the caller can clone mounts before the child exists.
     host_clones: bool,
 }
 
 impl Context<'_> {
     fn origin(&self, field: &str) -> Origin {
-        self.spec.origins.of(field).cloned().unwrap_or(Origin::Profile(match self.spec.profile {
+        self.spec.origins.of(field).cloned().unwrap_or_else(|| Origin::Profile(self.profile_name()))
+    }
+
+    const fn profile_name(&self) -> &'static str {
+        match self.spec.profile {
             Profile::Strict => "strict",
             Profile::Nspawn => "nspawn",
-        }))
+        }
+    }
+
+    /// Who decided how the root is made: of its parts the one that says so.
+    fn root_origin(&self) -> Origin {
+        self.origin(match (self.spec.root.volatile, self.spec.root.ephemeral) {
+            (Volatile::No, false) => "root",
+            (Volatile::No, true) => "root.ephemeral",
+            _ => "root.volatile",
+        })
     }
 
     /// The hostname that the container has.
@@ -68,6 +90,22 @@ impl Context<'_> {
 
     fn stub(&self) -> bool {
         self.spec.init == Init::Stub
+    }
+
+    /// Whether it is to look like one of `systemd-nspawn`.
+    fn nspawn(&self) -> bool {
+        self.spec.profile == Profile::Nspawn
+    }
+
+    /// What a tmpfs is mounted with: a machine's has times of access, as
+    /// systemd-tmpfiles(8) looks at them.
+    fn timed(&self, attrs: MountAttrs) -> MountAttrs {
+        if self.nspawn() { attrs.with(MountAttrs::STRICTATIME) } else { attrs }
+    }
+
+    /// Whether somebody listens to what the payload says of itself.
+    fn listens(&self) -> bool {
+        self.nspawn() || self.spec.readiness == Readiness::Notify
     }
 
     fn new_network(&self) -> bool {
@@ -91,6 +129,11 @@ impl Context<'_> {
 /// [`ErrorKind::Unsupported`] where the host does not have or allow what it
 /// requires.
 pub fn compile(spec: &Spec, facts: &Facts) -> Result<Plan> {
+    if facts.secure_execution {
+        let what = "this program has more rights than who started it (AT_SECURE: set-user-ID, set-group-ID or capabilities of its file)";
+        return Err(Error::new(ErrorKind::NotPermitted, what)
+            .remedy("Take that from the file: Skep needs no more rights than its caller's."));
+    }
     bounds(spec)?;
     check(spec)?;
     let machine = match &spec.machine {
@@ -103,6 +146,7 @@ pub fn compile(spec: &Spec, facts: &Facts) -> Result<Plan> {
     groups.dedup();
     let mapping = ids::mapping(spec, facts, uid, gid)?;
     let (bounding, ambient) = process::capabilities(spec, facts, &mapping)?;
+    let securebits = process::securebits(spec, bounding, ambient, uid)?;
     let context = Context {
         spec,
         facts,
@@ -114,40 +158,49 @@ pub fn compile(spec: &Spec, facts: &Facts) -> Result<Plan> {
         home,
         bounding,
         ambient,
+        securebits,
+        machine_id: machine_id(spec, facts),
         host_clones: facts.privileged(),
     };
     let mut report = Report::default();
+    report.applied("profile", context.profile_name());
     let mut plan = Builder::new();
     let plan_ref = &mut plan;
 
     start::report_namespaces(&context, &mut report);
     let resources = cgroups::decide(&context, &mut report)?;
     let registration = registry::decide(&context, &mut report)?;
+    let links = network::decide(&context)?;
     registry::entrust(registration.as_ref(), plan_ref);
-    start::entrust(&context, &resources, plan_ref)?;
+    start::entrust(&context, &resources, links.as_ref(), plan_ref)?;
     registry::prepare(&context, registration.as_ref(), plan_ref);
     cgroups::prepare(&resources, plan_ref)?;
     start::streams(&context, plan_ref);
     descriptors::prepare(&spec.descriptors, context.origin("descriptors"), plan_ref, &mut report);
     start::open_joined(&context, plan_ref)?;
     ids::prepare(&context, plan_ref, &mut report)?;
+    network::prepare(&context, links.as_ref(), plan_ref);
     let sources = filesystem::sources(&context, plan_ref, &mut report)?;
 
     start::entrust_child(plan_ref);
+    registry::attend(&context, registration.as_ref(), plan_ref);
     cgroups::attend(&resources, plan_ref);
     ids::attend(&context, plan_ref);
     attributes::attend(&context, plan_ref, &mut report)?;
     filesystem::attend(&context, &sources, plan_ref);
+    network::attend(&context, links.as_ref(), plan_ref, &mut report)?;
 
     start::enter(&context, plan_ref);
     ids::enter(&context, plan_ref);
-    filesystem::assemble(&context, &sources, plan_ref, &mut report)?;
+    filesystem::assemble(&context, &sources, &resources, plan_ref, &mut report)?;
     kernel_files::restrict(&context, plan_ref, &mut report)?;
-    filesystem::switch(plan_ref);
+    filesystem::switch(&context, plan_ref);
     process::inherited(&context, &resources, plan_ref, &mut report)?;
+    network::enter(&context, links.as_ref(), plan_ref, &mut report);
     process::payload(&context, plan_ref, &mut report)?;
     process::stub(&context, plan_ref, &mut report)?;
 
+    required(spec, &report)?;
     start::spawn(&context, &resources, plan_ref)?;
     start::release(plan_ref);
     Ok(plan.finish(Ending {
@@ -157,9 +210,49 @@ pub fn compile(spec: &Spec, facts: &Facts) -> Result<Plan> {
         stub: spec.init == Init::Stub,
         hold: spec.hold,
         groups: resources.planned(),
+        give: sources.give,
+        tree: spec.root.image.then(|| spec.root.path.clone()),
         registration,
+        forwards: network::forwards(links.as_ref()),
         report,
     }))
+}
+
+/// The id of a machine of the profile `nspawn`: the tree's, else the Spec's, else a
+/// new one.
+fn machine_id(spec: &Spec, facts: &Facts) -> Option<String> {
+    let asked = spec.environment.get("container_uuid");
+    let asked = asked.map(|id| id.reveal().to_string_lossy().replace('-', ""));
+    (spec.profile == Profile::Nspawn)
+        .then(|| facts.machine_id.clone().or(asked).unwrap_or_else(|| facts.fresh_id.clone()))
+}
+
+/// What the caller does not start without.
+fn required(spec: &Spec, report: &Report) -> Result<()> {
+    for name in &spec.required {
+        let shown = Escaped::new(name).short();
+        let refuse = |kind, what: String| {
+            let field = format!("required.{name}");
+            Error::new(kind, what).from(spec.origins.of(&field))
+        };
+        match report.of(name) {
+            Some(Outcome::Applied(_)) => {}
+            Some(Outcome::Unsupported(why) | Outcome::Off(why)) => {
+                return Err(refuse(ErrorKind::Unsupported, format!("{shown} is required and not in force: {why}"))
+                    .remedy("Change what stands in its way, or require it no more."));
+            }
+            None => {
+                let known = report.items().iter().map(|item| item.name.as_str());
+                let near = nearest(name, known);
+                return Err(refuse(ErrorKind::InvalidSpec, format!("{shown} is required, and no item of this start"))
+                    .remedy(match near.first() {
+                        Some(near) => format!("Did you mean {near:?}? A report names them all."),
+                        None => "Take a name from the report of a start.".to_owned(),
+                    }));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// The payload's ids, groups and home.
@@ -173,7 +266,11 @@ fn payload(spec: &Spec, facts: &Facts) -> Result<(u32, u32, Vec<u32>, std::path:
             let found = facts.named_user.as_ref().ok_or_else(|| {
                 Error::new(
                     ErrorKind::NotFound,
-                    format!("user {name:?} is not in etc/passwd of {}", spec.root.path.display()),
+                    format!(
+                        "user \"{}\" is not in etc/passwd of {}",
+                        Escaped::new(name).short(),
+                        spec.root.top().display()
+                    ),
                 )
                 .from(spec.origins.of("user"))
                 .remedy("Give its number, or add it to the tree.")
@@ -196,6 +293,7 @@ pub(crate) fn bounds(spec: &Spec) -> Result<()> {
         ("sysctls", "sysctls", spec.sysctls.len(), 1000),
         ("credentials", "credentials", spec.credentials.len(), 1000),
         ("descriptors", "descriptors", spec.descriptors.len(), 256),
+        ("required", "required items", spec.required.len(), 100),
         ("groups", "supplementary groups", spec.groups.len(), 65_536),
         ("system_calls.allow", "allowed system calls", spec.system_calls.allow.len(), 1000),
         ("system_calls.danger_allow", "allowed system calls", spec.system_calls.danger_allow.len(), 1000),
@@ -205,6 +303,9 @@ pub(crate) fn bounds(spec: &Spec) -> Result<()> {
         ("landlock.paths", "Landlock rules for paths", spec.landlock.paths.len(), 1000),
         ("landlock.bind", "Landlock rules for ports", spec.landlock.bind.len(), 1000),
         ("landlock.connect", "Landlock rules for ports", spec.landlock.connect.len(), 1000),
+        ("links.extra", "interfaces", spec.links.extra.len() + spec.links.macvlan.len(), 100),
+        ("links.moved", "interfaces", spec.links.ipvlan.len() + spec.links.moved.len(), 100),
+        ("links.ports", "published ports", spec.links.ports.len(), 100),
         ("resources.io", "limits on devices", spec.resources.io.len(), 100),
     ] {
         if count > most {
@@ -230,7 +331,7 @@ pub(crate) fn check(spec: &Spec) -> Result<()> {
         let what = format!("a spec of version {} is not known here", spec.version);
         return invalid("version", what, "Write version 1, or leave it out.");
     }
-    if spec.command.first().is_none_or(|program| program.is_empty()) {
+    if spec.init != Init::Boot && spec.command.first().is_none_or(|program| program.is_empty()) {
         return invalid("command", "there is no command to run".to_owned(), "Name a program, such as /bin/sh.");
     }
     // What the kernel takes in one exec (execve(2)): 128 KiB a string.
@@ -245,7 +346,7 @@ pub(crate) fn check(spec: &Spec) -> Result<()> {
     let nul = |bytes: &[u8]| bytes.contains(&0);
     // One name in each directory of PATH: together they could be gigabytes.
     let name = spec.command.first().map_or(&[][..], |program| program.as_encoded_bytes());
-    if name.len() > 255 && !name.contains(&b'/') {
+    if spec.init != Init::Boot && name.len() > 255 && !name.contains(&b'/') {
         let what = format!("a program's name of {} bytes", name.len());
         return invalid("command", what, "A name has at most 255 bytes; a path begins with `/`.");
     }
@@ -283,6 +384,7 @@ pub(crate) fn check(spec: &Spec) -> Result<()> {
     descriptors::check(spec)?;
     attributes::check(spec)?;
     landlock::check(spec)?;
+    network::check(spec)?;
     if spec.stdio.contains(&Stream::Terminal) && spec.terminal.is_none() {
         return Err(Error::new(ErrorKind::InvalidSpec, "a stream is to be the terminal, and the container has none")
             .from(spec.origins.of("stdio"))
@@ -351,4 +453,33 @@ pub(crate) fn c_text(bytes: &[u8]) -> Result<std::ffi::CString> {
     std::ffi::CString::new(bytes).map_err(|_| {
         Error::new(ErrorKind::InvalidSpec, format!("{:?} holds a NUL byte", String::from_utf8_lossy(bytes)))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_required_is_in_force_or_nothing_starts() {
+        let spec = |item: &str| {
+            let required = [item.to_owned()].into();
+            let user_namespace = crate::spec::UserNamespace::Own;
+            Spec { command: vec!["true".into()], required, user_namespace, ..Spec::default() }
+        };
+        let compiled = |item: &str| compile(&spec(item), &Facts::example(&spec(item)));
+        for item in ["masks", "no new privileges", "limit pids", "nested user namespaces"] {
+            assert!(compiled(item).is_ok(), "{item}: {:?}", compiled(item).err());
+        }
+        for (item, kind, words) in [
+            ("supplementary groups", ErrorKind::Unsupported, "not in force: an ordinary user with one id"),
+            ("terminal", ErrorKind::Unsupported, "not in force: none"),
+            ("mask", ErrorKind::InvalidSpec, "mask is required, and no item"),
+            ("\u{1b}", ErrorKind::InvalidSpec, "no item of this start"),
+        ] {
+            let error = compiled(item).unwrap_err();
+            assert_eq!(error.kind(), kind, "{error}");
+            assert!(error.to_string().contains(words) && error.advice().is_some(), "{error}");
+        }
+        assert!(compiled("mask").unwrap_err().advice().unwrap().contains("\"masks\""));
+    }
 }

@@ -21,7 +21,7 @@ use crate::facts::Facts;
 use crate::plan::{Builder, Phase, role};
 use crate::profile;
 use crate::report::Report;
-use crate::spec::{Namespace, Network, Origin, Profile, Readiness, Spec, Stream, Want};
+use crate::spec::{Init, Namespace, Network, Origin, Profile, Spec, Stream, Want};
 
 /// All locked: with uid 0 or without, an exec brings no capability back.
 const NO_GRANT: SecureBits = SecureBits(0b1110_1111);
@@ -74,6 +74,51 @@ pub(super) fn capabilities(spec: &Spec, facts: &Facts, mapping: &Mapping) -> Res
     Ok((bounding, ambient))
 }
 
+/// The securebits that the payload has, after checking that they can be had.
+pub(super) fn securebits(spec: &Spec, bounding: CapabilitySet, ambient: CapabilitySet, uid: u32) -> Result<SecureBits> {
+    let Some(asked) = spec.securebits.map(|list| list.0) else {
+        return Ok(if bounding.0 == 0 { NO_GRANT } else { SecureBits::NONE });
+    };
+    let refuse = |what: String, remedy: &str| {
+        Err(Error::new(ErrorKind::InvalidSpec, what).from(spec.origins.of("securebits")).remedy(remedy))
+    };
+    if asked.has(SecureBits::KEEP_CAPS) {
+        let what = "the securebit keep-caps cannot last: every exec clears it (capabilities(7))".to_owned();
+        return refuse(what, "Leave it out; what a user that is not root shall hold is the ambient set.");
+    }
+    if bounding.0 == 0 && asked != NO_GRANT {
+        let missing = NO_GRANT.without(asked);
+        let what = format!("without a capability all securebits are locked, and these were left out: {missing}");
+        return refuse(what, "Leave the securebits out, or grant a capability.");
+    }
+    if asked.has(SecureBits::NO_CAP_AMBIENT_RAISE) && ambient.0 != 0 {
+        let what = format!("the securebit no-cap-ambient-raise contradicts the ambient set {ambient}");
+        return refuse(what, "Leave one of them out.");
+    }
+    let taken = takes_rights(asked, uid);
+    if taken && ambient.0 != 0 {
+        let what = format!("with the securebit keep-caps-locked, user {uid} cannot keep the ambient set {ambient}");
+        return refuse(what, "Add no-setuid-fixup, or leave one of them out.");
+    }
+    if taken && !spec.no_new_privileges && spec.seccomp != Want::Off {
+        let what = format!("with the securebit keep-caps-locked, user {uid} cannot keep the right to install a filter");
+        return refuse(what, "Add no-setuid-fixup, or let no exec raise privileges (`no_new_privileges`).");
+    }
+    Ok(asked)
+}
+
+/// Whether to become `uid` takes away what is permitted: the kernel does so where
+/// neither of two bits is on (`capabilities(7)`).
+pub(crate) const fn takes_rights(bits: SecureBits, uid: u32) -> bool {
+    uid != 0 && bits.has(SecureBits::KEEP_CAPS_LOCKED) && !bits.has(SecureBits::NO_SETUID_FIXUP)
+}
+
+/// What they are until the exec, which clears keep-caps: with a grant, what is
+/// permitted must outlive the change of ids.
+const fn until_exec(bits: SecureBits) -> SecureBits {
+    if bits.has(SecureBits::KEEP_CAPS_LOCKED) { bits } else { bits.with(SecureBits::KEEP_CAPS) }
+}
+
 /// Attributes that every process of the container inherits: set before the
 /// payload's process and the stub init part.
 pub(super) fn inherited(
@@ -95,7 +140,8 @@ pub(super) fn inherited(
             .op(Op::Socket { family: 2, kind: 2, into: role::ONE })
             .op(Op::LinkUp { socket: role::ONE, name: c"lo" })
             .op(Op::Close { file: role::ONE });
-        report.applied("network", "its own, with lo only");
+        let more = if spec.links.has_any() { "its own, with lo and the links below" } else { "its own, with lo only" };
+        report.applied("network", more);
     } else {
         report.off(
             "network",
@@ -105,7 +151,7 @@ pub(super) fn inherited(
             },
         );
     }
-    if spec.readiness == Readiness::Notify {
+    if context.listens() {
         plan.step(Phase::Enter, "bind the notification socket to /run/host/notify", context.origin("readiness"))
             .op(Op::Mkdir { dir: skep_sys::At::Cwd, name: c"/run/host", mode: 0o755, exist_ok: true })
             .op(Op::Bind { socket: role::NOTIFY, path: c"/run/host/notify" })
@@ -115,11 +161,16 @@ pub(super) fn inherited(
     match (spec.keyring, context.facts.keyrings) {
         (Want::Off, _) => report.off("keyring", "the caller's session keyring"),
         (Want::Require, false) => {
-            return Err(
-                Error::new(ErrorKind::Unsupported, "this kernel has no keyrings").from(spec.origins.of("keyring"))
-            );
+            return Err(Error::new(
+                ErrorKind::Unsupported,
+                "this kernel has no keyrings, or a filter keeps them from this program",
+            )
+            .from(spec.origins.of("keyring"))
+            .remedy("Ask for one only if supported, or run where keyctl(2) is allowed."));
         }
-        (Want::IfSupported, false) => report.unsupported("keyring", "this kernel has no keyrings"),
+        (Want::IfSupported, false) => {
+            report.unsupported("keyring", "this kernel has none, or a filter keeps them from this program")
+        }
         (_, true) => {
             plan.step(Phase::Enter, "join a new session keyring", context.origin("keyring"))
                 .remedy(
@@ -143,8 +194,9 @@ pub(super) fn inherited(
 
 fn limits(context: &Context<'_>, resources: &Resources, plan: &mut Builder, report: &mut Report) -> Result<()> {
     let facts = context.facts;
+    let mut set = Vec::new();
     plan.step(Phase::Enter, "set every resource limit", context.origin("limits"));
-    for (resource, default) in profile::limits() {
+    for (resource, default) in profile::limits(context.spec.profile, &facts.first_limits) {
         let cap = facts.hard_limits.get(&resource).copied().unwrap_or(u64::MAX);
         let asked = context.spec.limits.get(resource);
         let (soft, hard) = match (asked, resources.processes) {
@@ -161,22 +213,36 @@ fn limits(context: &Context<'_>, resources: &Resources, plan: &mut Builder, repo
             .from(context.spec.origins.of(&field))
             .remedy("Lower it, or raise the caller's."));
         }
-        plan.op(Op::SetLimit { resource, soft: soft.min(cap), hard: hard.min(cap) });
+        let limit = (resource, soft.min(cap), hard.min(cap));
+        set.push(limit);
+        plan.op(Op::SetLimit { resource, soft: limit.1, hard: limit.2 });
     }
-    report.applied("resource limits", "all 16 set, none above the caller's");
+    report.applied("resource limits", format!("all 16 set, none above the caller's: {}", shown_limits(set)));
     Ok(())
 }
 
-/// The sets and bits that payload and stub init end with.
-struct Final {
-    permitted: CapabilitySet,
-    securebits: SecureBits,
+/// Those that limit something, as the report has them.
+pub(crate) fn shown_limits(limits: impl IntoIterator<Item = (Resource, u64, u64)>) -> String {
+    let mut limits: Vec<_> = limits.into_iter().filter(|(_, soft, hard)| soft.min(hard) != &u64::MAX).collect();
+    limits.sort_unstable_by_key(|(resource, ..)| resource.0);
+    let one = |(resource, soft, hard)| match (soft, hard) {
+        (soft, u64::MAX) => format!("{resource} {soft} of infinity"),
+        (soft, hard) if soft == hard => format!("{resource} {hard}"),
+        (soft, hard) => format!("{resource} {soft} of {hard}"),
+    };
+    limits.into_iter().map(one).collect::<Vec<_>>().join(", ")
 }
 
-fn end_state(context: &Context<'_>) -> Final {
-    let permitted = if context.uid == 0 { context.bounding } else { context.ambient };
-    let securebits = if context.bounding.0 == 0 { NO_GRANT } else { SecureBits::NONE };
-    Final { permitted, securebits }
+/// Group ids, as the report has them.
+pub(crate) fn shown_groups(groups: impl IntoIterator<Item = u32>) -> String {
+    let all: Vec<String> = groups.into_iter().map(|group| group.to_string()).collect();
+    if all.is_empty() { "none".to_owned() } else { all.join(" ") }
+}
+
+/// What payload and stub init end with.
+fn permitted(context: &Context<'_>) -> CapabilitySet {
+    let root = context.uid == 0 && !context.securebits.has(SecureBits::NOROOT);
+    if root { context.bounding } else { context.ambient }
 }
 
 /// Whether payload and stub init become what they shall be together, before
@@ -189,13 +255,13 @@ fn confined_together(context: &Context<'_>) -> bool {
 /// From the root of the namespace to the payload's user: the same for the
 /// payload, the stub init, and later for every exec into the container.
 fn confine(context: &Context<'_>, phase: Phase, filter: Option<&[u8]>, plan: &mut Builder) {
-    let end = end_state(context);
+    let (permitted, securebits) = (permitted(context), until_exec(context.securebits));
     let origin = || context.origin("capabilities");
     plan.step(phase, format!("bounding set: {}", context.bounding), origin())
         .op(Op::DropBounding { keep: context.bounding });
-    // With a grant, permitted capabilities must outlive the change of ids.
-    let during = if context.bounding.0 == 0 { NO_GRANT } else { SecureBits::KEEP_CAPS };
-    plan.step(phase, format!("securebits: {during}"), origin()).op(Op::SetSecureBits { bits: during });
+    plan.step(phase, format!("securebits: {}", securebits.to_string().replace(',', " ")), context.origin("securebits"))
+        .remedy("EPERM: the caller's own securebits are locked otherwise; a user namespace has its own.")
+        .op(Op::SetSecureBits { bits: securebits });
     let groups: Vec<u8> = context.groups.iter().flat_map(|group| group.to_le_bytes()).collect();
     plan.step(phase, format!("become user {} and group {}", context.uid, context.gid), context.origin("user"));
     if let (true, Some(groups)) = (context.mapping.has_groups(), Numbers::new(&groups)) {
@@ -213,7 +279,7 @@ fn confine(context: &Context<'_>, phase: Phase, filter: Option<&[u8]>, plan: &mu
         if context.uid != 0 {
             // The change of ids has cleared the effective set.
             let admin = CapabilitySet::EMPTY.with(cap::SYS_ADMIN);
-            let permitted = CapabilitySet(end.permitted.0 | admin.0);
+            let permitted = CapabilitySet(permitted.0 | admin.0);
             plan.step(phase, "the right to install a filter", context.origin("seccomp")).op(Op::CapSet {
                 effective: admin,
                 permitted,
@@ -224,8 +290,8 @@ fn confine(context: &Context<'_>, phase: Phase, filter: Option<&[u8]>, plan: &mu
     }
     // Inheritable holds the ambient ones and nothing else.
     let ambient = if phase == Phase::Init { CapabilitySet::EMPTY } else { context.ambient };
-    plan.step(phase, format!("capabilities: {}", end.permitted), origin())
-        .op(Op::CapSet { effective: end.permitted, permitted: end.permitted, inheritable: ambient })
+    plan.step(phase, format!("capabilities: {permitted}"), origin())
+        .op(Op::CapSet { effective: permitted, permitted, inheritable: ambient })
         .op(Op::AmbientSet { capabilities: ambient });
     if no_new_privs {
         plan.step(phase, "no new privileges by any exec", context.origin("no_new_privileges")).op(Op::NoNewPrivs {});
@@ -233,12 +299,11 @@ fn confine(context: &Context<'_>, phase: Phase, filter: Option<&[u8]>, plan: &mu
     plan.step(phase, "read all of this back from the kernel", Origin::Always).op(Op::ProveCredentials {
         uid: context.uid,
         gid: context.gid,
-        effective: end.permitted,
-        permitted: end.permitted,
+        effective: permitted,
+        permitted,
         bounding: context.bounding,
         ambient,
-        // SECBIT_KEEP_CAPS is cleared by the exec.
-        securebits: if context.bounding.0 == 0 { end.securebits } else { SecureBits::KEEP_CAPS },
+        securebits,
         no_new_privs,
     });
 }
@@ -248,7 +313,10 @@ fn install(context: &Context<'_>, phase: Phase, program: &[u8], plan: &mut Build
     let program = Blob(program);
     if phase == Phase::Init || !filters::has_listener(context.spec) {
         let filter = Op::Seccomp { program, flags: SeccompFlags::NONE, listener: None };
-        plan.step(phase, what, context.origin("seccomp")).op(filter);
+        // Whoever changed something of it is who asked for what it is.
+        let changed = context.spec.origins.of("system_calls").filter(|_| phase != Phase::Init);
+        let origin = changed.cloned().unwrap_or_else(|| context.origin("seccomp"));
+        plan.step(phase, what, origin).op(filter);
         return;
     }
     let file = role::ONE;
@@ -273,9 +341,13 @@ fn take_terminal(context: &Context<'_>, plan: &mut Builder) {
 
 pub(super) fn payload(context: &Context<'_>, plan: &mut Builder, report: &mut Report) -> Result<()> {
     let spec = context.spec;
+    if context.stub() {
+        plan.step(Phase::Enter, "tie the payload's start to that of the stub init", context.origin("init"))
+            .op(Op::SocketPair { one: role::GATE, other: role::GATE_PAYLOAD });
+    }
     let together = confined_together(context);
     let handled = landlock::handled(context, report)?;
-    landlock::rules(context, handled, plan)?;
+    landlock::rules(context, handled, plan, report)?;
     if together {
         confine(context, Phase::Enter, None, plan);
         landlock::restrict(context, handled, Phase::Enter, plan);
@@ -292,6 +364,9 @@ pub(super) fn payload(context: &Context<'_>, plan: &mut Builder, report: &mut Re
         plan.step(Phase::Payload, "start the payload's own session", context.origin("init"))
             .op(Op::SetSid {})
             .op(Op::ResetSignals {});
+        // A start that fails in the stub init executes nothing.
+        plan.step(Phase::Payload, "wait until the stub init is confined", context.origin("init"))
+            .op(Op::Await { from: role::GATE_PAYLOAD });
     }
     take_terminal(context, plan);
     let filter = filters::payload(context, report)?;
@@ -305,16 +380,16 @@ pub(super) fn payload(context: &Context<'_>, plan: &mut Builder, report: &mut Re
         format!("go to {}", spec.working_directory.display()),
         context.origin("working_directory"),
     )
-    .remedy("The working directory must exist inside, and the payload's user must be allowed to enter it.")
+    .remedy("The working directory must exist inside, and the payload's user must be allowed to enter it. ELOOP: a link of /proc to what a process has open is none.")
     .op(Op::Chdir { path: &directory });
     if let (Some(program), true) = (&filter, spec.no_new_privileges) {
         install(context, Phase::Payload, program, plan);
     }
     report.applied("capabilities", format!("bounding {}, ambient {}", context.bounding, context.ambient));
-    if context.bounding.0 == 0 {
-        report.applied("securebits", NO_GRANT);
-    } else {
-        report.off("securebits", "capabilities are granted");
+    match (context.securebits, spec.securebits) {
+        (SecureBits::NONE, Some(_)) => report.off("securebits", "switched off by the caller"),
+        (SecureBits::NONE, None) => report.off("securebits", "capabilities are granted"),
+        (bits, _) => report.applied("securebits", bits),
     }
     if spec.no_new_privileges {
         report.applied("no new privileges", "on");
@@ -322,7 +397,7 @@ pub(super) fn payload(context: &Context<'_>, plan: &mut Builder, report: &mut Re
         report.off("no new privileges", "switched off by the caller");
     }
     if context.mapping.has_groups() {
-        report.applied("supplementary groups", context.groups.len());
+        report.applied("supplementary groups", shown_groups(context.groups.iter().copied()));
     } else {
         report.unsupported(
             "supplementary groups",
@@ -345,13 +420,21 @@ fn environment(context: &Context<'_>) -> BTreeMap<String, OsString> {
         ("HOME", context.home.clone().into_os_string()),
         ("USER", user.clone().into()),
         ("LOGNAME", user.into()),
-        ("LANG", "C.UTF-8".into()),
         ("container", profile::container_variable(spec.profile).into()),
     ]
     .into_iter()
     .map(|(name, value)| (name.to_owned(), value))
     .collect();
-    if spec.readiness == Readiness::Notify {
+    if spec.init != Init::Boot {
+        variables.insert("LANG".to_owned(), "C.UTF-8".into());
+    }
+    if let Some(id) = &context.machine_id {
+        variables.insert("container_uuid".to_owned(), dashed(id).into());
+        for (field, value) in &context.facts.os_release {
+            variables.insert(format!("container_host_{}", field.to_ascii_lowercase()), value.into());
+        }
+    }
+    if context.listens() {
         variables.insert("NOTIFY_SOCKET".to_owned(), "/run/host/notify".into());
     }
     if !spec.credentials.is_empty() {
@@ -361,11 +444,28 @@ fn environment(context: &Context<'_>) -> BTreeMap<String, OsString> {
         variables.insert("LISTEN_FDS".to_owned(), count.to_string().into());
         variables.insert("LISTEN_PID".to_owned(), pid.to_string().into());
     }
-    for (name, value) in &spec.environment {
+    // The machine's id was one of them, and is `context.machine_id` now.
+    let own = |name: &&String| context.machine_id.is_none() || *name != "container_uuid";
+    for (name, value) in spec.environment.iter().filter(|(name, _)| own(name)) {
         variables.insert(name.clone(), value.reveal().to_owned());
     }
     variables
 }
+
+/// An id as a UUID is written.
+pub(super) fn dashed(id: &str) -> String {
+    let mut text = id.to_owned();
+    [8, 13, 18, 23]
+        .into_iter()
+        .filter(|at| *at < text.len())
+        .collect::<Vec<_>>()
+        .into_iter()
+        .for_each(|at| text.insert(at, '-'));
+    text
+}
+
+/// The inits of a tree, in the order in which they are tried.
+const INITS: [&str; 3] = ["/usr/lib/systemd/systemd", "/lib/systemd/systemd", "/sbin/init"];
 
 /// Where a program is looked for, inside.
 fn candidates(program: &OsString, path: &OsString) -> Vec<Vec<u8>> {
@@ -383,17 +483,23 @@ fn candidates(program: &OsString, path: &OsString) -> Vec<Vec<u8>> {
 
 /// Strings, each ending in NUL. What was checked holds no NUL.
 fn joined(words: impl IntoIterator<Item = Vec<u8>>) -> Vec<u8> {
-    words
-        .into_iter()
-        .flat_map(|mut word| {
-            word.push(0);
-            word
-        })
-        .collect()
+    words.into_iter().fold(Vec::new(), |mut all, word| {
+        all.extend(word);
+        all.push(0);
+        all
+    })
 }
 
 fn exec(context: &Context<'_>, plan: &mut Builder) -> Result<()> {
-    execute(&context.spec.command, environment(context), context.origin("command"), plan)
+    let (command, variables) = (&context.spec.command, environment(context));
+    if context.spec.init != Init::Boot {
+        return execute(command, variables, context.origin("command"), plan);
+    }
+    let programs = INITS.iter().map(|path| path.as_bytes().to_vec()).collect();
+    // The name that it is called by is the first, as most trees have that.
+    let words: Vec<OsString> = std::iter::once(INITS[0].into()).chain(command.iter().cloned()).collect();
+    execute_first(programs, &words, variables, context.origin("init"), plan);
+    Ok(())
 }
 
 /// The last two ops of whoever executes.
@@ -412,7 +518,20 @@ pub(crate) fn execute(
             .from(Some(&origin))
             .remedy("Write the program with its path, or set PATH otherwise."));
     }
-    let programs = joined(candidates);
+    execute_first(candidates, command, variables, origin, plan);
+    Ok(())
+}
+
+/// The first of `programs` that can be executed.
+fn execute_first(
+    programs: Vec<Vec<u8>>,
+    command: &[OsString],
+    variables: BTreeMap<String, OsString>,
+    origin: Origin,
+    plan: &mut Builder,
+) {
+    let program = command.first().cloned().unwrap_or_default();
+    let programs = joined(programs);
     let arguments = joined(command.iter().map(|word| word.as_bytes().to_vec()));
     let environment = joined(variables.into_iter().map(|(name, value)| {
         let mut entry = name.into_bytes();
@@ -429,7 +548,6 @@ pub(crate) fn execute(
     {
         plan.op(Op::Exec { programs, arguments, environment: Secret(environment) });
     }
-    Ok(())
 }
 
 /// The stub init: the payload's own capability sets, a tighter filter, no
@@ -450,13 +568,14 @@ pub(super) fn stub(context: &Context<'_>, plan: &mut Builder, report: &mut Repor
         confine(context, Phase::Init, None, plan);
     }
     install(context, Phase::Init, program, plan);
-    // Until here this process reports a failure too: a start is not over before
-    // its process 1 is confined.
-    plan.step(Phase::Init, "let go of the start", Origin::Always).op(Op::Close { file: role::CONTROL });
+    // The last op of a start that can fail here.
+    plan.step(Phase::Init, "let the payload go on", context.origin("init")).op(Op::Release { to: role::GATE });
     plan.step(Phase::Init, "reap, forward signals, end with the payload", context.origin("init")).op(Op::Reap {
         payload: role::PAYLOAD,
         signals: role::SIGNALS,
         lifeline: role::LIFELINE,
+        control: role::CONTROL,
+        gate: role::GATE,
     });
     report.applied("init", "stub, with the payload's capabilities and a filter of its own");
     Ok(())
@@ -464,6 +583,52 @@ pub(super) fn stub(context: &Context<'_>, plan: &mut Builder, report: &mut Repor
 
 /// Slots that hold a descriptor at the fork and that the stub init gives up.
 fn unneeded(plan: &Builder) -> Vec<Slot> {
-    let needed = [role::LIFELINE, role::CONTROL];
+    let needed = [role::LIFELINE, role::CONTROL, role::GATE];
     plan.held_after_enter().into_iter().filter(|slot| !needed.contains(slot)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spec::{Capabilities, CapabilityList, SecureBitList, User};
+
+    #[test]
+    fn securebits_that_contradict_are_refused_by_name() {
+        const BIND: CapabilitySet = CapabilitySet::EMPTY.with(cap::NET_BIND_SERVICE);
+        let none = CapabilitySet::EMPTY;
+        for (bits, bounding, ambient, uid, words) in [
+            (SecureBits::KEEP_CAPS, BIND, none, 0, Some("every exec clears it")),
+            (SecureBits::NONE, none, none, 0, Some("left out: noroot,noroot-locked")),
+            (NO_GRANT.without(SecureBits::NOROOT_LOCKED), none, none, 0, Some("left out: noroot-locked")),
+            (NO_GRANT, none, none, 0, None),
+            (NO_GRANT, BIND, none, 0, None),
+            (NO_GRANT, BIND, BIND, 0, Some("no-cap-ambient-raise contradicts the ambient set CAP_NET_BIND_SERVICE")),
+            (SecureBits::KEEP_CAPS_LOCKED, BIND, BIND, 33, Some("user 33 cannot keep the ambient set")),
+            (SecureBits::KEEP_CAPS_LOCKED, BIND, BIND, 0, None),
+            (SecureBits::KEEP_CAPS_LOCKED, BIND, none, 33, None),
+            (SecureBits::KEEP_CAPS_LOCKED.with(SecureBits::NO_SETUID_FIXUP), BIND, BIND, 33, None),
+        ] {
+            let mut spec = Spec { securebits: Some(SecureBitList(bits)), ..Spec::default() };
+            spec.command = vec!["true".into()];
+            spec.user = User::Ids { uid, gid: 0 };
+            spec.capabilities = Capabilities { bounding: CapabilityList(bounding), ambient: CapabilityList(ambient) };
+            match (crate::compile(&spec, &Facts::example(&spec)), words) {
+                (Ok(plan), None) => {
+                    let bits = crate::report::Outcome::Applied(bits.to_string());
+                    assert_eq!(plan.report().of("securebits"), Some(&bits));
+                }
+                (Err(error), Some(words)) => {
+                    assert_eq!(error.kind(), ErrorKind::InvalidSpec);
+                    assert!(error.to_string().contains(words) && error.advice().is_some(), "{error}");
+                }
+                (result, _) => panic!("{bits} with {bounding} and {ambient}: {result:?}"),
+            }
+        }
+        let mut spec = Spec { no_new_privileges: false, ..Spec::default() };
+        (spec.command, spec.user) = (vec!["true".into()], User::Ids { uid: 33, gid: 33 });
+        spec.capabilities.bounding = CapabilityList(BIND);
+        spec.securebits = Some(SecureBitList(SecureBits::KEEP_CAPS_LOCKED));
+        let error = crate::compile(&spec, &Facts::example(&spec)).unwrap_err();
+        assert!(error.to_string().contains("the right to install a filter"), "{error}");
+    }
 }

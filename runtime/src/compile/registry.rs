@@ -9,7 +9,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::plan::{Builder, Phase, Registration, role};
 use crate::registry::{DIRECTORY, entry::Record};
 use crate::report::Report;
-use crate::spec::Want;
+use crate::spec::{Init, Want};
 
 const ITEM: &str = "registry";
 
@@ -43,8 +43,10 @@ pub(super) fn decide(context: &Context<'_>, report: &mut Report) -> Result<Optio
         record: Record {
             version: Record::VERSION,
             name: context.machine.clone(),
-            registrar: registry.registrar.clone(),
+            registrar: context.facts.registrar.clone(),
             kill_signal: context.spec.kill_signal,
+            root: context.spec.root.path.to_string_lossy().into_owned(),
+            stub: context.spec.init == Init::Stub,
             running: None,
         },
     }))
@@ -54,12 +56,24 @@ pub(super) fn decide(context: &Context<'_>, report: &mut Report) -> Result<Optio
 /// so the name is never given back late, when it may be another's.
 pub(super) fn entrust(registration: Option<&Registration>, plan: &mut Builder) {
     if let Some(registration) = registration {
-        plan.watch(Op::Unlink { dir: At::Cwd, path: &registration.path, directory: false });
+        let (dir, file) = (role::WATCHED_REGISTRY, role::WATCHED_ENTRY);
+        plan.watch(Op::UnlinkSame { dir, name: &registration.name, file });
+    }
+}
+
+/// What it proves by that the entry is still this container's.
+pub(super) fn attend(context: &Context<'_>, registration: Option<&Registration>, plan: &mut Builder) {
+    if registration.is_none() {
+        return;
+    }
+    plan.step(Phase::Attend, "entrust the watcher with the entry", context.origin("register"));
+    for (file, place) in [(role::REGISTRY, role::WATCHED_REGISTRY), (role::ENTRY, role::WATCHED_ENTRY)] {
+        plan.op(Op::EntrustFile { watcher: role::WATCHER, id: 0, place, file });
     }
 }
 
 pub(super) fn prepare(context: &Context<'_>, registration: Option<&Registration>, plan: &mut Builder) {
-    let Some(Registration { base, directory, path, name, uid, record }) = registration else { return };
+    let Some(Registration { base, directory, name, uid, record, .. }) = registration else { return };
     let open = |path, into| Op::OpenAt2 {
         dir: At::Cwd,
         path,
@@ -81,5 +95,13 @@ pub(super) fn prepare(context: &Context<'_>, registration: Option<&Registration>
     let content = record.to_bytes();
     plan.step(Phase::Prepare, format!("register the name {}", record.name), origin())
         .op(Op::Create { dir: At::Slot(role::REGISTRY), name, mode: 0o600, content: Blob(&content), exist_ok: false })
-        .undo(Op::Unlink { dir: At::Cwd, path, directory: false });
+        .undo(Op::UnlinkSame { dir: role::REGISTRY, name, file: role::ENTRY })
+        .op(Op::OpenAt2 {
+            dir: At::Slot(role::REGISTRY),
+            path: name,
+            flags: OpenFlags::PATH.with(OpenFlags::NO_FOLLOW),
+            mode: 0,
+            resolve: Resolve::BENEATH.with(Resolve::NO_SYMLINKS).with(Resolve::NO_MAGICLINKS),
+            into: role::ENTRY,
+        });
 }

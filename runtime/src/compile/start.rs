@@ -9,10 +9,11 @@ use skep_sys::{At, Op, Proof, Slot};
 
 use super::Context;
 use super::cgroups::Resources;
+use super::network::Decided;
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::{Builder, Phase, role};
 use crate::report::Report;
-use crate::spec::{Namespace, Network, Origin, Readiness, Stream};
+use crate::spec::{Namespace, Network, Origin, Stream};
 
 const SOCK_DGRAM: u32 = 2;
 const AF_UNIX: u32 = 1;
@@ -144,8 +145,13 @@ pub(super) fn report_namespaces(context: &Context<'_>, report: &mut Report) {
 ///
 /// Not needed where the container dies by itself (a stub init on its lifeline)
 /// and leaves nothing (no cgroup): such a start costs no watcher.
-pub(super) fn entrust(context: &Context<'_>, resources: &Resources, plan: &mut Builder) -> Result<()> {
-    if context.stub() && resources.groups.is_empty() && !plan.has_watch() {
+pub(super) fn entrust(
+    context: &Context<'_>,
+    resources: &Resources,
+    links: Option<&Decided>,
+    plan: &mut Builder,
+) -> Result<()> {
+    if context.stub() && resources.groups.is_empty() && links.is_none() && !plan.has_watch() {
         return Ok(());
     }
     // Slot 0 of the watcher's ops is the container's pidfd.
@@ -155,26 +161,28 @@ pub(super) fn entrust(context: &Context<'_>, resources: &Resources, plan: &mut B
         plan.watch(Op::KillGroup { dir: At::Cwd, path: &super::c_path(&group.path)? });
     }
     plan.watch(Op::PidfdWait { process, timeout_ms: 10_000, into: Slot(1) });
+    super::network::entrust(links, plan);
     for group in &resources.groups {
         let path = super::c_path(&group.path)?;
         plan.watch(Op::RemoveGroup { dir: At::Cwd, path: &path });
     }
     let ops = plan.watch_ops();
     plan.step(Phase::Prepare, "entrust the watcher with clearing up", Origin::Always)
+        .remedy(WATCHER)
         .op(Op::Entrust { watcher: role::WATCHER, id: 0, ops: skep_sys::wire::Blob(&ops) })
         .undo(Op::Dismiss { watcher: role::WATCHER, id: 0 });
     Ok(())
 }
 
+const WATCHER: &str =
+    "EPIPE, ECONNRESET: the watcher has ended. It reserves 256 MiB of address space (ulimit -v), and uses a few pages.";
+
 /// The watcher gets the child's pidfd before the child may go on.
 pub(super) fn entrust_child(plan: &mut Builder) {
     if plan.has_watch() {
-        plan.step(Phase::Attend, "entrust the watcher with the child", Origin::Always).op(Op::EntrustFile {
-            watcher: role::WATCHER,
-            id: 0,
-            place: Slot(0),
-            file: role::PIDFD,
-        });
+        plan.step(Phase::Attend, "entrust the watcher with the child", Origin::Always)
+            .remedy(WATCHER)
+            .op(Op::EntrustFile { watcher: role::WATCHER, id: 0, place: Slot(0), file: role::PIDFD });
     }
 }
 
@@ -221,7 +229,7 @@ pub(super) fn streams(context: &Context<'_>, plan: &mut Builder) {
     if context.stub() {
         plan.op(Op::SocketPair { one: role::LIFELINE_HOST, other: role::LIFELINE }).keep(role::LIFELINE);
     }
-    if context.spec.readiness == Readiness::Notify {
+    if context.listens() {
         // Bound inside later; this side keeps the same socket and reads it.
         plan.step(Phase::Prepare, "make the notification socket", context.origin("readiness"))
             .op(Op::Socket { family: AF_UNIX, kind: SOCK_DGRAM, into: role::NOTIFY })

@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_a_namespace_owns() {
+    fn row_077_only_what_a_namespace_owns() {
         for (path, expected) in [
             ("net/core/somaxconn", Some(Owner::Network)),
             ("kernel/sem", Some(Owner::Ipc)),

@@ -10,7 +10,7 @@
 
 mod convert;
 pub mod native;
-mod nearest;
+pub(crate) mod nearest;
 pub mod nspawn;
 mod problem;
 

@@ -9,6 +9,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use skep_sys::abi::{CapabilitySet, Namespaces};
 use skep_sys::{At, Op, OpKind};
 
+use crate::compile::network::KINDS;
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::{Phase, Plan, role};
 use crate::report::Outcome;
@@ -74,8 +75,10 @@ const CONFINES: [OpKind; 20] = [
 ];
 
 /// The container's, not the process's, or said anew for each process.
-const ONCE: [OpKind; 23] = [
+const ONCE: [OpKind; 29] = [
     OpKind::PivotRoot,
+    // After the switch, how mounts spread.
+    OpKind::MountSetAttr,
     OpKind::UmountOld,
     OpKind::ProveRoot,
     OpKind::Chdir,
@@ -83,6 +86,10 @@ const ONCE: [OpKind; 23] = [
     OpKind::DomainName,
     OpKind::Socket,
     OpKind::LinkUp,
+    OpKind::NetlinkSocket,
+    OpKind::LinkAltName,
+    OpKind::AddressAdd,
+    OpKind::RouteAdd,
     OpKind::Mkdir,
     OpKind::Bind,
     OpKind::Close,
@@ -92,6 +99,7 @@ const ONCE: [OpKind; 23] = [
     OpKind::Dumpable,
     OpKind::Dup,
     OpKind::ControllingTerminal,
+    OpKind::SocketPair,
     OpKind::Fork,
     OpKind::Vacate,
     OpKind::Arrive,
@@ -101,7 +109,7 @@ const ONCE: [OpKind; 23] = [
 ];
 
 /// The container's, of what the embedder does while its first process waits.
-const ATTENDS_ONCE: [OpKind; 9] = [
+const ATTENDS_ONCE: [OpKind; 10] = [
     OpKind::OpenProcess,
     OpKind::OpenAt2,
     OpKind::Close,
@@ -111,6 +119,7 @@ const ATTENDS_ONCE: [OpKind; 9] = [
     OpKind::WritePid,
     OpKind::EntrustFile,
     OpKind::Release,
+    OpKind::NetlinkSocket,
 ];
 
 /// Whether `op` sets what is the container's: a process that joins finds it as
@@ -224,9 +233,15 @@ impl Confinement {
                 op.write(&mut self.attended);
                 Ok(())
             }
-            _ if ATTENDS_ONCE.contains(&op.kind()) || is_once(op) => Ok(()),
+            _ if ATTENDS_ONCE.contains(&op.kind()) || KINDS.contains(&op.kind()) || is_once(op) => Ok(()),
             _ => Err(unknown(op)),
         }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn kinds(&self) -> Vec<OpKind> {
+        let mut reader = skep_sys::wire::Reader::new(&self.ops);
+        std::iter::from_fn(|| Op::read(&mut reader)).map(|op| op.kind()).collect()
     }
 
     /// The first group whose processes are stopped. One that joined would stop

@@ -15,19 +15,22 @@ use skep_sys::{Errno, Linux};
 
 use crate::cancel::Cancel;
 use crate::command::{DEADLINE, Stdio};
-use crate::container::Output;
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::Plan;
 use crate::run::Limits;
 use crate::spec::{Descriptor, ExecSpec, Secret, TerminalSize};
 use crate::status::ExitStatus;
 use crate::verify::{Verified, verify};
+use crate::waiting::Output;
 pub(crate) use confinement::{Confinement, Group, SCHEDULED, unsupported};
 pub(crate) use process::{Members, number};
 
 pub use plan::compile_exec;
+pub(crate) use plan::sum_of_confinement;
 pub use process::Process;
 pub use run::rehearse_exec;
+#[cfg(test)]
+pub(crate) use run::rehearsed;
 
 /// A builder of a further process in a container, in the manner of
 /// [`std::process::Command`]: see [`crate::Container::exec`].
@@ -268,7 +271,7 @@ impl<'c> Exec<'c> {
 
     /// An error where the container has ended, or does within `moment`.
     fn alive(&self, moment: Duration) -> Result<()> {
-        if crate::container::has_ended(self.target.pidfd.as_fd(), Some(moment))? {
+        if crate::waiting::has_ended(self.target.pidfd.as_fd(), Some(moment))? {
             return Err(Error::new(ErrorKind::Ended, "the container has ended"));
         }
         Ok(())

@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 
-use skep_sys::abi::{CapabilitySet, Namespaces, OpenFlags, Resolve, cap, fs_magic, signal};
+use skep_sys::abi::{CapabilitySet, Namespaces, OpenFlags, Resolve, SecureBits, cap, fs_magic, signal};
 use skep_sys::wire::{Numbers, Reader};
 use skep_sys::{At, Op, OpKind, Proof};
 
@@ -45,16 +45,47 @@ pub(crate) fn compile_in(container: &Confinement, spec: &ExecSpec) -> Result<Pla
     confined.outside(spec, &mut plan, &mut report);
     confined.inside(container, spec, &mut plan)?;
     spawn(container, &mut plan);
-    Ok(plan.finish(Ending {
+    let mut plan = plan.finish(Ending {
         machine: container.machine.clone(),
         readiness: Readiness::Exec,
         kill_signal: signal::TERM,
         stub: false,
         hold: false,
         groups: Vec::new(),
+        give: None,
+        tree: None,
         registration: None,
+        forwards: Vec::new(),
         report,
-    }))
+    });
+    let sum = sum_of_confinement(&plan);
+    plan.report.applied("confinement", sum);
+    Ok(plan)
+}
+
+/// What confines the process and is not read back from the kernel: how many ops,
+/// and their FNV-1a sum, by which rule 71 knows each of their bytes.
+pub(crate) fn sum_of_confinement(plan: &Plan) -> String {
+    use OpKind::{
+        DenyWriteExecute, LandlockPath, LandlockPort, LandlockRuleset, OpenAt2, Personality, Seccomp, SetGroups,
+        SetLimit, Umask, Write,
+    };
+    let (mut count, mut bytes) = (0_u32, Vec::new());
+    for (_, phase, op) in plan.ops() {
+        let confines = match op.kind() {
+            LandlockRuleset | LandlockPath | LandlockPort | SetLimit | Seccomp | Personality | SetGroups | Umask
+            | DenyWriteExecute => true,
+            OpenAt2 => phase == Phase::Enter,
+            Write => phase == Phase::Attend,
+            _ => false,
+        };
+        if confines {
+            count += 1;
+            op.write(&mut bytes);
+        }
+    }
+    let fold = |sum: u64, byte: &u8| (sum ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+    format!("{count} calls, sum {:016x}", bytes.iter().fold(0xcbf2_9ce4_8422_2325, fold))
 }
 
 fn check(container: &Confinement, spec: &ExecSpec) -> Result<()> {
@@ -92,7 +123,7 @@ fn prepare(container: &Confinement, spec: &ExecSpec, plan: &mut Builder) -> Resu
         .keep(role::CONTROL)
         .keep(role::TARGET);
     if container.namespaces.has(Namespaces::TIME) {
-        // Process 1 is not in it itself: it has made it for its children.
+        // Process 1 may have joined it late: what its children are born in is it at any time.
         plan.step(Phase::Prepare, "find the time namespace of the container's processes", CALL)
             .op(Op::OpenProcess { pid: role::TARGET_PID, pidfd: role::TARGET, into: role::PROCESS })
             .op(Op::OpenAt2 {
@@ -177,6 +208,8 @@ struct Confined<'a> {
     gid: u32,
     groups: Option<Vec<u8>>,
     container: &'a Confinement,
+    /// Until the exec.
+    securebits: SecureBits,
     /// The filter goes before CAP_SYS_ADMIN does, for want of no_new_privs.
     early: bool,
 }
@@ -187,17 +220,25 @@ impl<'a> Confined<'a> {
         let place = |kind| ops.iter().rposition(|op| op.kind() == kind);
         let early = place(OpKind::Seccomp) < place(OpKind::CapSet) && place(OpKind::Seccomp).is_some();
         let (uid, gid) = spec.user.unwrap_or((container.uid, container.gid));
+        let bits = |op: &Op<'_>| if let Op::SetSecureBits { bits } = *op { Some(bits) } else { None };
+        let securebits = ops.iter().find_map(bits).unwrap_or(SecureBits::NONE);
+        if compile::takes_rights(securebits, uid) && (early || container.ambient != CapabilitySet::EMPTY) {
+            let what = format!("with the container's securebits, user {uid} cannot keep the rights that it needs");
+            return Err(Error::new(ErrorKind::InvalidSpec, what)
+                .remedy("Run as the container's root, or add no-setuid-fixup to its securebits."));
+        }
         let groups = spec.groups.clone().map(|mut groups| {
             groups.sort_unstable();
             groups.dedup();
             groups.iter().flat_map(|group| group.to_le_bytes()).collect()
         });
-        Ok(Self { ops, uid, gid, groups, container, early })
+        Ok(Self { ops, uid, gid, groups, container, securebits, early })
     }
 
     /// What the process is to hold.
     const fn permitted(&self) -> CapabilitySet {
-        if self.uid == 0 { self.container.bounding } else { self.container.ambient }
+        let root = self.uid == 0 && !self.securebits.has(SecureBits::NOROOT);
+        if root { self.container.bounding } else { self.container.ambient }
     }
 
     fn adapted<'b>(&'b self, op: &Op<'b>) -> Op<'b> {
@@ -272,7 +313,7 @@ impl<'a> Confined<'a> {
     fn outside(&self, spec: &ExecSpec, plan: &mut Builder, report: &mut Report) {
         let phase = Phase::Enter;
         plan.step(phase, "the payload's personality, umask and limits", CALL);
-        self.write(plan, &[OpKind::Personality, OpKind::Umask, OpKind::SetLimit]);
+        self.write(plan, &[OpKind::DenyWriteExecute, OpKind::Personality, OpKind::Umask, OpKind::SetLimit]);
         self.landlock_rules(plan);
         plan.step(phase, format!("bounding set: {}", self.container.bounding), CALL);
         self.write(plan, &[OpKind::DropBounding, OpKind::SetSecureBits]);
@@ -350,7 +391,7 @@ impl<'a> Confined<'a> {
         }
         let directory = compile::c_path(&spec.working_directory)?;
         plan.step(phase, format!("go to {}", spec.working_directory.display()), CALL)
-            .remedy("The working directory must exist inside, and the user must be allowed to enter it.")
+            .remedy("The working directory must exist inside, and the user must be allowed to enter it. ELOOP: a link of /proc to what a process has open is none.")
             .op(Op::Chdir { path: &directory });
         if !self.early {
             plan.step(phase, "filter system calls as the payload's are", CALL);
@@ -384,6 +425,11 @@ impl<'a> Confined<'a> {
         line("landlock", OpKind::LandlockRestrict, as_payload(), "the container has no rules");
         line("no new privileges", OpKind::NoNewPrivs, "on".to_owned(), "the container has them");
         line("keyring", OpKind::SessionKeyring, "a new anonymous one".to_owned(), "the caller's session keyring");
+        line("memory deny write-execute", OpKind::DenyWriteExecute, as_payload(), "the container has no such rule");
+        match self.securebits.without(SecureBits::KEEP_CAPS) {
+            SecureBits::NONE => report.off("securebits", "the container has none"),
+            bits => report.applied("securebits", bits),
+        }
         report.applied(
             "capabilities",
             format!("bounding {}, ambient {}", self.container.bounding, self.container.ambient),

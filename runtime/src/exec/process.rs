@@ -5,14 +5,16 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
+use nix::sys::eventfd::{EfdFlags, EventFd};
 use skep_sys::abi::signal;
-use skep_sys::{Errno, Op, OwnedSlots, Slot, WaitStatus};
+use skep_sys::{Errno, Op, OwnedSlots, Slot};
 
-use crate::container::{KILLED, Output, call, has_ended, read_both};
+use crate::container::call;
 use crate::error::{Error, Result};
 use crate::plan::role;
 use crate::status::ExitStatus;
 use crate::terminal::Terminal;
+use crate::waiting::{KILLED, Output, Taken, has_ended, status_of};
 
 /// A process that [`crate::Exec`] has started in a container.
 ///
@@ -38,29 +40,59 @@ pub struct Process {
 pub(crate) struct Inner {
     pidfd: OwnedFd,
     pid: u32,
-    ended: Mutex<Option<ExitStatus>>,
+    ended: Taken,
 }
 
 /// The processes that were run in a container beside its payload. The end of a
-/// pid namespace waits until all in it are reaped, and these are the embedder's
+/// pid namespace waits until all in it are reaped, and these are this process's
 /// children: who waits for the container takes their statuses, for them.
 #[derive(Debug, Default)]
-pub(crate) struct Members(Mutex<Vec<Weak<Inner>>>);
+pub(crate) struct Members {
+    list: Mutex<Vec<Weak<Inner>>>,
+    /// While somebody waits: that there is one more.
+    wake: Mutex<Weak<EventFd>>,
+}
 
 impl Members {
     pub(crate) fn add(&self, process: &Process) {
-        let mut members = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        members.retain(|member| member.strong_count() > 0);
-        members.push(Arc::downgrade(&process.inner));
+        let mut list = self.list.lock().unwrap_or_else(PoisonError::into_inner);
+        list.retain(|member| member.strong_count() > 0);
+        list.push(Arc::downgrade(&process.inner));
+        drop(list);
+        let wake = std::mem::take(&mut *self.wake.lock().unwrap_or_else(PoisonError::into_inner));
+        if let Some(wake) = wake.upgrade() {
+            let _ = wake.write(1);
+        }
     }
 
-    /// Takes the status of each that has ended; whether there are any left.
-    pub(crate) fn reap(&self) -> bool {
-        let mut members = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        members.retain(|member| {
-            member.upgrade().is_some_and(|member| matches!(member.wait(Some(Duration::ZERO)), Ok(None)))
+    /// Takes the status of each that has ended, and gives the others.
+    pub(crate) fn living(&self) -> Vec<Arc<Inner>> {
+        let mut list = self.list.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut living = Vec::new();
+        list.retain(|member| {
+            let lives = member.upgrade().filter(|member| matches!(member.wait(Some(Duration::ZERO)), Ok(None)));
+            let keep = lives.is_some();
+            living.extend(lives);
+            keep
         });
-        !members.is_empty()
+        living
+    }
+
+    /// What can be read once there is one more; for that one time.
+    pub(crate) fn wake(&self) -> Option<Arc<EventFd>> {
+        let mut wake = self.wake.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(wake) = wake.upgrade() {
+            return Some(wake);
+        }
+        let made = Arc::new(EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK).ok()?);
+        *wake = Arc::downgrade(&made);
+        Some(made)
+    }
+}
+
+impl AsFd for Inner {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.pidfd.as_fd()
     }
 }
 
@@ -72,7 +104,7 @@ impl Process {
             return Err(Error::system("take the process's pidfd", Errno::EBADF));
         };
         let pid = number(pidfd.as_fd());
-        Ok(Self { stdin, stdout, stderr, terminal, inner: Arc::new(Inner { pidfd, pid, ended: Mutex::new(None) }) })
+        Ok(Self { stdin, stdout, stderr, terminal, inner: Arc::new(Inner { pidfd, pid, ended: Taken::default() }) })
     }
 
     /// Its process id, as the host sees it.
@@ -134,11 +166,8 @@ impl Process {
     /// As [`Process::wait`], or a failed read.
     pub fn wait_with_output(mut self) -> Result<Output> {
         drop(self.stdin.take());
-        let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
-        read_both((self.stdout.take(), &mut stdout), (self.stderr.take(), &mut stderr))
-            .map_err(|error| Error::system("read the process's output", crate::watcher::errno_of(&error)))?;
-        let status = self.wait()?;
-        Ok(Output { status, stdout, stderr })
+        let (stdout, stderr) = (self.stdout.take(), self.stderr.take());
+        Output::of("the process", stdout, stderr, || self.wait())
     }
 }
 
@@ -150,28 +179,21 @@ impl Inner {
     }
 
     fn wait(&self, timeout: Option<Duration>) -> Result<Option<ExitStatus>> {
-        let kept = || self.ended.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(status) = *kept() {
+        if let Some(status) = self.ended.get() {
             return Ok(Some(status));
         }
         // Others may look meanwhile; who takes the status, says what it was.
         if !has_ended(self.pidfd.as_fd(), timeout)? {
             return Ok(None);
         }
-        let mut kept = kept();
-        if kept.is_none() {
-            let op = Op::PidfdWait { process: Slot(0), timeout_ms: 0, into: Slot(3) };
-            let ended =
-                call(&[self.pidfd.as_fd()], &op).map_err(|errno| Error::system("wait for the process", errno))?;
-            *kept = Some(ExitStatus::new(WaitStatus::from_value(ended), false));
-        }
-        Ok(*kept)
+        let take = || Ok(ExitStatus::new(status_of(self.pidfd.as_fd(), "the process")?, false));
+        self.ended.or_take(take).map(|(status, _)| Some(status))
     }
 }
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        if self.ended.lock().unwrap_or_else(PoisonError::into_inner).is_none() {
+        if self.ended.get().is_none() {
             let _ = self.signal(signal::KILL);
             let _ = self.wait(Some(KILLED));
         }

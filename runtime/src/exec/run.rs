@@ -103,9 +103,13 @@ fn part<K: Kernel>(kernel: &mut K, slots: &mut Slots<'_>) -> Result<()> {
 ///
 /// The error that a caller of a real exec would get.
 pub fn rehearse_exec<K: Stage>(kernel: &mut K, container: &Verified, exec: &Verified) -> Result<()> {
+    rehearsed(kernel, container.plan(), exec.plan())
+}
+
+/// As [`rehearse_exec`], also of plans that do not verify.
+pub(crate) fn rehearsed<K: Stage>(kernel: &mut K, container: &Plan, plan: &Plan) -> Result<()> {
     let mut started = run::rehearsed(kernel, container)?;
     let of_container = Slots::new(&mut started);
-    let plan = exec.plan();
     let mut cells = vec![Cell::Empty; usize::from(plan.slots())];
     let mut slots = Slots::new(&mut cells);
     let prepared = slots

@@ -20,7 +20,8 @@ pub enum CgroupLayout {
     None,
     /// v1 hierarchies only.
     Legacy,
-    /// v1 hierarchies for the controllers, and v2 without.
+    /// v1 hierarchies for the controllers, and v2 without. Told from `Legacy`
+    /// only for a Spec that may need a group of v1.
     Hybrid,
     /// v2 only.
     Unified,
@@ -47,6 +48,8 @@ pub struct Cgroups {
 /// What a Spec makes worth looking at.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Needs {
+    /// A group to show to a machine, with controllers or without.
+    pub(super) machine: bool,
     /// Where v1 groups may be made: a look at each controller's directory.
     pub(super) legacy: bool,
     /// Processors and memory nodes.
@@ -68,6 +71,10 @@ pub struct UnifiedGroup {
 impl Cgroups {
     /// Looks at this host.
     pub(super) fn look(needs: Needs) -> Self {
+        static BOUND: OnceLock<bool> = OnceLock::new();
+        if !needs.legacy && !needs.cpuset && !needs.machine && *BOUND.get_or_init(bound_to_legacy) {
+            return Self { layout: CgroupLayout::Legacy, ..Self::default() };
+        }
         // Cgroup file systems are mounted at boot and stay.
         static MOUNTS: OnceLock<Vec<Mount>> = OnceLock::new();
         let mounts = MOUNTS.get_or_init(|| Mount::all(&text("/proc/self/mountinfo")));
@@ -80,7 +87,8 @@ impl Cgroups {
                 controllers.split_whitespace().any(|name| ["cpu", "cpuset", "io", "memory", "pids"].contains(&name))
             })
         });
-        let membership = if unified || needs.legacy { text("/proc/self/cgroup") } else { String::new() };
+        let membership =
+            if unified || needs.legacy || needs.machine { text("/proc/self/cgroup") } else { String::new() };
         Self::of(mounts, &membership, needs)
     }
 
@@ -131,7 +139,33 @@ impl Cgroups {
     }
 }
 
+/// Whether every controller that a limit is made with belongs to v1: then no
+/// group of v2 is of use. The table of mounts says so too, but a kernel needs ten
+/// times as long to write it. Not asked where v2 is mounted in its usual place.
+fn bound_to_legacy() -> bool {
+    let unified = nix::sys::statfs::statfs("/sys/fs/cgroup")
+        .is_ok_and(|found| found.filesystem_type() == nix::sys::statfs::CGROUP2_SUPER_MAGIC);
+    !unified && all_legacy(&text("/proc/cgroups"))
+}
+
+/// The same of `/proc/cgroups` (`cgroups(7)`): its second column is 0 for who is
+/// on v2, or nowhere.
+fn all_legacy(table: &str) -> bool {
+    let hierarchy = |wanted: &str| {
+        table.lines().find_map(|line| {
+            let mut fields = line.split_ascii_whitespace();
+            (fields.next() == Some(wanted)).then(|| fields.next())?
+        })
+    };
+    ["cpu", "cpuset", "blkio", "memory", "pids"].iter().all(|name| hierarchy(name).is_some_and(|number| number != "0"))
+}
+
 impl Cgroups {
+    /// Whether a start could make a group here.
+    pub(super) fn can_be_made(&self) -> bool {
+        !self.unified.is_empty() || !self.legacy.is_empty()
+    }
+
     /// What is in effect where a group would be made: on v2 if it can be, else
     /// on v1.
     fn look_at_cpuset(&self) -> Option<[NumberList; 2]> {
@@ -181,14 +215,19 @@ impl Mount {
 
     /// A cgroup line of mountinfo (`proc_pid_mountinfo(5)`).
     fn parse(line: &str) -> Option<Self> {
-        let (head, tail) = line.split_once(" - ")?;
-        let mut head = head.split(' ').skip(3);
-        let mut tail = tail.split(' ');
-        let (root, point, kind) = (head.next()?, head.next()?, tail.next()?);
+        // Few lines are, and this is the quicker question.
+        if !line.contains(" cgroup") {
+            return None;
+        }
+        let mut fields = line.split(' ').skip(3);
+        let (root, point) = (fields.next()?, fields.next()?);
+        // Behind any number of optional ones.
+        fields.find(|field| *field == "-")?;
+        let kind = fields.next()?;
         if kind != "cgroup" && kind != "cgroup2" {
             return None;
         }
-        let options = tail.nth(1)?.split(',').map(str::to_owned).collect();
+        let options = fields.nth(1)?.split(',').map(str::to_owned).collect();
         Some(Self { root: unescape(root), point: unescape(point), kind: kind.to_owned(), options })
     }
 
@@ -231,10 +270,10 @@ mod tests {
     const V2: &str = "41 31 0:38 / /nowhere/unified rw,relatime - cgroup2 cgroup2 rw\n";
 
     #[test]
-    fn four_layouts_are_told_apart() {
+    fn row_115_four_layouts_are_told_apart() {
         let membership = "4:memory:/a\n3:cpu,cpuacct:/\n0::/u\n";
         let layout = |mountinfo: &str| {
-            Cgroups::of(&Mount::all(mountinfo), membership, Needs { legacy: true, cpuset: true }).layout
+            Cgroups::of(&Mount::all(mountinfo), membership, Needs { machine: false, legacy: true, cpuset: true }).layout
         };
         assert_eq!(layout(""), CgroupLayout::None);
         assert_eq!(layout(V1), CgroupLayout::Legacy);
@@ -250,11 +289,37 @@ mod tests {
         assert_eq!(mount.directory("/../../etc"), Path::new("/sys/fs/c g"));
     }
 
+    /// One that is missing may be on v2 (Linux lists only what can be on v1).
+    #[test]
+    fn controllers_of_v1_are_told_without_a_look_at_the_mounts() {
+        let table = |number: [u8; 5]| {
+            let [cpu, cpuset, blkio, memory, pids] = number;
+            format!(
+                "#subsys_name\thierarchy\tnum_cgroups\tenabled\ncpuset\t{cpuset}\t1\t1\ncpu\t{cpu}\t1\t1\nblkio\t{blkio}\t1\t1\nmemory\t{memory}\t30\t1\nnet_cls\t0\t3\t1\npids\t{pids}\t1\t1\n"
+            )
+        };
+        assert!(all_legacy(&table([1, 3, 7, 4, 8])));
+        for one in 0..5 {
+            let mut numbers = [1, 3, 7, 4, 8];
+            numbers[one] = 0;
+            assert!(!all_legacy(&table(numbers)), "{numbers:?}");
+        }
+        assert!(!all_legacy(&table([1, 3, 7, 4, 8]).replace("pids", "pods")));
+        assert!(!all_legacy("") && !all_legacy("cpu\ncpuset\nblkio\nmemory\npids\n"));
+        // The long way says the same of this host.
+        if bound_to_legacy() {
+            let found = Cgroups::look(Needs { machine: false, legacy: true, cpuset: false });
+            assert!(matches!(found.layout, CgroupLayout::Legacy | CgroupLayout::Hybrid), "{:?}", found.layout);
+            let limits = ["cpu", "cpuset", "io", "memory", "pids"];
+            assert!(!found.unified.iter().any(|group| limits.iter().any(|name| group.enabled.contains(*name))));
+        }
+    }
+
     #[test]
     fn noise_is_no_cgroup() {
         for noise in ["", " - ", "a b c d e - cgroup2", "\u{0} - cgroup \\777 x"] {
             assert_eq!(
-                Cgroups::of(&Mount::all(noise), noise, Needs { legacy: true, cpuset: true }).layout,
+                Cgroups::of(&Mount::all(noise), noise, Needs { machine: false, legacy: true, cpuset: true }).layout,
                 CgroupLayout::None,
                 "{noise:?}"
             );

@@ -72,7 +72,18 @@ impl std::fmt::Display for DeviceNumber {
     }
 }
 
+/// The owner of a tree's top while it is given to other ids; below it all may be
+/// anybody's. The number is that of `systemd-nspawn`, which goes on with it too.
+pub(crate) const BUSY: u32 = 0xfffe_0000;
+
 impl PathFact {
+    /// The first of the 65536 ids that it belongs to; `None` where user and group
+    /// are of different ones.
+    pub(crate) const fn base(&self) -> Option<u32> {
+        let (uid, gid) = (self.uid & 0xffff_0000, self.gid & 0xffff_0000);
+        if uid == gid { Some(uid) } else { None }
+    }
+
     /// Looks at a path that the caller names; links count.
     pub(crate) fn look(path: &Path) -> Self {
         Self::of(fs::metadata(path))
@@ -207,6 +218,11 @@ pub(crate) fn plain_components(path: &Path) -> Vec<&std::ffi::OsStr> {
         .collect()
 }
 
+/// The same path with these components alone.
+pub(crate) fn plain(path: &Path) -> PathBuf {
+    Path::new("/").join(plain_components(path).iter().collect::<PathBuf>())
+}
+
 /// The path of the host that a path inside shows: through the innermost bind
 /// over it, else in the tree. `None` for what exists only inside.
 pub(crate) fn behind(spec: &Spec, inside: &Path) -> Option<PathBuf> {
@@ -215,11 +231,13 @@ pub(crate) fn behind(spec: &Spec, inside: &Path) -> Option<PathBuf> {
     }
     let mounts = spec.mounts.iter().filter(|mount| inside.starts_with(&mount.target));
     match mounts.max_by_key(|mount| mount.target.components().count()).map(|mount| (mount, &mount.kind)) {
-        Some((mount, MountKind::Bind(bind))) => Some(bind.source.join(inside.strip_prefix(&mount.target).ok()?)),
+        Some((mount, MountKind::Bind(bind))) => {
+            Some(bind.of_host(&spec.root).join(inside.strip_prefix(&mount.target).ok()?))
+        }
         Some(_) => None,
         None if ["/dev", "/run", "/tmp"].iter().any(|place| inside.starts_with(place)) => None,
         None if spec.root.volatile == Volatile::Yes && !inside.starts_with("/usr") => None,
-        None => Some(spec.root.path.join(inside.strip_prefix("/").ok()?)),
+        None => Some(spec.root.top().join(inside.strip_prefix("/").ok()?)),
     }
 }
 

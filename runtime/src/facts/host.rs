@@ -8,6 +8,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use skep_sys::abi::{CapabilitySet, Resource};
 
@@ -18,8 +19,10 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::plan::RANGE_LOCK;
 use crate::profile;
 use crate::spec::{
-    Bind, Device, IdRange, MountKind, Namespace, Resources, Scheduling, Spec, Timezone, User, UserNamespace, Want,
+    Device, IdRange, Limit, MountKind, Namespace, Profile, Resources, Scheduling, Spec, Timezone, User, UserNamespace,
+    Want,
 };
+use crate::stat::Stat;
 
 /// What cannot change while this process lives, looked at once.
 #[derive(Clone)]
@@ -35,13 +38,21 @@ fn constant() -> &'static Constant {
     CONSTANT.get_or_init(|| Constant {
         kernel: kernel_version(&line("/proc/sys/kernel/osrelease")),
         last_capability: number("/proc/sys/kernel/cap_last_cap").unwrap_or(40) as u8,
-        keyrings: may_exist("/proc/keys"),
+        keyrings: keyrings(),
         landlock: landlock(),
     })
 }
 
+/// Whether keys can be asked about at all: a kernel may lack them, and the filter
+/// of a container that this program runs in may keep them from it.
+fn keyrings() -> bool {
+    use skep_sys::{Kernel as _, Linux, Op, OwnedSlots, Slot};
+    let mut slots = OwnedSlots::new(1);
+    Linux::new().call(&Op::KeyCapabilities { into: Slot(0) }, &mut slots.slots()).is_ok()
+}
+
 /// Whether a path is there. One that cannot be looked at is taken to be: what
-/// is left out of a plan for its absence is a mask, or a keyring of its own.
+/// is left out of a plan for its absence is a mask.
 fn may_exist(path: &str) -> bool {
     Path::new(path).try_exists().unwrap_or(true)
 }
@@ -54,36 +65,24 @@ fn landlock() -> u64 {
     asked.and_then(|()| slots.slots().value(Slot(0))).unwrap_or(0)
 }
 
-/// What keeps user namespaces and executable memfds from working.
-#[derive(Clone, Copy)]
-struct Obstacles {
-    max_user_namespaces: u64,
-    restricted_by: Option<&'static str>,
-    memfd_noexec: u8,
-}
-
 const MAX_USER_NAMESPACES: &str = "/proc/sys/user/max_user_namespaces";
 
-/// Where nothing stood in the way once, the kernel's own answer is soon enough
-/// if that changes; where something did, it is looked at again each time, for
-/// somebody may follow the advice.
-fn obstacles() -> Obstacles {
-    static CLEAR: OnceLock<Obstacles> = OnceLock::new();
+/// Where user namespaces were allowed once, the kernel's own answer is soon
+/// enough if that changes; where they were not, it is looked at again each time,
+/// for somebody may follow the advice.
+fn max_user_namespaces() -> u64 {
+    static CLEAR: OnceLock<u64> = OnceLock::new();
     if let Some(clear) = CLEAR.get() {
         return *clear;
     }
-    let found = Obstacles {
-        max_user_namespaces: number(MAX_USER_NAMESPACES).unwrap_or_else(|| match may_exist(MAX_USER_NAMESPACES) {
-            // It cannot be read (for want of a descriptor, say): the kernel
-            // will answer.
-            true => u64::from(u32::MAX),
-            // A kernel without them.
-            false => 0,
-        }),
-        restricted_by: restriction(),
-        memfd_noexec: number("/proc/sys/vm/memfd_noexec").unwrap_or(0) as u8,
-    };
-    if found.max_user_namespaces > 0 && found.restricted_by.is_none() && found.memfd_noexec < 2 {
+    let found = number(MAX_USER_NAMESPACES).unwrap_or_else(|| match may_exist(MAX_USER_NAMESPACES) {
+        // It cannot be read (for want of a descriptor, say): the kernel will
+        // answer.
+        true => u64::from(u32::MAX),
+        // A kernel without them.
+        false => 0,
+    });
+    if found > 0 {
         let _ = CLEAR.set(found);
     }
     found
@@ -118,18 +117,22 @@ fn procfs() -> Result<()> {
     }
 }
 
-pub(super) fn gather(spec: &Spec) -> Result<Facts> {
+/// Of the next facts.
+static SERIAL: AtomicU64 = AtomicU64::new(0);
+
+pub(super) fn gather(spec: &Spec, mounted: Option<PathBuf>) -> Result<Facts> {
     // Before a look at each of a hundred thousand paths.
     crate::compile::bounds(spec)?;
     procfs()?;
-    let (constant, obstacles) = (constant(), obstacles());
+    let constant = constant();
     let (uid, gid) = (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw());
     let (capabilities, bounding) = capabilities(spec, constant.last_capability)?;
     let (subuid, subgid) = match spec.user_namespace {
-        UserNamespace::Subordinate => subordinate(uid),
+        UserNamespace::Subordinate | UserNamespace::Managed => subordinate(uid),
         _ => (None, None),
     };
-    let root = root_of(spec);
+    let root = root_of(spec, mounted);
+    let nspawn = spec.profile == Profile::Nspawn;
     let mut facts = Facts {
         kernel: constant.kernel,
         uid,
@@ -139,17 +142,21 @@ pub(super) fn gather(spec: &Spec) -> Result<Facts> {
         foreign_mounts: false,
         bounding,
         last_capability: constant.last_capability,
-        max_user_namespaces: obstacles.max_user_namespaces,
-        restricted_by: obstacles.restricted_by,
-        memfd_noexec: obstacles.memfd_noexec,
+        max_user_namespaces: max_user_namespaces(),
+        restricted_by: None,
         keyrings: constant.keyrings,
         nice: if spec.scheduling == Scheduling::default() { 0 } else { nice() },
         oom_score_adjust: spec.oom_score_adjust.map_or(0, |_| oom_score_adjust()),
         landlock: constant.landlock,
         hard_limits: hard_limits(),
+        first_limits: if nspawn { first_limits(&text("/proc/1/limits")) } else { BTreeMap::new() },
+        machine_id: nspawn.then(|| machine_id(&file_of_tree(&root, "etc/machine-id"))).flatten(),
+        os_release: if nspawn { os_release(&text(OS_RELEASE)) } else { BTreeMap::new() },
+        fresh_id: if nspawn { fresh_id() } else { String::new() },
         // Each time: a module that is loaded brings some of them.
         kernel_paths: profile::kernel_paths().filter(|path| may_exist(path)).collect(),
         cgroups: Cgroups::look(Needs {
+            machine: nspawn || spec.resources.delegate,
             legacy: spec.resources != Resources::default()
                 || limits_devices(spec)
                 || spec.namespaces.pid != Namespace::New,
@@ -159,7 +166,7 @@ pub(super) fn gather(spec: &Spec) -> Result<Facts> {
         subuid,
         subgid,
         id_map_helpers: match spec.user_namespace {
-            UserNamespace::Subordinate => id_map_helpers(),
+            UserNamespace::Subordinate | UserNamespace::Managed => id_map_helpers(),
             _ => None,
         },
         free_range: None,
@@ -176,20 +183,33 @@ pub(super) fn gather(spec: &Spec) -> Result<Facts> {
             User::Name(name) => named_user(&root, name),
             User::Ids { .. } => None,
         },
+        secure_execution: skep_sys::secure_execution(),
+        registrar: super::Registrar::default(),
+        serial: SERIAL.fetch_add(1, Ordering::Relaxed),
         registry: (spec.register != Want::Off).then(|| super::registry::look(uid)).flatten(),
+        network: spec.links.has_any().then(|| super::NetworkFacts::look(spec)),
         fresh_name: fresh_name(),
+        image: None,
     };
     if facts.capable() {
         facts.ids = own_ids(&text("/proc/self/uid_map"));
         facts.foreign_mounts = !facts.has_every_id() && !may_clone_mounts();
+    }
+    if !facts.privileged() {
+        facts.restricted_by = restriction();
+    }
+    if facts.registry.is_some() || facts.network.is_some() || facts.cgroups.can_be_made() {
+        facts.registrar = super::Registrar::look();
     }
     if facts.privileged() && spec.device_policy != Want::Off && !facts.cgroups.unified.is_empty() {
         facts.device_programs = device_programs();
     }
     if facts.privileged() && spec.user_namespace != UserNamespace::Host {
         facts.range_lock = uid == 0 && may_write_to_run();
-        if matches!(spec.user_namespace, UserNamespace::Auto | UserNamespace::Pick) {
-            facts.free_range = free_range(spec.machine.as_ref().map(|name| name.as_str()), &facts);
+        if matches!(spec.user_namespace, UserNamespace::Auto | UserNamespace::Pick | UserNamespace::Managed) {
+            // As systemd-nspawn: a tree that has a range keeps it.
+            let owner = (spec.profile == Profile::Nspawn).then(|| facts.path(&spec.root.top()).base()).flatten();
+            facts.free_range = free_range(owner, spec.machine.as_ref().map(|name| name.as_str()), &facts);
         }
     }
     Ok(facts)
@@ -212,16 +232,24 @@ fn device_programs() -> bool {
     })
 }
 
-/// The tree that the container's root is made of.
-fn root_of(spec: &Spec) -> PathBuf {
-    spec.root.path.clone()
+/// The tree that the container's root is made of, where it can be looked at.
+fn root_of(spec: &Spec, mounted: Option<PathBuf>) -> PathBuf {
+    match mounted {
+        Some(path) => crate::spec::Root { path, ..spec.root.clone() }.top(),
+        None => spec.root.top(),
+    }
 }
 
 /// What is at the paths that a plan for `spec` opens. Those of the tree last:
 /// where the caller names one of them too, the stricter look counts.
 fn paths(spec: &Spec, root: &Path) -> BTreeMap<PathBuf, PathFact> {
-    let named = named_paths(spec).map(|path| (PathFact::look(&path), path));
-    let of_tree = tree_paths(spec).map(|path| (PathFact::look_in(root, &path), path));
+    let top = spec.root.top();
+    let real = |path: &Path| path.strip_prefix(&top).map_or_else(|_| path.to_path_buf(), |below| root.join(below));
+    let named = named_paths(spec).map(|path| match path == top {
+        true => (PathFact::look(root), path),
+        false => (PathFact::look(&path), path),
+    });
+    let of_tree = tree_paths(spec).map(|path| (PathFact::look_in(root, &real(&path)), path));
     named.chain(of_tree).map(|(fact, path)| (path, fact)).collect()
 }
 
@@ -233,7 +261,8 @@ fn host_paths(spec: &Spec) -> impl Iterator<Item = PathBuf> {
 /// Those that the caller names.
 fn named_paths(spec: &Spec) -> impl Iterator<Item = PathBuf> {
     let binds = spec.mounts.iter().flat_map(|mount| match &mount.kind {
-        MountKind::Bind(Bind { source, .. }) | MountKind::Device(Device { source, .. }) => vec![source.clone()],
+        MountKind::Bind(bind) => vec![bind.of_host(&spec.root)],
+        MountKind::Device(Device { source, .. }) => vec![source.clone()],
         MountKind::Overlay(overlay) => {
             let upper = UpperPlace::of_overlay(overlay).map(UpperPlace::paths);
             overlay.lower.iter().cloned().chain(upper.into_iter().flatten()).collect()
@@ -244,14 +273,19 @@ fn named_paths(spec: &Spec) -> impl Iterator<Item = PathBuf> {
     let upper = UpperPlace::of_root(&spec.root).map(UpperPlace::paths);
     let binds = binds.chain(limited).chain(upper.into_iter().flatten()).chain(etc_sources(spec).map(PathBuf::from));
     let proc = (spec.namespaces.pid == Namespace::Host).then(|| PathBuf::from("/proc"));
-    std::iter::once(spec.root.path.clone()).chain(binds).chain(proc)
+    let whole = spec.root.pivot.as_ref().map(|_| spec.root.path.clone());
+    let more = profile::MORE_NODES.iter().map(|node| Path::new("/dev").join(node.name));
+    let more = more.chain([PathBuf::from("/sys"), PathBuf::from(OS_RELEASE)]);
+    let more = more.filter(|_| spec.profile == Profile::Nspawn);
+    std::iter::once(spec.root.top()).chain(whole).chain(binds).chain(proc).chain(more)
 }
 
 /// Those that follow from the tree, whose links may be anybody's.
 fn tree_paths(spec: &Spec) -> impl Iterator<Item = PathBuf> {
-    let etc = profile::ETC.iter().map(|path| spec.root.path.join(path));
+    let top = spec.root.top();
+    let etc = profile::ETC.iter().map(|path| top.join(path)).collect::<Vec<_>>();
     let covered = spec.masked.iter().chain(&spec.read_only).filter_map(|path| behind(spec, path));
-    std::iter::once(spec.root.path.join("usr")).chain(etc).chain(covered)
+    std::iter::once(top.join("usr")).chain(etc).chain(covered)
 }
 
 /// Paths inside the root that a plan for `spec` mounts on.
@@ -262,6 +296,40 @@ fn targets(spec: &Spec) -> impl Iterator<Item = PathBuf> {
         .chain(spec.masked.iter().cloned())
         .chain(spec.read_only.iter().cloned())
         .chain(etc_targets(spec))
+        .chain(spec.root.pivot_old.clone())
+}
+
+/// What the host is.
+pub(crate) const OS_RELEASE: &str = "/etc/os-release";
+
+/// Of `proc_pid_limits(5)`, what a payload gets that takes the first process's.
+fn first_limits(text: &str) -> BTreeMap<Resource, Limit> {
+    let of = |name: &str, resource| {
+        let mut words = text.lines().find_map(|line| line.strip_prefix(name))?.split_ascii_whitespace();
+        let mut next = || words.next().map(|word| word.parse::<u64>().ok());
+        Some((resource, Limit { soft: next()?, hard: next()? }))
+    };
+    [of("Max processes", Resource::NPROC), of("Max pending signals", Resource::SIGPENDING)]
+        .into_iter()
+        .flatten()
+        .collect()
+}
+
+/// Of `machine-id(5)`: what is no id, the payload is to make one of.
+fn machine_id(text: &str) -> Option<String> {
+    let id = text.trim_end();
+    let right = id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte));
+    (right && id.bytes().any(|byte| byte != b'0')).then(|| id.to_owned())
+}
+
+fn os_release(text: &str) -> BTreeMap<&'static str, String> {
+    let field = |name: &'static str| {
+        let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='))?;
+        let value = value.trim_matches(['"', '\'']);
+        let plain = !value.is_empty() && value.len() < 256 && value.bytes().all(|byte| byte.is_ascii_graphic());
+        plain.then(|| (name, value.to_owned()))
+    };
+    ["ID", "VERSION_ID", "BUILD_ID", "VARIANT_ID"].into_iter().filter_map(field).collect()
 }
 
 /// The time zone of the host, and of a container.
@@ -326,20 +394,26 @@ fn kernel_version(release: &str) -> (u32, u32) {
     (next(), next())
 }
 
+/// As [`max_user_namespaces`]: what was clear once is not looked at again.
 fn restriction() -> Option<&'static str> {
-    [
+    static CLEAR: OnceLock<()> = OnceLock::new();
+    if CLEAR.get().is_some() {
+        return None;
+    }
+    let found = [
         ("/proc/sys/kernel/unprivileged_userns_clone", 0, "kernel.unprivileged_userns_clone"),
         ("/proc/sys/kernel/apparmor_restrict_unprivileged_userns", 1, "kernel.apparmor_restrict_unprivileged_userns"),
     ]
     .into_iter()
-    .find_map(|(path, value, name)| (number(path) == Some(value)).then_some(name))
+    .find_map(|(path, value, name)| (number(path) == Some(value)).then_some(name));
+    if found.is_none() {
+        let _ = CLEAR.set(());
+    }
+    found
 }
 
-/// Field 19 of `proc_pid_stat(5)`. The name in parentheses may hold anything.
 fn nice() -> i8 {
-    let stat = text("/proc/self/stat");
-    let after = stat.rsplit_once(')').map_or("", |(_, after)| after);
-    after.split_ascii_whitespace().nth(16).and_then(|word| word.parse().ok()).unwrap_or(0)
+    Stat::read("self").ok().and_then(|stat| stat.field(19)).unwrap_or(0)
 }
 
 /// One that cannot be read is taken for the lowest: the kernel will answer.
@@ -445,25 +519,41 @@ const BASES: std::ops::Range<u32> = 0x0008_0000..0x6fff_0000;
 /// that systemd-nspawn takes for that name, so that the same files on disk fit,
 /// else any. The first guess nearly always fits; where all but one are taken,
 /// that one is found.
-fn free_range(name: Option<&str>, facts: &Facts) -> Option<IdRange> {
+fn free_range(owner: Option<u32>, name: Option<&str>, facts: &Facts) -> Option<IdRange> {
     // As nspawn does: that a base, or the last ids but one, is somebody's.
-    let claimed: BTreeSet<u32> = (text("/etc/passwd") + &text("/etc/group"))
-        .lines()
-        .filter_map(|line| line.split(':').nth(2)?.parse().ok())
-        .collect();
-    let lock = OsStr::from_bytes(RANGE_LOCK.to_bytes());
-    // None is held where there is no file; what else is wrong with it, the lock
-    // itself will say.
-    let lock = open_lock(Path::new(lock));
+    let claimed: BTreeSet<u32> =
+        ["/etc/passwd", "/etc/group"].iter().flat_map(|file| third_numbers(&text(file))).collect();
+    // Opened where this process holds none. None is held where there is no file;
+    // what else is wrong with it, the lock itself will say.
+    let lock = std::cell::LazyCell::new(|| open_lock(Path::new(OsStr::from_bytes(RANGE_LOCK.to_bytes()))));
+    let is_held = |base: u32| match skep_sys::range_is_free(RANGE_LOCK, base, COUNT) {
+        Some(free) => !free,
+        None => lock.as_ref().is_some_and(|lock| is_locked(lock, base, COUNT)),
+    };
     let is_free = |base: &u32| {
         let range = IdRange { base: *base, count: COUNT };
         facts.has_ids(range)
             && !claimed.contains(base)
             && !claimed.contains(&(base + COUNT - 2))
-            && !lock.as_ref().is_some_and(|lock| is_locked(lock, *base, COUNT))
+            && !is_held(*base)
             && !nspawn_holds(*base)
     };
-    candidates(name, &facts.fresh_name).find(is_free).map(|base| IdRange { base, count: COUNT })
+    let owner = owner.filter(|base| BASES.contains(base));
+    owner
+        .into_iter()
+        .chain(candidates(name, &facts.fresh_name))
+        .find(is_free)
+        .map(|base| IdRange { base, count: COUNT })
+}
+
+/// The third column of `passwd(5)` and `group(5)`.
+fn third_numbers(file: &str) -> Vec<u32> {
+    // By bytes: a search for each colon costs more than the few before it.
+    let third = |line: &str| {
+        let number = line.as_bytes().split(|byte| *byte == b':').nth(2)?;
+        std::str::from_utf8(number).ok()?.parse().ok()
+    };
+    file.lines().filter_map(third).collect()
 }
 
 /// Every base once at least. All but the first follow a name that is nobody
@@ -518,7 +608,7 @@ fn lock_on(file: &fs::File, base: u32, count: u32) -> Option<(i32, bool)> {
 /// systemd-nspawn locks one file for each base, from its beginning to its end,
 /// with a lock of the open file as well.
 fn nspawn_holds(base: u32) -> bool {
-    let file = open_lock(Path::new(&format!("/run/systemd/nspawn-uid/{base}")));
+    let file = open_lock(&Path::new(OsStr::from_bytes(skep_sys::BASE_LOCKS.to_bytes())).join(base.to_string()));
     file.is_some_and(|file| lock_on(&file, 0, 0).is_none_or(|(kind, _)| kind != nix::libc::F_UNLCK))
 }
 
@@ -564,6 +654,14 @@ fn fresh_name() -> String {
     format!("skep-{:012x}", hasher.finish() & 0xffff_ffff_ffff)
 }
 
+/// Of version 4, as all that are random (RFC 9562).
+fn fresh_id() -> String {
+    use std::hash::{BuildHasher, Hasher, RandomState};
+    let half = || RandomState::new().build_hasher().finish();
+    let (high, low) = (half() & !0xf000 | 0x4000, half() & (u64::MAX >> 2) | 1 << 63);
+    format!("{high:016x}{low:016x}")
+}
+
 pub(super) fn example(spec: &Spec) -> Facts {
     let files: BTreeSet<&str> = etc_sources(spec).collect();
     let path = |path: &Path| PathFact {
@@ -599,12 +697,15 @@ pub(super) fn example(spec: &Spec) -> Facts {
         last_capability: 40,
         max_user_namespaces: 10_000,
         restricted_by: None,
-        memfd_noexec: 0,
         keyrings: true,
         nice: 0,
         oom_score_adjust: 0,
         landlock: 6,
         hard_limits: BTreeMap::new(),
+        first_limits: BTreeMap::new(),
+        machine_id: None,
+        os_release: BTreeMap::from([("ID", "example".to_owned())]),
+        fresh_id: "0123456789abcdef0123456789abcdef".to_owned(),
         kernel_paths: profile::kernel_paths().collect(),
         cgroups: Cgroups {
             layout: super::CgroupLayout::Unified,
@@ -631,9 +732,19 @@ pub(super) fn example(spec: &Spec) -> Facts {
             User::Name(_) => Some(NamedUser { uid: 33, gid: 33, groups: vec![44], home: "/var/www".into() }),
             User::Ids { .. } => None,
         },
-        registry: (spec.register != Want::Off)
-            .then(|| super::Registry { base: "/run/user/1000".into(), registrar: super::Registrar::default() }),
+        secure_execution: false,
+        serial: 1,
+        registrar: super::Registrar { pid: 1000, start_time: 1, boot: String::new(), pid_namespace: 1 },
+        registry: (spec.register != Want::Off).then(|| super::Registry { base: "/run/user/1000".into() }),
+        network: spec.links.has_any().then(super::NetworkFacts::example),
         fresh_name: "skep-example".to_owned(),
+        image: spec.root.image.then(|| super::DiskImage {
+            file_system: "ext4",
+            offset: 1 << 20,
+            size: 1 << 30,
+            read_only: false,
+            others: vec!["srv"],
+        }),
     }
 }
 
@@ -647,6 +758,12 @@ mod tests {
         for (name, base) in [("bb", 406_061_056), ("nspawn-root", 1_261_305_856), ("foo", 1_614_544_896)] {
             assert_eq!(candidates(Some(name), "").next(), Some(base), "{name}");
         }
+    }
+
+    #[test]
+    fn ids_of_users_and_groups() {
+        let file = "root:x:0:0::/root:/bin/sh\n\nnübody:x:65534:1:\nx:y\n+::::\nbig:x:4294967296:0\nlast:x:7:";
+        assert_eq!(third_numbers(file), [0, 65_534, 7]);
     }
 
     #[test]
@@ -672,12 +789,21 @@ mod tests {
         for base in [BASES.start, 0x1234_0000, BASES.end - COUNT] {
             let only = IdRange { base, count: COUNT };
             facts.ids = vec![IdRange { base: 0, count: 1000 }, only];
-            let free = free_range(None, &facts);
+            let free = free_range(None, None, &facts);
             // Somebody else on this host may hold that very one.
             assert!(free.is_none_or(|free| free == only), "{free:?}");
         }
         facts.ids = vec![IdRange { base: BASES.start + 1, count: COUNT }];
-        assert_eq!(free_range(None, &facts), None);
+        assert_eq!(free_range(None, None, &facts), None);
+        // What the tree belongs to comes first, if systemd-nspawn could have picked it.
+        facts.ids = vec![EVERY_ID];
+        let of_tree = IdRange { base: 0x2345_0000, count: COUNT };
+        let free = free_range(Some(of_tree.base), Some("foo"), &facts);
+        assert!(free == Some(of_tree) || nspawn_holds(of_tree.base), "{free:?}");
+        for other in [0, 0x7ffe_0000, super::super::BUSY] {
+            let free = free_range(Some(other), Some("foo"), &facts);
+            assert!(free.is_some_and(|free| free.base != other), "{free:?}");
+        }
     }
 
     #[test]

@@ -7,6 +7,9 @@
 mod cgroups;
 mod files;
 mod host;
+mod image;
+mod memory;
+mod network;
 mod registry;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,12 +18,15 @@ use std::path::{Path, PathBuf};
 use skep_sys::abi::{CapabilitySet, Resource};
 
 use crate::error::Result;
-use crate::spec::{IdRange, Spec};
+use crate::spec::{IdRange, Limit, Spec};
 
 pub use cgroups::{CgroupLayout, Cgroups, UnifiedGroup};
+pub(crate) use files::{BUSY, UpperPlace, behind, plain, plain_components};
 pub use files::{DeviceNumber, EntryKind, PathFact, TargetFact};
-pub(crate) use files::{UpperPlace, behind, plain_components};
-pub(crate) use host::LOCALTIME;
+pub(crate) use host::{LOCALTIME, OS_RELEASE};
+pub use image::{DiskImage, ImageError};
+pub use network::NetworkFacts;
+pub(crate) use network::zone_lock;
 pub(crate) use registry::base as registry_base;
 pub use registry::{Registrar, Registry};
 
@@ -53,11 +59,10 @@ pub struct Facts {
     pub last_capability: u8,
     /// `user.max_user_namespaces`.
     pub max_user_namespaces: u64,
-    /// A sysctl that keeps ordinary users from making user namespaces.
+    /// A sysctl that keeps ordinary users from making user namespaces. Looked at
+    /// only for them.
     pub restricted_by: Option<&'static str>,
-    /// `vm.memfd_noexec`: 2 refuses executable memfds.
-    pub memfd_noexec: u8,
-    /// Whether the kernel has keyrings.
+    /// Whether the kernel has keyrings, and lets this process use them.
     pub keyrings: bool,
     /// The caller's own nice value. Looked at only for a Spec that schedules.
     pub nice: i8,
@@ -67,6 +72,17 @@ pub struct Facts {
     pub landlock: u64,
     /// The caller's hard limits.
     pub hard_limits: BTreeMap<Resource, u64>,
+    /// The limits of the host's first process that a payload of the profile `nspawn`
+    /// gets: of processes and of signals that wait. Looked at for that profile alone.
+    pub first_limits: BTreeMap<Resource, Limit>,
+    /// What the tree's `/etc/machine-id` says, where that is an id. Looked at for the
+    /// profile `nspawn`, as the next.
+    pub machine_id: Option<String>,
+    /// Fields of the host's `os-release(5)` that its containers are told: `ID`,
+    /// `VERSION_ID`, `BUILD_ID` and `VARIANT_ID`.
+    pub os_release: BTreeMap<&'static str, String>,
+    /// An id that nobody has: 32 hexadecimal digits.
+    pub fresh_id: String,
     /// Entries of `/proc` and `/sys` that exist, of those that profiles name.
     pub kernel_paths: BTreeSet<&'static str>,
     /// The cgroups.
@@ -99,11 +115,25 @@ pub struct Facts {
     /// The user that the Spec names, as the root's `/etc/passwd` and
     /// `/etc/group` have it: uid, gid, supplementary groups, home.
     pub named_user: Option<NamedUser>,
+    /// Whether this program has more rights than who started it: set-user-ID,
+    /// set-group-ID, or capabilities of its file (`AT_SECURE`, `getauxval(3)`).
+    pub secure_execution: bool,
+    /// Who starts the container. Looked at only where that is written down: in the
+    /// registry, in the name of a cgroup, or in the alias of an interface.
+    pub registrar: Registrar,
+    /// How many facts that process had gathered before: what tells cgroups and
+    /// interfaces of containers apart that have the same name.
+    pub serial: u64,
     /// Where containers of this user are registered. Looked at only for a Spec
     /// that wants it.
     pub registry: Option<Registry>,
+    /// The host's network. Looked at only for a Spec with interfaces.
+    pub network: Option<NetworkFacts>,
     /// A name for a container that has none.
     pub fresh_name: String,
+    /// What of the Spec's disk image is mounted, if that is so: the paths of the
+    /// root are then those of what is mounted. Only a start mounts one.
+    pub image: Option<DiskImage>,
 }
 
 /// A user of the container's `/etc/passwd`.
@@ -128,7 +158,14 @@ impl Facts {
     /// Where the host cannot be looked at at all (no `/proc`). That a path of
     /// the Spec does not exist is a fact, not an error.
     pub fn gather(spec: &Spec) -> Result<Self> {
-        host::gather(spec)
+        host::gather(spec, None)
+    }
+
+    /// The same, with the root of a disk image as it is mounted.
+    pub(crate) fn of_mounted(spec: &Spec, mounted: &crate::trees::Mounted) -> Result<Self> {
+        let mut facts = host::gather(spec, Some(mounted.path()))?;
+        facts.image = Some(mounted.image.clone());
+        Ok(facts)
     }
 
     /// Whether the caller may do what root does here: make namespaces without
@@ -169,6 +206,15 @@ impl Facts {
     #[must_use]
     pub fn example(spec: &Spec) -> Self {
         host::example(spec)
+    }
+
+    /// A host in memory that these facts are true of, as far as a [`skep_sys::Model`]
+    /// can be, and the facts with its inodes: for rehearsals of a Spec
+    /// ([`crate::rehearse`]). `None` where no host is like that: a directory below a
+    /// file, a namespace at `/proc`.
+    #[must_use]
+    pub fn in_memory(self, spec: &Spec) -> Option<(skep_sys::Model, Self)> {
+        memory::host(self, spec)
     }
 
     /// The same facts with the paths of a host in memory: which of them exist

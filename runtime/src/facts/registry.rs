@@ -3,12 +3,13 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use serde::{Deserialize, Serialize};
 
 use crate::registry::entry;
 
-/// A process that registers containers.
+/// A process that starts containers: entries and cgroups say whose they are.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
@@ -24,8 +25,14 @@ pub struct Registrar {
 }
 
 impl Registrar {
-    /// This process.
+    /// This process. Looked at once: only a fork is another.
     pub(crate) fn look() -> Self {
+        static KNOWN: OnceLock<Registrar> = OnceLock::new();
+        let known = KNOWN.get_or_init(Self::anew);
+        if known.pid == std::process::id() { known.clone() } else { Self::anew() }
+    }
+
+    fn anew() -> Self {
         let pid = std::process::id();
         let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
         Self {
@@ -43,8 +50,6 @@ impl Registrar {
 pub struct Registry {
     /// `/run`, or `$XDG_RUNTIME_DIR`.
     pub base: PathBuf,
-    /// Who registers.
-    pub registrar: Registrar,
 }
 
 /// `/run` for root, `$XDG_RUNTIME_DIR` for others.
@@ -73,5 +78,5 @@ pub(super) fn look(uid: u32) -> Option<Registry> {
                 && nix::unistd::access(&base, nix::unistd::AccessFlags::W_OK).is_ok()
         }
     };
-    (own && good(&base, 0o022).unwrap_or(false)).then(|| Registry { base, registrar: Registrar::look() })
+    (own && good(&base, 0o022).unwrap_or(false)).then_some(Registry { base })
 }

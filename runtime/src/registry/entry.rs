@@ -3,16 +3,18 @@
 use std::collections::BTreeMap;
 use std::ffi::{CString, OsString};
 use std::fs;
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 use skep_sys::abi::{CapabilitySet, Namespaces, fs_magic};
-use skep_sys::{Op, Proof, Slot};
+use skep_sys::{Cell, Errno, Kernel, Linux, Op, OwnedSlots, Proof, Slot};
 
 use crate::exec::{Confinement, Group, SCHEDULED};
 use crate::facts::Registrar;
 use crate::spec::{MachineName, Profile};
+use crate::stat::Stat;
 use crate::{groups, plan, profile};
 
 /// One file. It holds no secret: of the payload's variables there is none, of
@@ -24,6 +26,10 @@ pub(crate) struct Record {
     pub(crate) name: MachineName,
     pub(crate) registrar: Registrar,
     pub(crate) kill_signal: u8,
+    /// Of the host, for people to read.
+    pub(crate) root: String,
+    /// The command runs below a stub init.
+    pub(crate) stub: bool,
     /// None while it is being started.
     pub(crate) running: Option<Running>,
 }
@@ -172,18 +178,38 @@ pub(crate) enum Fate {
     Elsewhere,
 }
 
+pub(crate) fn pidfd_of(pid: u32) -> Result<OwnedFd, Errno> {
+    let mut slots = OwnedSlots::new(2);
+    slots.slots().put(Slot(0), Cell::Value(u64::from(pid)))?;
+    Linux::new().call(&Op::PidfdOpen { pid: Slot(0), into: Slot(1) }, &mut slots.slots())?;
+    slots.take(Slot(1)).ok_or(Errno::EBADF)
+}
+
+/// When that was, by the clock of now.
+pub(crate) fn since(start: u64) -> Option<SystemTime> {
+    let ticks = u64::try_from(nix::unistd::sysconf(nix::unistd::SysconfVar::CLK_TCK).ok()??).ok()?;
+    let up = fs::read_to_string("/proc/uptime").ok()?.split(' ').next()?.parse::<f64>().ok()?;
+    let age = Duration::try_from_secs_f64(up).ok()?.saturating_sub(Duration::from_millis(start * 1000 / ticks));
+    SystemTime::now().checked_sub(age)
+}
+
 /// The time of a process's start, in ticks since boot (`proc(5)`), unless it
 /// is dead and waits to be waited for.
 pub(crate) fn start_time(pid: u32) -> Option<u64> {
-    let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name, in parentheses, may hold anything.
-    let mut fields = text.rsplit_once(')')?.1.split_ascii_whitespace();
-    let state = fields.next()?;
-    if matches!(state, "Z" | "X") {
-        return None;
+    Stat::read(pid).ok()?.start_time()
+}
+
+/// Whether a process that started at that time lives. One that exists and that
+/// this process may not see (`hidepid`, see `proc(5)`) is taken for it.
+pub(crate) fn lives(pid: u32, time: u64) -> bool {
+    use nix::errno::Errno;
+    match Stat::read(pid) {
+        Ok(stat) => stat.start_time() == Some(time),
+        Err(_) => {
+            let pid = i32::try_from(pid).ok().filter(|pid| *pid > 0);
+            pid.is_some_and(|pid| nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), None) != Err(Errno::ESRCH))
+        }
     }
-    // Field 22; the state was the third.
-    fields.nth(18)?.parse().ok()
 }
 
 pub(crate) fn namespace(path: &Path) -> Option<u64> {
@@ -199,7 +225,7 @@ pub(crate) fn namespaces(pid: u32) -> BTreeMap<String, u64> {
 }
 
 impl Record {
-    pub(crate) const VERSION: u32 = 1;
+    pub(crate) const VERSION: u32 = 2;
 
     /// What a file holds; `None` where that is no record, or not all of one yet.
     pub(crate) fn parse(content: &[u8]) -> Option<Self> {
@@ -223,7 +249,7 @@ impl Record {
             Some(running) => (running.pid, running.start_time),
             None => (self.registrar.pid, self.registrar.start_time),
         };
-        if start_time(pid) == Some(time) { Fate::Lives } else { Fate::Gone }
+        if lives(pid, time) { Fate::Lives } else { Fate::Gone }
     }
 }
 
@@ -241,10 +267,15 @@ mod tests {
         }
     }
 
+    fn new(name: MachineName, registrar: Registrar) -> Record {
+        let (version, root) = (Record::VERSION, "/srv/a".to_owned());
+        Record { version, name, registrar, kill_signal: 15, root, stub: true, running: None }
+    }
+
     #[test]
     fn this_process_lives_and_another_start_of_it_does_not() {
         let name = MachineName::new("one".to_owned()).unwrap();
-        let mut record = Record { version: 1, name, registrar: Registrar::look(), kill_signal: 15, running: None };
+        let mut record = new(name, Registrar::look());
         assert_eq!(record.fate(), Fate::Lives);
         assert_eq!(Record::parse(&record.to_bytes()).as_ref(), Some(&record));
         record.registrar.start_time += 1;
@@ -258,7 +289,7 @@ mod tests {
     #[test]
     fn a_part_of_a_record_is_none() {
         let name = MachineName::new("one".to_owned()).unwrap();
-        let record = Record { version: 1, name, registrar: Registrar::default(), kill_signal: 15, running: None };
+        let record = new(name, Registrar::default());
         let bytes = record.to_bytes();
         for end in 0..bytes.len() {
             assert_eq!(Record::parse(&bytes[..end]), None, "{end}");

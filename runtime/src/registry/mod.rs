@@ -8,6 +8,7 @@
 
 pub(crate) mod entry;
 mod found;
+pub(crate) mod left;
 
 use std::ffi::CString;
 use std::fs::{self, File};
@@ -29,6 +30,7 @@ use crate::spec::MachineName;
 use entry::{Fate, Record, Running, Stored, StoredGroup};
 
 pub use found::Found;
+pub use left::{Collected, Leftover, gc};
 
 /// Of the user's runtime directory.
 pub(crate) const DIRECTORY: &str = "skep";
@@ -71,16 +73,31 @@ pub fn list() -> Result<Vec<Entry>> {
 /// # Errors
 ///
 /// [`ErrorKind::NotFound`] where no such container lives or its start is not
-/// over, else as [`list`].
+/// over, [`ErrorKind::InvalidSpec`] for what is no name, else as [`list`].
 pub fn find(name: &str) -> Result<Found> {
+    let name = MachineName::new(name.to_owned())
+        .map_err(|error| Error::new(ErrorKind::InvalidSpec, error.to_string()).remedy("Give the container's name."))?;
     let missing = || {
-        Error::new(ErrorKind::NotFound, format!("no registered container {name} runs"))
-            .remedy("`skep list` shows those that do; one is registered if its start asked for it.")
+        let remedy = match crate::facts::registry_base(nix::unistd::geteuid().as_raw()) {
+            Some(_) => "`skep list` shows those that do; one is registered if its start asked for it.",
+            None => {
+                "There is no runtime directory that is this user's own, so none is registered: set XDG_RUNTIME_DIR."
+            }
+        };
+        Error::new(ErrorKind::NotFound, format!("no registered container {name} runs")).remedy(remedy)
     };
-    let name = MachineName::new(name.to_owned()).map_err(|_| missing())?;
     let directory = Directory::of_user()?.ok_or_else(missing)?;
     let record = directory.look(&name)?.ok_or_else(missing)?;
     Found::of(record)?.ok_or_else(missing)
+}
+
+/// The directory of this user's entries, which the first registered start makes
+/// (mode 0700): `/run/skep` for root, `$XDG_RUNTIME_DIR/skep` for others; `None`
+/// where that variable is not set. A program may keep files of its own there
+/// whose names start with a dot, which no container's does.
+#[must_use]
+pub fn registry_directory() -> Option<PathBuf> {
+    crate::facts::registry_base(nix::unistd::geteuid().as_raw()).map(|base| base.join(DIRECTORY))
 }
 
 impl Entry {
@@ -156,24 +173,29 @@ impl Directory {
         Ok(record)
     }
 
-    fn records(&self) -> Result<Vec<Record>> {
+    fn names(&self) -> Result<Vec<MachineName>> {
         let failed =
             |error: nix::Error| Error::system(format!("read the registry {}", self.path.display()), errno(error));
         let mut open =
             nix::dir::Dir::openat(&self.file, ".", READ | OFlag::O_DIRECTORY, Mode::empty()).map_err(failed)?;
-        let mut records = Vec::new();
+        let mut names = Vec::new();
         for found in open.iter() {
-            let name = found.map_err(failed)?.file_name().to_string_lossy().into_owned();
-            if let Ok(name) = MachineName::new(name) {
-                records.extend(self.look(&name)?);
-            }
+            names.extend(MachineName::new(found.map_err(failed)?.file_name().to_string_lossy().into_owned()));
+        }
+        Ok(names)
+    }
+
+    fn records(&self) -> Result<Vec<Record>> {
+        let mut records = Vec::new();
+        for name in self.names()? {
+            records.extend(self.look(&name)?);
         }
         Ok(records)
     }
 
     /// Removes what is stale, one at a time: who has found it stale may find
-    /// another's here by now.
-    fn clear<K: Kernel>(&self, kernel: &mut K, name: &MachineName) -> Result<()> {
+    /// another's here by now. Whether it was.
+    fn clear<K: Kernel>(&self, kernel: &mut K, name: &MachineName) -> Result<bool> {
         let what = || format!("remove the stale entry {} of the registry", self.path.join(name.as_str()).display());
         let mut file = File::from(
             open(&self.path, READ | OFlag::O_DIRECTORY, Mode::empty())
@@ -192,14 +214,15 @@ impl Directory {
             }
         };
         if !self.judge(name.as_str()).1 {
-            return Ok(());
+            return Ok(false);
         }
         let path = CString::new(name.as_str()).map_err(|_| Error::system(what(), Errno::EINVAL))?;
         let mut slots = OwnedSlots::new(1);
         let own = self.file.try_clone().map_err(|error| Error::system(what(), crate::watcher::errno_of(&error)))?;
         slots.give(Slot(0), own);
         let unlink = Op::Unlink { dir: At::Slot(Slot(0)), path: &path, directory: false };
-        kernel.call(&unlink, &mut slots.slots()).map_err(|errno| Error::system(what(), errno))
+        kernel.call(&unlink, &mut slots.slots()).map_err(|errno| Error::system(what(), errno))?;
+        Ok(true)
     }
 }
 
@@ -210,7 +233,7 @@ pub(crate) fn clear<K: Kernel>(kernel: &mut K, plan: &Plan) -> Result<()> {
     // One that is not the user's alone is refused by the plan's own ops.
     let Ok(Some(directory)) = Directory::open(path, registration.uid) else { return Ok(()) };
     match directory.judge(plan.machine.as_str()) {
-        (_, true) => directory.clear(kernel, &plan.machine),
+        (_, true) => directory.clear(kernel, &plan.machine).map(drop),
         _ => Ok(()),
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::families;
 use super::floor::is_floor;
 use super::groups::group;
-use super::policy::{Action, Clause, Condition, EAFNOSUPPORT, ENOSYS, Policy, Rule, Test};
+use super::policy::{Action, Clause, Condition, EAFNOSUPPORT, Policy, Rule, Test};
 use super::table::exists_somewhere;
 use crate::spec::{Socket, Sockets, SystemCalls};
 
@@ -14,7 +14,7 @@ use crate::spec::{Socket, Sockets, SystemCalls};
 #[non_exhaustive]
 pub enum AdjustError {
     /// No Linux has such a call, and no list such a group.
-    #[error("{0:?} is neither a system call nor a group of them")]
+    #[error("\"{}\" is neither a system call nor a group of them", crate::Escaped::new(.0).short())]
     Unknown(String),
     /// A call that is opened by name only.
     #[error("{0} is not opened in passing: it has led out of containers, or is allowed but for some arguments")]
@@ -31,6 +31,9 @@ pub enum AdjustError {
     /// A call that must be made before there is anybody to answer.
     #[error("{0} is made by the start itself after the filter: nobody could answer it in time")]
     Start(String),
+    /// A call that the start itself makes after the filter, and the item that denies it.
+    #[error("{0} cannot be denied: the start itself calls {1} after the filter")]
+    Needed(String, String),
 }
 
 impl AdjustError {
@@ -43,13 +46,14 @@ impl AdjustError {
             | Self::Group(item)
             | Self::Empty(item)
             | Self::Twice(item)
-            | Self::Start(item) => item,
+            | Self::Start(item)
+            | Self::Needed(item, _) => item,
         }
     }
 }
 
 impl Policy {
-    /// Changes the policy as `calls` says. With `floor`, groups open nothing of
+    /// Changes the policy, for every ABI, as `calls` says. With `floor`, groups open nothing of
     /// the floor and no call that has a rule on its arguments. Gives the calls
     /// that groups name and that stay closed.
     ///
@@ -57,6 +61,16 @@ impl Policy {
     ///
     /// An item that names nothing, or something that must be named otherwise.
     pub fn adjust(&mut self, calls: &SystemCalls, floor: bool) -> Result<Vec<&'static str>, AdjustError> {
+        let mut left = self.adjust_own(calls, floor)?;
+        for policy in &mut self.also {
+            left.extend(policy.adjust_own(calls, floor)?);
+        }
+        left.sort_unstable();
+        left.dedup();
+        Ok(left)
+    }
+
+    fn adjust_own(&mut self, calls: &SystemCalls, floor: bool) -> Result<Vec<&'static str>, AdjustError> {
         let mut left = Vec::new();
         for item in &calls.allow {
             match group(item) {
@@ -79,7 +93,7 @@ impl Policy {
                     }
                 }
                 None if !exists_somewhere(item) => return Err(AdjustError::Unknown(item.clone())),
-                None if self.arch.number(item).is_none() => {}
+                None if !self.arch.has(item) => {}
                 None if is_floor(item) || (floor && self.is_guarded_by_arguments(item)) => {
                     return Err(AdjustError::Floor(item.clone()));
                 }
@@ -93,7 +107,7 @@ impl Policy {
             if !exists_somewhere(item) {
                 return Err(AdjustError::Unknown(item.clone()));
             }
-            if self.arch.number(item).is_some() {
+            if self.arch.has(item) {
                 self.open(item, floor);
             }
         }
@@ -104,9 +118,25 @@ impl Policy {
             }
             self.set(item, denial.action());
         }
-        left.sort_unstable();
-        left.dedup();
         Ok(left)
+    }
+
+    /// Whether what is denied leaves the calls `own` alone.
+    ///
+    /// # Errors
+    ///
+    /// An item that denies one of them.
+    pub(crate) fn spares(&self, calls: &SystemCalls, own: &[&str]) -> Result<(), AdjustError> {
+        for item in calls.deny.keys() {
+            let denies = |call: &&&str| match group(item) {
+                Some(group) => group.calls(self.arch).contains(call),
+                None => item == *call,
+            };
+            if let Some(call) = own.iter().find(denies) {
+                return Err(AdjustError::Needed(item.clone(), (*call).to_owned()));
+            }
+        }
+        Ok(())
     }
 
     /// Has a listener asked about what [`SystemCalls::notify`] says, but never
@@ -120,6 +150,16 @@ impl Policy {
         calls: &SystemCalls,
         own: &[&'static str],
     ) -> Result<Vec<&'static str>, AdjustError> {
+        let mut left = self.notify_own(calls, own)?;
+        for policy in &mut self.also {
+            left.extend(policy.notify_own(calls, own)?);
+        }
+        left.sort_unstable();
+        left.dedup();
+        Ok(left)
+    }
+
+    fn notify_own(&mut self, calls: &SystemCalls, own: &[&'static str]) -> Result<Vec<&'static str>, AdjustError> {
         let listed: BTreeSet<&str> = [&calls.allow, &calls.danger_allow]
             .into_iter()
             .flatten()
@@ -137,18 +177,19 @@ impl Policy {
                 }
                 None if !exists_somewhere(item) => return Err(AdjustError::Unknown(item.clone())),
                 None if own.contains(&item.as_str()) => return Err(AdjustError::Start(item.clone())),
-                None if self.arch.number(item).is_none() => Vec::new(),
+                None if !self.arch.has(item) => Vec::new(),
                 None => vec![item.as_str()],
             };
             for call in members {
-                if listed.contains(call) {
+                // By whatever name: what is refused there stays refused.
+                let doors =
+                    self.arch.spellings(call).iter().copied().chain(self.arch.parts(call).map(|(name, _)| name));
+                if [call].into_iter().chain(doors).any(|name| listed.contains(name)) {
                     return Err(AdjustError::Twice(call.to_owned()));
                 }
                 self.set(call, Action::Notify);
             }
         }
-        left.sort_unstable();
-        left.dedup();
         Ok(left)
     }
 
@@ -198,11 +239,7 @@ impl Policy {
         let mut rule = self.rules.get("socket").cloned().unwrap_or_else(|| Rule::always(self.unlisted));
         clauses.append(&mut rule.clauses);
         rule.clauses = clauses;
-        self.rules.insert("socket".to_owned(), rule);
-        // Its arguments lie in memory, so no family can be told from another.
-        if self.arch.number("socketcall").is_some() && (sockets.only.is_some() || !sockets.deny.is_empty()) {
-            self.set("socketcall", Action::Errno(ENOSYS));
-        }
+        self.set("socket", rule);
     }
 }
 
@@ -215,7 +252,7 @@ pub(crate) fn family_names(sockets: &Sockets) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::policy::EPERM;
+    use super::super::policy::{ENOSYS, EPERM};
     use super::super::{Arch, Program, SeccompData, compile, floor, nspawn_default, strict_default};
     use super::*;
     use crate::spec::{Denial, Family};
@@ -381,6 +418,20 @@ mod tests {
             ("socket", sockets, AdjustError::Twice("socket".into())),
         ] {
             assert_eq!(notified(&[notify], calls).err(), Some(error));
+        }
+    }
+
+    #[test]
+    fn what_the_start_calls_after_the_filter_is_not_denied() {
+        let policy = strict_default(Arch::X86_64);
+        for (item, own, call) in [
+            ("execve", "execve", Some("execve")),
+            ("@process", "prctl", Some("prctl")),
+            ("@process", "write", None),
+            ("mount", "write", None),
+        ] {
+            let expected = call.map_or(Ok(()), |call| Err(AdjustError::Needed(item.to_owned(), call.to_owned())));
+            assert_eq!(policy.spares(&calls(&[], &[], &[(item, NO_ANSWER)]), &["close", own]), expected, "{item}");
         }
     }
 

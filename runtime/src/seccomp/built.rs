@@ -23,14 +23,52 @@ pub(crate) fn stub() -> Vec<u8> {
     bytes(STUB[Arch::NATIVE as usize])
 }
 
+/// Whether a filter is, to the byte, one of these two for this machine. Such a one is
+/// what the test below finds it to be: it lets calls through of the machine's own ABI
+/// only, nothing of the floor, and asks no listener. Any other has to be walked.
+pub(crate) fn is_built(program: &[u8]) -> bool {
+    let (whole, rest) = program.as_chunks::<8>();
+    let is = |words: &[u64]| {
+        whole.len() == words.len() && whole.iter().zip(words).all(|(bytes, word)| *bytes == word.to_le_bytes())
+    };
+    rest.is_empty() && [&STRICT, &STUB].iter().any(|filters| is(filters[Arch::NATIVE as usize]))
+}
+
 fn bytes(words: &[u64]) -> Vec<u8> {
     words.iter().flat_map(|word| word.to_le_bytes()).collect()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Policy, compile, strict_default, stub_init};
+    use super::super::{Policy, Program, compile, floor, strict_default, stub_init};
     use super::*;
+
+    /// What the rules do not walk again is what a walk finds, for every machine.
+    #[test]
+    fn built_filters_are_what_the_rules_take_them_for() {
+        for filters in [STRICT, STUB] {
+            for arch in [Arch::X86_64, Arch::Aarch64] {
+                let program = Program::from_bytes(&bytes(filters[arch as usize])).unwrap();
+                assert_eq!(program.abis(), [arch.label()]);
+                assert_eq!(floor::opened(&program, arch), [""; 0]);
+                assert!(program.notified().is_empty() && !Program::asks(&program.bytes()));
+            }
+            let own = bytes(filters[Arch::NATIVE as usize]);
+            assert!(is_built(&own));
+            // Nothing less than equality: any bit, any length.
+            for bit in 0..own.len() * 8 {
+                let mut other = own.clone();
+                other[bit / 8] ^= 1 << (bit % 8);
+                assert!(!is_built(&other), "bit {bit}");
+            }
+            let longer = [&own[..], &[0; 8]].concat();
+            for other in
+                [&own[..own.len() - 1], &own[..own.len() - 8], &own[8..], &longer, &longer[..own.len() + 1], &[]]
+            {
+                assert!(!is_built(other), "{} bytes", other.len());
+            }
+        }
+    }
 
     #[test]
     fn built_filters_are_what_the_compiler_makes() {

@@ -27,7 +27,7 @@ const ARGS: u32 = 16;
 /// number is out of range, or the program would be longer than the kernel takes.
 pub fn compile(policy: &Policy) -> Result<Program, CompileError> {
     let mut ignored = Vec::new();
-    let mut abis = Vec::new();
+    let mut abis: Vec<(Arch, Vec<Range<'_>>)> = Vec::new();
     for policy in [policy].into_iter().chain(&policy.also) {
         judge(policy)?;
         let (ranges, used) = ranges(policy);
@@ -35,8 +35,9 @@ pub fn compile(policy: &Policy) -> Result<Program, CompileError> {
         if used != policy.rules.len() {
             ignored.extend(unknown(policy)?);
         }
-        abis.push((policy.arch.audit(), ranges));
+        abis.push((policy.arch, ranges));
     }
+    let abis = searches(abis);
     let mut emitter = Emitter::default();
     let mut next = None;
     // The native ABI is asked for first.
@@ -117,16 +118,12 @@ struct Range<'p> {
     outcome: Outcome<'p>,
 }
 
-/// All numbers from 0 to `u32::MAX`, neighbours with the same outcome in one range,
-/// and how many rules that took.
+/// All numbers from the first of the ABI to `u32::MAX`, neighbours with the same outcome in
+/// one range, and how many rules that took.
 fn ranges<'p>(policy: &'p Policy) -> (Vec<Range<'p>>, usize) {
     let mut used = 0;
     let mut ranges: Vec<Range<'p>> = Vec::new();
-    let mut add = |first: u32, outcome: Outcome<'p>| match ranges.last() {
-        Some(last) if last.outcome == outcome => {}
-        _ => ranges.push(Range { first, outcome }),
-    };
-    for nr in 0..=policy.arch.highest() {
+    for nr in policy.arch.numbers() {
         let rule = policy.arch.name(nr).map(|name| policy.rules.get(name));
         used += usize::from(matches!(rule, Some(Some(_))));
         let outcome = match rule {
@@ -134,22 +131,46 @@ fn ranges<'p>(policy: &'p Policy) -> (Vec<Range<'p>>, usize) {
             Some(None) => Outcome::Answer(policy.unlisted),
             Some(Some(rule)) => simplest(rule),
         };
-        add(nr, outcome);
+        ranges.push(Range { first: nr, outcome });
     }
-    add(policy.arch.highest() + 1, Outcome::Answer(policy.unknown));
-    if policy.arch == Arch::X86_64 {
-        add(X32_BIT, Outcome::Answer(Action::Errno(ENOSYS)));
+    ranges.push(Range { first: policy.arch.highest() + 1, outcome: Outcome::Answer(policy.unknown) });
+    (joined(ranges), used)
+}
+
+fn joined(mut ranges: Vec<Range<'_>>) -> Vec<Range<'_>> {
+    ranges.dedup_by(|next, last| next.outcome == last.outcome);
+    ranges
+}
+
+/// What is searched for each architecture: x86-64 and x32 share one, halved by a bit of the number.
+fn searches<'p>(mut abis: Vec<(Arch, Vec<Range<'p>>)>) -> Vec<(u32, Vec<Range<'p>>)> {
+    let mut searches: Vec<(u32, Vec<Range<'p>>)> = Vec::new();
+    while !abis.is_empty() {
+        let (arch, ranges) = abis.remove(0);
+        let ranges = match arch {
+            Arch::X86_64 | Arch::X32 => {
+                let sought = if arch == Arch::X32 { Arch::X86_64 } else { Arch::X32 };
+                let first = if arch == Arch::X32 { 0 } else { X32_BIT };
+                let other = abis.iter().position(|(other, _)| *other == sought).map(|at| abis.remove(at).1);
+                let none = || vec![Range { first, outcome: Outcome::Answer(Action::Errno(ENOSYS)) }];
+                let mut both = ranges;
+                both.extend(other.unwrap_or_else(none));
+                both.sort_by_key(|range| range.first);
+                joined(both)
+            }
+            Arch::Aarch64 | Arch::X86 => ranges,
+        };
+        // The first policy for an ABI is the one that counts.
+        if !searches.iter().any(|(audit, _)| *audit == arch.audit()) {
+            searches.push((arch.audit(), ranges));
+        }
     }
-    (ranges, used)
+    searches
 }
 
 /// A rule that does not depend on arguments is its answer.
 fn simplest(rule: &Rule) -> Outcome<'_> {
-    match rule.clauses.first() {
-        Some(clause) if clause.when.is_empty() => Outcome::Answer(clause.then),
-        _ if rule.clauses.iter().all(|clause| clause.then == rule.otherwise) => Outcome::Answer(rule.otherwise),
-        _ => Outcome::Ask(rule),
-    }
+    rule.regardless().map_or(Outcome::Ask(rule), Outcome::Answer)
 }
 
 /// An instruction already written: its index in the reversed program.

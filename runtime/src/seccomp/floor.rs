@@ -1,7 +1,7 @@
 //! The floor of a filter: what no group opens by accident, and whether a
 //! finished filter opens it all the same.
 
-use super::program::{Program, SeccompData};
+use super::program::Program;
 use super::table::Arch;
 
 /// Calls that have led out of containers, or past a filter, and need no rare
@@ -46,12 +46,25 @@ pub(crate) fn is_dangerous(call: &str) -> bool {
     is_floor(call) || call == "socketpair" || ARGUMENTS.iter().any(|(known, _)| *known == call)
 }
 
-/// What of the floor a filter lets through, or leaves to a listener, in the
-/// order of the list.
+/// What of the floor a filter lets through by one ABI, or leaves to a listener,
+/// in the order of the list.
 pub(crate) fn opened(program: &Program, arch: Arch) -> Vec<&'static str> {
     let probes = FLOOR.iter().map(|call| (*call, [0; 6])).chain(ARGUMENTS.iter().copied());
-    let runs = |(call, args): &(&str, [u64; 6])| {
-        arch.number(call).is_some_and(|number| program.decide(&SeccompData::new(arch, number, *args)).may_permit())
-    };
+    let runs =
+        |(call, args): &(&str, [u64; 6])| arch.doors(call, *args).iter().any(|data| program.decide(data).may_permit());
     probes.filter(runs).map(|(call, _)| call).collect()
+}
+
+/// The same by every ABI, in words; those of another than the native one stand
+/// after its name. `None` if nothing is open.
+pub(crate) fn summary(program: &Program) -> Option<String> {
+    let parts = program.tables().into_iter().filter_map(|arch| {
+        let calls = opened(program, arch).join(" ");
+        match arch {
+            _ if calls.is_empty() => None,
+            Arch::NATIVE => Some(calls),
+            _ => Some(format!("{}: {calls}", arch.label())),
+        }
+    });
+    Some(parts.collect::<Vec<_>>().join("; ")).filter(|text| !text.is_empty())
 }

@@ -36,6 +36,7 @@ mod policy;
 mod profiles;
 mod program;
 mod simulate;
+mod spellings;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -47,6 +48,8 @@ pub use groups::{GROUPS, Group, group};
 pub use policy::{
     Action, Clause, Condition, EAFNOSUPPORT, ENOSYS, EPERM, EPROTONOSUPPORT, Policy, Rule, Test, Width, X32_BIT,
 };
+pub(crate) use profiles::nspawn_abis;
 pub use profiles::{nspawn_default, strict_default, stub_init};
 pub use program::{CompileError, Instruction, MAX_INSTRUCTIONS, Program, SeccompData};
+pub(crate) use table::{ABIS, Abi};
 pub use table::{Arch, exists_somewhere};

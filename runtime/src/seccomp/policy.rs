@@ -208,6 +208,15 @@ impl Rule {
         self.otherwise.permits() && self.clauses.iter().all(|clause| clause.then.permits())
     }
 
+    /// The answer, if it is the same whatever the arguments are.
+    pub(super) fn regardless(&self) -> Option<Action> {
+        match self.clauses.first() {
+            Some(clause) if clause.when.is_empty() => Some(clause.then),
+            _ if self.clauses.iter().all(|clause| clause.then == self.otherwise) => Some(self.otherwise),
+            _ => None,
+        }
+    }
+
     /// The answer for these arguments.
     pub fn decide(&self, args: &[u64; 6]) -> Action {
         let fits = |clause: &&Clause| clause.when.iter().all(|condition| condition.holds(args));
@@ -225,7 +234,8 @@ impl From<Action> for Rule {
 ///
 /// A number is looked up in the table of `arch`: with a rule, the rule answers; with a name
 /// but no rule, [`unlisted`](Policy::unlisted); without a name, [`unknown`](Policy::unknown).
-/// x32 numbers on x86-64 always get `ENOSYS`, as from a kernel built without them.
+/// x32 numbers on x86-64 get `ENOSYS`, as from a kernel built without them, unless a policy of
+/// [`also`](Policy::also) is for them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
@@ -254,51 +264,90 @@ impl Policy {
 
     /// Gives a call, or each call of an `@group` that `arch` has, this rule instead of any it had.
     ///
+    /// On an ABI that has the call under other names too (`mmap2` for `mmap`), those get it as well. So
+    /// does its part of a multiplexer such as `socketcall`; but there the arguments lie in memory, so a
+    /// rule that depends on them becomes `ENOSYS`, unless it permits whatever they are.
+    ///
     /// A name that no table knows stays in the policy, and [`compile`](super::compile) judges
     /// it: reported where it would have permitted, an error where it would have refused.
     pub fn set(&mut self, item: &str, rule: impl Into<Rule>) -> &mut Policy {
         let rule = rule.into();
         match group(item) {
-            Some(group) => {
-                for call in group.calls(self.arch) {
-                    self.rules.insert(call.to_owned(), rule.clone());
-                }
-            }
-            None => {
-                self.rules.insert(item.to_owned(), rule);
-            }
+            Some(group) => group.calls(self.arch).into_iter().for_each(|call| self.put(call, &rule)),
+            None => self.put(item, &rule),
         }
         self
+    }
+
+    fn put(&mut self, call: &str, rule: &Rule) {
+        if self.arch.number(call).is_some() || !self.arch.has(call) {
+            self.rules.insert(call.to_owned(), rule.clone());
+        }
+        for spelling in self.arch.spellings(call) {
+            self.rules.insert((*spelling).to_owned(), rule.clone());
+        }
+        let unseen = match rule.regardless() {
+            Some(answer) => answer,
+            None if rule.permits_all() => Action::Allow,
+            None => Action::Errno(ENOSYS),
+        };
+        self.put_part(call, unseen);
+    }
+
+    /// Answers for what a call is within multiplexers.
+    pub(super) fn put_part(&mut self, call: &str, answer: Action) {
+        for (multiplexer, number) in self.arch.parts(call) {
+            let rule = self.rules.entry(multiplexer.to_owned()).or_insert_with(|| Rule::always(self.unlisted));
+            let answer_of = |part| if part == number { answer } else { rule.decide(&[part, 0, 0, 0, 0, 0]) };
+            let mut clauses: Vec<Clause> = Vec::new();
+            // Neighbours with the same answer are one range.
+            for part in self.arch.selectors(multiplexer) {
+                let then = answer_of(part);
+                match clauses.last_mut() {
+                    Some(Clause { when, then: before }) if *before == then => {
+                        if let Some(Condition { test: Test::Range { max, .. }, .. }) = when.first_mut() {
+                            *max = part;
+                        }
+                    }
+                    _ => {
+                        let when = vec![Condition::low32(0, Test::Range { min: part, max: part })];
+                        clauses.push(Clause { when, then });
+                    }
+                }
+            }
+            clauses.retain(|clause| clause.then != rule.otherwise);
+            rule.clauses = clauses;
+        }
     }
 
     /// Takes away the rule of a call or of each call of an `@group`: they are unlisted again.
     pub fn unset(&mut self, item: &str) -> &mut Policy {
         match group(item) {
-            Some(group) => {
-                for call in group.calls(self.arch) {
-                    self.rules.remove(call);
-                }
-            }
-            None => {
-                self.rules.remove(item);
-            }
+            Some(group) => group.calls(self.arch).into_iter().for_each(|call| self.take(call)),
+            None => self.take(item),
         }
         self
     }
 
-    /// The answer for one call, read straight from the data: what the compiled program must equal.
-    pub fn decide(&self, call: &SeccompData) -> Action {
-        let policy = [self].into_iter().chain(&self.also).find(|policy| policy.arch.audit() == call.arch);
-        policy.map_or(self.foreign_abi, |policy| policy.of_own_abi(call))
+    fn take(&mut self, call: &str) {
+        for spelling in self.arch.spellings(call) {
+            self.rules.remove(*spelling);
+        }
+        self.put_part(call, self.unlisted);
+        self.rules.remove(call);
     }
 
-    fn of_own_abi(&self, call: &SeccompData) -> Action {
-        if self.arch == Arch::X86_64 && call.nr >= X32_BIT {
-            return Action::Errno(ENOSYS);
-        }
-        match self.arch.name(call.nr) {
-            None => self.unknown,
-            Some(name) => self.rules.get(name).map_or(self.unlisted, |rule| rule.decide(&call.args)),
+    /// The answer for one call, read straight from the data: what the compiled program must equal.
+    pub fn decide(&self, call: &SeccompData) -> Action {
+        let policy = [self].into_iter().chain(&self.also).find(|policy| policy.arch.is_of(call));
+        let Some(policy) = policy else {
+            // One of the two that have the same architecture, without a policy.
+            let half = [self].into_iter().chain(&self.also).any(|policy| policy.arch.audit() == call.arch);
+            return if half { Action::Errno(ENOSYS) } else { self.foreign_abi };
+        };
+        match policy.arch.name(call.nr) {
+            None => policy.unknown,
+            Some(name) => policy.rules.get(name).map_or(policy.unlisted, |rule| rule.decide(&call.args)),
         }
     }
 }

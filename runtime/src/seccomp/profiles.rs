@@ -47,7 +47,8 @@ const CLONE_NEWTIME: u64 = 0x80;
 /// What it guarantees: shells, compilers, language runtimes and servers work; what changes the machine
 /// (mounts, clock, modules, swap, quota, accounting), what reaches into other processes or namespaces, and
 /// the parts of the kernel with the worst record (io_uring, bpf, perf, userfaultfd, keyrings, rare sockets) is
-/// refused, also if a capability for it is held. Programs of another ABI are killed.
+/// refused, also if a capability for it is held. Programs of another ABI are killed, unless a policy for
+/// it goes into [`Policy::also`].
 ///
 /// What it doesn't: it can't look behind pointers, so nothing here depends on a path or an address.
 pub fn strict_default(arch: Arch) -> Policy {
@@ -175,7 +176,8 @@ const NSPAWN_BY_CAPABILITY: &[(u32, &[&str])] = &[
 ///
 /// `retained_capabilities` has bit N set if the payload keeps capability number N. Audit netlink sockets
 /// give `EAFNOSUPPORT`, which audit programs take as "no audit here", also if the capability is kept.
-/// The original filters 32-bit programs by a list of their own; here they are killed.
+/// For 32-bit programs, a policy for [`Arch::X86`] goes into [`Policy::also`]; `socketcall` is open there, as
+/// in the original.
 pub fn nspawn_default(arch: Arch, retained_capabilities: u64) -> Policy {
     const NETLINK_AUDIT: u64 = 9;
     let granted = NSPAWN_BY_CAPABILITY.iter().filter(|(capability, _)| retained_capabilities >> capability & 1 == 1);
@@ -185,14 +187,26 @@ pub fn nspawn_default(arch: Arch, retained_capabilities: u64) -> Policy {
         "socket",
         Rule::always(Action::Allow).when([is(0, AF_NETLINK), is(2, NETLINK_AUDIT)], Action::Errno(EAFNOSUPPORT)),
     );
+    // Where the protocol is not seen, the rule is left out: it guards nothing that the kernel does
+    // not, and a libc that makes its sockets by socketcall would have none.
+    policy.put_part("socket", Action::Allow);
     policy
+}
+
+/// The ABIs whose calls systemd-nspawn lets through beside the native ones. Not x32, which
+/// it has too: hardly a kernel is built with it, and those that are do not switch it on.
+pub(crate) const fn nspawn_abis(native: Arch) -> &'static [Arch] {
+    match native {
+        Arch::X86_64 => &[Arch::X86],
+        _ => &[],
+    }
 }
 
 /// `EPERM` for calls not among the items, `ENOSYS` for numbers without a name.
 fn allow_list<'i>(arch: Arch, items: impl IntoIterator<Item = &'i &'i str>) -> Policy {
     let mut policy = Policy::new(arch, Action::Errno(EPERM), Action::Errno(ENOSYS));
     for item in items {
-        if item.starts_with('@') || arch.number(item).is_some() {
+        if item.starts_with('@') || arch.has(item) {
             policy.set(item, Action::Allow);
         }
     }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::policy::{Action, Condition};
-use super::table::Arch;
+use super::table::{ABIS, Arch};
 
 /// The most instructions a filter may have (`BPF_MAXINSNS`).
 pub const MAX_INSTRUCTIONS: usize = 4096;
@@ -22,7 +22,7 @@ pub struct SeccompData {
 }
 
 impl SeccompData {
-    /// A native call of `arch`.
+    /// A call of `arch`.
     pub const fn new(arch: Arch, nr: u32, args: [u64; 6]) -> SeccompData {
         SeccompData { nr, arch: arch.audit(), instruction_pointer: 0, args }
     }
@@ -169,10 +169,34 @@ impl Program {
         bytes.chunks_exact(8).any(|instruction| instruction == answer.bytes())
     }
 
-    /// The calls that it asks a listener about when all their arguments are 0.
-    pub(crate) fn notified(&self, arch: Arch) -> Vec<&'static str> {
-        let asks = |number| self.decide(&SeccompData::new(arch, number, [0; 6])) == Action::Notify;
-        arch.calls().filter(|(number, _)| asks(*number)).map(|(_, name)| name).collect()
+    /// The calls that it asks a listener about when all their arguments are 0, by
+    /// any ABI: the native ones first.
+    pub(crate) fn notified(&self) -> Vec<&'static str> {
+        let mut names = Vec::new();
+        for arch in self.tables() {
+            let asks = |(number, name): &(u32, &str)| {
+                let asks =
+                    |part| self.decide(&SeccompData::new(arch, *number, [part, 0, 0, 0, 0, 0])) == Action::Notify;
+                arch.selectors(name).any(asks)
+            };
+            names.extend(
+                arch.calls()
+                    .filter(asks)
+                    .map(|(_, name)| name)
+                    .filter(|name| !names.contains(name))
+                    .collect::<Vec<_>>(),
+            );
+        }
+        names
+    }
+
+    /// Those of the ABIs it lets through whose calls are known, the native one first.
+    pub(crate) fn tables(&self) -> Vec<Arch> {
+        let open = self.abis();
+        let mut tables: Vec<Arch> =
+            ABIS.iter().filter(|(name, ..)| open.contains(name)).filter_map(|(.., arch)| *arch).collect();
+        tables.sort_by_key(|arch| *arch != Arch::NATIVE);
+        tables
     }
 
     /// The array of `struct sock_filter` that seccomp(2) takes, in the byte order of this machine.

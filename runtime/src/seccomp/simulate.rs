@@ -4,8 +4,11 @@
 //! Follows `seccomp_check_filter` and `bpf_check_classic` of Linux 6.18, and
 //! `Documentation/userspace-api/seccomp_filter.rst`.
 
+use std::ops::RangeInclusive;
+
 use super::policy::Action;
 use super::program::{CompileError, Instruction, MAX_INSTRUCTIONS, Program, SeccompData};
+use super::table::ABIS;
 
 /// `sizeof(struct seccomp_data)`.
 const DATA_LENGTH: u32 = 64;
@@ -20,79 +23,75 @@ impl Program {
         Action::decode(self.run(call).0)
     }
 
-    /// The returned value and the number of instructions it took.
-    pub(super) fn run(&self, call: &SeccompData) -> (u32, usize) {
-        let mut machine = Machine { data: call.words(), a: 0, x: 0, scratch: [0; SCRATCH as usize] };
-        let mut at = 0;
-        // Jumps only go forward, so a program takes at most as many steps as it is long.
-        for steps in 1..=self.instructions.len() {
-            let Some(instruction) = self.instructions.get(at) else {
-                break;
-            };
-            match machine.step(instruction) {
-                Some(Step::Skip(count)) => at += 1 + count as usize,
-                Some(Step::Return(value)) => return (value, steps),
-                None => break,
+    /// The ABIs of which any call can run, or can be let run by a listener, as
+    /// `systemd` names them.
+    pub(crate) fn abis(&self) -> Vec<&'static str> {
+        let open = |(_, audit, numbers, _): &&_| self.lets_through(*audit, numbers);
+        ABIS.iter().filter(open).map(|(name, ..)| *name).collect()
+    }
+
+    /// Whether some call of these can run, whatever its arguments: every way that
+    /// one of them can take through the program is followed.
+    fn lets_through(&self, audit: u32, numbers: &RangeInclusive<u32>) -> bool {
+        // What is known of A: nothing, or that it is the architecture or the number.
+        const ANY: u8 = 1;
+        const ARCH: u8 = 2;
+        const NUMBER: u8 = 4;
+        let mut reached = vec![0_u8; self.instructions.len()];
+        if let Some(first) = reached.first_mut() {
+            *first = ANY;
+        }
+        for (at, Instruction { code, jt, jf, k }) in self.instructions.iter().enumerate() {
+            let states = reached.get(at).copied().unwrap_or(0);
+            for state in [ANY, ARCH, NUMBER].into_iter().filter(|state| states & state != 0) {
+                let mut go = |skip: u32, state: u8| {
+                    reached.get_mut(at + 1 + skip as usize).into_iter().for_each(|states| *states |= state);
+                };
+                let (low, high) = match state {
+                    ARCH => (audit, audit),
+                    NUMBER => (*numbers.start(), *numbers.end()),
+                    _ => (0, u32::MAX),
+                };
+                let (yes, no) = match code {
+                    0x06 if Action::decode(*k).may_permit() => return true,
+                    0x06 => continue,
+                    // It answers what nobody knows here.
+                    0x16 => return true,
+                    0x05 => {
+                        go(*k, state);
+                        continue;
+                    }
+                    0x15 => ((low..=high).contains(k), (low, high) != (*k, *k)),
+                    0x25 => (high > *k, low <= *k),
+                    0x35 => (high >= *k, low < *k),
+                    0x1d | 0x2d | 0x3d | 0x45 | 0x4d => (true, true),
+                    _ => {
+                        go(
+                            0,
+                            match (code, k) {
+                                (0x20, 0) => NUMBER,
+                                (0x20, 4) => ARCH,
+                                _ => ANY,
+                            },
+                        );
+                        continue;
+                    }
+                };
+                for skip in [yes.then_some(jt), no.then_some(jf)].into_iter().flatten() {
+                    go((*skip).into(), state);
+                }
             }
         }
-        (Action::KillProcess.encode(), self.instructions.len())
+        false
     }
-}
 
-enum Step {
-    Skip(u32),
-    Return(u32),
-}
-
-struct Machine {
-    data: [u32; 16],
-    a: u32,
-    x: u32,
-    scratch: [u32; SCRATCH as usize],
-}
-
-impl Machine {
-    /// `None`: not an instruction of seccomp filters.
-    #[rustfmt::skip]
-    fn step(&mut self, instruction: &Instruction) -> Option<Step> {
-        let Instruction { code, jt, jf, k } = *instruction;
-        let operand = if code & 0x08 == 0 { k } else { self.x };
-        let branch = |holds: bool| Some(Step::Skip(u32::from(if holds { jt } else { jf })));
-        match code {
-            0x00 => self.a = k,                                // ld #k
-            0x01 => self.x = k,                                // ldx #k
-            0x20 => self.a = *self.data.get(k as usize / 4)?,  // ld [k]
-            0x80 => self.a = DATA_LENGTH,                      // ld #len
-            0x81 => self.x = DATA_LENGTH,                      // ldx #len
-            0x60 => self.a = *self.scratch.get(k as usize)?,   // ld M[k]
-            0x61 => self.x = *self.scratch.get(k as usize)?,   // ldx M[k]
-            0x02 => *self.scratch.get_mut(k as usize)? = self.a, // st M[k]
-            0x03 => *self.scratch.get_mut(k as usize)? = self.x, // stx M[k]
-            0x07 => self.x = self.a,                           // tax
-            0x87 => self.a = self.x,                           // txa
-            0x04 | 0x0c => self.a = self.a.wrapping_add(operand),
-            0x14 | 0x1c => self.a = self.a.wrapping_sub(operand),
-            0x24 | 0x2c => self.a = self.a.wrapping_mul(operand),
-            0x34 | 0x3c => match self.a.checked_div(operand) {
-                Some(quotient) => self.a = quotient,
-                None => return Some(Step::Return(0)), // the kernel ends the program so
-            },
-            0x44 | 0x4c => self.a |= operand,
-            0x54 | 0x5c => self.a &= operand,
-            0x64 | 0x6c => self.a = self.a.wrapping_shl(operand),
-            0x74 | 0x7c => self.a = self.a.wrapping_shr(operand),
-            0xa4 | 0xac => self.a ^= operand,
-            0x84 => self.a = self.a.wrapping_neg(),
-            0x05 => return Some(Step::Skip(k)),
-            0x15 | 0x1d => return branch(self.a == operand),
-            0x25 | 0x2d => return branch(self.a > operand),
-            0x35 | 0x3d => return branch(self.a >= operand),
-            0x45 | 0x4d => return branch(self.a & operand != 0),
-            0x06 => return Some(Step::Return(k)),
-            0x16 => return Some(Step::Return(self.a)),
-            _ => return None,
-        }
-        Some(Step::Skip(0))
+    /// The returned value and the number of instructions it took.
+    pub(super) fn run(&self, call: &SeccompData) -> (u32, usize) {
+        let instruction = |at: usize| {
+            let Instruction { code, jt, jf, k } = *self.instructions.get(at)?;
+            Some((code, jt, jf, k))
+        };
+        skep_sys::filter::run(self.instructions.len(), instruction, call.words())
     }
 }
 
@@ -179,6 +178,34 @@ mod tests {
         }
         let long = vec![Instruction { code: 0x06, jt: 0, jf: 0, k: 0 }; MAX_INSTRUCTIONS + 1];
         assert_eq!(Program::from_instructions(long), Err(CompileError::TooLong(4097)));
+    }
+
+    /// Which ABIs a program lets through, also where it hides that.
+    #[test]
+    fn abis_are_found() {
+        const LOAD: (u16, u8, u8, u32) = (0x20, 0, 0, 4);
+        const YES: (u16, u8, u8, u32) = (0x06, 0, 0, 0x7fff_0000);
+        const NO: (u16, u8, u8, u32) = (0x06, 0, 0, 0x8000_0000);
+        let number = (0x20, 0, 0, 0);
+        for (lines, abis) in [
+            (&[YES][..], "x86-64 x86 x32 arm64 arm"),
+            (&[NO], ""),
+            (&[(0x06, 0, 0, 0x7fc0_0000)], "x86-64 x86 x32 arm64 arm"),
+            (&[LOAD, (0x15, 0, 1, 0xc000_00b7), YES, NO], "arm64"),
+            (&[LOAD, (0x15, 1, 0, 0x4000_0003), NO, YES], "x86"),
+            // One call of x32, and one of x86-64 for one argument.
+            (&[LOAD, (0x15, 0, 3, 0xc000_003e), number, (0x15, 0, 1, 0x4000_0007), YES, NO], "x32"),
+            (
+                &[LOAD, (0x15, 0, 5, 0xc000_003e), number, (0x35, 3, 0, 8), (0x20, 0, 0, 16), (0x45, 0, 1, 1), YES, NO],
+                "x86-64",
+            ),
+            // What is computed can be anything.
+            (&[LOAD, (0x15, 0, 1, 0xc000_003e), (0x16, 0, 0, 0), NO], "x86-64 x32"),
+            (&[LOAD, (0x54, 0, 0, 0xff), (0x15, 0, 1, 3), YES, NO], "x86-64 x86 x32 arm64 arm"),
+        ] {
+            let program = Program::from_instructions(asm(lines)).expect("valid");
+            assert_eq!(program.abis().join(" "), abis, "{lines:x?}");
+        }
     }
 
     /// A stored program may have been damaged; asking it must still end.

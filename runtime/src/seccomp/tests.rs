@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 
+use super::table::EVERY;
 use super::*;
+use crate::spec::{Denial, Family, SystemCalls};
 
 const ALLOW: Action = Action::Allow;
 const NO: Action = Action::Errno(EPERM);
@@ -37,26 +39,28 @@ fn names(text: &'static str) -> BTreeSet<&'static str> {
 
 /// `attacks.md` row 97, for each built-in filter.
 #[test]
-fn every_number_has_its_documented_answer() {
-    for arch in Arch::ALL {
+fn row_097_every_number_has_its_documented_answer() {
+    for arch in EVERY {
         for policy in [strict_default(arch), stub_init(arch), nspawn_default(arch, 0), nspawn_default(arch, u64::MAX)] {
             let program = compile(&policy).expect("compiles");
             assert!(program.ignored().is_empty());
             Program::from_instructions(program.instructions().to_vec()).expect("the kernel takes it");
             let refused = refused(&policy);
-            for nr in (0..1024).chain([X32_BIT - 1, u32::MAX >> 1, u32::MAX]) {
+            let half = |nr: u32| nr & !X32_BIT | arch.numbers().start();
+            for nr in (0..1024).map(half).chain([X32_BIT - 1, u32::MAX >> 1, u32::MAX]) {
                 let call = SeccompData::new(arch, nr, [0; 6]);
                 let answer = program.decide(&call);
                 assert_eq!(answer, policy.decide(&call), "{arch:?} {nr}");
                 match arch.name(nr) {
-                    None if nr & X32_BIT != 0 && arch == Arch::X86_64 => assert_eq!(answer, NONE),
+                    None if arch.audit() == Arch::X86_64.audit() && !arch.is_of(&call) => assert_eq!(answer, NONE),
                     None => assert_eq!(answer, policy.unknown, "{nr}"),
                     Some(name) if refused.contains(name) => assert_eq!(answer, NO, "{name}"),
                     Some("clone3") if policy.rules["clone3"] == Rule::always(NONE) => {
                         assert_eq!(answer, NONE)
                     }
                     Some(name) => {
-                        assert!(answer.permits() || matches!(name, "socket" | "socketpair"), "{name} {answer:?}")
+                        let by_arguments = matches!(name, "socket" | "socketpair" | "socketcall" | "ipc");
+                        assert!(answer.permits() || by_arguments, "{name} {answer:?}")
                     }
                 }
             }
@@ -76,6 +80,16 @@ fn strict_refuses_exactly_these() {
         tuxcall uselib ustat vserver";
     assert_eq!(refused(&strict_default(Arch::Aarch64)), names(both));
     assert_eq!(refused(&strict_default(Arch::X86_64)), &names(both) | &names(x86_64));
+    let not_x32 = "_sysctl create_module get_kernel_syms nfsservctl query_module uselib vserver";
+    assert_eq!(refused(&strict_default(Arch::X32)), &(&names(both) | &names(x86_64)) - &names(not_x32));
+    // Of another name, or without anything in the kernel.
+    let x86 = "umount clock_settime64 clock_adjtime64 stime vm86 vm86old
+        break bdflush ftime gtty idle lock mpx prof profil stty ulimit";
+    let not_x86 = "security tuxcall kexec_file_load";
+    assert_eq!(
+        refused(&strict_default(Arch::X86)),
+        &(&(&names(both) | &names(x86_64)) | &names(x86)) - &names(not_x86)
+    );
 }
 
 /// `reference/nspawn.md` section 5.2: the set seen under 262 with its default capabilities
@@ -105,9 +119,9 @@ fn nspawn_refuses_what_the_original_refuses() {
 }
 
 #[test]
-fn strict_on_arguments() {
+fn row_098_strict_on_arguments() {
     const HIGH: u64 = 0xdead_beef << 32;
-    for arch in Arch::ALL {
+    for arch in EVERY {
         let policy = strict_default(arch);
         let program = compile(&policy).expect("compiles");
         for (name, args, answer) in [
@@ -185,18 +199,96 @@ fn other_abis() {
     assert_eq!(program.decide(&SeccompData::new(Arch::X86_64, 101, [0; 6])), NO);
 }
 
+/// Arguments that some rule looks at.
+const ARGUMENTS: [[u64; 6]; 9] = [
+    [0; 6],
+    [0x1000_0000, 0, 0, 0, 0, 0],
+    [0, 0x5412, 0, 0, 0, 0],
+    [0, 0o020_000, 0o020_000, 0, 0, 0],
+    [1, 1, 0, 0, 0, 0],
+    [2, 1, 132, 0, 0, 0],
+    [10, 1, 6, 0, 0, 0],
+    [16, 3, 9, 0, 0, 0],
+    [40, 1, 0, 0, 0, 0],
+];
+
+/// What a call is answered natively, it is answered at each door that another ABI has for it: or
+/// ENOSYS, where its arguments cannot be seen. And a door that stands open is one of a call that runs.
+fn the_same_at_every_door(policy: &Policy, besides: &[&str]) {
+    let program = compile(policy).expect("compiles");
+    let decide = |data: &SeccompData| {
+        let answer = program.decide(data);
+        assert_eq!(answer, policy.decide(data), "{data:?}");
+        answer
+    };
+    for other in policy.also.iter().map(|also| also.arch) {
+        let mut open = BTreeSet::new();
+        for (number, name) in policy.arch.calls() {
+            for args in ARGUMENTS {
+                let native = decide(&SeccompData::new(policy.arch, number, args));
+                for door in other.doors(name, args) {
+                    let answer = decide(&door);
+                    let part = other.number(name) != Some(door.nr) && door.args != args;
+                    let unseen = part && answer == NONE;
+                    let named = other.name(door.nr).is_some_and(|name| besides.contains(&name));
+                    assert!(answer == native || unseen || named, "{name} by {door:?}: {answer:?}, and {native:?}");
+                    if answer.may_permit() {
+                        open.insert((door.nr, door.args[0] & if part { 31 } else { 0 }));
+                    }
+                }
+            }
+        }
+        for (nr, name) in other.calls() {
+            for part in other.selectors(name) {
+                let runs = decide(&SeccompData::new(other, nr, [part, 0, 0, 0, 0, 0])).may_permit();
+                assert!(!runs || open.contains(&(nr, part)) || open.contains(&(nr, 0)), "{other:?} {name} {part}");
+            }
+        }
+    }
+}
+
+fn with_others(of: impl Fn(Arch) -> Policy) -> Policy {
+    let mut policy = of(Arch::X86_64);
+    policy.also = vec![of(Arch::X86), of(Arch::X32)];
+    policy
+}
+
+#[test]
+fn other_abis_have_the_same_policy() {
+    the_same_at_every_door(&with_others(strict_default), &[]);
+    the_same_at_every_door(&with_others(|arch| nspawn_default(arch, 0)), &["socketcall"]);
+    the_same_at_every_door(&with_others(|arch| nspawn_default(arch, u64::MAX)), &["socketcall"]);
+    // What a 32-bit libc calls for everything, and what it must not have by that.
+    let policy = with_others(strict_default);
+    let program = compile(&policy).expect("compiles");
+    let by_socketcall = |part| program.decide(&SeccompData::new(Arch::X86, 102, [part, 0xffff_d000, 0, 0, 0, 0]));
+    assert_eq!((by_socketcall(1), by_socketcall(8)), (NONE, NONE), "whose families nobody sees");
+    for part in [2, 3, 4, 5, 9, 10, 16, 18, 20] {
+        assert_eq!(by_socketcall(part), ALLOW, "{part}");
+    }
+    assert_eq!((by_socketcall(0), by_socketcall(21)), (NO, NO));
+    let by_ipc = |part| program.decide(&SeccompData::new(Arch::X86, 117, [part, 0, 0, 0, 0, 0]));
+    assert_eq!((by_ipc(1), by_ipc(23), by_ipc(5), by_ipc(1 << 16 | 23)), (ALLOW, ALLOW, NO, NO));
+    assert_eq!(program.abis(), ["x86-64", "x86", "x32"]);
+    assert_eq!(floor::summary(&program), None);
+    // Numbers of x32 without their bit are nobody's, and those with it that are x86-64's alone.
+    for nr in (512..548).chain([X32_BIT | 16, X32_BIT | 101, X32_BIT | 336]) {
+        assert_eq!(program.decide(&SeccompData::new(Arch::X86_64, nr, [0; 6])), NONE, "{nr:#x}");
+    }
+}
+
 /// `attacks.md` row 103: small, and few steps for each call.
 #[test]
-fn programs_are_small() {
-    for arch in Arch::ALL {
+fn row_103_programs_are_small() {
+    for arch in EVERY {
         for (policy, most, steps) in
-            [(strict_default(arch), 220, 60), (stub_init(arch), 40, 10), (nspawn_default(arch, 0), 140, 16)]
+            [(strict_default(arch), 260, 60), (stub_init(arch), 50, 10), (nspawn_default(arch, 0), 140, 24)]
         {
             let program = compile(&policy).expect("compiles");
             let length = program.instructions().len();
             println!("{arch:?}: {length} instructions");
             assert!(length <= most, "{length} instructions");
-            for nr in 0..1024 {
+            for nr in arch.numbers() {
                 let taken = program.run(&SeccompData::new(arch, nr, [u64::MAX; 6])).1;
                 assert!(taken <= steps, "{nr}: {taken} steps");
             }
@@ -208,7 +300,7 @@ fn programs_are_small() {
 
 /// `attacks.md` row 102.
 #[test]
-fn names_that_do_not_exist() {
+fn row_102_names_that_do_not_exist() {
     let mut policy = Policy::new(Arch::X86_64, NO, NONE);
     policy.set("raed", ALLOW).set("@flie-system", Action::Log).set("chown32", NO).set("read", ALLOW);
     assert_eq!(compile(&policy).expect("compiles").ignored(), ["@flie-system", "raed"]);
@@ -323,13 +415,17 @@ fn rule() -> impl Strategy<Value = Rule> {
     (prop::collection::vec(clause, 0..4), action()).prop_map(|(clauses, otherwise)| Rule { clauses, otherwise })
 }
 
-/// A policy, and perhaps one for a second ABI.
+/// A policy, and perhaps some for other ABIs.
 fn policy() -> impl Strategy<Value = Policy> {
-    let second = prop::option::of(policy_of(Just(Arch::X86)));
-    (policy_of(prop::sample::select(&Arch::ALL[..])), second).prop_map(|(mut policy, second)| {
-        policy.also.extend(second);
+    let any = || policy_of(prop::sample::select(&EVERY[..]));
+    (any(), prop::collection::vec(any(), 0..3)).prop_map(|(mut policy, also)| {
+        policy.also.extend(also);
         policy
     })
+}
+
+fn items(of: &'static [&'static str]) -> impl Strategy<Value = BTreeSet<String>> {
+    prop::collection::btree_set(prop::sample::select(of).prop_map(str::to_owned), 0..3)
 }
 
 fn policy_of(arch: impl Strategy<Value = Arch>) -> impl Strategy<Value = Policy> {
@@ -338,7 +434,7 @@ fn policy_of(arch: impl Strategy<Value = Arch>) -> impl Strategy<Value = Policy>
             let mut policy = Policy::new(arch, unlisted, unknown);
             policy.foreign_abi = foreign;
             for (nr, rule) in rules {
-                if let Some(name) = arch.name(nr) {
+                if let Some(name) = arch.name(nr | arch.numbers().start()) {
                     policy.set(name, rule);
                 }
             }
@@ -356,13 +452,11 @@ proptest! {
         let program = compile(&policy).expect("compiles");
         prop_assert!(Program::from_instructions(program.instructions().to_vec()).is_ok());
         for args in args {
-            for nr in (0..500).chain([X32_BIT - 1, X32_BIT, X32_BIT | 59, u32::MAX]) {
-                let call = SeccompData::new(policy.arch, nr, args);
-                prop_assert_eq!(program.decide(&call), policy.decide(&call), "{} {:x?}", nr, args);
-            }
-            for nr in (0..500).chain([X32_BIT, X32_BIT | 11, u32::MAX]) {
-                let call = SeccompData::new(Arch::X86, nr, args);
-                prop_assert_eq!(program.decide(&call), policy.decide(&call), "x86 {} {:x?}", nr, args);
+            for arch in EVERY {
+                for nr in arch.numbers().chain([X32_BIT - 1, X32_BIT, X32_BIT | 59, X32_BIT | 520, u32::MAX]) {
+                    let call = SeccompData::new(arch, nr, args);
+                    prop_assert_eq!(program.decide(&call), policy.decide(&call), "{:?} {} {:x?}", arch, nr, args);
+                }
             }
             let call = SeccompData { arch: foreign, ..SeccompData::new(policy.arch, 0, args) };
             prop_assert_eq!(program.decide(&call), policy.decide(&call));
@@ -393,6 +487,31 @@ proptest! {
                 prop_assert_eq!(program.decide(&call), oracle.decide(&call), "{} {:x?}", nr, args);
             }
         }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Whatever a caller changes, it changes for every ABI.
+    #[test]
+    fn changes_hold_at_every_door(
+        allow in items(&["@clock", "@mount", "@process", "@network-io", "kcmp", "accept", "semop", "umount2"]),
+        danger in items(&["bpf", "clone", "socket", "setns", "ioctl"]),
+        deny in items(&["@ipc", "@file-system", "@time", "mmap", "chown", "connect", "semget", "fcntl", "futex", "socketpair"]),
+        notify in items(&["@keyring", "mkdirat", "stat", "getuid", "shmat"]),
+        families in prop::option::of(prop::collection::btree_set(prop::sample::select(&[Family::UNIX, Family::INET][..]), 0..2)),
+        strict in any::<bool>(),
+    ) {
+        let mut calls = SystemCalls::default();
+        (calls.allow, calls.danger_allow) = (allow, danger);
+        calls.deny = deny.into_iter().filter(|item| item != "@time").map(|item| (item, Denial::Kill)).collect();
+        let restricted = families.is_some();
+        calls.sockets.only = families;
+        calls.notify = notify;
+        let mut policy = if strict { with_others(strict_default) } else { with_others(|arch| nspawn_default(arch, 0)) };
+        prop_assume!(policy.adjust(&calls, strict).is_ok() && policy.notify(&calls, &["close"]).is_ok());
+        the_same_at_every_door(&policy, if strict || restricted { &[] } else { &["socketcall"] });
     }
 }
 
@@ -427,7 +546,7 @@ fn oracle(rules: BTreeMap<i64, Vec<seccompiler::SeccompRule>>, arch: Arch) -> Pr
         Arch::X86_64 => TargetArch::x86_64,
         Arch::Aarch64 => TargetArch::aarch64,
         // Their compiler has no second ABI.
-        Arch::X86 => unreachable!(),
+        Arch::X86 | Arch::X32 => unreachable!(),
     };
     let filter = SeccompFilter::new(rules, SeccompAction::Errno(1), SeccompAction::Allow, target).expect("valid");
     let program: BpfProgram = filter.try_into().expect("compiles");

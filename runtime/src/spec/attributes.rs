@@ -9,8 +9,9 @@ use super::NumberList;
 /// What `uname(2)` says that the machine is, and where the kernel lays things in
 /// memory for it (`personality(2)`).
 ///
-/// It changes what programs believe, not what they may do: the filter of the
-/// profile lets no 32-bit call through, whatever this says.
+/// It changes what programs believe, not what they may do: whether the filter lets
+/// 32-bit calls through, [`SystemCalls::architectures`](super::SystemCalls::architectures)
+/// says.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Hash, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
-use skep_sys::abi::{CAPABILITY_NAMES, CapabilitySet, cap};
+use skep_sys::abi::{CAPABILITY_NAMES, CapabilitySet, SecureBits, cap};
 
 /// The payload's user, by ids inside the container or by a name of its
 /// `/etc/passwd`.
@@ -127,6 +127,34 @@ impl Capabilities {
     }
 }
 
+/// Securebits (`capabilities(7)`, "The securebits flags"), by the kernel's names in
+/// small letters: `noroot`, `no-setuid-fixup`, `keep-caps`, `no-cap-ambient-raise`,
+/// and each of them with `-locked`.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(try_from = "Vec<String>", into = "Vec<String>")]
+pub struct SecureBitList(pub SecureBits);
+
+impl TryFrom<Vec<String>> for SecureBitList {
+    type Error = String;
+    fn try_from(names: Vec<String>) -> Result<Self, String> {
+        names.iter().try_fold(Self::default(), |list, name| {
+            let found = SecureBits::NAMES.iter().find(|(_, known)| known == name).ok_or_else(|| {
+                let known: Vec<&str> = SecureBits::NAMES.iter().map(|(_, known)| *known).collect();
+                format!("\"{}\" is not a securebit; they are {}", crate::Escaped::new(&name).short(), known.join(", "))
+            })?;
+            Ok(Self(list.0.with(found.0)))
+        })
+    }
+}
+
+impl From<SecureBitList> for Vec<String> {
+    fn from(list: SecureBitList) -> Self {
+        let set = SecureBits::NAMES.iter().filter(|(bit, _)| list.0.has(*bit));
+        set.map(|(_, name)| (*name).to_owned()).collect()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -157,5 +185,17 @@ mod tests {
         assert!(list.0.has(0) && list.0.has(45));
         assert_eq!(serde_json::to_string(&list).unwrap(), r#"["CAP_CHOWN","45"]"#);
         assert!(serde_json::from_str::<CapabilityList>(r#"["CAP_NOTHING"]"#).is_err());
+    }
+
+    #[test]
+    fn securebits_by_name() {
+        let all: Vec<String> = SecureBitList(SecureBits(0xff)).into();
+        assert_eq!(all.len(), 8, "{all:?}");
+        assert_eq!(SecureBitList::try_from(all), Ok(SecureBitList(SecureBits(0xff))));
+        assert_eq!(SecureBitList::try_from(Vec::new()), Ok(SecureBitList::default()));
+        for bad in ["", "NOROOT", "noroot,noroot-locked", "1"] {
+            let error = SecureBitList::try_from(vec![bad.to_owned()]).unwrap_err();
+            assert!(error.contains("no-cap-ambient-raise-locked"), "{error}");
+        }
     }
 }

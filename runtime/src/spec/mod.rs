@@ -12,6 +12,7 @@ mod exec;
 mod files;
 mod identity;
 mod landlock;
+mod links;
 mod mounts;
 mod name;
 mod namespaces;
@@ -22,12 +23,12 @@ mod secret;
 mod system_calls;
 mod terminal;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use skep_sys::abi::signal;
+use skep_sys::abi::{Namespaces, signal};
 
 pub use attributes::{IoPriority, Personality, Scheduling, SchedulingPolicy};
 pub use cgroups::{CpuLimit, IoLimit, NumberList, Resources};
@@ -36,16 +37,18 @@ pub use devices::{Device, DeviceAccess};
 pub use exec::ExecSpec;
 pub(crate) use files::How;
 pub use files::{File, Hosts, ResolvConf, SecretFile, Timezone};
-pub use identity::{Capabilities, Capability, CapabilityList, User};
+pub use identity::{Capabilities, Capability, CapabilityList, SecureBitList, User};
 pub use landlock::{FileAccess, Landlock, PathRule};
-pub use mounts::{Bind, IdMap, Mount, MountKind, Root, Tmpfs, Volatile};
+pub(crate) use links::network;
+pub use links::{LinkAddress, LinkError, LinkName, LinkPair, Links, Port, Protocol};
+pub use mounts::{Bind, IdMap, Mount, MountKind, Ownership, Root, Tmpfs, Volatile};
 pub use name::{HostName, MachineName, NameError};
 pub use namespaces::{IdRange, Namespace, NamespaceChoice, Network, TimeOffsets, UserNamespace};
 pub use origin::{Origin, Origins};
 pub use overlay::Overlay;
 pub use resources::{Limit, Limits, parse_bytes};
 pub use secret::Secret;
-pub use system_calls::{Denial, Family, Socket, Sockets, SystemCalls};
+pub use system_calls::{Architecture, Denial, Family, Socket, Sockets, SystemCalls};
 pub use terminal::TerminalSize;
 
 /// How much a hardening item is wanted.
@@ -85,6 +88,10 @@ pub enum Init {
     Stub,
     /// The command itself.
     Payload,
+    /// The tree's own: `/usr/lib/systemd/systemd`, `/lib/systemd/systemd` or
+    /// `/sbin/init`, the first that can be executed. The command is its arguments, and
+    /// may be empty.
+    Boot,
 }
 
 /// When a container counts as ready.
@@ -170,8 +177,15 @@ pub struct Spec {
     pub user_namespace: UserNamespace,
     /// The network.
     pub network: Network,
+    /// Interfaces, addresses and published ports of a network of its own.
+    pub links: Links,
     /// Capabilities of the payload.
     pub capabilities: Capabilities,
+    /// Securebits of the payload after its exec (`capabilities(7)`). When absent: all
+    /// locked where no capability is granted, so that none comes back, and else
+    /// none. Those cannot be fewer where no capability is granted. With `noroot` a
+    /// payload that is root holds the ambient capabilities and no other.
+    pub securebits: Option<SecureBitList>,
     /// Whether an exec can never raise privileges (`PR_SET_NO_NEW_PRIVS`).
     pub no_new_privileges: bool,
     /// The system-call filter of the profile.
@@ -180,7 +194,11 @@ pub struct Spec {
     pub system_calls: SystemCalls,
     /// What Landlock keeps from the payload.
     pub landlock: Landlock,
-    /// A session keyring of its own.
+    /// A session keyring of its own (`session-keyring(7)`): empty, and nothing leads
+    /// from it to the caller's keys. Keyrings are in no namespace: what a key lets
+    /// every process of its user do (by default, see that it is there) it lets a
+    /// payload with that user's id do too, unless the filter refuses `keyctl(2)`, as
+    /// that of the profiles does.
     pub keyring: Want,
     /// Whether memory can never be both written and executed, or become executable
     /// after it was written (`PR_SET_MDWE`, `prctl(2)`; Linux 6.3). Programs that
@@ -212,7 +230,7 @@ pub struct Spec {
     pub groups: Vec<u32>,
     /// The file mode creation mask, such as 0o022.
     pub umask: u32,
-    /// The working directory; absolute.
+    /// The working directory; absolute, through no link of `/proc` to what is open.
     pub working_directory: PathBuf,
     /// Variables beside the documented ones.
     pub environment: BTreeMap<String, Secret>,
@@ -236,7 +254,8 @@ pub struct Spec {
     /// every stream that `stdio` says. [`crate::Container::terminal`] is its
     /// other end.
     pub terminal: Option<TerminalSize>,
-    /// Descriptors beside the streams; [`crate::Command::fd`] gives them.
+    /// Descriptors beside the streams; [`crate::Command::fd`] adds one and gives its
+    /// file, [`crate::Command::give_fd`] that of one which is named here.
     pub descriptors: Vec<Descriptor>,
     /// Whether the container, once it is made, waits for the embedder's word
     /// before its payload is started: [`crate::Command::create`] sets it.
@@ -246,6 +265,10 @@ pub struct Spec {
     /// `$XDG_RUNTIME_DIR`, while it lives. A name that is taken fails the start
     /// in any case.
     pub register: Want,
+    /// Items of the report ([`crate::Report`]), by name, that must be in force, or
+    /// nothing is started. So what a profile has where it can be had (`masks`,
+    /// `supplementary groups`, `limit pids`, `id range`, …) can be required as well.
+    pub required: BTreeSet<String>,
     /// Where values came from, for messages.
     #[serde(skip)]
     pub origins: Origins,
@@ -270,7 +293,9 @@ impl Default for Spec {
             namespaces: NamespaceChoice::default(),
             user_namespace: UserNamespace::Auto,
             network: Network::None,
+            links: Links::default(),
             capabilities: Capabilities::default(),
+            securebits: None,
             no_new_privileges: true,
             seccomp: Want::Require,
             system_calls: SystemCalls::default(),
@@ -298,6 +323,7 @@ impl Default for Spec {
             descriptors: Vec::new(),
             hold: false,
             register: Want::Off,
+            required: BTreeSet::new(),
             origins: Origins::default(),
         }
     }
@@ -322,5 +348,33 @@ impl Spec {
                 ..strict
             },
         }
+    }
+
+    /// The namespaces of somebody else that it names by a path, each with its kind.
+    ///
+    /// ```
+    /// let mut spec = skep::Spec::default();
+    /// spec.network = skep::spec::Network::Path("/run/netns/web".into());
+    /// assert_eq!(spec.joined().len(), 1);
+    /// ```
+    #[must_use]
+    pub fn joined(&self) -> Vec<(&Path, Namespaces)> {
+        let all = &self.namespaces;
+        let choices = [
+            (&all.pid, Namespaces::PID),
+            (&all.ipc, Namespaces::IPC),
+            (&all.uts, Namespaces::UTS),
+            (&all.cgroup, Namespaces::CGROUP),
+            (&all.time, Namespaces::TIME),
+        ];
+        let named = choices.into_iter().filter_map(|(choice, kind)| match choice {
+            Namespace::Path(path) => Some((path.as_path(), kind)),
+            _ => None,
+        });
+        let network = match &self.network {
+            Network::Path(path) => Some((path.as_path(), Namespaces::NETWORK)),
+            _ => None,
+        };
+        named.chain(network).collect()
     }
 }

@@ -23,6 +23,36 @@ pub enum Volatile {
     Overlay,
 }
 
+/// To whom the files of the root's tree belong, where the container has ids of
+/// its own that root maps (`systemd-nspawn(1)`, `--private-users-ownership=`).
+/// Elsewhere all but `off`, `usual` and `auto` are refused to ordinary users, and
+/// without a user namespace there is nothing to choose.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Ownership {
+    /// Of the profile `strict`: id *n* on disk is id *n* inside, by an id-mapped
+    /// mount. Of `nspawn`: `auto` where the ids are picked, else `off`.
+    #[default]
+    Usual,
+    /// As it is: the tree must belong to the container's ids already.
+    Off,
+    /// Unchanged on disk: an id-mapped mount shows the 65536 ids that the tree's
+    /// top belongs to as the container's own.
+    Map,
+    /// Every file is given to the container's ids before the start: of each id
+    /// the upper 16 bits are exchanged, in access-control lists as well. A start
+    /// that was killed meanwhile is made good by the next. Not for a tree that is
+    /// read-only or volatile.
+    Chown,
+    /// As `map`, of a tree that belongs to the foreign ids, which are no user's:
+    /// those from 2147352576 on.
+    Foreign,
+    /// `map`; where the file system cannot do that, `chown`.
+    Auto,
+}
+
 /// The root file system.
 ///
 /// Nothing of the tree is changed where it is read-only, ephemeral or volatile.
@@ -47,6 +77,28 @@ pub struct Root {
     /// The directory that overlayfs works in (`workdir`), on the same mount as
     /// `upper`. Without it: `.NAME.work` beside `upper`, made and kept.
     pub work: Option<PathBuf>,
+    /// To whom its files belong.
+    pub ownership: Ownership,
+    /// `path` is a disk image or block device: a file system (ext4, xfs, btrfs,
+    /// squashfs, erofs), or a GPT with a root partition (Discoverable Partitions
+    /// Specification). It is mounted nowhere on the host. Root only.
+    pub image: bool,
+    /// Where nothing is at `path`, it is made as a copy of this directory: whole,
+    /// with owners, modes, times, attributes, holes and second names, by reference
+    /// where the file system can (reflink). What is there stays as it is.
+    pub template: Option<PathBuf>,
+    /// A directory in the tree that becomes the root instead of its top.
+    pub pivot: Option<PathBuf>,
+    /// With `pivot`: where inside the whole tree is mounted.
+    pub pivot_old: Option<PathBuf>,
+}
+
+impl Root {
+    /// What becomes `/`, as a path of the host.
+    pub(crate) fn top(&self) -> PathBuf {
+        let below = self.pivot.as_deref().map(|new| new.strip_prefix("/").unwrap_or(new));
+        below.map_or_else(|| self.path.clone(), |below| self.path.join(below))
+    }
 }
 
 impl Default for Root {
@@ -59,6 +111,11 @@ impl Default for Root {
             ephemeral: false,
             upper: None,
             work: None,
+            ownership: Ownership::Usual,
+            image: false,
+            template: None,
+            pivot: None,
+            pivot_old: None,
         }
     }
 }
@@ -127,8 +184,12 @@ pub enum IdMap {
 #[serde(deny_unknown_fields, default)]
 #[non_exhaustive]
 pub struct Bind {
-    /// On the host; absolute.
+    /// On the host, or in the root's own tree; absolute.
     pub source: PathBuf,
+    /// The source lies in the root's tree, through no link of it. It shows its ids
+    /// as the root does, and what is written to it is written to the tree: of a root
+    /// whose changes are thrown away it can be read only. Not of a disk image.
+    pub inside: bool,
     /// Read-only, with everything below.
     pub read_only: bool,
     /// With everything mounted below the source (`rbind`).
@@ -140,6 +201,9 @@ pub struct Bind {
     pub noexec: bool,
     /// Symbolic links in it are not followed, with everything below.
     pub nosymfollow: bool,
+    /// No component of the source may be a symbolic link: where somebody else
+    /// may write to a directory on the way, a link could lead anywhere.
+    pub no_links: bool,
     /// How ids are shown. Only root can map any, and only where the container
     /// has a user namespace and the file system knows of id-mapped mounts.
     pub id_map: IdMap,
@@ -151,13 +215,25 @@ impl Default for Bind {
     fn default() -> Self {
         Self {
             source: PathBuf::new(),
+            inside: false,
             read_only: true,
             recursive: true,
             optional: false,
             noexec: false,
             nosymfollow: false,
+            no_links: false,
             id_map: IdMap::NoIdMap,
             id_map_want: Want::Require,
+        }
+    }
+}
+
+impl Bind {
+    /// The source, as a path of the host.
+    pub(crate) fn of_host(&self, root: &Root) -> PathBuf {
+        match self.source.strip_prefix("/") {
+            Ok(below) if self.inside => root.top().join(below),
+            _ => self.source.clone(),
         }
     }
 }

@@ -108,7 +108,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_that_are_refused() {
+    fn row_126_135_names_that_are_refused() {
         let long = "a".repeat(65);
         for bad in [
             "", ".", "..", "a..b", ".a", "a.", "-a", "a-", "a.-b", "a/b", "../x", "a b", "a\n", "a\0", "ü", "a_b",

@@ -116,6 +116,15 @@ pub enum UserNamespace {
     Range(IdRange),
     /// The first 65536 ids, unchanged: isolates capabilities, not ids. Root only.
     Identity,
+    /// The 65536 ids that the owner of the root directory belongs to: from that
+    /// id on, its low 16 bits cleared. So a tree that was given to a range of ids
+    /// runs with those; of one that is the host's own the ids are unchanged.
+    /// Root only. Held by no lock: several containers may share a tree.
+    Owner,
+    /// Ids that Skep gives, as no namespace-resource service is asked for them
+    /// (`systemd-nsresourced(8)`): root gets `Pick`, an ordinary user
+    /// `Subordinate`.
+    Managed,
     /// None: the caller's.
     Host,
 }
@@ -126,7 +135,7 @@ pub enum UserNamespace {
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Network {
-    /// A namespace of its own with nothing but `lo`, up. The only one in which
+    /// A namespace of its own with `lo`, up, and what [`super::Links`] adds. The only one in which
     /// no abstract socket of somebody else can be reached.
     #[default]
     None,

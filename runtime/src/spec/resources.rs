@@ -147,7 +147,7 @@ pub fn parse_bytes(text: &str) -> Result<u64, String> {
         _ => return Err(format!("{}: one suffix of K, M, G, T at most", quoted(text))),
     };
     if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Err(format!("{} is not a number of bytes such as 512M", quoted(text)));
+        return Err(format!("{} is not a number of bytes", quoted(text)));
     }
     let number: Option<u64> = digits.parse().ok();
     number
@@ -161,7 +161,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn limits_at_their_boundaries() {
+    fn row_133_limits_at_their_boundaries() {
         assert_eq!(Limit::parse("10").unwrap(), Limit::both(10));
         assert_eq!(Limit::parse("10:infinity").unwrap(), Limit { soft: Some(10), hard: None });
         assert_eq!(Limit::parse("infinity").unwrap(), Limit { soft: None, hard: None });

@@ -7,7 +7,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use skep_sys::{ERRNOS, Errno};
 
-use crate::seccomp::{Action, families};
+use crate::seccomp::{Action, Arch, families};
 
 /// Changes of the profile's system-call filter. An item is the name of a call
 /// (`syscalls(2)`) or of a group such as `@clock` (`systemd.exec(5)`).
@@ -38,6 +38,81 @@ pub struct SystemCalls {
     pub notify: BTreeSet<String>,
     /// Sockets opened and closed by their family.
     pub sockets: Sockets,
+    /// Other ABIs whose calls the filter lets through, by the same rules as the
+    /// machine's own, which is always there: 32-bit programs need theirs. Off, the
+    /// first call of such a program kills it. If absent, the profile's: none in
+    /// `strict`, in `nspawn` that of 32-bit x86 on x86-64. Whether the kernel was
+    /// built with it is not looked at: without, such a program is no executable
+    /// there (ENOEXEC), whatever is said here.
+    ///
+    /// A rule holds for a call under each name that the ABI has for it, and for
+    /// its part in `socketcall` and `ipc`, but only as far as a filter can see:
+    /// where the rule depends on arguments that lie in memory there, the answer
+    /// is ENOSYS. So in `strict` a 32-bit glibc, which makes its sockets by
+    /// `socketcall`, has none.
+    pub architectures: Option<BTreeSet<Architecture>>,
+}
+
+impl SystemCalls {
+    /// Whether it changes any rule of the profile's.
+    pub(crate) fn changes_rules(&self) -> bool {
+        let Self { allow, danger_allow, deny, notify, sockets, architectures: _ } = self;
+        let lists = [allow, danger_allow, notify];
+        lists.iter().any(|list| !list.is_empty()) || !deny.is_empty() || *sockets != Sockets::default()
+    }
+}
+
+/// An ABI of system calls, by the name that systemd gives it
+/// (`SystemCallArchitectures=`, `systemd.exec(5)`).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Architecture {
+    /// The machine's own.
+    Native,
+    /// `x86-64`.
+    #[serde(rename = "x86-64")]
+    X86_64,
+    /// `x86`: 32-bit programs (i386) on x86-64.
+    X86,
+    /// `x32`: 64-bit code with 32-bit pointers on x86-64. Hardly a kernel has it.
+    X32,
+    /// `arm64`.
+    Arm64,
+    /// `arm`: 32-bit programs on arm64. Not supported yet.
+    Arm,
+}
+
+impl Architecture {
+    /// All, by name.
+    pub const NAMES: [(&'static str, Self); 6] = [
+        ("native", Self::Native),
+        ("x86-64", Self::X86_64),
+        ("x86", Self::X86),
+        ("x32", Self::X32),
+        ("arm64", Self::Arm64),
+        ("arm", Self::Arm),
+    ];
+
+    /// The numbers of its calls; `Err` says why this machine has none.
+    pub(crate) fn table(self) -> Result<Arch, &'static str> {
+        match (self, Arch::NATIVE) {
+            (Self::Native, native) => Ok(native),
+            (Self::X86_64, Arch::X86_64) => Ok(Arch::X86_64),
+            (Self::X86, Arch::X86_64) => Ok(Arch::X86),
+            (Self::X32, Arch::X86_64) => Ok(Arch::X32),
+            (Self::Arm64, Arch::Aarch64) => Ok(Arch::Aarch64),
+            (Self::Arm, Arch::Aarch64) => Err("the numbers of its calls are not known here yet"),
+            _ => Err("no kernel for this machine has its calls"),
+        }
+    }
+}
+
+impl fmt::Display for Architecture {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(Self::NAMES.iter().find(|(_, one)| one == self).map_or("", |(name, _)| name))
+    }
 }
 
 /// How a call is refused. Serialises as the name of an error, such as
@@ -269,6 +344,10 @@ mod tests {
         }
         for text in ["AF_UNIX", "AF_NETLINK/9", "AF_VSOCK", "AF_INET/4294967295"] {
             assert_eq!(text.parse::<Socket>().unwrap().to_string(), text);
+        }
+        for (name, architecture) in Architecture::NAMES {
+            assert_eq!(architecture.to_string(), name);
+            assert_eq!(serde_json::to_value(architecture).unwrap(), name);
         }
         assert_eq!("AF_LOCAL".parse::<Family>(), Ok(Family::UNIX));
         for text in ["", "AF_", "AF_UNSPEC", "unix", "AF_INET/", "AF_INET/x", "AF_INET/-1", "AF_INET/4294967296"] {

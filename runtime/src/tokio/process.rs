@@ -1,18 +1,13 @@
 //! A further process in a container, whose waits suspend the task.
 
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
-use std::sync::Arc;
-
-use ::tokio::io::unix::AsyncFd;
 use ::tokio::net::unix::pipe::{Receiver, Sender};
-use skep_sys::abi::signal;
 
-use super::{piped, read, watch};
-use crate::container::Output;
-use crate::error::{Error, Result};
+use super::watched::{Handle, Watched, descriptors};
+use super::{piped, read};
+use crate::error::Result;
 use crate::status::ExitStatus;
 use crate::terminal::Terminal;
-use crate::watcher::errno_of;
+use crate::waiting::Output;
 
 /// A process that [`super::Container::exec`] has started: [`crate::Process`]
 /// whose waits suspend the task.
@@ -30,27 +25,43 @@ pub struct Process {
     /// The other end of its terminal, when it has one. Its reads and writes
     /// block.
     pub terminal: Option<Terminal>,
-    end: AsyncFd<OwnedFd>,
-    inner: Arc<crate::Process>,
+    watched: Watched<crate::Process>,
 }
+
+impl Handle for crate::Process {
+    const WHAT: &'static str = "the process";
+    const CLEARS_UP: bool = false;
+
+    fn look(&self) -> Result<Option<ExitStatus>> {
+        self.try_wait()
+    }
+
+    fn send(&self, signal: u8) -> Result<()> {
+        self.kill(signal)
+    }
+
+    fn wait_killed(&self) {
+        Self::wait_killed(self);
+    }
+}
+
+descriptors!(Process);
 
 impl Process {
     pub(super) fn new(mut started: crate::Process) -> Result<Self> {
-        let end = started.as_fd().try_clone_to_owned().and_then(watch);
         Ok(Self {
             stdin: piped(started.stdin.take(), Sender::from_file)?,
             stdout: piped(started.stdout.take(), Receiver::from_file)?,
             stderr: piped(started.stderr.take(), Receiver::from_file)?,
             terminal: started.terminal.take(),
-            end: end.map_err(|error| Error::system("watch the process", errno_of(&error)))?,
-            inner: Arc::new(started),
+            watched: Watched::new(started)?,
         })
     }
 
     /// Its process id, as the host sees it.
     #[must_use]
     pub fn id(&self) -> u32 {
-        self.inner.id()
+        self.watched.inner.id()
     }
 
     /// Waits until it has ended. Closes its standard input first. May be dropped
@@ -61,14 +72,7 @@ impl Process {
     /// As [`crate::Process::wait`].
     pub async fn wait(&mut self) -> Result<ExitStatus> {
         drop(self.stdin.take());
-        loop {
-            let ready = self.end.readable().await;
-            let mut ready = ready.map_err(|error| Error::system("wait for the process", errno_of(&error)))?;
-            match self.inner.try_wait()? {
-                Some(status) => return Ok(status),
-                None => ready.clear_ready(),
-            }
-        }
+        self.watched.wait().await
     }
 
     /// Waits for all output and for the end.
@@ -91,32 +95,6 @@ impl Process {
     ///
     /// As [`crate::Process::kill`].
     pub fn kill(&self, signal: u8) -> Result<()> {
-        self.inner.kill(signal)
-    }
-}
-
-impl AsFd for Process {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.end.get_ref().as_fd()
-    }
-}
-
-impl AsRawFd for Process {
-    fn as_raw_fd(&self) -> RawFd {
-        self.end.as_raw_fd()
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        if matches!(self.inner.try_wait(), Ok(Some(_))) {
-            return;
-        }
-        let _ = self.inner.kill(signal::KILL);
-        // Where there is no runtime any more, the handle's own drop waits.
-        if let Ok(runtime) = ::tokio::runtime::Handle::try_current() {
-            let inner = Arc::clone(&self.inner);
-            drop(runtime.spawn_blocking(move || inner.wait_killed()));
-        }
+        self.watched.inner.kill(signal)
     }
 }

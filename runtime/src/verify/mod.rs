@@ -15,16 +15,16 @@
 //! | 4 | `dumpable-before-ids` | Directly after the wait, and before any id changes, the child hides its memory; nothing shows it again. |
 //! | 5 | `setgroups-before-maps` | A user namespace gets one group map and one user map, setgroups is denied before them where one id is mapped, groups before users. |
 //! | 6 | `release-last` | The child is let go exactly once, after everything that the embedder does for it. |
-//! | 7 | `pivot-then-detach` | The root is switched by one pivot_root from the finished root, and the two old mounts are detached and proved gone at once. |
+//! | 7 | `pivot-then-detach` | The root is switched by one pivot_root from the finished root, and the old root, with what was built on below it, is detached and proved gone at once. |
 //! | 8 | `no-mount-after-switch` | Nothing is mounted, cloned or moved once the root is switched. |
 //! | 9 | `mask-after-caller-mounts` | After the first mask only masks and read-only covers are attached, so that nothing lies over a mask. |
 //! | 10 | `attach-to-descriptors` | A detached tree is attached once, to a descriptor or to a name that the plan made in a tmpfs of its own, a mask also to a name in a procfs or sysfs of its own; only the building tmpfs goes onto a path. |
 //! | 11 | `one-component-creation` | Before the switch entries are made below descriptors, one component at a time. |
 //! | 12 | `paths-confined` | No path follows a magic link, and a path below a descriptor cannot leave it. |
 //! | 13 | `source-proved` | A file found by a path of the host is proved by the very next op. |
-//! | 14 | `clones-confined` | A copy of a host tree is made of a proved inode and is private and nosuid, with all below it, before anybody can reach it. |
+//! | 14 | `clones-confined` | A copy of a host tree is made of a proved inode and is private and, but for the root of a machine (profile `nspawn`), nosuid, with all below it, before anybody can reach it. |
 //! | 15 | `tmpfs-bounded` | Every tmpfs has a limit of bytes and of files, and a mode of the plan's. |
-//! | 16 | `mounts-nosuid` | No file system of ours honours set-user-id; proc, sysfs and mqueue nothing at all, and sysfs is read-only. |
+//! | 16 | `mounts-nosuid` | No file system of ours honours set-user-id but the root of a machine (profile `nspawn`); proc, sysfs and mqueue nothing at all, and sysfs is read-only. |
 //! | 17 | `ids-order` | Groups change before the group id, and that before the user id. |
 //! | 18 | `caps-order` | Bounding set, securebits, ids, capability sets, ambient set, no_new_privs, proof: each once, in this order. |
 //! | 19 | `credentials-proved` | What was set is read back from the kernel, value by value, and nothing changes it before the exec. |
@@ -41,27 +41,27 @@
 //! | 30 | `kernel-fs-proved` | A new procfs or sysfs is proved to be one and goes onto a real directory directly below the root. |
 //! | 31 | `writes-through-proved-handles` | Files of the kernel are written below a handle proved to be cgroup, the child's own /proc directory, or our own procfs. |
 //! | 32 | `undo-of-everything-made` | Whatever the embedder makes has an undo, in the order that works, and the watcher knows of it before it is made; no process outlives the container. |
-//! | 33 | `nested-userns-forbidden` | In a user namespace of its own the container can make no further one. |
+//! | 33 | `nested-userns-forbidden` | In a user namespace of its own the container can make no further one, but for a machine (profile `nspawn`). |
 //! | 34 | `namespaces-complete` | The mount namespace is always new, and every kind that the clone leaves out is entered by one unshare. |
 //! | 35 | `own-namespace-only` | Hostname, interfaces, sysfs and mqueue are touched only in a namespace of the container's own. |
 //! | 36 | `plan-is-readable` | Every byte of the plan, its undo and its watcher's ops is part of an op, as many as it says. |
 //! | 37 | `descriptors-passed` | The payload gets descriptors 0, 1 and 2, each once, from the slots of its streams or its terminal, and no other. |
 //! | 38 | `keep-is-the-childs` | The child is given streams, its ends of sockets and confined clones: no open directory of the host, no end of the embedder's. |
 //! | 39 | `nothing-of-the-tree-after-switch` | After the switch no tree descriptor is used and no file of the tree is opened or made but the notification socket. |
-//! | 40 | `attributes-only-added` | Mount attributes are only added, and propagation is private or left alone. |
+//! | 40 | `attributes-only-added` | Mount attributes are only added, and propagation is private or left alone, but for the spread within the container that the report names, after the switch. |
 //! | 41 | `options-known` | Only known file systems with known options are made, one mount of each; an overlay lies over a read-only clone, its paths are words of ours. |
-//! | 42 | `devpts-own` | A devpts is a new instance. |
-//! | 43 | `devices-listed` | A device node is cloned alone, and proved to be one of the list. |
+//! | 42 | `devpts-own` | A devpts is a new instance, whose terminals are their user's, and the group's that the report names. |
+//! | 43 | `devices-listed` | A device node is cloned alone, read-only, and proved to be one of the list. |
 //! | 44 | `masks-are-ours` | What masks is an empty file or directory without permissions that the plan made, read-only before the first use. |
 //! | 45 | `born-limited` | Every cgroup that is made is of use and holds the child before it may go on. |
 //! | 46 | `one-conversation` | Wait, release, announcement and descriptors use the two ends of one socket pair, which the runner listens to; the lifeline is another. |
 //! | 47 | `maps-valid` | Id maps have extents of at least one id that neither overflow nor overlap. |
 //! | 48 | `groups-dropped` | The caller's supplementary groups are replaced, or setgroups is denied for good. |
-//! | 49 | `no-grant-locked` | Without a capability in the bounding set all securebits are locked; with one, only keep-caps is on. |
+//! | 49 | `no-grant-locked` | Without a capability in the bounding set all securebits are locked; with one, keep-caps does not outlive the exec. |
 //! | 50 | `helpers-proved` | newuidmap and newgidmap are opened files of root that nobody else may write. |
 //! | 51 | `report-is-true` | What the report says is applied is in the plan, and the report says what is not. |
 //! | 52 | `proc-sys-read-only` | /proc/sys is covered by itself, read-only, with all below it. |
-//! | 53 | `nodev-everywhere` | No device node can be opened on any mount but the listed nodes and our own devpts. |
+//! | 53 | `nodev-everywhere` | No device node can be opened on any mount but the listed nodes, our own devpts, and the root of a machine (profile `nspawn`). |
 //! | 54 | `working-directory-as-payload` | The working directory is entered by one absolute path, with the payload's ids. |
 //! | 55 | `one-tree-per-place` | A place takes one tree; for the next one a place is opened anew. |
 //! | 56 | `everything-attached` | Every mount and every clone that is made is attached. |
@@ -69,7 +69,7 @@
 //! | 58 | `clones-before-building` | Trees of the host are cloned before anything is attached, so that no clone shows what is built, or hides what it should show. |
 //! | 59 | `notify-in-own-tmpfs` | The notification socket is never made in a tree of the host. |
 //! | 60 | `files-in-own-ramfs` | Secrets and files of the plan are made in a ramfs of its own, without programs, and copied only once nothing can write it. |
-//! | 61 | `mounts-as-reported` | Every mount that the report names is made at that place, with the attributes that the report gives it. |
+//! | 61 | `mounts-as-reported` | Every mount that the report names is made at that place, with the attributes that the report gives it, of a source that is found as the report says. |
 //! | 62 | `devices-closed` | A device policy denies everything but the usual devices and those that the report names, for the child's own cgroup. |
 //! | 63 | `descriptors-sent` | The child sends the embedder no descriptor but those that it expects, each once, of the kind that it expects. |
 //! | 64 | `floor-as-reported` | Every call of the filter's floor that the payload's filter lets through is named in the report. |
@@ -85,6 +85,18 @@
 //! | 74 | `scheduled-as-reported` | Processors, policy and priorities are set for the child and nobody else, each once, as the report says. |
 //! | 75 | `sysctls-own` | A sysctl is set only where a namespace of the container's own has it, as the report says. |
 //! | 76 | `registered-and-removed` | The one file that the embedder makes is the container's name in a directory of the user's alone; undo and watcher remove it, the watcher before it ends the container. |
+//! | 77 | `architectures-as-reported` | A filter lets calls through of the machine's own ABI only, the payload's also of those that the report names. |
+//! | 78 | `init-confined-first` | Under a stub init the payload's process does nothing before the stub init has said that it is confined, and after that word the stub init only lets go and reaps. |
+//! | 79 | `covers-in-place` | Every kernel file of the profile is masked, covered read-only or named as absent, and what else is masked or covered is what the report names. |
+//! | 80 | `trees-as-reported` | A tree of the host is attached where the report or the profile names it, and can be written, or shows mapped ids, only where the report says so. |
+//! | 81 | `no-programs-in-dev` | Nothing that the plan itself mounts on /dev or below lets programs be executed. |
+//! | 82 | `modes-tight` | Nothing that the plan makes can be written by others but a sticky directory, and secrets are the payload's, which no other can read. |
+//! | 83 | `limits-as-reported` | Resource limits, the limits of a cgroup and the sizes of a tmpfs are those that the report or the profile says. |
+//! | 84 | `nothing-left-open` | What the embedder opens for a moment of the start is closed by the plan. |
+//! | 85 | `given-as-reported` | The one tree that is given to other ids before the start is the root's own, for the range that the container maps, and the report says so. |
+//! | 86 | `links-as-reported` | Interfaces are made, moved and addressed as the report says: inside in the container's own network alone, outside those that the plan makes or the report names and no other. |
+//! | 87 | `links-taken-back` | Every interface that is made outside says whose it is, and undo and watcher take it back; one that is moved in comes back by its number. |
+//! | 88 | `ports-as-reported` | What is published are the ports of the report, to the container's addresses; the rules are those of its own tables, which go with their socket. |
 //!
 //! A plan that brings a process into a container ([`crate::compile_exec`]) keeps
 //! those of them that are about processes; it has no op to do anything else.

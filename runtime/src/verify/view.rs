@@ -1,12 +1,15 @@
 //! A plan, decoded once, with what each op works on: a rule asks "is this the
 //! clone of a host tree?" instead of guessing from a slot's number.
 
+use std::cell::OnceCell;
 use std::ffi::CStr;
 
 use skep_sys::abi::{MountAttrs, Namespaces};
 use skep_sys::{Op, OpKind, Proof, Slot};
 
 use crate::plan::{Phase, Plan};
+use crate::report::Outcome;
+use crate::spec::Profile;
 
 /// The name of a [`Thing`]; 0 is "nothing".
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
@@ -77,6 +80,14 @@ pub(super) enum What<'a> {
     Listener,
     Pipe,
     Socket,
+    /// A socket of netlink: its protocol, and the namespace, if it is not that of
+    /// whoever opened it.
+    Netlink {
+        protocol: u8,
+        of: Id,
+    },
+    /// The child's network namespace.
+    NetworkOfChild,
     Pidfd,
     /// The pidfd of a process that was brought into a container.
     Member,
@@ -107,6 +118,19 @@ impl Thing<'_> {
 
     pub(super) fn is_mount(&self, name: &CStr) -> bool {
         matches!(self.what, What::Mount(kind) if kind == name)
+    }
+
+    /// What move_mount(2) attaches: a mount of its own, made detached.
+    pub(super) const fn is_detached_tree(&self) -> bool {
+        matches!(
+            self.what,
+            What::Mount(_)
+                | What::HostClone { .. }
+                | What::Blank
+                | What::MadeCopy { .. }
+                | What::TreeClone { .. }
+                | What::Console { .. }
+        )
     }
 
     /// A part of a mounted or mountable tree, of the host or of the container.
@@ -185,8 +209,15 @@ pub(super) struct View<'a> {
     pub(super) joins: Vec<(Id, Namespaces)>,
     /// The tmpfs that the tree is built on.
     pub(super) building: Id,
+    /// The file system of a disk image, which the runner brings.
+    pub(super) tree: Id,
     /// Position of the op that attaches the container's root to it.
     pub(super) rooted: Option<usize>,
+    /// Where what was built on is put below the old root.
+    pub(super) aside: Option<usize>,
+    /// Where inside each op that attaches something does so, by position; once a
+    /// rule has asked for one.
+    pub(super) inside: OnceCell<Vec<(usize, String)>>,
     /// Ops that take others back, by the index of what they take back.
     pub(super) undo: Vec<(u32, Option<Op<'a>>)>,
     /// What the watcher runs.
@@ -204,6 +235,29 @@ impl<'a> View<'a> {
     pub(super) fn phase(&self, phase: Phase) -> &[Seen<'a>] {
         let at = phase as usize;
         &self.ops[self.starts[at]..self.starts[at + 1]]
+    }
+
+    /// Whose look the container has, as the report says.
+    pub(super) fn profile(&self) -> Profile {
+        match self.plan.report().of("profile") {
+            Some(Outcome::Applied(name)) if name == "nspawn" => Profile::Nspawn,
+            _ => Profile::Strict,
+        }
+    }
+
+    /// Whether a mount is the root of a machine, or its `/usr` on a root in memory:
+    /// there set-user-id and device nodes are honoured.
+    pub(super) fn honours(&self, thing: &Thing<'_>) -> bool {
+        let usr = |at: usize| {
+            self.ops.get(at).is_some_and(|seen| {
+                matches!(seen.op, Op::MoveMount { path, .. } if path == c"usr")
+                    && self.rooted.is_some()
+                    && self.thing(seen.onto).attached == self.rooted
+            })
+        };
+        self.profile() == Profile::Nspawn
+            && thing.attached.is_some_and(|at| Some(at) == self.rooted || usr(at))
+            && matches!(thing.what, What::Mount(_) | What::HostClone { .. })
     }
 
     /// Every op of a kind, in order.

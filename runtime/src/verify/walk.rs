@@ -1,18 +1,26 @@
 //! Follows the slots of a plan as the kernel would fill them: in the host's
 //! table, in the child's, and in both sides of the fork.
 
+use std::cell::OnceCell;
 use std::ffi::CStr;
 
 use skep_sys::abi::{MountAttrs, Namespaces, TreeFlags};
 use skep_sys::wire::Reader;
-use skep_sys::{At, Op, OpKind, Slot};
+use skep_sys::{At, Op, Slot};
 
 use super::view::{Id, KINDS, Seen, Spawned, Thing, View, What};
-use crate::plan::{Phase, Plan, role};
+use crate::plan::{ASIDE, OWN_TIME, Phase, Plan, role};
 
 impl<'a> View<'a> {
     pub(super) fn of_plan(plan: &'a Plan) -> Self {
-        let mut walk = Walk::new(plan);
+        let view = Self::walked(plan, false);
+        // What a plan is for decides what its slots hold before its first op.
+        if view.enters() { Self::walked(plan, true) } else { view }
+    }
+
+    fn walked(plan: &'a Plan, entering: bool) -> Self {
+        let count = plan.counts.iter().fold(0_usize, |sum, count| sum.saturating_add(*count as usize)).min(1 << 20);
+        let mut walk = Walk::new(plan, count, entering);
         for phase in Phase::ALL {
             walk.phase(phase);
         }
@@ -43,8 +51,7 @@ struct Walk<'a> {
 }
 
 impl<'a> Walk<'a> {
-    fn new(plan: &'a Plan) -> Self {
-        let count = plan.counts.iter().fold(0_usize, |sum, count| sum.saturating_add(*count as usize)).min(1 << 20);
+    fn new(plan: &'a Plan, count: usize, entering: bool) -> Self {
         let nothing = Thing { what: What::Nothing, made: 0, proof: None, attrs: MountAttrs::NONE, attached: None };
         let mut things = Vec::with_capacity(count / 2 + 2);
         things.push(nothing);
@@ -70,7 +77,13 @@ impl<'a> Walk<'a> {
                 things.push(Thing { what: What::Given, ..nothing });
             }
         }
-        if plan.ops().any(|(_, _, op)| op.kind() == OpKind::Sibling) {
+        let mut tree = Id::NONE;
+        if let (Some(_), Some(cell)) = (&plan.tree, table.get_mut(usize::from(role::TREE.0))) {
+            tree = Id(things.len() as u32);
+            *cell = tree;
+            things.push(Thing { what: What::HostClone { recursive: false }, ..nothing });
+        }
+        if entering {
             let number = Id(things.len() as u32);
             things.push(Thing { what: What::Value, ..nothing });
             for (slot, id) in [(role::TARGET, Id(1)), (role::TARGET_PID, number)] {
@@ -94,7 +107,10 @@ impl<'a> Walk<'a> {
                 spawn: None,
                 joins: Vec::new(),
                 building: Id::NONE,
+                tree,
                 rooted: None,
+                aside: None,
+                inside: OnceCell::new(),
                 undo: plan.undo.iter().map(|undo| (undo.of, Op::read(&mut Reader::new(&undo.op)))).collect(),
                 watch: decode(&plan.watch),
                 readable: true,
@@ -112,16 +128,15 @@ impl<'a> Walk<'a> {
             Phase::Payload => self.child.clone_from(&self.table),
             Phase::Prepare | Phase::Attend => {}
         }
-        self.view.starts[phase as usize] = self.view.ops.len();
-        let mut decoded = 0_u32;
+        let start = self.view.ops.len();
+        self.view.starts[phase as usize] = start;
         for (index, op) in self.view.plan.section(phase).iter() {
             match op {
                 Some(op) => self.see(index, phase, op),
                 None => self.view.readable = false,
             }
-            decoded += 1;
         }
-        self.view.readable &= decoded == self.view.plan.counts[phase as usize];
+        self.view.readable &= self.view.ops.len() - start == self.view.plan.counts[phase as usize] as usize;
         self.view.starts[phase as usize + 1] = self.view.ops.len();
     }
 
@@ -170,12 +185,16 @@ impl<'a> Walk<'a> {
                     }
                     _ => true,
                 };
-                if whole && flags.has(TreeFlags::EMPTY_PATH) {
+                // Ids are mapped of the top alone.
+                let set = if whole { set } else { MountAttrs(set.0 & MountAttrs::IDMAP.0) };
+                if flags.has(TreeFlags::EMPTY_PATH) {
                     thing.attrs = thing.attrs.with(set);
                 }
             }
             Op::MoveMount { dir, path, .. } => {
-                if thing.attached.is_some() {
+                if seen.on == self.view.building && dir == At::Cwd && path == ASIDE && self.view.aside.is_none() {
+                    self.view.aside = Some(seen.at);
+                } else if thing.attached.is_some() {
                     self.view.moved_twice.push(seen.at);
                 } else {
                     thing.attached = Some(seen.at);
@@ -189,7 +208,10 @@ impl<'a> Walk<'a> {
             }
             Op::Close { file } => self.put(file, Id::NONE),
             Op::Adopt {} if seen.phase == Phase::Init => self.view.init_holds[0] = self.held(),
-            Op::Reap { .. } if seen.phase == Phase::Init => self.view.init_holds[1] = self.held(),
+            Op::Reap { control, gate, .. } if seen.phase == Phase::Init => {
+                [control, gate].into_iter().for_each(|slot| self.put(slot, Id::NONE));
+                self.view.init_holds[1] = self.held();
+            }
             Op::Spawn { namespaces, joins, cgroup, keep, pidfd, pid, .. } => {
                 let numbers: Vec<u32> = joins.iter().collect();
                 for pair in numbers.chunks(2) {
@@ -229,7 +251,9 @@ impl<'a> Walk<'a> {
             Op::OpenAt2 { dir: At::Cwd, path, into, .. } => (into, What::Host(path), MountAttrs::NONE),
             Op::OpenAt2 { path, into, .. } => match self.view.thing(seen.on).what {
                 What::Process if path == c"ns/time_for_children" => (into, What::TimeOfChildren, MountAttrs::NONE),
+                What::Process if path == c"ns/net" => (into, What::NetworkOfChild, MountAttrs::NONE),
                 What::Process => (into, What::Other, MountAttrs::NONE),
+                _ if path == OWN_TIME => (into, What::TimeOfChildren, MountAttrs::NONE),
                 _ => (into, What::Inside { below: seen.on, path }, MountAttrs::NONE),
             },
             Op::OpenTree { dir, path, flags, into } => (into, self.cloned(seen.on, dir, path, flags), MountAttrs::NONE),
@@ -240,6 +264,9 @@ impl<'a> Walk<'a> {
             },
             Op::OpenProcess { into, .. } => (into, What::Process, MountAttrs::NONE),
             Op::Socket { into, .. } => (into, What::Socket, MountAttrs::NONE),
+            Op::NetlinkSocket { protocol, into, .. } => {
+                (into, What::Netlink { protocol, of: seen.on }, MountAttrs::NONE)
+            }
             Op::SocketPair { one, other } => {
                 self.add(one, What::HostEnd(seen.at), seen.at);
                 (other, What::ChildEnd(seen.at), MountAttrs::NONE)
@@ -260,6 +287,9 @@ impl<'a> Walk<'a> {
             | Op::Peek { into, .. }
             | Op::PidfdWait { into, .. }
             | Op::TerminalSize { into, .. }
+            | Op::KeyCapabilities { into }
+            | Op::CopyRest { into, .. }
+            | Op::PidfdStatus { into, .. }
             | Op::Receive { into, .. } => (into, What::Value, MountAttrs::NONE),
             Op::Sibling { pid, pidfd } => {
                 self.add(pid, What::Value, seen.at);
@@ -268,9 +298,13 @@ impl<'a> Walk<'a> {
             Op::MapNamespace { into, .. } => (into, What::MappedNamespace, MountAttrs::NONE),
             Op::BpfDevice { into, .. } => (into, What::DeviceProgram, MountAttrs::NONE),
             Op::PidfdOpen { into, .. } => (into, What::Pidfd, MountAttrs::NONE),
-            Op::MemFd { into, .. }
+            Op::Reopen { into, .. }
+            | Op::Ask { into, .. }
+            | Op::MemFd { into, .. }
             | Op::LockIds { into, .. }
             | Op::LandlockRuleset { into, .. }
+            | Op::Inherit { into, .. }
+            | Op::LoopDevice { into, .. }
             | Op::SignalFd { into } => (into, What::Other, MountAttrs::NONE),
             Op::Seccomp { listener: Some(into), .. } => (into, What::Listener, MountAttrs::NONE),
             _ => return Id::NONE,
@@ -374,6 +408,7 @@ fn operands(op: &Op<'_>) -> [Operand; 3] {
         | Op::CreateSecret { dir, .. }
         | Op::Mknod { dir, .. }
         | Op::Unlink { dir, .. }
+        | Op::Rename { dir, .. }
         | Op::RemoveGroup { dir, .. }
         | Op::KillGroup { dir, .. }
         | Op::Write { dir, .. }
@@ -382,6 +417,9 @@ fn operands(op: &Op<'_>) -> [Operand; 3] {
         Op::MountSetAttr { dir, userns, .. } => [below(dir), userns.and_then(file), None],
         Op::MoveMount { from, dir, .. } => [file(from), below(dir), None],
         Op::Chown { file: on, .. }
+        | Op::Chmod { file: on, .. }
+        | Op::Reopen { file: on, .. }
+        | Op::Serve { socket: on }
         | Op::Freeze { group: on, .. }
         | Op::Prove { file: on, .. }
         | Op::Close { file: on }
@@ -396,11 +434,21 @@ fn operands(op: &Op<'_>) -> [Operand; 3] {
         | Op::SetNs { namespace: on, .. }
         | Op::PidfdSignal { process: on, .. }
         | Op::PidfdWait { process: on, .. }
+        | Op::PidfdStatus { process: on, .. }
         | Op::LandlockPort { ruleset: on, .. }
         | Op::LandlockRestrict { ruleset: on }
         | Op::SocketOption { socket: on, .. }
         | Op::Bind { socket: on, .. }
         | Op::LinkUp { socket: on, .. }
+        | Op::LinkAltName { socket: on, .. }
+        | Op::LinkMaster { socket: on, .. }
+        | Op::LinkOption { socket: on, .. }
+        | Op::LinkRemove { socket: on, .. }
+        | Op::ZoneJoin { socket: on, .. }
+        | Op::ZoneLeave { socket: on, .. }
+        | Op::AddressAdd { socket: on, .. }
+        | Op::RouteAdd { socket: on, .. }
+        | Op::NfTables { socket: on, .. }
         | Op::OpenTerminal { devpts: on, .. }
         | Op::ControllingTerminal { terminal: on }
         | Op::ResizeTerminal { terminal: on, .. }
@@ -417,6 +465,19 @@ fn operands(op: &Op<'_>) -> [Operand; 3] {
         | Op::AnswerCall { listener: on, .. }
         | Op::CallWaits { listener: on, .. }
         | Op::Watch { socket: on } => [file(on), None, None],
+        // The file may be missing.
+        Op::UnlinkSame { dir: on, .. } => [file(on), None, None],
+        Op::SetXattr { file: on, .. } | Op::RemoveXattr { file: on, .. } | Op::LoopDevice { image: on, .. } => {
+            [file(on), None, None]
+        }
+        Op::FsDevice { fs, device } => [file(fs), file(device), None],
+        Op::NetlinkSocket { namespace, .. } => [namespace.and_then(file), None, None],
+        Op::LinkAdd { socket, namespace, .. } => [file(socket), namespace.and_then(file), None],
+        Op::LinkMove { socket, namespace, .. } => [file(socket), file(namespace), None],
+        Op::CopyRest { from, to, .. } | Op::CopyWhole { from, to } => [file(from), file(to), None],
+        Op::Link { file: on, dir, .. } => [file(on), below(dir), None],
+        Op::Stamp { file: on, .. } => [file(on), None, None],
+        Op::Ask { server, file: on, .. } => [file(server), on.and_then(file), None],
         Op::LandlockPath { ruleset, parent, .. } => [file(ruleset), file(parent), None],
         Op::EntrustFile { watcher: to, file: on, .. } | Op::SendFile { to, file: on, .. } => [file(to), file(on), None],
         Op::Spawn { image, plan, cgroup, .. } => [file(image), file(plan), cgroup.and_then(file)],
@@ -429,7 +490,8 @@ fn operands(op: &Op<'_>) -> [Operand; 3] {
         Op::EndGroup { pidfd, pid } => [file(pidfd), value(pid), None],
         Op::BpfAttach { cgroup, program } => [file(cgroup), file(program), None],
         Op::IdMapHelper { program, pid, .. } => [file(program), value(pid), None],
-        Op::Reap { payload, signals, lifeline } => [file(lifeline), file(signals), value(payload)],
+        // What it closes, the rules name.
+        Op::Reap { payload, signals, lifeline, .. } => [file(lifeline), file(signals), value(payload)],
         _ => [None; 3],
     }
 }

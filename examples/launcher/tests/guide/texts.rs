@@ -103,6 +103,22 @@ fn the_reference_of_keys_is_the_table_of_keys() {
     assert!(!wanted.contains("| … |"), "a key of which nothing is said");
 }
 
+/// After a change of the table: `SKEP_UPDATE=1 cargo test -p skep-launcher --test guide`.
+#[test]
+fn the_reference_of_options_is_the_table_of_options() {
+    let Some(text) = page("systemd-nspawn.md") else { return };
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_skep")).args(["help", "options"]).output().unwrap();
+    let wanted = format!("\n{}\n", String::from_utf8_lossy(&output.stdout));
+    let (head, rest) = text.split_once("<!-- options -->\n").unwrap();
+    let (found, tail) = rest.split_once("<!-- /options -->").unwrap();
+    if std::env::var_os("SKEP_UPDATE").is_some() {
+        let text = format!("{head}<!-- options -->\n{wanted}<!-- /options -->{tail}");
+        std::fs::write(source().join("systemd-nspawn.md"), text).unwrap();
+        return;
+    }
+    assert_eq!(found, wanted, "SKEP_UPDATE=1 cargo test -p skep-launcher --test guide");
+}
+
 /// What stands between backticks in a text, outside fenced blocks.
 fn spans(text: &str) -> Vec<&str> {
     let mut fenced = false;
@@ -118,11 +134,13 @@ fn spans(text: &str) -> Vec<&str> {
 #[test]
 fn every_option_of_the_guide_exists() {
     const OTHERS: &[&str] = &["--dest-dir"];
-    let help = |verb: &&str| {
-        let output = std::process::Command::new(env!("CARGO_BIN_EXE_skep")).args([verb, "--help"]).output().unwrap();
+    let skep = |words: &[&str]| {
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_skep")).args(words).output().unwrap();
         String::from_utf8_lossy(&output.stdout).into_owned()
     };
-    let help: String = ["run", "plan", "audit", "check", "doctor", "convert"].iter().map(help).collect();
+    let overview = skep(&["--help"]);
+    let verbs = overview.lines().filter_map(|line| line.split_once(" skep ")?.1.split(' ').next());
+    let help: String = verbs.filter(|verb| !verb.starts_with("--")).map(|verb| skep(&["help", verb])).collect();
     let known: Vec<&str> = help.split(|one: char| !one.is_ascii_alphanumeric() && one != '-').collect();
     for page in pages() {
         for span in spans(&page.text).into_iter().filter(|span| span.starts_with("--")) {

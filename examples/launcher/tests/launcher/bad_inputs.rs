@@ -11,11 +11,15 @@ use crate::stand::{CONTAINERS, Scratch, containers, skep};
 const CASES: &[(&[&str], &[&str])] = &[
     (&[], &["what to do is missing", "skep --help"]),
     (&["frob"], &["\"frob\"", "not something that skep does"]),
-    (&["nspawn", "-b"], &["skep nspawn", "not supported yet"]),
+    (&["nspawn", "--image-policy=x"], &["--image-policy", "not supported", "--directory="]),
+    (&["nspawn", "--cleanup", "-x", "-D", "/"], &["--cleanup", "leave --ephemeral out"]),
+    (&["nspawn", "--cleanup"], &["--cleanup", "--machine="]),
+    (&["nspawn", "-D", "@", "true"], &["holds no root file system", "--directory="]),
+    (&["nspawn", "-M", "skep-test-none", "true"], &["/var/lib/machines", "--directory="]),
     (&["run"], &["no command", "Name a program"]),
     (&["run", "--frobnicate", "true"], &["--frobnicate", "unknown option", "--help"]),
     (&["run", "--bind-or=/etc", "true"], &["--bind-or", "did you mean --bind-ro"]),
-    (&["run", "--boot"], &["--boot", "not supported yet"]),
+    (&["run", "--image-policy=x"], &["--image-policy", "not supported"]),
     (&["run", "-k", "true"], &["-k", "unknown option"]),
     (&["run", "--quiet=yes", "true"], &["--quiet", "takes no value"]),
     (&["run", "--machine"], &["--machine", "write --machine=NAME"]),
@@ -62,17 +66,17 @@ const CASES: &[(&[&str], &[&str])] = &[
     (&["run", "--volatile=maybe", "true"], &["--volatile=", "\"maybe\"", "overlay"]),
     (&["run", "--start-timeout=never", "true"], &["--start-timeout=", "seconds"]),
     (&["run", "--profile=lax", "true"], &["--profile=", "`strict` or `nspawn`"]),
-    (&["run", "-f", "@/missing.nspawn"], &["@/missing.nspawn", "No such file"]),
+    (&["run", "-f", "@/missing.nspawn"], &["@/missing.nspawn", "ENOENT"]),
     (&["run", "-f", "@"], &["@", "directory"]),
     (&["run", "-f", "@/unknown.nspawn"], &["@/unknown.nspawn:2:1", "Hostnam", "did you mean `Hostname=`?"]),
-    (&["run", "-f", "@/boot.nspawn"], &["@/boot.nspawn:2:6", "Boot", "not supported yet"]),
+    (&["run", "-f", "@/boot.nspawn"], &["@/boot.nspawn:2:13", "LinkJournal", "not supported yet"]),
     (&["run", "-f", "@/header.nspawn"], &["@/header.nspawn:1:1", "does not end with `]`"]),
     (&["run", "-f", "@/bind.nspawn"], &["@/bind.nspawn:4", "BindReadOnly", "/missing/book"]),
     (&["plan"], &["no command"]),
     (&["run", "--verbose", "true"], &["--verbose", "belongs to skep plan"]),
     (&["check"], &["skep check FILE…"]),
     (&["check", "@/file"], &["@/file", ".nspawn", ".json"]),
-    (&["check", "@/missing.json"], &["@/missing.json", "No such file"]),
+    (&["check", "@/missing.json"], &["@/missing.json", "ENOENT"]),
     (&["check", "a", "b"], &["\"a\" is neither", "\"b\" is neither"]),
     (&["doctor", "now"], &["\"now\"", "no arguments"]),
     (&["help", "frob"], &["\"frob\"", "exit-codes"]),
@@ -80,10 +84,10 @@ const CASES: &[(&[&str], &[&str])] = &[
     (&["paln", "true"], &["\"paln\"", "did you mean skep plan"]),
     (&["--verbose"], &["\"--verbose\"", "skep --help"]),
     (&["completion"], &["needs a shell", "bash, zsh or fish"]),
-    (&["completion", "csh"], &["\"csh\"", "bash, zsh, fish"]),
+    (&["completion", "csh"], &["\"csh\"", "zsh or bash or fish"]),
     (&["completion", "bash", "zsh"], &["\"zsh\"", "one word too many"]),
-    (&["man", "frob"], &["\"frob\"", "write run, plan"]),
-    (&["man", "--report"], &["--report", "belongs to skep run, skep plan"]),
+    (&["man", "frob"], &["\"frob\"", "write run, nspawn, plan"]),
+    (&["man", "--report"], &["--report", "belongs to skep run, skep nspawn, skep plan"]),
     (&["run", "-\u{1b}", "true"], &["unknown option", "--help"]),
     (&["run", "--bi\u{202e}nd=/a", "true"], &["unknown option", "\\u{202e}"]),
     (&["run", "--help=yes"], &["--help", "takes no value"]),
@@ -146,7 +150,7 @@ fn tree() -> Scratch {
     let tree = Scratch::new("bad");
     tree.file("file", "");
     tree.file("unknown.nspawn", "[Exec]\nHostnam=x\nParameters=true\n");
-    tree.file("boot.nspawn", "[Exec]\nBoot=yes\n");
+    tree.file("boot.nspawn", "[Exec]\nLinkJournal=yes\n");
     tree.file("header.nspawn", "[Exec\nParameters=true\n");
     tree.file("bind.nspawn", "[Exec]\nParameters=true\n[Files]\nBindReadOnly=/missing/book\n");
     tree.file("file.nspawn", "");
@@ -172,7 +176,7 @@ fn tree() -> Scratch {
 
 /// What a start could leave: mounts, cgroups, processes. Processes whose
 /// parent is gone become this one's children.
-fn leftovers() -> BTreeSet<String> {
+pub(crate) fn leftovers() -> BTreeSet<String> {
     let mut found: BTreeSet<String> =
         std::fs::read_to_string("/proc/self/mountinfo").unwrap().lines().map(|line| format!("mount {line}")).collect();
     groups(Path::new("/sys/fs/cgroup"), 6, &mut found);

@@ -5,7 +5,14 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod bad_inputs;
+mod containers;
+mod detached;
+mod generated;
+mod inherited;
+mod json;
+mod pty;
 mod running;
 mod stand;
 mod terminal;
+mod trees;
 mod verbs;

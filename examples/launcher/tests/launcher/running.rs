@@ -2,13 +2,13 @@
 
 use std::io::Read;
 use std::os::fd::AsFd;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::signal::Signal;
 
-use crate::stand::{command, containers, ended, send, skep, skep_with, until};
+use crate::stand::{SKEP, command, containers, ended, send, skep, skep_with, unique, until};
 
 /// Leaves the test where no container can be started.
 macro_rules! needs_containers {
@@ -35,16 +35,17 @@ fn the_exit_code_is_the_payloads() {
 #[test]
 fn a_run_reads_like_this() {
     needs_containers!();
-    let ran = skep(["run", "-M", "web", "sh", "-c", "echo out; echo err >&2; exit 7"]);
+    let web = unique("web");
+    let ran = skep(["run", "-M", &web, "sh", "-c", "echo out; echo err >&2; exit 7"]);
     assert_eq!(ran.stdout, "out\n");
     let lines: Vec<&str> = ran.stderr.lines().collect();
     assert_eq!(
         lines,
         [
-            "Spawning container web on /usr over an empty root.",
-            "Container web running: Ready.",
-            "err",
-            "Container web failed: exit code 7",
+            format!("Spawning container {web} on /usr over an empty root."),
+            format!("Container {web} running: Ready."),
+            "err".to_owned(),
+            format!("Container {web} failed: exit code 7"),
         ]
     );
     let quiet = skep(["run", "-q", "sh", "-c", "echo out; echo err >&2; kill -9 $$"]);
@@ -54,11 +55,12 @@ fn a_run_reads_like_this() {
 #[test]
 fn json_is_one_object_a_line() {
     needs_containers!();
-    let ran = skep(["run", "--json", "--report", "-M", "web2", "sh", "-c", "exit 3"]);
+    let web = unique("web2");
+    let ran = skep(["run", "--json", "--report", "-M", &web, "sh", "-c", "exit 3"]);
     let events: Vec<serde_json::Value> = ran.stderr.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let names: Vec<&str> = events.iter().filter_map(|event| event["event"].as_str()).collect();
     assert_eq!(names, ["starting", "started", "report", "ready", "ended"]);
-    assert_eq!((&events[4]["code"], &events[4]["exit"], &events[4]["machine"]), (&3.into(), &3.into(), &"web2".into()));
+    assert_eq!((&events[4]["code"], &events[4]["exit"], &events[4]["machine"]), (&3.into(), &3.into(), &web.into()));
     let ran = skep(["run", "--json", "no-such-command"]);
     let last: serde_json::Value = serde_json::from_str(ran.stderr.lines().last().unwrap_or_default()).unwrap();
     assert_eq!((ran.code, &last["event"]), (Some(1), &"error".into()));
@@ -124,13 +126,27 @@ fn a_reader_that_goes_away_is_success() {
 #[test]
 fn sigterm_stops_in_order() {
     needs_containers!();
-    for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP] {
-        let mut child = command(["run", "-M", "web3", "sh", "-c", "echo up; exec sleep 1000"]).spawn().unwrap();
+    let web = unique("web3");
+    // Not to be ignored, whoever started the tests with `nohup`; or just that.
+    for (signal, hangup) in [
+        (Signal::SIGTERM, "--default-signal=HUP"),
+        (Signal::SIGINT, "--default-signal=HUP"),
+        (Signal::SIGHUP, "--default-signal=HUP"),
+        (Signal::SIGTERM, "--ignore-signal=HUP"),
+    ] {
+        let mut command = Command::new("env");
+        command.args([hangup, SKEP, "run", "-M", &web, "sh", "-c", "echo up; exec sleep 1000"]);
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         until(&mut child, "up\n");
+        if hangup == "--ignore-signal=HUP" {
+            send(&child, Signal::SIGHUP);
+            std::thread::sleep(Duration::from_millis(200));
+            assert!(child.try_wait().unwrap().is_none(), "a hangup under nohup is no end");
+        }
         send(&child, signal);
         let ran = ended(child);
         assert_eq!(ran.code, Some(0), "{signal} {ran:?}");
-        assert_eq!(ran.stderr.lines().last(), Some("Container web3 stopped."));
+        assert_eq!(ran.stderr.lines().last(), Some(format!("Container {web} stopped.").as_str()));
     }
     let script = "trap 'echo bye; exit 5' TERM; echo up; while :; do sleep 0.05; done";
     let mut child = command(["run", "-q", "sh", "-c", script]).spawn().unwrap();
@@ -202,15 +218,16 @@ fn readiness_is_the_payloads_word() {
     let script = r#"use Socket; socket(S, AF_UNIX, SOCK_DGRAM, 0) or die;
         send(S, "STATUS=wait\e[2J", 0, sockaddr_un($ENV{NOTIFY_SOCKET})) or die "send: $!";
         send(S, "READY=1\nSTATUS=Ready.", 0, sockaddr_un($ENV{NOTIFY_SOCKET})) or die "send: $!";"#;
-    let ran = skep(["run", "-M", "web4", "--notify-ready=yes", "perl", "-e", script]);
+    let web = unique("web4");
+    let ran = skep(["run", "-M", &web, "--notify-ready=yes", "perl", "-e", script]);
     let lines: Vec<&str> = ran.stderr.lines().collect();
     assert_eq!(
         lines,
         [
-            "Spawning container web4 on /usr over an empty root.",
-            r"Container web4 running: wait\u{1b}[2J",
-            "Container web4 running: Ready.",
-            "Container web4 exited successfully.",
+            format!("Spawning container {web} on /usr over an empty root."),
+            format!(r"Container {web} running: wait\u{{1b}}[2J"),
+            format!("Container {web} running: Ready."),
+            format!("Container {web} exited successfully."),
         ],
         "{ran:?}"
     );
@@ -251,16 +268,17 @@ fn with_status_fd(number: u32, words: &str) -> (crate::stand::Ran, Vec<serde_jso
 #[test]
 fn events_go_to_the_descriptor_that_was_named() {
     needs_containers!();
-    let (ran, events) = with_status_fd(3, "run -q -M web5 --status-fd=3 sh -c 'ls /proc/self/fd; exit 4'");
+    let web = unique("web5");
+    let (ran, events) = with_status_fd(3, &format!("run -q -M {web} --status-fd=3 sh -c 'ls /proc/self/fd; exit 4'"));
     assert_eq!((ran.code, ran.stderr.as_str()), (Some(4), ""), "{ran:?}");
     assert_eq!(ran.stdout, "0\n1\n2\n3\n", "the last is ls's own: the container has no descriptor of the launcher's");
     let names: Vec<&str> = events.iter().filter_map(|event| event["event"].as_str()).collect();
     assert_eq!(names, ["starting", "started", "ready", "ended"]);
-    assert!(events.iter().all(|event| event["machine"] == "web5"));
+    assert!(events.iter().all(|event| event["machine"] == web.as_str()));
     assert!(events[1]["pid"].as_u64().is_some_and(|pid| pid > 1));
     assert_eq!((&events[3]["code"], &events[3]["exit"]), (&4.into(), &4.into()));
     // Not in place of the lines, but beside them; and a failure is an event too.
-    let (ran, events) = with_status_fd(7, "run -M web5 --status-fd=7 --report /no/such/program");
+    let (ran, events) = with_status_fd(7, &format!("run -M {web} --status-fd=7 --report /no/such/program"));
     assert_eq!(ran.code, Some(1));
     assert!(ran.stderr.starts_with("Spawning container web"), "{ran:?}");
     let last = events.last().unwrap();
@@ -318,4 +336,54 @@ fn what_the_caller_has_run_out_of_is_named() {
         let said = String::from_utf8_lossy(&ran.stderr);
         assert!(ran.status.code() == Some(1) && said.contains(named), "{limit}: {ran:?}");
     }
+}
+
+/// A stream of the caller's that is closed or full ends nothing too early, and
+/// is no success where something was to be written.
+#[test]
+fn streams_that_are_closed_or_full() {
+    needs_containers!();
+    for (script, code) in [
+        ("run -q true <&-", 0),
+        ("run -q cat <&-", 0),
+        ("run --pipe cat <&-", 0),
+        ("run -q echo x >&-", 0),
+        ("run sh -c 'echo x; echo y >&2; exit 3' 2>&-", 3),
+        ("run true <&- >&- 2>&-", 0),
+        ("run -q echo x >/dev/full", 1),
+        ("run -q head -c 1000000 /dev/zero >/dev/full", 1),
+        ("list >/dev/full", 0),
+        ("--help >/dev/full", 1),
+    ] {
+        let line = format!("exec {SKEP} {script}");
+        let ran = Command::new("sh").args(["-c", &line]).stdin(Stdio::null()).output().unwrap();
+        let said = String::from_utf8_lossy(&ran.stderr);
+        // Where nothing is listed, nothing is written.
+        let fits = ran.status.code() == Some(code) || script.starts_with("list");
+        assert!(
+            fits && said.contains("ENOSPC (no space left on device)") == (ran.status.code() == Some(1)),
+            "{script}: {ran:?}"
+        );
+    }
+}
+
+/// A payload that ignores SIGPIPE learns by the error, and its code is its own.
+#[test]
+fn a_reader_that_goes_away_is_told_to_the_payload() {
+    needs_containers!();
+    let script = "trap '' PIPE; yes 2>/dev/null; exit 3";
+    for console in ["relay", "pipe"] {
+        let mut child = command(["run", "-q", "--console", console, "sh", "-c", script]).spawn().unwrap();
+        until(&mut child, "y\n");
+        drop(child.stdout.take());
+        assert_eq!(ended(child).code, Some(3), "{console}");
+    }
+}
+
+#[test]
+fn a_mount_point_that_cannot_be_made_is_told_why() {
+    needs_containers!();
+    let ran = skep(["run", "-q", "--bind-ro=/etc:/usr/no-such-place", "true"]);
+    assert!(ran.code == Some(1) && ran.stderr.contains("EROFS"), "{ran:?}");
+    assert!(ran.stderr.contains("where the tree is read-only it must be there already"), "{ran:?}");
 }

@@ -76,6 +76,11 @@ pub(crate) fn send(child: &Child, signal: nix::sys::signal::Signal) {
     nix::sys::signal::kill(pid, signal).unwrap();
 }
 
+/// A machine's name that no other test process has at the same time.
+pub(crate) fn unique(name: &str) -> String {
+    format!("{name}-{}", std::process::id())
+}
+
 /// Leave to start containers; `None`, and the reason printed, where none can be.
 pub(crate) fn containers(test: &str) -> Option<RwLockReadGuard<'static, ()>> {
     static REASON: OnceLock<Option<String>> = OnceLock::new();

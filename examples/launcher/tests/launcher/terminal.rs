@@ -1,85 +1,195 @@
-//! `skep run` on a terminal: `script(1)` gives it one.
+//! `skep` on a terminal.
 
-use std::io::Write;
-use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
-use crate::stand::{Ran, SKEP, containers, ended, until};
+use nix::sys::signal::Signal;
 
-/// What happens on the terminal: wait for the first, type the second.
-type Dialogue<'a> = [(&'a str, &'a str)];
+use crate::containers::Running;
+use crate::pty::Terminal;
+use crate::stand::{Scratch, containers, send, skep, unique};
 
-/// Runs `skep run` with these words on a terminal of 30 lines of 100.
-fn on_a_terminal(test: &str, words: &str, dialogue: &Dialogue<'_>) -> Option<Ran> {
-    let line = format!("stty rows 30 cols 100; exec {SKEP} run {words}");
-    // So that a word that never comes ends the test.
-    let mut child = match Command::new("timeout")
-        .args(["--foreground", "60", "script", "-qec", &line, "/dev/null"])
-        .env("TERM", "screen-256color")
-        .env("SHELL", "/bin/sh")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-    {
-        Ok(child) => child,
-        Err(error) => {
-            eprintln!("SKIP {test}: timeout(1) and script(1) cannot be started: {error}");
-            return None;
-        }
-    };
-    let mut stdin = child.stdin.take().unwrap();
-    for (shown, typed) in dialogue {
-        until(&mut child, shown);
-        stdin.write_all(typed.as_bytes()).unwrap();
-    }
-    // `script` takes the end of its input for an end of file on the terminal.
-    let ran = ended(child);
-    drop(stdin);
-    Some(ran)
+/// Leaves the test where no container or terminal can be had.
+macro_rules! terminal {
+    ($test:literal, $($word:expr),+) => {{
+        let Some(terminal) = Terminal::start($test, &[$($word),+], &[]) else { return };
+        terminal
+    }};
 }
 
 #[test]
 fn the_payload_has_a_terminal_of_its_own_with_all_that_belongs_to_it() {
     let Some(_guard) = containers("the_payload_has_a_terminal") else { return };
-    let dialogue = [
+    let mut terminal = terminal!("the_payload_has_a_terminal", "run", "-q", "--", "sh");
+    terminal.converse(&[
         ("# ", "tty; stty size; echo $TERM; echo as''ked\n"),
         ("/dev/pts/0\r\n30 100\r\nscreen-256color\r\nasked", "sh -c 'echo on\"\"e; exec sleep 1000'\n"),
         ("one\r\n", "\x03"),
         ("# ", "echo code=$?\n"),
         ("code=130\r\n# ", "sh -c 'echo tw\"\"o; exec sleep 1001'\n"),
         ("two\r\n", "\x1a"),
-        ("Stopped", "kill -9 %1; sleep 0.1; jobs; exit 7\n"),
-    ];
-    let Some(ran) = on_a_terminal("the_payload_has_a_terminal", "-q -- sh", &dialogue) else { return };
-    assert_eq!(ran.code, Some(7), "{ran:?}");
+        ("Stopped", "kill -9 %1; sleep 0.1; jobs; echo wai''ting\n"),
+        ("waiting", ""),
+    ]);
+    assert!(!terminal.edits_lines(), "the payload's does");
+    terminal.resize(41, 87);
+    terminal.converse(&[("# ", "stty size\n"), ("41 87\r\n", "exit 7\n")]);
+    while terminal.child.try_wait().unwrap().is_none() {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert!(terminal.edits_lines(), "given back as it was");
+    assert_eq!(terminal.end().0, Some(7));
 }
 
 #[test]
 fn ctrl_c_is_the_payloads_and_a_stop_in_order() {
     let Some(_guard) = containers("ctrl_c_is_the_payloads") else { return };
-    let typed = [("Ready.", "\x03")];
-    let Some(ran) = on_a_terminal("ctrl_c_is_the_payloads", "-- sleep 1000", &typed) else { return };
-    assert_eq!(ran.code, Some(0), "{ran:?}");
-    assert!(ran.stdout.contains("stopped."), "{ran:?}");
+    let mut terminal = terminal!("ctrl_c_is_the_payloads", "run", "--", "sleep", "1000");
+    terminal.converse(&[("Ready.", "\x03"), ("stopped.", "")]);
+    assert_eq!(terminal.end().0, Some(0));
+    // Who goes on after it and ends by himself was not stopped.
+    let mut terminal = terminal!("ctrl_c_is_the_payloads", "run", "--", "sh");
+    terminal.converse(&[("# ", "\x03"), ("# ", "exit 0\n"), ("exited successfully.", "")]);
+    assert_eq!(terminal.end().0, Some(0));
 }
 
 #[test]
 fn three_escapes_kill_what_hears_nothing() {
     let Some(_guard) = containers("three_escapes_kill") else { return };
-    let typed = [("armed", "\x03"), ("", "\x1d\x1d\x1d")];
-    let words = "-- sh -c 'trap \"\" INT TERM; echo armed; while :; do sleep 1; done'";
-    let Some(ran) = on_a_terminal("three_escapes_kill", words, &typed) else { return };
-    assert_eq!(ran.code, Some(1), "{ran:?}");
-    assert!(ran.stdout.contains("failed: signal 9"), "{ran:?}");
+    let script = "trap '' INT TERM; echo armed; while :; do sleep 1; done";
+    let mut terminal = terminal!("three_escapes_kill", "run", "--", "sh", "-c", script);
+    terminal.converse(&[("armed", "\x03\x1d\x1d\x1d"), ("failed: signal 9", "")]);
+    assert_eq!(terminal.end().0, Some(1));
+}
+
+#[test]
+fn keys_ask_an_init_and_nobody_else() {
+    let Some(_guard) = containers("keys_ask_an_init") else { return };
+    for (key, code) in [("p", 38), ("r", 39)] {
+        let script = format!("trap 'exit {code}' {code}; echo armed; while :; do sleep 0.05; done");
+        let mut terminal = terminal!("keys_ask_an_init", "run", "--as-pid2=no", "--", "sh", "-c", script.as_str());
+        terminal.converse(&[("^]^]p and ^]^]r to ask", ""), ("armed", &format!("\x1d\x1d{key}"))]);
+        assert_eq!(terminal.end().0, Some(code));
+    }
+    let mut terminal = terminal!("keys_ask_an_init", "run", "-q", "--", "sh");
+    terminal.converse(&[("# ", "\x1d\x1dp"), ("is no init; ^]^]^] kills it\r\n", "\x15exit 3\n")]);
+    assert_eq!(terminal.end().0, Some(3));
+}
+
+#[test]
+fn the_launcher_is_put_into_the_background_and_comes_back() {
+    let Some(_guard) = containers("the_background") else { return };
+    let mut terminal = terminal!("the_background", "run", "-q", "--", "sh");
+    terminal.converse(&[("# ", "\x1d\x1dz")]);
+    let stopped = |terminal: &Terminal| {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", terminal.child.id())).unwrap();
+        stat.rsplit(") ").next().unwrap_or_default().starts_with('T')
+    };
+    let begin = Instant::now();
+    while !stopped(&terminal) {
+        assert!(begin.elapsed() < Duration::from_secs(60), "still running");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert!(terminal.edits_lines(), "the terminal is the shell's again");
+    terminal.resize(33, 77);
+    send(&terminal.child, Signal::SIGCONT);
+    while terminal.edits_lines() {
+        assert!(begin.elapsed() < Duration::from_secs(60), "the terminal is not taken again");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    // The `z` was for the launcher: no command of that name is looked for.
+    terminal.converse(&[("", "\x15echo ba''ck; stty size; exit 3\n"), ("back\r\n33 77", "")]);
+    let (code, shown) = terminal.end();
+    assert!(code == Some(3) && !shown.contains("zecho"), "{code:?} {shown}");
+}
+
+#[test]
+fn a_terminal_that_is_lost_ends_the_container() {
+    let Some(_guard) = containers("a_terminal_that_is_lost") else { return };
+    let name = unique("lost");
+    let Some(registry) = Running::registry("a_terminal_that_is_lost") else { return };
+    let variables = registry.variables();
+    let words = ["run", "-q", "-M", &name, "--", "sh", "-c", "trap '' HUP; echo up; while :; do sleep 1; done"];
+    let Some(mut terminal) = Terminal::start("a_terminal_that_is_lost", &words, &variables) else { return };
+    terminal.until("up");
+    let mut child = terminal.hang_up();
+    assert!(child.wait().unwrap().code().is_some());
+    assert_eq!(registry.skep(&["status", &name]).code, Some(1));
 }
 
 #[test]
 fn without_a_terminal_nobody_gets_one() {
     let Some(_guard) = containers("without_a_terminal") else { return };
-    let ran = crate::stand::skep(["run", "-q", "--", "sh", "-c", "tty; ls -l /dev/console 2>&1 | wc -l"]);
+    let ran = skep(["run", "-q", "--", "sh", "-c", "tty; ls -l /dev/console 2>&1 | wc -l"]);
     assert!(ran.stdout.starts_with("not a tty"), "{ran:?}");
-    let ran = crate::stand::skep(["run", "-q", "--console=passive", "--", "sh", "-c", "tty; sleep 0.2; echo end"]);
+    let ran = skep(["run", "-q", "--console=passive", "--", "sh", "-c", "tty; sleep 0.2; echo end"]);
     assert_eq!((ran.code, ran.stdout.as_str()), (Some(0), "/dev/pts/0\r\nend\r\n"), "{ran:?}");
-    let ran = crate::stand::skep(["run", "--console=loud", "--", "true"]);
+    let ran = skep(["run", "--console=loud", "--", "true"]);
     assert!(ran.code == Some(1) && ran.stderr.contains("is not a console mode"), "{ran:?}");
+}
+
+/// A shell in a container that another process runs.
+#[test]
+fn a_further_command_has_a_terminal_too() {
+    let Some(_guard) = containers("a_further_command_has_a_terminal") else { return };
+    let Some(running) = Running::start("a_further_command_has_a_terminal", "exec-tty", &["sleep", "1000"]) else {
+        return;
+    };
+    let words = ["exec", &running.name, "--", "sh"];
+    let variables = running.registry.variables();
+    let Some(mut terminal) = Terminal::start("a_further_command_has_a_terminal", &words, &variables) else { return };
+    terminal.converse(&[
+        ("# ", "tty; stty size; echo $TERM; echo as''ked\n"),
+        ("/dev/pts/0\r\n30 100\r\nscreen-256color\r\nasked", "sh -c 'echo on\"\"e; exec sleep 1000'\n"),
+        ("one\r\n", "\x03"),
+        ("# ", "echo code=$?\n"),
+        ("code=130\r\n# ", ""),
+    ]);
+    assert!(!terminal.edits_lines());
+    terminal.resize(44, 55);
+    terminal.converse(&[("", "stty size\n"), ("44 55\r\n", "exit 42\n")]);
+    assert_eq!(terminal.end().0, Some(42));
+    // Ctrl-C is the command's, and its end is the code that a shell has for it.
+    let words = ["exec", &running.name, "sh", "-c", "echo up; exec sleep 1000"];
+    let Some(mut terminal) = Terminal::start("a_further_command_has_a_terminal", &words, &variables) else { return };
+    terminal.converse(&[("up", "\x03")]);
+    assert_eq!(terminal.end().0, Some(130));
+    // The container ends, and says so to who has a shell in it.
+    let words = ["exec", &running.name, "sh"];
+    let Some(mut terminal) = Terminal::start("a_further_command_has_a_terminal", &words, &variables) else { return };
+    terminal.until("# ");
+    assert_eq!(running.skep(&["kill", &running.name]).code, Some(0));
+    terminal.until("has ended, and with it this command");
+    assert_eq!(terminal.end().0, Some(137));
+}
+
+#[test]
+fn a_login_shell_has_a_terminal() {
+    let Some(_guard) = containers("a_login_shell_has_a_terminal") else { return };
+    let Some(running) = Running::start("a_login_shell_has_a_terminal", "shell-tty", &["sleep", "1000"]) else { return };
+    let words = ["shell", &running.name];
+    let variables = running.registry.variables();
+    let Some(mut terminal) = Terminal::start("a_login_shell_has_a_terminal", &words, &variables) else { return };
+    terminal.converse(&[
+        ("# ", "tty; stty size; case $- in *i*) echo interact''ive;; esac; echo as''ked\n"),
+        ("/dev/pts/0\r\n30 100\r\ninteractive\r\nasked", "exit 12\n"),
+    ]);
+    assert_eq!(terminal.end().0, Some(12));
+}
+
+/// Colours for people, none for whoever asks for none.
+#[test]
+fn colours_are_for_terminals_that_want_them() {
+    let directory = Scratch::new("colours");
+    let bad = directory.file("bad.nspawn", "[Exec]\nHostnam=x\n");
+    for (variables, coloured) in
+        [(&[][..], true), (&[("NO_COLOR", "")], true), (&[("NO_COLOR", "1")], false), (&[("TERM", "dumb")], false)]
+    {
+        let Some(terminal) = Terminal::start("colours", &["rnu"], variables) else { return };
+        let (code, shown) = terminal.end();
+        assert_eq!((code, shown.contains("\u{1b}[31mskep\u{1b}[0m: ")), (Some(1), coloured), "{variables:?} {shown}");
+        let Some(terminal) = Terminal::start("colours", &["audit", "--diff", &bad, &bad], variables) else { return };
+        let (code, shown) = terminal.end();
+        assert_eq!((code, shown.contains('\u{1b}')), (Some(2), coloured), "{variables:?} {shown}");
+    }
+    assert!(!skep(["rnu"]).stderr.contains('\u{1b}'));
 }

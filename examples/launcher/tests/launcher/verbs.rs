@@ -2,20 +2,60 @@
 
 use crate::stand::{Scratch, containers, skep};
 
+const VERBS: [&str; 14] = [
+    "run",
+    "plan",
+    "audit",
+    "check",
+    "convert",
+    "doctor",
+    "list",
+    "status",
+    "exec",
+    "cp",
+    "stop",
+    "kill",
+    "completion",
+    "man",
+];
+
 #[test]
 fn help_and_version() {
     let ran = skep(["--help"]);
     assert!(ran.code == Some(0) && ran.stdout.contains("Usage: skep run") && ran.stderr.is_empty(), "{ran:?}");
-    for verb in ["run", "plan", "audit", "check", "doctor", "completion", "man"] {
+    for verb in VERBS {
         let long = skep([verb, "--help"]);
         assert!(long.code == Some(0) && long.stdout.contains(&format!("Usage: skep {verb}")), "{long:?}");
         assert_eq!(long.stdout, skep([verb, "-h"]).stdout);
         assert_eq!(long.stdout, skep(["help", verb]).stdout);
     }
     assert!(skep(["run", "--help"]).stdout.contains("--private-users[=MODE]"));
+    let overview = skep(["--help"]).stdout;
+    let columns: Vec<usize> = overview
+        .lines()
+        .skip_while(|line| !line.starts_with("Usage:"))
+        .take(VERBS.len())
+        .filter_map(|line| Some(line[..line.rfind("  ")?].chars().count()))
+        .collect();
+    assert!(columns.len() == VERBS.len() && columns.iter().all(|column| *column == columns[0]), "{overview}");
     assert!(skep(["help", "exit-codes"]).stdout.contains("133 becomes 1"));
     assert!(skep(["help", "events"]).stdout.contains("started"));
     assert_eq!(skep(["--version"]).stdout, format!("skep {}\n", env!("CARGO_PKG_VERSION")));
+}
+
+#[test]
+fn a_copy_needs_one_path_of_a_container() {
+    for (words, word) in [
+        (&["a"][..], "two paths are needed"),
+        (&["a", "b"], "neither path is of a container"),
+        (&["a:/x", "b:/y"], "both paths are of containers"),
+        (&["a:/x", "b", "c"], "one word too many"),
+        (&["nobody:/x", "y"], "no registered container nobody runs"),
+        (&["./x:y", "nobody:/"], "no registered container nobody runs"),
+    ] {
+        let ran = skep(["cp"].iter().chain(words));
+        assert!(ran.code == Some(1) && ran.stderr.contains(word) && ran.stdout.is_empty(), "{words:?}: {ran:?}");
+    }
 }
 
 #[test]
@@ -40,11 +80,64 @@ fn a_plan_explains_itself() {
     let (short, long) = (run(&[]), run(&["-v"]));
     assert!(short.starts_with("plan of web\n") && short.contains("execute true"), "{short}");
     assert!(short.lines().any(|line| line.contains("mount tmpfs on /t") && line.ends_with("--tmpfs=")), "{short}");
+    if nix::unistd::geteuid().is_root() {
+        let registers = |line: &str| line.contains("register the name web") && line.ends_with("--machine=");
+        assert!(short.lines().any(registers), "what run does: {short}");
+        assert!(skep(["audit", "-M", "web"]).stdout.contains("/run/skep/web"));
+    }
     assert!(short.lines().count() <= 100, "two screens: {} lines", short.lines().count());
     assert!(long.lines().count() > 2 * short.lines().count());
     let json: serde_json::Value = serde_json::from_str(&run(&["--json"])).unwrap();
     assert_eq!(json["machine"], "web");
     assert!(json["steps"].as_array().is_some_and(|steps| steps.len() > 20));
+}
+
+/// Origins stand in one column, whatever the paths; the file is named once.
+#[test]
+fn a_plan_of_a_file_keeps_its_columns() {
+    let Some(_containers) = containers("plan of a file") else { return };
+    let directory = Scratch::new("a-directory-with-a-name-that-is-as-long-as-those-of-other-people-are");
+    let deep = directory.path().join("some/where/below/it");
+    std::fs::create_dir_all(&deep).unwrap();
+    let text = format!("[Exec]\nParameters=true\n[Files]\nBindReadOnly={}:/srv/data\nVolatile=yes\n", deep.display());
+    let file = directory.file("web.nspawn", &text);
+    let plan = skep(["plan", "-f", &file]).stdout;
+    let mut lines = plan.lines();
+    assert_eq!(lines.next(), Some("plan of web"));
+    assert_eq!(lines.next(), Some(format!("settings of {file}").as_str()));
+    let mut origins = 0;
+    for line in lines.filter(|line| line.starts_with("  ")) {
+        // A step has its number there, what goes on below has none.
+        if line[..5].trim().is_empty() {
+            assert!(line.chars().count() <= 73, "{line}");
+            continue;
+        }
+        let origin: String = line.chars().skip(74).collect();
+        let known = [
+            "always",
+            "profile strict",
+            "web.nspawn:2 Parameters=",
+            "web.nspawn:4 BindReadOnly=",
+            "web.nspawn:5 Volatile=",
+            // Who has a file for it will look for it again.
+            "--settings-file=",
+        ];
+        assert!(known.contains(&origin.as_str()), "{origin:?} in {line}");
+        origins += usize::from(origin.starts_with("web.nspawn:4"));
+    }
+    assert!(origins == 2 && plan.contains("name-that-is-as-long"), "{plan}");
+    assert!(!plan.lines().any(|line| line.contains("tmpfs") && line.contains(":4 ")), "{plan}");
+    let decided = |words: &[&str], step: &str| -> String {
+        let plan = skep(["plan"].iter().chain(words).chain(&["true"])).stdout;
+        let line = plan.lines().find(|line| line.contains(step)).map(str::to_owned);
+        line.ok_or(plan).unwrap().split_whitespace().next_back().unwrap().to_owned()
+    };
+    let both = directory.file("both.nspawn", "[Exec]\nEphemeral=yes\n[Files]\nVolatile=yes\n");
+    assert_eq!(decided(&["-f", &both], "make the root a tmpfs"), "Volatile=");
+    assert_eq!(decided(&["-x"], "make the root a tmpfs"), "strict", "of the profile");
+    assert_eq!(decided(&["-D", "/", "--volatile"], "make the root a tmpfs"), "--volatile=");
+    let long = skep(["plan", "-v", "-f", &file]).stdout;
+    assert!(long.contains("[web.nspawn:4 BindReadOnly=]"), "{long}");
 }
 
 #[test]
@@ -61,6 +154,23 @@ fn check_names_every_problem_with_its_place() {
     let ran = skep(["check", "--json", &file]);
     let json: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap();
     assert_eq!((ran.code, &json["ok"], &json["files"][0]["problems"][1]["line"]), (Some(1), &false.into(), &4.into()));
+}
+
+/// Whoever types a word that there is not is told the one that was meant.
+#[test]
+fn the_nearest_word_is_named() {
+    for (words, near) in [
+        (&["rnu"][..], "did you mean skep run?"),
+        (&["convrt", "a.json"], "did you mean skep convert?"),
+        (&["help", "convrt"], "did you mean skep help convert?"),
+        (&["man", "staus"], "did you mean status?"),
+        (&["completion", "bahs"], "did you mean bash?"),
+        (&["convert", "--too=toml", "a.json"], "did you mean --to?"),
+        (&["stop", "web", "--hlep"], "did you mean --help?"),
+    ] {
+        let ran = skep(words);
+        assert!(ran.code == Some(1) && ran.stderr.contains(near), "{words:?} {ran:?}");
+    }
 }
 
 #[test]
@@ -212,7 +322,7 @@ fn an_audit_has_reasons_and_a_threshold() {
 
 #[test]
 fn manual_pages_are_well_formed() {
-    for verb in ["", "run", "plan", "audit", "check", "doctor", "completion", "man"] {
+    for verb in [""].into_iter().chain(VERBS) {
         let page = skep(["man"].into_iter().chain((!verb.is_empty()).then_some(verb)));
         assert!(page.code == Some(0) && page.stdout.starts_with(".TH SKEP"), "{page:?}");
         let formatted = std::process::Command::new("groff")
@@ -280,6 +390,17 @@ fn bash_completes() {
         (&["skep", "plan", "--verb"], &["--verbose"]),
         (&["skep", "run", "-M", "web", "-q", "--bind", "=", "/a", "ls", "we"], &["web.nspawn"]),
         (&["skep", "run", "ls", "--qui"], &[]),
+        (&["skep", "run", "--console", "=", "re"], &["read-only", "relay"]),
+        (&["skep", "run", "--timezone", "s"], &["symlink"]),
+        (&["skep", "convert", "--t"], &["--to="]),
+        (&["skep", "convert", "--to", "=", ""], &["nspawn", "json", "toml"]),
+        (&["skep", "convert", "we"], &["web.nspawn"]),
+        (&["skep", "logs", "-f", "--li"], &["--lines="]),
+        (&["skep", "kill", "web", "SIGT"], &["SIGTERM"]),
+        (&["skep", "stop", "web", "SIGT"], &[]),
+        (&["skep", "exec", "web", "skep.b"], &[]),
+        (&["skep", "exec", "web", "cat", "we"], &["web.nspawn"]),
+        (&["skep", "exec", "web", "--", "complet"], &["complete"]),
         (&["skep", "completion", "f"], &["fish"]),
         (&["skep", "help", "exi"], &["exit-codes"]),
     ] {
@@ -287,16 +408,43 @@ fn bash_completes() {
     }
 }
 
-/// At least a script that the shell can read.
+/// Read by the shell itself, which then knows what it completes.
 #[test]
 fn zsh_and_fish_read_their_scripts() {
-    for shell in ["zsh", "fish"] {
-        if !has(shell) {
-            continue;
-        }
-        let directory = Scratch::new(shell);
-        let script = directory.file("script", &skep(["completion", shell]).stdout);
-        let ran = std::process::Command::new(shell).args(["-n", &script]).output().unwrap();
+    let run = |shell: &str, words: &[&str]| {
+        let ran = std::process::Command::new(shell).args(words).env("HOME", "/nowhere").output().unwrap();
         assert!(ran.status.success() && ran.stderr.is_empty(), "{shell}: {}", String::from_utf8_lossy(&ran.stderr));
+        String::from_utf8(ran.stdout).unwrap()
+    };
+    let directory = Scratch::new("completions");
+    if has("zsh") {
+        let script = directory.file("_skep", &skep(["completion", "zsh"]).stdout);
+        run("zsh", &["-n", &script]);
+        let place = script.trim_end_matches("/_skep");
+        let words = format!(
+            "fpath=({place} $fpath); autoload -U compinit; compinit -u -D; print $_comps[skep]; autoload +X _skep"
+        );
+        assert_eq!(run("zsh", &["-fc", &words]), "_skep\n");
+    }
+    if has("fish") {
+        let script = directory.file("skep.fish", &skep(["completion", "fish"]).stdout);
+        let completed = |line: &str| {
+            let words = format!("source {script}; complete -C{line:?}");
+            run("fish", &["--no-config", "-c", &words])
+        };
+        assert!(completed("skep ru").starts_with("run\t"));
+        assert!(completed("skep run --profile=").contains("--profile=strict\t"));
+    }
+}
+
+/// Row 131 of the attack catalogue: a word after `--` is a program, whatever it
+/// looks like, and so is every further one an argument.
+#[test]
+fn row_131_no_word_of_a_command_is_an_option() {
+    for word in ["--help", "--bind=/", "-h", "--"] {
+        let ran = skep(["plan", "--json", "--", word, "--private-users=no", "--bind=/"]);
+        assert_eq!(ran.code, Some(0), "{ran:?}");
+        assert!(ran.stdout.contains(&format!("[{word} --private-users=no --bind=/]")), "{word}: {}", ran.stdout);
+        assert!(!ran.stdout.contains("no user namespace") && !ran.stdout.contains("bind / "), "{word}: {}", ran.stdout);
     }
 }

@@ -249,7 +249,7 @@ fn sets(resources: &Resources, cgroups: &Cgroups, list: &mut Vec<Wanted>) -> Res
 
 fn io(resources: &Resources, host: &Host<'_>, list: &mut Vec<Wanted>) -> Result<(), Bad> {
     for (at, limit) in resources.io.iter().enumerate() {
-        let shown = limit.device.display();
+        let shown = crate::Escaped::new(&limit.device).short();
         if resources.io.iter().take(at).any(|other| other.device == limit.device) {
             return bad("io", format!("two limits on {shown}"), "Say all about one device in one place.");
         }

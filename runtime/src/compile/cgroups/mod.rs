@@ -38,6 +38,8 @@ pub(super) struct Group {
     pub(super) kills: bool,
     /// v2: the ids of the host that get it for their own.
     owner: Option<(u32, u32)>,
+    /// v2: it is theirs, given or not.
+    delegated: bool,
     origin: Origin,
     /// The directory's descriptor, in the embedder's table.
     slot: Slot,
@@ -54,6 +56,11 @@ pub(super) struct Resources {
 }
 
 impl Resources {
+    /// Whether the container is in a v2 group that it may have for its own.
+    pub(super) fn delegated(&self) -> bool {
+        self.groups.iter().any(|group| group.unified && group.delegated)
+    }
+
     /// As the handle of the container wants to know it.
     pub(super) fn planned(&self) -> Vec<plan::Group> {
         self.groups
@@ -74,7 +81,8 @@ fn wanted(context: &Context<'_>) -> Result<Vec<Wanted>> {
     let host = Host { cgroups: &context.facts.cgroups, device: &device, running: None };
     limits::wanted(&context.spec.resources, &host).map_err(|bad| {
         let field = format!("resources.{}", bad.field);
-        bad.error().from(context.spec.origins.of(&field))
+        let origins = &context.spec.origins;
+        bad.error().from(origins.of(&field).or_else(|| origins.of("resources")))
     })
 }
 
@@ -109,15 +117,28 @@ pub(super) fn decide(context: &Context<'_>, report: &mut Report) -> Result<Resou
     // Moving a process between v1 groups waits for a grace period of the
     // kernel, some milliseconds; not worth it for a default that an rlimit
     // holds as well.
-    let place = unified_place(context, &["pids"]);
-    if !own_pids && place.is_some() {
+    let place =
+        unified_place(context, &list.iter().map(|wanted| wanted.controller).chain(["pids"]).collect::<Vec<_>>());
+    if !own_pids && context.nspawn() {
+        report.off("limit pids", "the profile nspawn has none");
+    } else if !own_pids && place.is_some() {
         list.push(limits::pids(profile::PIDS));
     } else if !own_pids {
         default_pids(context, report, &mut decided);
     }
     let policy = device_policy::decide(context, report)?;
     let forces = policy.as_ref().is_some_and(|policy| policy.forces);
-    let uses = Uses::of(context.spec);
+    let mut uses = Uses::of(context.spec);
+    // A machine has its cgroups, where that can be.
+    let machine = context.nspawn() && context.host_clones && unified_place(context, &[]).is_some();
+    let controllers: Vec<&str> = list.iter().map(|wanted| wanted.controller).collect();
+    let together = unified_place(context, &controllers).is_some() && list.iter().all(|one| one.unified.is_ok());
+    uses.delegate |= machine && together;
+    if let (true, false, Some(parent)) = (machine, together, unified_place(context, &[])) {
+        // Its limits are on v1, and cannot be where its group is.
+        let only = Uses { delegate: true, kill_all: false, freezing: Want::Off };
+        unified(context, &parent, Vec::new(), None, &only, &mut decided, report)?;
+    }
     if list.is_empty() && !forces && !uses.any() {
         if let Some(policy) = &policy {
             // A group for it alone costs a default container more than it keeps out.
@@ -125,18 +146,18 @@ pub(super) fn decide(context: &Context<'_>, report: &mut Report) -> Result<Resou
         }
         return Ok(decided);
     }
-    let controllers: Vec<&str> = list.iter().map(|wanted| wanted.controller).collect();
     let sayable = list.iter().all(|wanted| wanted.unified.is_ok());
     let legacy_devices = context.facts.cgroups.legacy.contains_key("devices") && list.is_empty() && forces;
     match unified_place(context, &controllers).filter(|_| sayable && (uses.delegate || !legacy_devices)) {
         Some(parent) => unified(context, &parent, list, policy.as_ref(), &uses, &mut decided, report)?,
+        None if context.facts.cgroups.legacy.is_empty() && !list.is_empty() => return Err(lacking(context, &list)),
         None => legacy(context, list, policy.as_ref(), &uses, &mut decided, report)?,
     }
     Ok(decided)
 }
 
 fn group_name(context: &Context<'_>) -> String {
-    format!("skep-{}", context.machine)
+    crate::registry::left::group_name(&context.machine, &context.facts.registrar, context.facts.serial)
 }
 
 fn unified(
@@ -180,6 +201,7 @@ fn unified(
         devices,
         kills: uses.kill_all,
         owner,
+        delegated: uses.delegate,
         origin: context.origin("resources"),
         slot: role::CGROUP,
     });
@@ -217,7 +239,9 @@ fn delegated(context: &Context<'_>, report: &mut Report) -> Result<Option<(u32, 
             .remedy("Map an id to 0."));
     };
     report.applied(DELEGATION, format!("the container's root ({uid}:{gid}) owns its cgroup"));
-    Ok((!theirs).then_some((uid, gid)))
+    // What root makes is root's.
+    let given = !theirs && (uid, gid) != (context.facts.uid, context.facts.gid);
+    Ok(given.then_some((uid, gid)))
 }
 
 fn legacy(
@@ -242,9 +266,11 @@ fn legacy(
                 group.kills |= kills;
             }
             None => {
-                let slot = role::LEGACY[decided.groups.len().min(role::LEGACY.len() - 1)];
-                let (devices, owner, controllers) = (None, None, vec![controller]);
-                let group = Group { path, files, unified: false, controllers, devices, kills, owner, origin, slot };
+                let before = decided.groups.iter().filter(|group| !group.unified).count();
+                let slot = role::LEGACY[before.min(role::LEGACY.len() - 1)];
+                let (devices, owner, controllers, delegated) = (None, None, vec![controller], false);
+                let group =
+                    Group { path, files, unified: false, controllers, devices, kills, owner, delegated, origin, slot };
                 decided.groups.push(group);
             }
         }
@@ -330,11 +356,31 @@ fn unified_place(context: &Context<'_>, controllers: &[&str]) -> Option<PathBuf>
     context.facts.cgroups.unified.iter().find(fits).map(|group| group.path.clone())
 }
 
+/// What stands in the way where v2 alone is there.
+fn lacking(context: &Context<'_>, list: &[Wanted]) -> Error {
+    if let Some((wanted, why)) = list.iter().find_map(|wanted| Some((wanted, wanted.unified.as_ref().err()?))) {
+        return cannot(context, wanted, why);
+    }
+    let enabled = |wanted: &&Wanted| {
+        let best = context.facts.cgroups.unified.iter().filter(|group| group.writable);
+        // The group that has most of them is the one to say of what it lacks.
+        let best = best.max_by_key(|group| list.iter().filter(|one| group.enabled.contains(one.controller)).count());
+        best.is_some_and(|group| group.enabled.contains(wanted.controller))
+    };
+    match list.iter().find(|wanted| !enabled(wanted)).or_else(|| list.first()) {
+        Some(wanted) => unavailable(context, wanted, wanted.controller),
+        None => context.invalid("resources", "no limit"),
+    }
+}
+
 /// A limit that this version of cgroups has no word for.
 fn cannot(context: &Context<'_>, wanted: &Wanted, why: &str) -> Error {
     Error::new(ErrorKind::Unsupported, format!("{} cannot be set: {why}", wanted.item))
         .from(context.spec.origins.of(&format!("resources.{}", wanted.field)))
-        .remedy("Boot with cgroup v2 alone (systemd.unified_cgroup_hierarchy=1), or leave it out.")
+        .remedy(match context.facts.cgroups.layout {
+            CgroupLayout::Unified => "Do that, or leave it out.",
+            _ => "Boot with cgroup v2 alone (systemd.unified_cgroup_hierarchy=1), or leave it out.",
+        })
 }
 
 fn unavailable(context: &Context<'_>, wanted: &Wanted, controller: &str) -> Error {
@@ -376,7 +422,7 @@ pub(super) fn prepare(resources: &Resources, plan: &mut Builder) -> Result<()> {
         let magic = if group.unified { fs_magic::CGROUP2 } else { fs_magic::CGROUP };
         let slot = group.slot;
         plan.step(Phase::Prepare, format!("make the cgroup {shown}"), group.origin.clone())
-            .remedy("A group of that name may be left from a start that was killed: remove it, or choose another machine name.")
+            .remedy("EEXIST: this very plan has been started before: compile it anew.")
             .op(directory(&parent, slot))
             .op(Op::Prove { file: slot, proof: Proof::FileSystem { magic } })
             .op(Op::Mkdir { dir: At::Slot(slot), name: &name, mode: 0o755, exist_ok: false })
@@ -441,5 +487,62 @@ pub(super) fn attend(resources: &Resources, plan: &mut Builder) {
     for group in resources.groups.iter().filter(|group| !group.unified) {
         plan.step(Phase::Attend, format!("move the child into {}", group.path.display()), group.origin.clone())
             .op(Op::WritePid { dir: At::Slot(group.slot), path: c"cgroup.procs", pid: role::PID });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::facts::{CgroupLayout, Facts};
+    use crate::spec::{CpuLimit, Spec};
+
+    /// What is missing is named, not the first limit.
+    #[test]
+    fn a_controller_that_is_missing_is_named_with_a_remedy() {
+        let mut spec = Spec { command: vec!["true".into()], ..Spec::default() };
+        (spec.resources.memory, spec.resources.memory_high) = (Some(64 << 20), Some(32 << 20));
+        spec.resources.cpu = Some(CpuLimit { quota: 50_000, period: 100_000 });
+        let mut facts = Facts::example(&spec);
+        facts.cgroups.layout = CgroupLayout::Unified;
+        facts.cgroups.legacy.clear();
+        let refused = |facts: &Facts| {
+            let error = crate::compile(&spec, facts).unwrap_err();
+            assert!(error.advice().unwrap().contains("Delegate=yes"), "{error:?}");
+            error.to_string()
+        };
+        for (writable, enabled, names) in [
+            (false, &["memory", "cpu"][..], "limit memory cannot be set: no cgroup with the controller `memory`"),
+            (true, &[], "controller `memory`"),
+            (true, &["memory", "pids"], "limit cpu cannot be set: no cgroup with the controller `cpu`"),
+            (true, &["cpu"], "controller `memory`"),
+        ] {
+            for group in &mut facts.cgroups.unified {
+                group.writable = writable;
+                group.enabled = enabled.iter().map(|name| (*name).to_owned()).collect();
+            }
+            let said = refused(&facts);
+            assert!(said.contains(names), "{enabled:?}: {said}");
+        }
+        facts.cgroups.unified.clear();
+        assert!(refused(&facts).contains("controller `memory`"));
+    }
+
+    /// The profile's limit on processes takes nothing away.
+    #[test]
+    fn a_group_without_pids_is_good_enough_for_memory() {
+        let mut spec = Spec { command: vec!["true".into()], ..Spec::default() };
+        spec.resources.memory = Some(64 << 20);
+        let mut facts = Facts::example(&spec);
+        facts.cgroups.layout = CgroupLayout::Unified;
+        facts.cgroups.legacy.clear();
+        let mut above = facts.cgroups.unified[0].clone();
+        (above.path, above.writable) = ("/sys/fs/cgroup/above".into(), true);
+        above.enabled = ["pids".to_owned()].into();
+        facts.cgroups.unified[0].writable = true;
+        facts.cgroups.unified[0].enabled = ["memory".to_owned()].into();
+        facts.cgroups.unified.push(above);
+        let plan = crate::compile(&spec, &facts).unwrap();
+        let says = |item: &str| plan.report().of(item).unwrap().to_string();
+        assert!(says("limit memory").contains("(cgroup v2)"), "{}", says("limit memory"));
+        assert!(says("limit pids").contains("RLIMIT_NPROC"), "{}", says("limit pids"));
     }
 }

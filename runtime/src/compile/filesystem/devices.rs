@@ -3,13 +3,13 @@
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
-use skep_sys::abi::{MountAttrs, Propagation, TreeFlags};
+use skep_sys::abi::{MountAttrs, OpenFlags, Propagation, Resolve, TreeFlags};
 use skep_sys::wire::Blob;
 use skep_sys::{At, Op, Proof};
 
 use super::source::require_path;
 use super::target::open_target;
-use super::{EMPTY, attach, make_directory, new_tmpfs};
+use super::{EMPTY, attach, make_directory, own_tmpfs};
 use crate::compile::{Context, c_path, c_text};
 use crate::error::{Error, ErrorKind, Result};
 use crate::facts::{DeviceNumber, EntryKind, plain_components};
@@ -19,7 +19,12 @@ use crate::report::Report;
 use crate::spec::{Device, Mount};
 
 /// What a node is mounted with: it is a device, and nothing else.
-pub(super) const NODE: MountAttrs = MountAttrs::NOSUID.with(MountAttrs::NOEXEC);
+/// What is read-only is the inode: nobody inside can change mode or owner of what is
+/// the host's.
+pub(super) const NODE: MountAttrs = MountAttrs::NOSUID.with(MountAttrs::NOEXEC).with(MountAttrs::RDONLY);
+
+/// Of the mounts that the nodes and terminals lie in.
+const OURS: MountAttrs = MountAttrs::NOSUID.with(MountAttrs::NOEXEC);
 
 /// A node of the host that the caller names.
 pub(super) struct Node {
@@ -116,22 +121,58 @@ fn terminal(context: &Context<'_>, plan: &mut Builder, report: &mut Report) {
     report.applied("terminal", format!("its own, {rows} rows of {columns}, also /dev/console"));
 }
 
+/// The group of terminals, which every distribution has.
+const TTY: u32 = 5;
+
+/// `/dev/char/MAJOR:MINOR`, a link to each node.
+fn by_number(nodes: &[&profile::Node], plan: &mut Builder) -> Result<()> {
+    make_directory(role::DEV, OsStr::new("char"), 0o755, plan)?;
+    plan.op(Op::OpenAt2 {
+        dir: At::Slot(role::DEV),
+        path: c"char",
+        flags: OpenFlags::PATH.with(OpenFlags::DIRECTORY),
+        mode: 0,
+        resolve: Resolve::BENEATH.with(Resolve::NO_SYMLINKS),
+        into: role::THREE,
+    });
+    for node in nodes {
+        let name = c_text(format!("{}:{}", node.major, node.minor).as_bytes())?;
+        let target = c_text(format!("../{}", node.name).as_bytes())?;
+        plan.op(Op::Symlink { target: &target, dir: At::Slot(role::THREE), name: &name });
+    }
+    Ok(())
+}
+
 /// A `/dev` with nothing but what every program may expect.
 pub(super) fn devices(context: &Context<'_>, plan: &mut Builder, report: &mut Report) -> Result<()> {
     let origin = || context.origin("profile");
-    let attrs = NODE;
+    let attrs = OURS;
+    let [of_dev, of_shm] = ["/dev", "/dev/shm"].map(|path| profile::scratch_on(context.spec.profile, path));
     plan.step(Phase::Enter, "mount tmpfs on /dev", origin());
     // The nodes are mounts of their own, so what is made here need not work.
-    new_tmpfs(&(4_u64 << 20).to_string(), 1024, 0o755, attrs.with(MountAttrs::NODEV), role::DEV, plan)?;
+    let of_tmpfs = context.timed(attrs.with(MountAttrs::NODEV));
+    own_tmpfs(of_dev, of_tmpfs, role::DEV, plan)?;
     open_target(context, Path::new("/dev"), EntryKind::Directory, true, role::THREE, plan)?;
     attach(role::DEV, role::THREE, plan);
-    let names: Vec<&str> = profile::NODES.iter().map(|node| node.name).collect();
+    let there = |node: &&&profile::Node| {
+        profile::NODES.iter().any(|usual| usual.name == node.name)
+            || context.facts.path(&Path::new("/dev").join(node.name)).node
+                == Some(DeviceNumber::character(node.major, node.minor))
+    };
+    let nodes: Vec<&profile::Node> = profile::nodes(context.spec.profile).filter(|node| there(&node)).collect();
+    let names: Vec<&str> = nodes.iter().map(|node| node.name).collect();
     plan.step(Phase::Enter, format!("bind the devices {}", names.join(" ")), origin());
-    for node in profile::NODES {
+    for node in &nodes {
         let name = c_text(node.name.as_bytes())?;
         clone(Path::new(&format!("/dev/{}", node.name)), DeviceNumber::character(node.major, node.minor), plan)?;
+        if node.name.contains('/') {
+            let place = Path::new("/dev").join(node.name);
+            open_target(context, &place, EntryKind::Special, true, role::THREE, plan)?;
+            attach(role::TWO, role::THREE, plan);
+            continue;
+        }
         // Below our own fresh tmpfs there is no link to follow.
-        plan.op(Op::Create { dir: At::Slot(role::DEV), name: &name, mode: 0o666, content: Blob(b""), exist_ok: false })
+        plan.op(Op::Create { dir: At::Slot(role::DEV), name: &name, mode: 0o444, content: Blob(b""), exist_ok: false })
             .op(Op::MoveMount { from: role::TWO, dir: At::Slot(role::DEV), path: &name });
     }
     plan.step(Phase::Enter, "make the links of /dev", origin());
@@ -139,18 +180,24 @@ pub(super) fn devices(context: &Context<'_>, plan: &mut Builder, report: &mut Re
         let (name, target) = (c_text(name.as_bytes())?, c_text(target.as_bytes())?);
         plan.op(Op::Symlink { target: &target, dir: At::Slot(role::DEV), name: &name });
     }
+    if context.nspawn() {
+        by_number(&nodes, plan)?;
+    }
     plan.step(Phase::Enter, "mount devpts on /dev/pts", origin())
         .op(Op::FsOpen { kind: c"devpts", into: role::ONE })
         .op(Op::FsFlag { fs: role::ONE, key: c"newinstance" })
         .op(Op::FsString { fs: role::ONE, key: c"ptmxmode", value: c"0666" })
-        .op(Op::FsString { fs: role::ONE, key: c"mode", value: c"0620" })
-        .op(Op::FsCreate { fs: role::ONE })
-        .op(Op::FsMount { fs: role::ONE, attrs, into: role::TWO });
+        .op(Op::FsString { fs: role::ONE, key: c"mode", value: c"0620" });
+    if context.nspawn() && context.mapping.maps(TTY, true) {
+        plan.op(Op::FsString { fs: role::ONE, key: c"gid", value: c"5" });
+        report.applied("terminal group", TTY);
+    }
+    plan.op(Op::FsCreate { fs: role::ONE }).op(Op::FsMount { fs: role::ONE, attrs, into: role::TWO });
     make_directory(role::DEV, OsStr::new("pts"), 0o755, plan)?;
     plan.op(Op::MoveMount { from: role::TWO, dir: At::Slot(role::DEV), path: c"pts" });
     terminal(context, plan, report);
     plan.step(Phase::Enter, "mount tmpfs on /dev/shm", origin());
-    new_tmpfs(&(64_u64 << 20).to_string(), 10_000, 0o1777, attrs.with(MountAttrs::NODEV), role::TWO, plan)?;
+    own_tmpfs(of_shm, of_tmpfs, role::TWO, plan)?;
     make_directory(role::DEV, OsStr::new("shm"), 0o755, plan)?;
     plan.op(Op::MoveMount { from: role::TWO, dir: At::Slot(role::DEV), path: c"shm" });
     if context.spec.namespaces.ipc == crate::spec::Namespace::New {

@@ -1,5 +1,7 @@
 //! Id-mapped mounts: which trees show their ids how, and the calls for that.
 
+use std::path::Path;
+
 use skep_sys::abi::{MountAttrs, OpenFlags, Propagation, Resolve, TreeFlags};
 use skep_sys::wire::Numbers;
 use skep_sys::{At, Op};
@@ -7,10 +9,10 @@ use skep_sys::{At, Op};
 use super::{EMPTY, Sources};
 use crate::compile::{Context, Mapping};
 use crate::error::{Error, ErrorKind, Result};
-use crate::facts::PathFact;
+use crate::facts::{BUSY, PathFact};
 use crate::plan::{Builder, Phase, role};
 use crate::report::Report;
-use crate::spec::{Bind, IdMap, Mount, Want};
+use crate::spec::{Bind, IdMap, Mount, Ownership, Profile, Volatile, Want};
 
 /// How the ids of a tree are shown.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -19,9 +21,93 @@ pub(super) enum Ids {
     Plain,
     /// Id n on disk is id n inside: by the container's own user namespace.
     Container,
-    /// One user and one group: on disk, and on the host what the container's
-    /// id is. By a namespace with that map alone.
-    One { uid: [u32; 2], gid: [u32; 2] },
+    /// Some users and groups: the first on disk, on the host what the container's
+    /// id is, how many. By a namespace with that map alone.
+    Some { uid: [u32; 3], gid: [u32; 3] },
+}
+
+/// The first of the ids that belong to no user (`systemd-nspawn(1)`, "foreign").
+const FOREIGN: u32 = 0x7ffe_0000;
+
+/// The root's tree, as the container is to see its ids; and the first of the ids
+/// that it has to be given to first.
+pub(super) fn of_root(context: &Context<'_>, root: &PathFact, whole: bool) -> Result<(Ids, Option<u32>)> {
+    let spec = context.spec;
+    let refuse = |kind, what: &str, remedy: &str| {
+        let what = format!("show {} as the container's own: {what}", spec.root.path.display());
+        Err(Error::new(kind, what).from(spec.origins.of("root.ownership")).remedy(remedy))
+    };
+    let usual = match spec.profile {
+        Profile::Strict => None,
+        Profile::Nspawn => Some(Ownership::Off),
+    };
+    let (extents, choice) = match (&context.mapping, spec.root.ownership) {
+        (Mapping::None, _) | (_, Ownership::Off) => return Ok((Ids::Plain, None)),
+        (Mapping::Direct { extents, locked }, Ownership::Usual) => match usual {
+            None => return Ok((if whole { Ids::Container } else { Ids::Plain }, None)),
+            Some(_) if locked.is_some() => (extents, Ownership::Auto),
+            Some(off) => (extents, off),
+        },
+        (Mapping::Direct { extents, .. }, choice) => (extents, choice),
+        (Mapping::Own { .. } | Mapping::Helpers { .. }, Ownership::Usual | Ownership::Auto) => {
+            return Ok((Ids::Plain, None));
+        }
+        (Mapping::Own { .. } | Mapping::Helpers { .. }, _) => {
+            return refuse(
+                ErrorKind::NotPermitted,
+                "only root can map or change whose files are",
+                "Unpack the tree as the ids that it is to have, or leave the ownership out.",
+            );
+        }
+    };
+    let Some([_, base, count]) = extents.first().copied().filter(|_| choice != Ownership::Off) else {
+        return Ok((Ids::Plain, None));
+    };
+    let on_disk = root.base().filter(|base| *base != BUSY);
+    match (choice, on_disk) {
+        (Ownership::Chown | Ownership::Auto, Some(own)) if own == base => Ok((Ids::Plain, None)),
+        (Ownership::Chown, _) | (Ownership::Auto, None) => {
+            let kept = !spec.root.read_only && spec.root.volatile == Volatile::No && !spec.root.ephemeral;
+            if !kept || spec.root.image || spec.root.path == Path::new("/") {
+                return refuse(
+                    ErrorKind::InvalidSpec,
+                    "a tree that is read-only, volatile or ephemeral, of an image, or the host's own, is given to nobody",
+                    "Let it be mapped (--private-users-ownership=map).",
+                );
+            }
+            if base % 65_536 != 0 || count != 65_536 {
+                return refuse(
+                    ErrorKind::InvalidSpec,
+                    "files can be given to 65536 ids that begin at a multiple of that, and to no others",
+                    "Choose such a range, or let the tree be mapped (--private-users-ownership=map).",
+                );
+            }
+            Ok((Ids::Plain, Some(base)))
+        }
+        (Ownership::Foreign, own) if own != Some(FOREIGN) => refuse(
+            ErrorKind::InvalidSpec,
+            "its top does not belong to the foreign ids, those from 2147352576 on",
+            "Say `map`: whoever it belongs to.",
+        ),
+        (_, None) => refuse(
+            ErrorKind::InvalidSpec,
+            "user and group of its top are of no one range of 65536 ids",
+            "Give it to one first (--private-users-ownership=chown).",
+        ),
+        (_, Some(own)) if own == base => Ok((Ids::Plain, None)),
+        (_, Some(0)) => Ok((Ids::Container, None)),
+        (_, Some(own)) => {
+            if count > 65_536 {
+                return refuse(
+                    ErrorKind::InvalidSpec,
+                    "a tree that belongs to a range of ids has 65536 of them, and the container has more",
+                    "Map 65536 ids (BASE).",
+                );
+            }
+            let map = [own, base, count];
+            Ok((Ids::Some { uid: map, gid: map }, None))
+        }
+    }
 }
 
 /// The id on the host of an id inside.
@@ -86,10 +172,10 @@ fn decide(context: &Context<'_>, mount: &Mount, bind: &Bind) -> std::result::Res
         IdMap::OwnerIdMap if super::is_fresh(context, &mount.target) => (0, 0),
         IdMap::OwnerIdMap => (known.uid, known.gid),
     };
-    let PathFact { uid, gid, .. } = context.facts.path(&bind.source);
+    let PathFact { uid, gid, .. } = context.facts.path(&bind.of_host(&context.spec.root));
     let hosts = (host_id(&context.mapping, inside_uid, false), host_id(&context.mapping, inside_gid, true));
     match hosts {
-        (Some(host_uid), Some(host_gid)) => Ok(Ids::One { uid: [uid, host_uid], gid: [gid, host_gid] }),
+        (Some(host_uid), Some(host_gid)) => Ok(Ids::Some { uid: [uid, host_uid, 1], gid: [gid, host_gid, 1] }),
         _ => Err((
             ErrorKind::InvalidSpec,
             "the container does not map the id that shall own it",
@@ -100,13 +186,18 @@ fn decide(context: &Context<'_>, mount: &Mount, bind: &Bind) -> std::result::Res
 
 const REMEDY: &str = "The file system must support id-mapped mounts (ext4, xfs, btrfs; tmpfs from Linux 6.3), and so must what is mounted below it; else map no range, or bind without an id map.";
 
+/// How the step begins in which the root's ids are mapped: where that cannot be,
+/// the tree may be given to the container's ids instead.
+pub(crate) const ROOT_IDS: &str = "map the ids of the root ";
+
 /// Id-maps the clones, now that the child's maps are written.
 pub(in crate::compile) fn attend(context: &Context<'_>, sources: &Sources, plan: &mut Builder) {
     let mut opened = false;
     for source in sources.all().filter(|source| source.ids != Ids::Plain) {
         let root = std::ptr::eq(source, sources.root());
         let origin = if root { context.origin("user_namespace") } else { source.origin.clone() };
-        plan.step(Phase::Attend, format!("map the ids of {}", source.path.display()), origin).remedy(REMEDY);
+        let what = if root { ROOT_IDS } else { "map the ids of " };
+        plan.step(Phase::Attend, format!("{what}{}", source.path.display()), origin).remedy(REMEDY);
         match source.ids {
             Ids::Plain => {}
             Ids::Container if opened => {}
@@ -122,9 +213,8 @@ pub(in crate::compile) fn attend(context: &Context<'_>, sources: &Sources, plan:
                     into: role::USERNS,
                 });
             }
-            Ids::One { uid, gid } => {
-                let one = |[disk, host]: [u32; 2]| [disk, host, 1].map(u32::to_le_bytes).concat();
-                let (uid, gid) = (one(uid), one(gid));
+            Ids::Some { uid, gid } => {
+                let (uid, gid) = (uid.map(u32::to_le_bytes).concat(), gid.map(u32::to_le_bytes).concat());
                 if let (Some(uid), Some(gid)) = (Numbers::new(&uid), Numbers::new(&gid)) {
                     plan.op(Op::MapNamespace { image: role::IMAGE, uid, gid, into: role::ONE });
                 }
@@ -142,5 +232,8 @@ pub(in crate::compile) fn attend(context: &Context<'_>, sources: &Sources, plan:
             propagation: Propagation::NONE,
             userns: Some(userns),
         });
+        if userns == role::ONE {
+            plan.op(Op::Close { file: userns });
+        }
     }
 }

@@ -24,16 +24,17 @@ use std::path::{Path, PathBuf};
 use skep_sys::abi::{MountAttrs, Propagation, TreeFlags};
 use skep_sys::{At, Op, Slot};
 
-use super::{Context, Mapping, absolute, c_text};
+use super::cgroups::Resources;
+use super::{Context, absolute, c_text};
 use crate::error::{Error, ErrorKind, Result};
 use crate::facts::{EntryKind, PathFact};
-use crate::plan::{Builder, Phase, role};
+use crate::plan::{ASIDE, Builder, Give, Phase, role};
 use crate::profile;
 use crate::report::Report;
-use crate::spec::{Mount, MountKind, Namespace, Origin, Tmpfs, Volatile};
+use crate::spec::{IdMap, Mount, MountKind, Namespace, Origin, Tmpfs, Volatile};
 
 pub(super) use files::{CREDENTIALS, check as check_files};
-use idmap::Ids;
+pub(crate) use idmap::ROOT_IDS;
 pub(super) use idmap::attend;
 use source::{Source, clone, require_directory, require_source};
 use target::{Covered, open_link, open_target};
@@ -56,9 +57,13 @@ pub(super) struct Sources {
     etc: Vec<Source>,
     /// The host's procfs, where its process ids are shared.
     proc: Option<Source>,
+    /// The host's sysfs, where the profile shows it.
+    sys: Option<Source>,
     /// In the order of mounting.
     mounts: Vec<Placed>,
     files: files::Files,
+    /// To whom the root's tree is given before the start.
+    pub(super) give: Option<Give>,
 }
 
 /// Something that is mounted inside.
@@ -98,7 +103,7 @@ impl Sources {
             Content::Overlay(layers) => layers.sources().collect(),
             Content::Tmpfs(_) | Content::Device(_) | Content::Made(_) => Vec::new(),
         });
-        of_root.into_iter().chain(&self.etc).chain(&self.proc).chain(mounted)
+        of_root.into_iter().chain(&self.etc).chain(&self.proc).chain(&self.sys).chain(mounted)
     }
 
     /// Whether the tmpfs that the tree grows on holds what an overlay throws away.
@@ -127,25 +132,44 @@ fn is_fresh(context: &Context<'_>, target: &Path) -> bool {
 pub(super) fn sources(context: &Context<'_>, plan: &mut Builder, report: &mut Report) -> Result<Sources> {
     let spec = context.spec;
     let whole = check_root(context)?;
-    let origin = context.origin("root");
-    let root_path = if whole { spec.root.path.clone() } else { spec.root.path.join("usr") };
-    let read_only = spec.root.read_only || !whole || spec.root.volatile == Volatile::State;
+    let origin = spec.origins.exactly("root").cloned().unwrap_or_else(|| context.root_origin());
+    let top_path = spec.root.top();
+    let root_path = if whole { top_path.clone() } else { top_path.join("usr") };
+    let of_image = context.facts.image.as_ref().filter(|_| spec.root.image);
+    let image_read_only = of_image.is_some_and(|image| image.read_only);
+    let read_only = spec.root.read_only || !whole || spec.root.volatile == Volatile::State || image_read_only;
     // An overlay's lower is never written anyhow, and the mount on top decides.
     let overlay = is_overlay(context);
-    let mapped = whole && matches!(context.mapping, Mapping::Direct { .. });
+    let top = context.facts.path(&top_path);
+    let (ids, give_to) = idmap::of_root(context, &top, whole)?;
     let root = Source {
         fact: context.facts.path(&root_path),
         path: root_path,
-        recursive: true,
+        honours: context.nspawn() && !overlay,
+        recursive: of_image.is_none(),
+        // What lies in the tree may lead out of it.
+        no_links: spec.root.pivot.is_some(),
         attrs: if read_only || overlay { MountAttrs::RDONLY } else { MountAttrs::NONE },
-        slot: plan.slot(),
-        ids: if mapped { Ids::Container } else { Ids::Plain },
+        slot: if of_image.is_some() { role::TREE } else { plan.slot() },
+        given: of_image.is_some(),
+        ids,
         origin,
     };
     require_directory(context, &root)?;
+    let give = give_to.map(|base| Give { path: root.path.clone(), device: top.device, inode: top.inode, base });
+    if let Some(give) = &give {
+        report.applied("ownership", format!("given to the ids from {} on, before the start", give.base));
+    }
+    if let Some(image) = of_image {
+        report.applied("image", format!("{} at byte {}, mounted nowhere else", image.file_system, image.offset));
+        for other in &image.others {
+            report.unsupported(format!("partition {other}"), "not mounted: mount and bind it");
+        }
+    }
+    let (attrs, root_origin) = (root.attrs, root.origin.clone());
     let root = if overlay { RootTree::Overlay(overlay::of_root(context, root, plan)?) } else { RootTree::Plain(root) };
     let mut etc = Vec::new();
-    for path in profile::ETC.iter().filter(|_| !whole).map(|path| spec.root.path.join(path)) {
+    for path in profile::ETC.iter().filter(|_| !whole && !context.nspawn()).map(|path| top_path.join(path)) {
         // A convenience, whose absence opens nothing: said, and no error.
         match context.facts.path(&path) {
             PathFact { kind: EntryKind::Missing, failed: Some(errno), .. } => {
@@ -153,7 +177,7 @@ pub(super) fn sources(context: &Context<'_>, plan: &mut Builder, report: &mut Re
                 report.unsupported(format!("bind {}", path.display()), why);
             }
             PathFact { kind: EntryKind::Missing, .. } => {}
-            _ => etc.push(Source::read_only(context, &path, context.origin("root"), plan)),
+            _ => etc.push(Source::read_only(context, &path, context.root_origin(), plan)),
         }
     }
     let mut files = files::Files::new(plan);
@@ -162,12 +186,31 @@ pub(super) fn sources(context: &Context<'_>, plan: &mut Builder, report: &mut Re
     for (number, mount) in (1..).zip(target::sorted(context)?) {
         mounts.extend(placed(context, number, mount, &mut files, plan, report)?);
     }
+    if let Some(old) = &spec.root.pivot_old {
+        // The tree that the root is a part of, as that part is shown.
+        let source = Source { attrs, ids, ..Source::read_only(context, &spec.root.path, root_origin.clone(), plan) };
+        let source = Source { recursive: true, ..source };
+        require_source(context, "root.pivot_old", "root directory", &source)?;
+        let shown = format!("bind of {}: {}", source.path.display(), source.all_attrs());
+        report.applied(format!("mount {}", old.display()), shown);
+        mounts.push(Placed {
+            target: old.clone(),
+            content: Content::Bind(source),
+            origin: root_origin,
+            over_link: false,
+        });
+    }
     mounts.extend(files::of_host(context, &mut files, report, plan)?);
     let proc = (spec.namespaces.pid == Namespace::Host).then(|| Source {
         recursive: true,
         ..Source::read_only(context, Path::new("/proc"), context.origin("namespaces.pid"), plan)
     });
-    let sources = Sources { root, etc, proc, mounts, files };
+    let sys = (context.nspawn() && !context.new_network() && context.host_clones).then(|| Source {
+        attrs: MountAttrs::RDONLY.with(MountAttrs::NOEXEC),
+        ..Source::read_only(context, Path::new("/sys"), context.origin("profile"), plan)
+    });
+    let sys = sys.filter(|source| source.fact.kind == EntryKind::Directory);
+    let sources = Sources { root, etc, proc, sys, mounts, files, give };
     if context.host_clones {
         for source in sources.all() {
             clone(source, Phase::Prepare, plan)?;
@@ -181,6 +224,8 @@ pub(super) fn sources(context: &Context<'_>, plan: &mut Builder, report: &mut Re
 fn check_root(context: &Context<'_>) -> Result<bool> {
     let spec = context.spec;
     absolute(spec, "root", &spec.root.path)?;
+    check_pivot(context)?;
+    check_image(context)?;
     let whole = spec.root.volatile != Volatile::Yes;
     if spec.root.path == Path::new("/") && whole && spec.root.volatile != Volatile::Overlay && !spec.root.ephemeral {
         return Err(Error::new(ErrorKind::InvalidSpec, "the root directory is the host's own root")
@@ -198,6 +243,48 @@ fn check_root(context: &Context<'_>) -> Result<bool> {
     Ok(whole)
 }
 
+fn check_pivot(context: &Context<'_>) -> Result<()> {
+    let root = &context.spec.root;
+    for (field, path) in [("root.pivot", &root.pivot), ("root.pivot_old", &root.pivot_old)] {
+        if let Some(path) = path {
+            absolute(context.spec, field, path)?;
+        }
+    }
+    let wrong = match (&root.pivot, &root.pivot_old) {
+        (None, Some(_)) => "where the whole tree is to be is said, and no directory that becomes the root",
+        (Some(_), _) if root.image => "a directory of a disk image becomes the root",
+        (Some(_), Some(_)) if is_overlay(context) => "the changes of an ephemeral root are not shown in the whole tree",
+        (Some(_), Some(old)) if crate::facts::plain(old) == Path::new("/") => "the whole tree is to lie over the root",
+        _ => return Ok(()),
+    };
+    Err(context.invalid("root.pivot", wrong).remedy("Leave one of the two out, or name another directory."))
+}
+
+fn check_image(context: &Context<'_>) -> Result<()> {
+    let spec = context.spec;
+    let refuse = |kind, what: &str, remedy: &str| {
+        let what = format!("take the disk image {} for a root: {what}", spec.root.path.display());
+        Err(Error::new(kind, what).from(spec.origins.of("root.image")).remedy(remedy))
+    };
+    match (spec.root.image, &context.facts.image) {
+        (false, _) => Ok(()),
+        (true, _) if !context.host_clones => {
+            refuse(ErrorKind::NotPermitted, "only root can mount one", "Unpack it into a directory.")
+        }
+        (true, _) if spec.root.volatile == Volatile::Yes => refuse(
+            ErrorKind::Unsupported,
+            "a part of it would be the root",
+            "Throw all changes away instead: --volatile=overlay, or -x.",
+        ),
+        (true, None) => refuse(
+            ErrorKind::Unsupported,
+            "what is in it is known once it is mounted, which only a start does",
+            "Start it, or mount it and name the directory.",
+        ),
+        (true, Some(_)) => Ok(()),
+    }
+}
+
 /// What a mount of the Spec is; `None` where it is optional and has no source.
 fn placed(
     context: &Context<'_>,
@@ -213,12 +300,21 @@ fn placed(
     let item = format!("mount {shown}");
     let content = match &mount.kind {
         MountKind::Tmpfs(tmpfs) => {
-            report.applied(item, format!("tmpfs: {}", tmpfs_attrs(tmpfs)));
+            let Tmpfs { size, inodes, mode, .. } = tmpfs;
+            let shown = format!("tmpfs of {size} bytes and {inodes} files, mode {mode:o}: {}", tmpfs_attrs(tmpfs));
+            report.applied(item, shown);
             Content::Tmpfs(*tmpfs)
         }
         MountKind::Bind(bind) => {
-            let mut source = Source::read_only(context, &bind.source, origin.clone(), plan);
+            let mut source = Source::read_only(context, &bind.of_host(&context.spec.root), origin.clone(), plan);
             source.recursive = bind.recursive;
+            source.no_links = bind.no_links || bind.inside;
+            if bind.inside && (context.spec.root.image || (is_overlay(context) && !bind.read_only)) {
+                let what = format!("the bind of {} on {shown} is of the tree itself", bind.source.display());
+                return Err(context.invalid(&field, what).remedy(
+                    "Where the root is a disk image, or its changes are thrown away, bind read-only, or from the host.",
+                ));
+            }
             source.attrs = with_chosen(
                 MountAttrs::NONE,
                 [
@@ -233,8 +329,16 @@ fn placed(
                 return Ok(None);
             }
             require_source(context, &field, "bind source", &source)?;
-            source.ids = idmap::of_bind(context, &mount, bind, report)?;
+            source.ids = match bind.id_map {
+                IdMap::NoIdMap if bind.inside => {
+                    idmap::of_root(context, &context.facts.path(&context.spec.root.top()), true)?.0
+                }
+                _ => idmap::of_bind(context, &mount, bind, report)?,
+            };
             report.applied(item, format!("bind of {}: {}", source.path.display(), source.all_attrs()));
+            if source.no_links {
+                report.applied(format!("source of {shown}"), "through no link");
+            }
             Content::Bind(source)
         }
         MountKind::Overlay(overlay) => {
@@ -260,6 +364,11 @@ fn placed(
         }
     };
     Ok(Some(Placed { target: mount.target, content, origin, over_link: false }))
+}
+
+/// One that nobody has asked for.
+fn own_tmpfs(of: &profile::Scratch, attrs: MountAttrs, into: Slot, plan: &mut Builder) -> Result<()> {
+    new_tmpfs(&of.size.to_string(), of.inodes, of.mode, attrs, into, plan)
 }
 
 /// A new tmpfs in `into`, detached.
@@ -307,6 +416,7 @@ fn with_chosen<const N: usize>(attrs: MountAttrs, choices: [(bool, MountAttrs); 
 pub(super) fn assemble(
     context: &Context<'_>,
     sources: &Sources,
+    resources: &Resources,
     plan: &mut Builder,
     report: &mut Report,
 ) -> Result<()> {
@@ -319,7 +429,7 @@ pub(super) fn assemble(
         propagation: Propagation::PRIVATE,
         userns: None,
     });
-    report.applied("mount propagation", "private");
+    report.applied("mount propagation", if context.nspawn() { "shared within the container" } else { "private" });
     if !context.host_clones {
         for source in sources.all() {
             clone(source, Phase::Enter, plan)?;
@@ -328,28 +438,33 @@ pub(super) fn assemble(
     root::scratch(sources.throws_away(), plan)?;
     files::make(context, &sources.files, plan)?;
     root::root(context, sources, plan, report)?;
-    super::kernel_files::mount(context, sources.proc.as_ref().map(|source| source.slot), plan, report)?;
+    let slot = |source: &Option<Source>| source.as_ref().map(|source| source.slot);
+    super::kernel_files::mount(context, slot(&sources.proc), slot(&sources.sys), resources, plan, report)?;
     devices::devices(context, plan, report)?;
-    for scratch in profile::SCRATCHES {
-        plan.step(Phase::Enter, format!("mount tmpfs on {}", scratch.path), context.origin("profile"));
-        new_tmpfs(&scratch.size.to_string(), scratch.inodes, scratch.mode, CONFINED, role::TWO, plan)?;
-        // Not through a link: /tmp of a tree may be one.
-        open_target(context, Path::new(scratch.path), EntryKind::Directory, true, role::THREE, plan)?;
-        attach(role::TWO, role::THREE, plan);
+    let mut covered = Covered::default();
+    for path in ["/run", "/tmp"] {
+        scratch(context, path, context.origin("profile"), plan)?;
+        covered.add(path);
     }
     if context.spec.root.volatile == Volatile::State {
-        plan.step(Phase::Enter, "mount tmpfs on /var", context.origin("root"));
-        new_tmpfs("25%", 400_000, 0o755, CONFINED, role::TWO, plan)?;
-        open_target(context, Path::new("/var"), EntryKind::Directory, true, role::THREE, plan)?;
-        attach(role::TWO, role::THREE, plan);
+        scratch(context, "/var", context.root_origin(), plan)?;
     }
-    let mut covered = Covered::default();
-    profile::SCRATCHES.iter().for_each(|scratch| covered.add(scratch.path));
     covered.add("/dev");
     for placed in &sources.mounts {
         mount_one(context, sources, placed, &covered, plan)?;
         covered.add(&placed.target);
     }
+    Ok(())
+}
+
+/// A tmpfs of the profile's.
+fn scratch(context: &Context<'_>, path: &str, origin: Origin, plan: &mut Builder) -> Result<()> {
+    let scratch = profile::scratch_on(context.spec.profile, path);
+    plan.step(Phase::Enter, format!("mount tmpfs on {path}"), origin);
+    own_tmpfs(scratch, context.timed(CONFINED), role::TWO, plan)?;
+    // Not through a link: /tmp of a tree may be one.
+    open_target(context, Path::new(path), EntryKind::Directory, true, role::THREE, plan)?;
+    attach(role::TWO, role::THREE, plan);
     Ok(())
 }
 
@@ -364,7 +479,8 @@ fn mount_one(
     let mut remedy = if context.spec.root.read_only {
         "In a read-only root the mount point must exist, and no part of its path may be a symbolic link."
     } else {
-        "No part of the mount point's path may be a file, or a symbolic link out of the root."
+        "No part of the mount point's path may be a file, or a symbolic link out of the root; \
+         where the tree is read-only it must be there already."
     };
     let step = |what: String, plan: &mut Builder| {
         plan.step(Phase::Enter, what, placed.origin.clone());
@@ -410,14 +526,30 @@ fn mount_one(
 }
 
 /// The switch: the old root, and the tmpfs over it, are gone afterwards.
-pub(super) fn switch(plan: &mut Builder) {
+pub(super) fn switch(context: &Context<'_>, plan: &mut Builder) {
     plan.step(Phase::Enter, "switch to the new root and let go of the old one", Origin::Always)
         .remedy("pivot_root needs the caller's own root to be a mount point: it fails with EINVAL in a chroot and on an initramfs.")
+        // The tmpfs that was built on goes from over the old root to below it:
+        // one unmount takes both, and each waits for a grace period (RCU).
+        .op(Op::MoveMount { from: role::SCRATCH, dir: At::Cwd, path: ASIDE })
         .op(Op::Fchdir { dir: role::ROOT })
         .op(Op::PivotRoot {})
-        // The tmpfs that was built on, then the old root itself.
-        .op(Op::UmountOld {})
         .op(Op::UmountOld {})
         .op(Op::Chdir { path: c"/" })
         .op(Op::ProveRoot {});
+    if context.nspawn() {
+        // As on a machine: what is mounted later is seen by services that have a
+        // mount namespace of their own. Nothing here is the peer of anything outside.
+        plan.step(Phase::Enter, "let mounts spread within the container", context.origin("profile")).op(
+            Op::MountSetAttr {
+                dir: At::Cwd,
+                path: c"/",
+                flags: TreeFlags::RECURSIVE,
+                set: MountAttrs::NONE,
+                clear: MountAttrs::NONE,
+                propagation: Propagation::SHARED,
+                userns: None,
+            },
+        );
+    }
 }

@@ -74,7 +74,7 @@ impl Layers {
     }
 }
 
-/// How the ids of a layer are shown: as those of the root.
+/// How the ids of a layer are shown, but for the root's.
 pub(super) fn layer_ids(context: &Context<'_>) -> Ids {
     if matches!(context.mapping, Mapping::Direct { .. }) { Ids::Container } else { Ids::Plain }
 }
@@ -115,7 +115,7 @@ pub(super) fn of_mount(
         lower.push(source);
     }
     let upper = match (&overlay.upper, overlay.read_only) {
-        (Some(upper), _) => kept(context, field, upper, overlay.work.as_deref(), plan)?,
+        (Some(upper), _) => kept(context, field, upper, overlay.work.as_deref(), layer_ids(context), plan)?,
         (None, true) => Upper::None,
         (None, false) => Upper::Thrown,
     };
@@ -140,6 +140,7 @@ pub(super) fn kept(
     field: &str,
     upper: &Path,
     work: Option<&Path>,
+    ids: Ids,
     plan: &mut Builder,
 ) -> Result<Upper> {
     for path in [Some(upper), work].into_iter().flatten() {
@@ -167,7 +168,7 @@ pub(super) fn kept(
             .remedy("Make an empty directory there, on a file system with extended attributes."));
     }
     let mut tree = Source::read_only(context, &place.above, context.origin(field), plan);
-    (tree.attrs, tree.ids) = (MountAttrs::NONE, layer_ids(context));
+    (tree.attrs, tree.ids) = (MountAttrs::NONE, ids);
     require_source(context, field, "directory", &tree)?;
     Ok(Upper::Kept(Box::new(Kept { tree, place, upper: fact, work })))
 }
@@ -266,10 +267,11 @@ pub(super) const REMEDY: &str = "Overlays need Linux 5.11 as an ordinary user, a
 pub(super) fn of_root(context: &Context<'_>, lower: Source, plan: &mut Builder) -> Result<Layers> {
     let root = &context.spec.root;
     let upper = match &root.upper {
-        Some(upper) => kept(context, "root.upper", upper, root.work.as_deref(), plan)?,
+        Some(upper) => kept(context, "root.upper", upper, root.work.as_deref(), lower.ids, plan)?,
         None => Upper::Thrown,
     };
-    Ok(Layers { number: 0, lower: vec![lower], upper, attrs: CONFINED })
+    let attrs = if context.nspawn() { MountAttrs::NONE } else { CONFINED };
+    Ok(Layers { number: 0, lower: vec![lower], upper, attrs })
 }
 
 /// An upper directory where nothing is laid over.

@@ -3,23 +3,24 @@
 use std::ffi::OsStr;
 use std::path::Path;
 
-use skep_sys::abi::{OpenFlags, Resolve};
+use skep_sys::abi::{MountAttrs, OpenFlags, Resolve};
 use skep_sys::wire::Blob;
 use skep_sys::{At, Op};
 
 use super::target::open_target;
-use super::{CONFINED, RootTree, Sources, attach, make_directory, new_tmpfs, overlay};
+use super::{CONFINED, RootTree, Sources, attach, make_directory, overlay, own_tmpfs};
 use crate::compile::{Context, c_path, c_text};
 use crate::error::Result;
 use crate::plan::{Builder, Phase, role};
+use crate::profile::{self, BUILDING};
 use crate::report::Report;
 use crate::spec::{Origin, Volatile};
 
 /// The tmpfs on which the tree grows: it covers the old root, and goes with it.
 pub(super) fn scratch(throws_away: bool, plan: &mut Builder) -> Result<()> {
     plan.step(Phase::Enter, "cover the old root with a tmpfs to build on", Origin::Always);
-    let size = if throws_away { "25%" } else { "1m" };
-    new_tmpfs(size, 400_000, 0o755, CONFINED, role::SCRATCH, plan)?;
+    let [small, large] = &BUILDING;
+    own_tmpfs(if throws_away { large } else { small }, CONFINED, role::SCRATCH, plan)?;
     plan.op(Op::MoveMount { from: role::SCRATCH, dir: At::Cwd, path: c"/" });
     for name in ["root", "blank"] {
         // What masks directories: nobody may enter it.
@@ -34,14 +35,17 @@ pub(super) fn scratch(throws_away: bool, plan: &mut Builder) -> Result<()> {
 /// Attaches the root's tree to the tmpfs, and what a borrowed `/usr` needs.
 pub(super) fn root(context: &Context<'_>, sources: &Sources, plan: &mut Builder, report: &mut Report) -> Result<()> {
     let spec = context.spec;
-    let origin = context.origin("root");
+    let origin = context.root_origin();
     let source = sources.root();
     let shown = source.path.display();
+    let ids = if source.ids == super::idmap::Ids::Plain { "" } else { ", ids mapped" };
     let tree_slot;
     match (spec.root.volatile, &sources.root) {
         (Volatile::Yes, _) => {
             plan.step(Phase::Enter, "make the root a tmpfs", origin.clone());
-            new_tmpfs(&(64_u64 << 20).to_string(), 100_000, 0o755, CONFINED, role::ROOT, plan)?;
+            let scratch = profile::scratch_on(spec.profile, "/");
+            let attrs = if context.nspawn() { context.timed(MountAttrs::NONE) } else { CONFINED };
+            own_tmpfs(scratch, attrs, role::ROOT, plan)?;
             plan.op(Op::MoveMount { from: role::ROOT, dir: At::Slot(role::SCRATCH), path: c"root" });
             plan.step(Phase::Enter, format!("bind {shown} on /usr read-only"), origin.clone());
             make_directory(role::ROOT, OsStr::new("usr"), 0o755, plan)?;
@@ -57,20 +61,20 @@ pub(super) fn root(context: &Context<'_>, sources: &Sources, plan: &mut Builder,
                 open_target(context, &Path::new("/").join(&name), source.fact.kind, true, role::THREE, plan)?;
                 attach(source.slot, role::THREE, plan);
             }
-            report.applied("root", format!("tmpfs, {shown} read-only on /usr"));
+            report.applied("root", format!("tmpfs, {shown} read-only on /usr{ids}"));
             return Ok(());
         }
         (_, RootTree::Overlay(layers)) => {
             plan.step(Phase::Enter, format!("lay a tmpfs over {shown}"), origin.clone()).remedy(overlay::REMEDY);
             overlay::mount(context, layers, role::ROOT, plan)?;
             tree_slot = role::ROOT;
-            report.applied("root", format!("{shown}, {}", layers.changes()));
+            report.applied("root", format!("{shown}, {}{ids}", layers.changes()));
         }
         (_, RootTree::Plain(_)) => {
             let how = if source.is_read_only() { "read-only" } else { "writable" };
             plan.step(Phase::Enter, format!("take {shown} for the root, {how}"), origin.clone());
             tree_slot = source.slot;
-            report.applied("root", format!("{shown}, {how}"));
+            report.applied("root", format!("{shown}, {how}{ids}"));
         }
     }
     plan.op(Op::MoveMount { from: tree_slot, dir: At::Slot(role::SCRATCH), path: c"root" });
@@ -89,7 +93,7 @@ pub(super) fn root(context: &Context<'_>, sources: &Sources, plan: &mut Builder,
 
 /// What a tmpfs root needs beside `/usr` for programs to start.
 fn skeleton(context: &Context<'_>, plan: &mut Builder) -> Result<()> {
-    plan.step(Phase::Enter, "make bin, lib, etc and home directories", context.origin("root"));
+    plan.step(Phase::Enter, "make bin, lib, etc and home directories", context.root_origin());
     for (name, target) in &context.facts.usr_links {
         let relative = target.strip_prefix("/").unwrap_or(target);
         if relative.starts_with("usr") {
@@ -109,6 +113,10 @@ fn skeleton(context: &Context<'_>, plan: &mut Builder) -> Result<()> {
         into: role::THREE,
     });
     super::etc::localtime(context, plan)?;
+    if context.nspawn() {
+        // The rest of it is for the payload to make.
+        return Ok(());
+    }
     let extra = match context.uid {
         0 | 65_534 => String::new(),
         uid => format!("user:x:{uid}:{}:user:/:/bin/sh\n", context.gid),

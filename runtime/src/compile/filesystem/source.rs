@@ -22,10 +22,17 @@ pub(super) struct Source {
     pub(super) path: PathBuf,
     pub(super) fact: PathFact,
     pub(super) recursive: bool,
+    /// Whether its path may lead through links (`RESOLVE_NO_SYMLINKS`).
+    pub(super) no_links: bool,
+    /// Whether programs that raise rights do, and device nodes work: the root of the
+    /// profile `nspawn`, as that of a machine.
+    pub(super) honours: bool,
     /// What is set beside nosuid and nodev.
     pub(super) attrs: MountAttrs,
     /// Where its detached, confined clone is.
     pub(super) slot: Slot,
+    /// It is there already: a file system of the embedder's, mounted nowhere.
+    pub(super) given: bool,
     /// How its ids are shown.
     pub(super) ids: Ids,
     pub(super) origin: Origin,
@@ -38,8 +45,11 @@ impl Source {
             path: path.to_path_buf(),
             fact: context.facts.path(path),
             recursive: false,
+            honours: false,
+            no_links: false,
             attrs: MountAttrs::RDONLY,
             slot: plan.slot(),
+            given: false,
             ids: Ids::Plain,
             origin,
         }
@@ -51,7 +61,7 @@ impl Source {
 
     /// Every attribute that the clone gets.
     pub(super) fn all_attrs(&self) -> MountAttrs {
-        let attrs = CONFINED.with(self.attrs);
+        let attrs = if self.honours { self.attrs } else { CONFINED.with(self.attrs) };
         if self.ids == Ids::Plain { attrs } else { attrs.with(MountAttrs::IDMAP) }
     }
 }
@@ -66,7 +76,8 @@ fn is_magic(path: &Path) -> bool {
 }
 
 pub(super) fn require_directory(context: &Context<'_>, root: &Source) -> Result<()> {
-    let shown = context.spec.root.path.display();
+    let top = context.spec.root.top();
+    let shown = top.display();
     let origin = context.spec.origins.of("root");
     // A link in the tree is nothing: it could lead out.
     if let Some(errno) = root.fact.failed.filter(|errno| *errno != skep_sys::Errno::ELOOP) {
@@ -75,8 +86,7 @@ pub(super) fn require_directory(context: &Context<'_>, root: &Source) -> Result<
     match root.fact.kind {
         EntryKind::Directory => Ok(()),
         EntryKind::Missing
-            if context.spec.root.volatile == Volatile::Yes
-                && context.facts.path(&context.spec.root.path).kind == EntryKind::Directory =>
+            if context.spec.root.volatile == Volatile::Yes && context.facts.path(&top).kind == EntryKind::Directory =>
         {
             Err(Error::new(ErrorKind::NotFound, format!("the root directory {shown} has no usr/"))
                 .from(origin)
@@ -90,7 +100,7 @@ pub(super) fn require_directory(context: &Context<'_>, root: &Source) -> Result<
         EntryKind::File | EntryKind::Special => {
             Err(Error::system(format!("open the root directory {shown}"), skep_sys::Errno::ENOTDIR)
                 .from(origin)
-                .remedy("Disk images are not supported yet: name a directory."))
+                .remedy("Say --image= for a disk image (`image`), or name a directory."))
         }
     }
 }
@@ -146,8 +156,25 @@ fn clone_flags(recursive: bool) -> TreeFlags {
 pub(super) fn clone(source: &Source, phase: Phase, plan: &mut Builder) -> Result<()> {
     let (path, slot) = (c_path(&source.path)?, source.slot);
     let flags = TreeFlags::EMPTY_PATH;
+    let inode = Proof::Inode { device: source.fact.device, inode: source.fact.inode };
+    if source.given {
+        plan.step(phase, format!("take the file system of {}", source.path.display()), source.origin.clone())
+            .op(Op::Prove { file: slot, proof: inode })
+            .op(Op::MountSetAttr {
+                dir: At::Slot(slot),
+                path: EMPTY,
+                flags,
+                set: CONFINED.with(source.attrs),
+                clear: MountAttrs::NONE,
+                propagation: Propagation::PRIVATE,
+                userns: None,
+            });
+        return Ok(());
+    }
     plan.step(phase, format!("clone {}", source.path.display()), source.origin.clone());
-    if phase == Phase::Enter && !source.recursive {
+    if source.no_links {
+        plan.remedy("A component of the source is a symbolic link: name the real path, or allow links (no_links).");
+    } else if phase == Phase::Enter && !source.recursive {
         plan.remedy("An ordinary user can bind a directory that has mounts below it only with them: rbind.");
     }
     plan.op(Op::OpenAt2 {
@@ -155,16 +182,20 @@ pub(super) fn clone(source: &Source, phase: Phase, plan: &mut Builder) -> Result
         path: &path,
         flags: OpenFlags::PATH,
         mode: 0,
-        resolve: Resolve::NO_MAGICLINKS,
+        resolve: if source.no_links {
+            Resolve::NO_MAGICLINKS.with(Resolve::NO_SYMLINKS)
+        } else {
+            Resolve::NO_MAGICLINKS
+        },
         into: slot,
     })
-    .op(Op::Prove { file: slot, proof: Proof::Inode { device: source.fact.device, inode: source.fact.inode } })
+    .op(Op::Prove { file: slot, proof: inode })
     .op(Op::OpenTree { dir: At::Slot(slot), path: EMPTY, flags: clone_flags(source.recursive), into: slot })
     .op(Op::MountSetAttr {
         dir: At::Slot(slot),
         path: EMPTY,
         flags: if source.recursive { flags.with(TreeFlags::RECURSIVE) } else { flags },
-        set: CONFINED.with(source.attrs),
+        set: if source.honours { source.attrs } else { CONFINED.with(source.attrs) },
         clear: MountAttrs::NONE,
         propagation: Propagation::PRIVATE,
         userns: None,

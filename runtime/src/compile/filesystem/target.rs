@@ -14,7 +14,7 @@ use crate::compile::{Context, absolute, c_path, c_text};
 use crate::error::Result;
 use crate::facts::{EntryKind, plain_components};
 use crate::plan::{Builder, role};
-use crate::spec::{Mount, MountKind, Readiness, Tmpfs};
+use crate::spec::{Mount, MountKind, Tmpfs};
 
 /// Places where something has been mounted.
 #[derive(Default)]
@@ -58,6 +58,14 @@ pub(super) fn sorted(context: &Context<'_>) -> Result<Vec<Mount>> {
                 .invalid(&field, format!("the tmpfs on {shown} has no bound: the kernel takes 0 for unlimited"))
                 .remedy("Give a size and a number of inodes from 1 on."));
         }
+        // `shmem_parse_one`: what they take must fit a word.
+        if let MountKind::Tmpfs(Tmpfs { inodes, .. }) = mount.kind
+            && inodes > u64::MAX / 1024
+        {
+            return Err(context
+                .invalid(&field, format!("no kernel keeps the {inodes} inodes of the tmpfs on {shown}"))
+                .remedy("Give a number of inodes up to 2^54 - 1."));
+        }
         if let Some(hidden) = hidden_by(context, &mount.target) {
             return Err(context
                 .invalid(&field, format!("a mount on {shown} would hide {hidden}, which the container needs"))
@@ -76,7 +84,7 @@ pub(super) fn sorted(context: &Context<'_>) -> Result<Vec<Mount>> {
 
 /// Places whose covering would take away a guarantee.
 fn hidden_by(context: &Context<'_>, target: &Path) -> Option<&'static str> {
-    let notified = context.spec.readiness == Readiness::Notify;
+    let notified = context.listens();
     let credentials = !context.spec.credentials.is_empty();
     [
         ("/dev", true),

@@ -318,7 +318,7 @@ fn a_time_zone_is_a_link_where_the_root_is_ours() {
 }
 
 #[test]
-fn too_much_of_anything_is_refused() {
+fn row_134_too_much_of_anything_is_refused() {
     let many = |count: usize| (0..count).map(|number| at(&format!("/m/{number}"), bind(|_| {}))).collect::<Vec<_>>();
     let full = spec(many(1000));
     let begun = std::time::Instant::now();

@@ -8,15 +8,15 @@ use super::calls::{FamilyList, SystemCallList};
 use super::found::Found;
 use super::settings::{Harmless, Privileged, Setting, Settings, UntrustedSettings};
 use crate::dialect::Problems;
-use crate::spec::{Capability, CapabilityList, Network, Origin, Profile, Spec};
+use crate::spec::{Capability, CapabilityList, Init, Network, Origin, Profile, Spec};
 
 impl Settings {
     /// Sets what the file sets, adds what it adds (mounts, masked paths,
     /// variables, limits), and notes in `spec.origins` where each comes from.
     ///
     /// Capabilities: those of `spec`, with `Capability=`, without
-    /// `DropCapability=`; in the profile `nspawn`, `Private=yes` adds
-    /// `CAP_NET_ADMIN`, as with `systemd-nspawn`.
+    /// `DropCapability=`; in the profile `nspawn`, `Private=yes`, and each key
+    /// that implies it, adds `CAP_NET_ADMIN`, as with `systemd-nspawn`.
     ///
     /// # Errors
     ///
@@ -33,12 +33,9 @@ impl Settings {
         let (file, given) = (&self.file, &self.privileged);
         let mut bounding = spec.capabilities.bounding.0;
         let mut from = Vec::new();
-        if let Some(network) = &given.network
-            && network.value == Network::None
-            && spec.profile == Profile::Nspawn
-        {
+        if let Some(origin) = given.own_network(file).filter(|_| spec.profile == Profile::Nspawn) {
             bounding = bounding.with(cap::NET_ADMIN);
-            from.push(network.origin(file));
+            from.push(origin);
         }
         for list in &given.capability {
             bounding.0 |= list.value.0.0;
@@ -96,9 +93,17 @@ macro_rules! set {
     };
 }
 
+/// SIGRTMIN+3, by which systemd halts (`systemd(1)`).
+const HALT: u8 = 37;
+
 impl Harmless {
     fn apply(&self, spec: &mut Spec, file: &Path) {
         set!(spec, file, self.init, init);
+        if let Some(boot) = self.boot.as_ref().filter(|boot| boot.value) {
+            spec.init = Init::Boot;
+            spec.kill_signal = HALT;
+            spec.origins.note("init", boot.origin(file));
+        }
         set!(spec, file, self.user, user);
         set!(spec, file, self.kill_signal, kill_signal);
         set!(spec, file, self.personality, personality);
@@ -134,10 +139,64 @@ impl Harmless {
 }
 
 impl Privileged {
+    /// What says that the network is the container's own: `Private=`, or an interface.
+    fn own_network(&self, file: &Path) -> Option<Origin> {
+        let private = self.network.as_ref().filter(|it| it.value == Network::None).map(|it| it.origin(file));
+        private.or_else(|| self.link(file))
+    }
+
+    /// The first key that asks for an interface.
+    fn link(&self, file: &Path) -> Option<Origin> {
+        let veth = self.veth.as_ref().filter(|it| it.value).map(|it| it.origin(file));
+        let named = [&self.bridge, &self.zone].into_iter().flatten().map(|it| it.origin(file));
+        let lists = [&self.macvlan, &self.ipvlan, &self.moved].into_iter().flatten().map(|it| it.origin(file));
+        veth.into_iter().chain(named).chain(self.veth_extra.iter().map(|it| it.origin(file))).chain(lists).next()
+    }
+
+    fn apply_links(&self, spec: &mut Spec, file: &Path) {
+        if let Some(origin) = self.link(file).filter(|_| self.network_path.is_none()) {
+            spec.network = Network::None;
+            spec.origins.note("network", origin);
+        }
+        set!(spec, file, self.veth, links.veth);
+        for (setting, place, field) in
+            [(&self.bridge, &mut spec.links.bridge, "links.bridge"), (&self.zone, &mut spec.links.zone, "links.zone")]
+        {
+            if let Some(setting) = setting {
+                *place = Some(setting.value.clone());
+                spec.origins.note(field, setting.origin(file));
+            }
+        }
+        for extra in &self.veth_extra {
+            spec.links.extra.push(extra.value.clone());
+            spec.origins.note("links.extra", extra.origin(file));
+        }
+        for (lists, place, field) in [
+            (&self.macvlan, &mut spec.links.macvlan, "links.macvlan"),
+            (&self.ipvlan, &mut spec.links.ipvlan, "links.ipvlan"),
+            (&self.moved, &mut spec.links.moved, "links.moved"),
+        ] {
+            for list in lists {
+                place.extend(list.value.iter().cloned());
+                spec.origins.note(field, list.origin(file));
+            }
+        }
+        for port in &self.ports {
+            spec.links.ports.push(port.value);
+            spec.origins.note("links.ports", port.origin(file));
+        }
+    }
+
     fn apply(&self, spec: &mut Spec, file: &Path) {
+        self.apply_links(spec, file);
         set!(spec, file, self.ephemeral, root.ephemeral);
         set!(spec, file, self.oom_score_adjust, oom_score_adjust);
         set!(spec, file, self.private_users, user_namespace);
+        set!(spec, file, self.ownership, root.ownership);
+        if let Some(pivot) = &self.pivot_root {
+            (spec.root.pivot, spec.root.pivot_old) = (Some(pivot.value.0.clone()), pivot.value.1.clone());
+            spec.origins.note("root.pivot", pivot.origin(file));
+        }
         set!(spec, file, self.network, network);
         if let Some(id) = &self.machine_id {
             spec.environment.insert("container_uuid".to_owned(), id.value.as_str().into());

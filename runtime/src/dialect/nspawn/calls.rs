@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 
 use super::lines::BLANK;
 use super::value::{Parsed, Separator, ValueError};
+use crate::dialect::nearest;
 use crate::dialect::problem::quoted;
-use crate::seccomp::{exists_somewhere, floor, group};
+use crate::seccomp::{Arch, GROUPS, exists_somewhere, floor, group};
 use crate::spec::{Denial, Family, Sockets, SystemCalls};
 
 /// The value of a `SystemCallFilter=`.
@@ -78,8 +79,10 @@ pub fn system_calls(text: &str, answers: bool) -> Parsed<SystemCallList> {
             _ => (word, None),
         };
         if !is_item(name) {
+            let otherwise = "names are those of syscalls(2); groups are those of systemd.exec(5), such as @clock";
+            let known = GROUPS.iter().map(|group| group.name).chain(Arch::X86_64.calls().map(|(_, name)| name));
             return Err(ValueError::new(format!("{} is not a system call", quoted(name)))
-                .with_remedy("names are those of syscalls(2); groups are those of systemd.exec(5), such as @clock")
+                .with_remedy(nearest::remedy(name, known, otherwise))
                 .at(start + at));
         }
         let denial = answer.map_or(Ok(Denial::EPERM), |answer| {

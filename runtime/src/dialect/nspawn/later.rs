@@ -5,14 +5,14 @@
 //! [`super::value`] and returns the value, and its row in [`super::table`] says
 //! where the value is kept.
 
-use super::mounts;
+use super::table::{KEYS, Read};
 use super::value::{self, Parsed, ValueError, decimal};
-use crate::dialect::problem::quoted;
+use crate::dialect::problem::{excerpt, quoted};
 
 /// What becomes of a value today.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Today {
-    /// It asks for what happens anyhow, such as `Boot=no`.
+    /// It asks for what happens anyhow, such as `SuppressSync=no`.
     Anyhow,
     /// It asks for what this version does not do.
     NotYet,
@@ -22,6 +22,23 @@ use Today::{Anyhow, NotYet};
 
 fn bad<T>(text: &str, what: &str, remedy: &str) -> Parsed<T> {
     Err(ValueError::new(format!("{} is not {what}", quoted(text))).with_remedy(remedy))
+}
+
+/// Reads a value of a key that is not acted on yet: `SuppressSync`, `no`.
+///
+/// # Errors
+///
+/// The value is wrong, or asks for what this version does not do; or the key is
+/// acted on, and its value is for the function of its name.
+pub fn happens_anyhow(key: &str, text: &str) -> Parsed<()> {
+    let later = KEYS.iter().find_map(|known| match known.read {
+        Read::Later(check) if known.name == key => Some(check),
+        _ => None,
+    });
+    match later.map(|check| check(text)).transpose()? {
+        Some(Anyhow) => Ok(()),
+        _ => Err(ValueError::not_yet(&format!("`{key}={}`", excerpt(text)))),
+    }
 }
 
 /// One of a few words.
@@ -40,26 +57,6 @@ pub(super) fn off_or_later(text: &str) -> Parsed<Today> {
     Ok(if value::boolean(text)? { NotYet } else { Anyhow })
 }
 
-/// `NEW[:OLD]`.
-pub(super) fn pivot_root(text: &str) -> Parsed<Today> {
-    let (new, after) = mounts::field(text.as_ref(), 0)?;
-    let new = value::inside(new)?;
-    let Some(at) = after else {
-        return Ok(NotYet);
-    };
-    let (old, rest) = mounts::field(text.as_ref(), at)?;
-    let old = value::inside(old).map_err(|error| error.at(at))?;
-    if let Some(at) = rest {
-        return Err(ValueError::new("two paths are the most").with_remedy("write NEW or NEW:OLD").at(at));
-    }
-    if old == new {
-        return Err(ValueError::new("the old root cannot be put where the new one is")
-            .with_remedy("name another directory")
-            .at(at));
-    }
-    Ok(NotYet)
-}
-
 /// How many further id ranges are delegated.
 pub(super) fn delegate(text: &str) -> Parsed<Today> {
     match decimal(text) {
@@ -75,14 +72,6 @@ pub(super) fn link_journal(text: &str) -> Parsed<Today> {
         Some(false) => Ok(Anyhow),
         Some(true) => Ok(NotYet),
         None => word(text, "a journal mode", &["no", "auto", "host", "try-host", "guest", "try-guest"]),
-    }
-}
-
-/// Who owns the files of the tree.
-pub(super) fn ownership(text: &str) -> Parsed<Today> {
-    match text {
-        "off" => Ok(Anyhow),
-        _ => word(text, "a mode of ownership", &["off", "chown", "map", "foreign", "auto"]),
     }
 }
 
@@ -107,73 +96,4 @@ pub(super) fn shell(text: &str) -> Parsed<Today> {
         Some(true) => Ok(NotYet),
         None => value::inside(text).map(|_| NotYet),
     }
-}
-
-/// The name of a network interface (`dev_valid_name()` of Linux).
-fn interface_named(text: &str, most: usize) -> Parsed<()> {
-    let right = !text.is_empty()
-        && text.len() <= most
-        && !matches!(text, "." | "..")
-        && text.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'/' | b':' | b'%'));
-    // A number would be taken for an index.
-    if right && !text.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Ok(());
-    }
-    bad(
-        text,
-        "the name of an interface",
-        &format!("a name has up to {most} letters, digits and signs, but no `/`, `:` and `%`, and is no number"),
-    )
-}
-
-/// The longest name of an interface (`IFNAMSIZ`, less the NUL).
-const INTERFACE: usize = 15;
-
-/// The name of a bridge.
-pub(super) fn interface_name(text: &str) -> Parsed<Today> {
-    interface_named(text, INTERFACE).map(|()| NotYet)
-}
-
-/// The name of a zone, whose bridge is called `vz-NAME`.
-pub(super) fn zone(text: &str) -> Parsed<Today> {
-    interface_named(text, INTERFACE - "vz-".len()).map(|()| NotYet)
-}
-
-/// `HOST[:CONTAINER]`. Of the host's name, an alternative one is as good: up to
-/// 127 bytes (`ALTIFNAMSIZ`).
-fn pair(text: &str) -> Parsed<()> {
-    let (host, inside) = match text.split_once(':') {
-        Some((host, inside)) => (host, Some(inside)),
-        None => (text, None),
-    };
-    interface_named(host, 127)?;
-    match inside {
-        Some(inside) => interface_named(inside, INTERFACE).map_err(|error| error.at(host.len() + 1)),
-        None => Ok(()),
-    }
-}
-
-/// One `HOST[:CONTAINER]`.
-pub(super) fn interface(text: &str) -> Parsed<Today> {
-    pair(text).map(|()| NotYet)
-}
-
-/// Several of them, separated by blanks.
-pub(super) fn interfaces(text: &str) -> Parsed<Today> {
-    each(text, pair)
-}
-
-/// `[tcp:|udp:]HOST[:CONTAINER]`.
-pub(super) fn port(text: &str) -> Parsed<Today> {
-    let ports = text.strip_prefix("tcp:").or_else(|| text.strip_prefix("udp:")).unwrap_or(text);
-    let start = text.len() - ports.len();
-    let (host, inside) = ports.split_once(':').unwrap_or((ports, ports));
-    let number = |text: &str| decimal(text).filter(|port| (1..=65535).contains(port)).is_some();
-    if number(host) && number(inside) {
-        return Ok(NotYet);
-    }
-    let at = if number(host) { start + host.len() + 1 } else { start };
-    Err(ValueError::new(format!("{} is not a port", quoted(text)))
-        .with_remedy("write HOST or HOST:CONTAINER with numbers from 1 to 65535, and `tcp:` or `udp:` before it")
-        .at(at.min(text.len())))
 }

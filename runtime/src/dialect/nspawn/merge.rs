@@ -176,8 +176,8 @@ mod tests {
 
     #[test]
     fn one_option_drops_all_of_its_category() {
-        let text = "[Exec]\nParameters=a\nEnvironment=A=1\nCapability=CAP_KILL\nDropCapability=CAP_CHOWN\n\
-                    LimitCORE=2\nLimitNOFILE=1\nBoot=no\n[Files]\nBind=/a:/a:rbind\nInaccessible=/b\n\
+        let text = "[Exec]\nBoot=no\nParameters=a\nEnvironment=A=1\nCapability=CAP_KILL\nDropCapability=CAP_CHOWN\n\
+                    LimitCORE=2\nLimitNOFILE=1\n[Files]\nBind=/a:/a:rbind\nInaccessible=/b\n\
                     [Network]\nPrivate=yes\nVirtualEthernet=no\n";
         let settings = parse(Path::new(FILE), text.as_bytes()).unwrap();
         assert_eq!(settings.to_string(), text);

@@ -11,7 +11,7 @@
 //!   only names that start with `X-` are left alone;
 //! - a key that `systemd-nspawn` knows and this version does not act on is an
 //!   error, never ignored; only a value that asks for what happens anyhow is
-//!   accepted (`Boot=no`, `VirtualEthernet=no`, `SuppressSync=no`, …);
+//!   accepted (`VirtualEthernet=no`, `SuppressSync=no`, …);
 //! - a key that takes one value stands in a file once;
 //! - an empty value is an error, except for `Parameters=` and `Environment=`,
 //!   where it forgets what stood before;
@@ -46,6 +46,7 @@ mod cases;
 mod found;
 mod later;
 mod lines;
+mod links;
 mod lookup;
 mod merge;
 mod mounts;

@@ -43,27 +43,34 @@ fn simplified(path: &Path) -> Parsed<PathBuf> {
 }
 
 /// `SOURCE[:TARGET[:OPTIONS]]`. A relative source stays as it is: from which
-/// directory it is taken is for the caller to say.
+/// directory it is taken is for the caller to say. One that begins with `+` lies in
+/// the container's own tree; an empty one is an empty directory in memory.
 ///
 /// # Errors
 ///
-/// A path that cannot be, a relative source without a target, an unknown option,
-/// and what is not supported yet.
+/// A path that cannot be, a relative source without a target, an unknown option.
 pub fn bind(text: impl AsRef<OsStr>, read_only: bool) -> Parsed<Mount> {
     let text = text.as_ref();
     let (from, after) = field(text, 0)?;
-    if from.is_empty() {
-        return Err(ValueError::not_yet("a bind without a source (a fresh directory)")
-            .with_remedy("name a source, or mount a tmpfs there"));
-    }
-    if text.as_bytes().starts_with(b"+") {
-        return Err(ValueError::not_yet("a source below the container's root (`+`)")
-            .with_remedy("write the path on the host, or `./+…` if the name really starts with `+`"));
-    }
-    let from = PathBuf::from(from);
-    let short = simplified(&from)?;
-    let mut bind = Bind { source: if from.is_absolute() { short } else { from }, read_only, ..Bind::default() };
+    let fresh = from.is_empty();
+    let mut bind = Bind { read_only, ..Bind::default() };
+    bind.source = match from.as_bytes().strip_prefix(b"+") {
+        Some(below) => {
+            bind.inside = true;
+            inside(OsStr::from_bytes(below)).map_err(|fault| {
+                fault.at(1).with_remedy("write `+` and an absolute path, or `./+…` if the name really starts with `+`")
+            })?
+        }
+        None => {
+            let from = PathBuf::from(from);
+            let short = simplified(&from)?;
+            if from.is_absolute() { short } else { from }
+        }
+    };
     let Some(at) = after else {
+        if fresh {
+            return Err(ValueError::new("a fresh directory needs a target").with_remedy("write :TARGET"));
+        }
         if bind.source.is_relative() {
             return Err(ValueError::new("a relative source needs a target").with_remedy("write SOURCE:TARGET"));
         }
@@ -103,6 +110,11 @@ pub fn bind(text: impl AsRef<OsStr>, read_only: bool) -> Parsed<Mount> {
             },
         }
     }
+    if fresh {
+        // What is there for the container's life alone.
+        let tmpfs = Tmpfs { read_only, ..Tmpfs::default() };
+        return Ok(Mount { target, kind: MountKind::Tmpfs(tmpfs) });
+    }
     bind.recursive = recursive.unwrap_or(true);
     bind.id_map = id_map.unwrap_or_default();
     Ok(Mount { target, kind: MountKind::Bind(bind) })
@@ -113,6 +125,7 @@ pub(super) fn bind_of(text: &str, read_only: bool, file: &Path) -> Parsed<Mount>
     let mut mount = bind(text, read_only)?;
     if let MountKind::Bind(bind) = &mut mount.kind
         && bind.source.is_relative()
+        && !bind.inside
     {
         bind.source = below(&bind.source, file)?;
     }
@@ -249,6 +262,32 @@ fn count(name: &str, text: &str) -> Parsed<u64> {
         )));
     }
     parse_bytes(&text.to_ascii_uppercase()).map_err(|_| fault(format!("{} is not a size, or too large", quoted(text))))
+}
+
+/// `NEW[:OLD]`: which directory of the tree becomes the root, and where in it the
+/// whole tree is mounted.
+///
+/// # Errors
+///
+/// A path that is not absolute, more than two, and twice the same.
+pub fn pivot_root(text: impl AsRef<OsStr>) -> Parsed<(PathBuf, Option<PathBuf>)> {
+    let text = text.as_ref();
+    let (new, after) = field(text, 0)?;
+    let new = inside(new)?;
+    let Some(at) = after else {
+        return Ok((new, None));
+    };
+    let (old, rest) = field(text, at)?;
+    let old = inside(old).map_err(|error| error.at(at))?;
+    if let Some(at) = rest {
+        return Err(ValueError::new("two paths are the most").with_remedy("write NEW or NEW:OLD").at(at));
+    }
+    if old == new {
+        return Err(ValueError::new("the old root cannot be put where the new one is")
+            .with_remedy("name another directory")
+            .at(at));
+    }
+    Ok((new, Some(old)))
 }
 
 /// The comma-separated options from the byte `at` on, each with its place.

@@ -9,16 +9,17 @@ use skep_sys::abi::{CapabilitySet, cap};
 use super::calls::{FamilyList, SystemCallList, is_item};
 use super::lines::Place;
 use super::parse;
-use super::settings::{Harmless, Setting, Settings};
+use super::settings::{Harmless, Privileged, Setting, Settings};
 use super::table::{KEYS, Key};
 use crate::dialect::native::differences;
 use crate::dialect::{Problems, Unsayable, Unsayables};
-use crate::spec::{CapabilityList, Denial, MountKind, Network, Profile, Secret, Spec};
+use crate::spec::{CapabilityList, Denial, Init, MountKind, Network, Profile, Secret, Spec};
 
 /// A field of the Spec, the option that says it, or what else does.
 const ELSEWHERE: &[(&str, &str)] = &[
     ("machine", "the name of the file says it, or --machine="),
     ("root.path", "say it on the command line (--directory=), or use another format"),
+    ("links.addresses", "say it on the command line (--network-address=), or use another format"),
     ("resources", "say it on the command line (--memory=, --cpus=, --pids=), or use another format"),
     ("", "use another format"),
 ];
@@ -88,7 +89,11 @@ fn candidates(spec: &Spec) -> Settings {
             }
         };
     }
-    set!(any.init, "ProcessTwo", init);
+    if spec.init == Init::Boot {
+        any.boot = setting("Boot", true);
+    } else {
+        set!(any.init, "ProcessTwo", init);
+    }
     set!(any.user, "User", user);
     set!(any.kill_signal, "KillSignal", kill_signal);
     set!(any.personality, "Personality", personality);
@@ -100,6 +105,11 @@ fn candidates(spec: &Spec) -> Settings {
     set!(any.timezone, "Timezone", timezone);
     set!(own.ephemeral, "Ephemeral", root.ephemeral);
     set!(own.private_users, "PrivateUsers", user_namespace);
+    set!(own.ownership, "PrivateUsersOwnership", root.ownership);
+    if let Some(new) = spec.root.pivot.clone().filter(|new| holds(new)) {
+        let old = spec.root.pivot_old.clone().filter(|old| holds(old));
+        own.pivot_root = setting("PivotRoot", (new, old));
+    }
     own.oom_score_adjust = spec.oom_score_adjust.and_then(|score| setting("OOMScoreAdjust", score));
     own.cpu_affinity =
         spec.scheduling.affinity.clone().and_then(|list| setting("CPUAffinity", list)).into_iter().collect();
@@ -108,6 +118,7 @@ fn candidates(spec: &Spec) -> Settings {
         Network::Path(_) | Network::Given => {}
         Network::None | Network::Host => set!(own.network, "Private", network),
     }
+    links(spec, own);
     if spec.working_directory != base.working_directory && holds(&spec.working_directory) {
         any.working_directory = setting("WorkingDirectory", spec.working_directory.clone());
     }
@@ -171,6 +182,27 @@ fn system_calls(spec: &Spec, any: &mut Harmless) {
     let deny = Some(calls.sockets.deny.clone()).filter(|deny| !deny.is_empty()).map(FamilyList::Deny);
     any.address_families =
         only.into_iter().chain(deny).filter_map(|list| setting("RestrictAddressFamilies", list)).collect();
+}
+
+/// Interfaces and ports. Of addresses no key speaks.
+fn links(spec: &Spec, own: &mut Privileged) {
+    let links = &spec.links;
+    own.veth = Some(links.veth).filter(|veth| *veth).and_then(|veth| setting("VirtualEthernet", veth));
+    own.bridge = links.bridge.clone().and_then(|bridge| setting("Bridge", bridge));
+    own.zone = links.zone.clone().and_then(|zone| setting("Zone", zone));
+    own.veth_extra = links.extra.iter().filter_map(|extra| setting("VirtualEthernetExtra", extra.clone())).collect();
+    for (key, list, place) in [
+        ("MACVLAN", &links.macvlan, &mut own.macvlan),
+        ("IPVLAN", &links.ipvlan, &mut own.ipvlan),
+        ("Interface", &links.moved, &mut own.moved),
+    ] {
+        *place = Some(list.clone())
+            .filter(|list| !list.is_empty())
+            .and_then(|list| setting(key, list))
+            .into_iter()
+            .collect();
+    }
+    own.ports = links.ports.iter().filter_map(|port| setting("Port", *port)).collect();
 }
 
 /// The differences of the sets, as `apply.rs` puts them together.

@@ -11,7 +11,8 @@ use super::table::Section;
 use super::value::signal_name;
 use super::words::{id_map_name, resolv_conf_name, timezone_name};
 use crate::spec::{
-    Bind, CapabilityList, IdMap, Init, Mount, MountKind, Network, Overlay, Readiness, User, UserNamespace, Volatile,
+    Bind, CapabilityList, IdMap, Init, Mount, MountKind, Network, Overlay, Ownership, Readiness, User, UserNamespace,
+    Volatile,
 };
 
 /// The lines of one section; its header is printed before the first.
@@ -52,14 +53,31 @@ impl fmt::Display for Settings {
         if let Some(path) = &self.privileged.network_path {
             to.line("NamespacePath", bare(&path.value))?;
         }
+        self.links(&mut to)?;
         self.anyhow(&mut to)
     }
 }
 
 impl Settings {
+    fn links(&self, to: &mut Lines<'_, '_>) -> fmt::Result {
+        let own = &self.privileged;
+        for (key, lists) in [("Interface", &own.moved), ("MACVLAN", &own.macvlan), ("IPVLAN", &own.ipvlan)] {
+            for list in lists {
+                let words: Vec<String> = list.value.iter().map(ToString::to_string).collect();
+                to.line(key, words.join(" "))?;
+            }
+        }
+        to.boolean("VirtualEthernet", own.veth.as_ref().map(|it| it.value))?;
+        own.veth_extra.iter().try_for_each(|extra| to.line("VirtualEthernetExtra", &extra.value))?;
+        own.bridge.iter().try_for_each(|bridge| to.line("Bridge", &bridge.value))?;
+        own.zone.iter().try_for_each(|zone| to.line("Zone", &zone.value))?;
+        own.ports.iter().try_for_each(|port| to.line("Port", port.value))
+    }
+
     fn exec(&self, to: &mut Lines<'_, '_>) -> fmt::Result {
         let (any, own) = (&self.harmless, &self.privileged);
         let flag = |setting: &Option<Setting<bool>>| setting.as_ref().map(|setting| setting.value);
+        to.boolean("Boot", flag(&any.boot))?;
         to.boolean("Ephemeral", flag(&own.ephemeral))?;
         let init = any.init.as_ref();
         to.boolean("ProcessTwo", init.map(|it| it.value == Init::Stub))?;
@@ -99,6 +117,11 @@ impl Settings {
         }
         if let Some(path) = &any.working_directory {
             to.line("WorkingDirectory", bare(&path.value))?;
+        }
+        if let Some(pivot) = &own.pivot_root {
+            let (new, old) = &pivot.value;
+            let old = old.as_ref().map_or_else(String::new, |old| format!(":{}", escaped(old)));
+            to.line("PivotRoot", closed(format!("{}{old}", escaped(new))))?;
         }
         if let Some(users) = &own.private_users {
             to.line("PrivateUsers", private_users(users.value))?;
@@ -159,12 +182,21 @@ impl Settings {
                 },
             )?;
         }
+        let ownership = self.privileged.ownership.as_ref().and_then(|mode| ownership_name(mode.value));
+        if let Some(mode) = ownership {
+            to.line("PrivateUsersOwnership", mode)?;
+        }
         for Mount { target, kind } in self.privileged.mounts.iter().map(|mount| &mount.value) {
             let target = escaped(target);
             match kind {
                 MountKind::Bind(bind) => to.line(
                     if bind.read_only { "BindReadOnly" } else { "Bind" },
-                    format_args!("{}:{target}:{}", escaped(&bind.source), bind_options(bind)),
+                    format_args!(
+                        "{}{}:{target}:{}",
+                        if bind.inside { "+" } else { "" },
+                        escaped(&bind.source),
+                        bind_options(bind)
+                    ),
                 )?,
                 MountKind::Tmpfs(tmpfs) => to.line(
                     "TemporaryFileSystem",
@@ -229,10 +261,24 @@ fn capabilities(list: CapabilityList) -> String {
     Vec::<String>::from(list).join(" ")
 }
 
+/// A file has no word for what is usual.
+const fn ownership_name(mode: Ownership) -> Option<&'static str> {
+    match mode {
+        Ownership::Usual => None,
+        Ownership::Off => Some("off"),
+        Ownership::Map => Some("map"),
+        Ownership::Chown => Some("chown"),
+        Ownership::Foreign => Some("foreign"),
+        Ownership::Auto => Some("auto"),
+    }
+}
+
 fn private_users(mode: UserNamespace) -> String {
     match mode {
         UserNamespace::Host => "no".to_owned(),
         UserNamespace::Identity => "identity".to_owned(),
+        UserNamespace::Owner => "yes".to_owned(),
+        UserNamespace::Managed => "managed".to_owned(),
         UserNamespace::Range(range) => format!("{}:{}", range.base, range.count),
         _ => "pick".to_owned(),
     }

@@ -13,8 +13,8 @@ use super::read::read;
 use super::settings::{Harmless, Privileged, Setting};
 use super::*;
 use crate::spec::{
-    Bind, CapabilityList, Denial, Family, IdMap, IdRange, Init, Limit, Mount, MountKind, Network, Overlay, Readiness,
-    ResolvConf, Secret, Timezone, Tmpfs, User, UserNamespace, Volatile,
+    Bind, CapabilityList, Denial, Family, IdMap, IdRange, Init, Limit, Mount, MountKind, Network, Overlay, Ownership,
+    Readiness, ResolvConf, Secret, Timezone, Tmpfs, User, UserNamespace, Volatile,
 };
 
 const FILE: &str = "/etc/systemd/nspawn/web.nspawn";
@@ -60,6 +60,8 @@ fn user_namespace() -> impl Strategy<Value = UserNamespace> {
         Just(UserNamespace::Host),
         Just(UserNamespace::Identity),
         Just(UserNamespace::Pick),
+        Just(UserNamespace::Owner),
+        Just(UserNamespace::Managed),
         (0..u32::MAX)
             .prop_flat_map(|base| (Just(base), 1..=u32::MAX - base))
             .prop_map(|(base, count)| UserNamespace::Range(IdRange { base, count })),
@@ -135,6 +137,7 @@ fn harmless() -> impl Strategy<Value = Harmless> {
         ]),
     );
     (who, what).prop_map(|(who, what)| Harmless {
+        boot: None,
         init: who.0,
         parameters: who.1,
         environment: who.2,
@@ -175,6 +178,14 @@ fn privileged() -> impl Strategy<Value = Privileged> {
                 }),
             ),
             maybe("[1-9a-f]{32}".prop_map(|id| super::value::machine_id(&id).unwrap())),
+            maybe(proptest::sample::select(vec![
+                Ownership::Off,
+                Ownership::Map,
+                Ownership::Chown,
+                Ownership::Foreign,
+                Ownership::Auto,
+            ])),
+            maybe((path(), option::of(path())).prop_filter("two places", |(new, old)| old.as_ref() != Some(new))),
         ),
     )
         .prop_map(|it| Privileged {
@@ -185,11 +196,14 @@ fn privileged() -> impl Strategy<Value = Privileged> {
             oom_score_adjust: it.9.0,
             cpu_affinity: it.9.1,
             machine_id: it.9.2,
+            ownership: it.9.3,
+            pivot_root: it.9.4,
             limits: it.4,
             mounts: it.5,
             masked: it.6,
             network: it.7,
             network_path: it.8,
+            ..Privileged::default()
         })
 }
 

@@ -8,8 +8,8 @@ use super::lines::Place;
 use super::merge::Category;
 use super::table::Key;
 use crate::spec::{
-    CapabilityList, HostName, Init, Limit, Mount, Network, NumberList, Origin, Personality, Readiness, ResolvConf,
-    Secret, Timezone, User, UserNamespace, Volatile,
+    CapabilityList, HostName, Init, Limit, LinkName, LinkPair, Mount, Network, NumberList, Origin, Ownership,
+    Personality, Port, Readiness, ResolvConf, Secret, Timezone, User, UserNamespace, Volatile,
 };
 use skep_sys::abi::Resource;
 
@@ -125,6 +125,7 @@ impl<T> Kept for Vec<Setting<T>> {
 settings! {
     /// What any file may set.
     Harmless {
+        boot: Option<Setting<bool>>,
         init: Option<Setting<Init>>,
         parameters: Vec<Setting<String>>,
         environment: Vec<Setting<(String, Secret)>>,
@@ -155,6 +156,8 @@ settings! {
         capability: Vec<Setting<CapabilityList>>,
         ambient_capability: Vec<Setting<CapabilityList>>,
         private_users: Option<Setting<UserNamespace>>,
+        ownership: Option<Setting<Ownership>>,
+        pivot_root: Option<Setting<(PathBuf, Option<PathBuf>)>>,
         oom_score_adjust: Option<Setting<i16>>,
         cpu_affinity: Vec<Setting<NumberList>>,
         /// As `$container_uuid`.
@@ -164,6 +167,15 @@ settings! {
         masked: Vec<Setting<PathBuf>>,
         network: Option<Setting<Network>>,
         network_path: Option<Setting<PathBuf>>,
+        veth: Option<Setting<bool>>,
+        bridge: Option<Setting<LinkName>>,
+        zone: Option<Setting<LinkName>>,
+        veth_extra: Vec<Setting<LinkPair>>,
+        /// Lines, each of several.
+        macvlan: Vec<Setting<Vec<LinkPair>>>,
+        ipvlan: Vec<Setting<Vec<LinkPair>>>,
+        moved: Vec<Setting<Vec<LinkPair>>>,
+        ports: Vec<Setting<Port>>,
     }
 }
 

@@ -6,11 +6,12 @@ use skep_sys::abi::Resource;
 
 use super::assignment::Value;
 use super::later::{self, Today};
+use super::links;
 use super::merge::Category;
 use super::mounts;
 use super::settings::{Harmless, Privileged};
 use super::value::{self, Parsed, Separator};
-use crate::spec::{Init, Network, Readiness};
+use crate::spec::{Init, Network, Ownership, Readiness};
 
 /// A section of a `.nspawn` file.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -152,7 +153,7 @@ use Trust::{AcceptedFromUntrusted as Accepted, RestrictionsFromUntrusted, Truste
 /// it was taken from beside the image was a hole (CVE-2026-40226).
 #[rustfmt::skip]
 pub const KEYS: &[Key] = &[
-    row(Exec, "Boot", Accepted, Once, C::StartMode, Later(later::off_or_later)),
+    row(Exec, "Boot", Accepted, Once, C::StartMode, Any(|s, v| v.once(&mut s.boot, value::boolean))),
     row(Exec, "Ephemeral", Trusted, Once, C::Ephemeral, Own(|s, v| v.once(&mut s.ephemeral, value::boolean))),
     row(Exec, "ProcessTwo", Accepted, Once, C::StartMode, Any(|s, v| v.once(&mut s.init, |text| {
         Ok(if value::boolean(text)? { Init::Stub } else { Init::Payload })
@@ -167,7 +168,7 @@ pub const KEYS: &[Key] = &[
     row(Exec, "Personality", Accepted, Once, C::Personality, Any(|s, v| v.once(&mut s.personality, value::personality))),
     row(Exec, "MachineID", Trusted, Once, C::MachineId, Own(|s, v| v.once(&mut s.machine_id, value::machine_id))),
     row(Exec, "WorkingDirectory", Accepted, Once, C::WorkingDirectory, Any(|s, v| v.once(&mut s.working_directory, |text| value::working_directory(text)))),
-    row(Exec, "PivotRoot", Trusted, Once, C::PivotRoot, Later(later::pivot_root)),
+    row(Exec, "PivotRoot", Trusted, Once, C::PivotRoot, Own(|s, v| v.once(&mut s.pivot_root, |text| value::pivot_root(text)))),
     row(Exec, "PrivateUsers", Trusted, Once, C::UserNamespace, Own(|s, v| v.once(&mut s.private_users, value::private_users))),
     row(Exec, "PrivateUsersDelegate", Trusted, Once, C::UserNamespace, Later(later::delegate)),
     row(Exec, "NotifyReady", Accepted, Once, C::Readiness, Any(|s, v| v.once(&mut s.readiness, |text| {
@@ -213,20 +214,22 @@ pub const KEYS: &[Key] = &[
     row(Files, "Inaccessible", Trusted, List, C::Mounts, Own(|s, v| v.push(&mut s.masked, |text| value::inside(text)))),
     row(Files, "Overlay", Trusted, List, C::Mounts, Own(|s, v| v.push(&mut s.mounts, |text| value::overlay(text, false)))),
     row(Files, "OverlayReadOnly", Trusted, List, C::Mounts, Own(|s, v| v.push(&mut s.mounts, |text| value::overlay(text, true)))),
-    row(Files, "PrivateUsersChown", Trusted, Once, C::UserNamespace, Later(later::off_or_later)),
-    row(Files, "PrivateUsersOwnership", Trusted, Once, C::UserNamespace, Later(later::ownership)),
+    row(Files, "PrivateUsersChown", Trusted, Once, C::UserNamespace, Own(|s, v| v.once(&mut s.ownership, |text| {
+        Ok(if value::boolean(text)? { Ownership::Chown } else { Ownership::Off })
+    }))),
+    row(Files, "PrivateUsersOwnership", Trusted, Once, C::UserNamespace, Own(|s, v| v.once(&mut s.ownership, value::ownership))),
     row(Files, "BindUser", Trusted, Resettable, C::BindUser, Later(later::users)),
     row(Files, "BindUserShell", Trusted, Resettable, C::BindUserShell, Later(later::shell)),
     row(Net, "Private", Trusted, Once, C::Network, Own(|s, v| v.once(&mut s.network, |text| {
         Ok(if value::boolean(text)? { Network::None } else { Network::Host })
     }))),
     row(Net, "NamespacePath", Trusted, Once, C::Network, Own(|s, v| v.once(&mut s.network_path, |text| value::inside(text)))),
-    row(Net, "Interface", Trusted, List, C::Network, Later(later::interfaces)),
-    row(Net, "MACVLAN", Trusted, List, C::Network, Later(later::interfaces)),
-    row(Net, "IPVLAN", Trusted, List, C::Network, Later(later::interfaces)),
-    row(Net, "VirtualEthernet", Trusted, Once, C::Network, Later(later::off_or_later)),
-    row(Net, "VirtualEthernetExtra", Trusted, List, C::Network, Later(later::interface)),
-    row(Net, "Bridge", Trusted, Once, C::Network, Later(later::interface_name)),
-    row(Net, "Zone", Trusted, Once, C::Network, Later(later::zone)),
-    row(Net, "Port", Trusted, List, C::Ports, Later(later::port)),
+    row(Net, "Interface", Trusted, List, C::Network, Own(|s, v| v.push(&mut s.moved, links::interface_pairs))),
+    row(Net, "MACVLAN", Trusted, List, C::Network, Own(|s, v| v.push(&mut s.macvlan, links::interface_pairs))),
+    row(Net, "IPVLAN", Trusted, List, C::Network, Own(|s, v| v.push(&mut s.ipvlan, links::interface_pairs))),
+    row(Net, "VirtualEthernet", Trusted, Once, C::Network, Own(|s, v| v.once(&mut s.veth, value::boolean))),
+    row(Net, "VirtualEthernetExtra", Trusted, List, C::Network, Own(|s, v| v.push(&mut s.veth_extra, value::interface_pair))),
+    row(Net, "Bridge", Trusted, Once, C::Network, Own(|s, v| v.once(&mut s.bridge, value::interface))),
+    row(Net, "Zone", Trusted, Once, C::Network, Own(|s, v| v.once(&mut s.zone, value::zone))),
+    row(Net, "Port", Trusted, List, C::Ports, Own(|s, v| v.push(&mut s.ports, value::port))),
 ];

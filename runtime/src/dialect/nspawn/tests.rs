@@ -33,7 +33,7 @@ pub(super) fn whole(section: Section, text: &str) -> String {
 }
 
 #[test]
-fn lines_and_sections_that_are_refused() {
+fn row_132_lines_and_sections_that_are_refused() {
     for (bytes, expected) in [
         (&b"User=a"[..], &["1:1: User: a key before any section; write [Exec] before it"][..]),
         (b"x=a", &["1:1: x: a key before any section; write [Exec], [Files] or [Network] before it"]),
@@ -433,7 +433,7 @@ fn an_item_is_in_the_list_that_named_it_last() {
 
 /// For every key: an untrusted file cannot make a Spec hold what its class forbids.
 #[test]
-fn each_privileged_key_in_an_untrusted_file_is_ignored_and_reported() {
+fn row_125_each_privileged_key_in_an_untrusted_file_is_ignored_and_reported() {
     for key in KEYS.iter().filter(|key| key.trust == Trust::Trusted) {
         for value in ["", "yes", "/a:/b", "CAP_KILL", "1"] {
             let text = whole(key.section, &format!("{}={value}", key.name));

@@ -22,16 +22,19 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use nix::sys::signal::Signal;
-use skep_sys::abi::{CapabilitySet, Resource};
+use skep_sys::abi::{CAPABILITY_NAMES, CapabilitySet, Resource};
 
 pub use super::attributes::{cpu_affinity, machine_id, oom_score_adjust, personality};
 pub use super::calls::{FamilyList, SystemCallList, address_families, system_calls};
-pub use super::mounts::{bind, inside, overlay, tmpfs};
-pub use super::words::{resolv_conf, timezone};
+pub use super::later::happens_anyhow;
+pub use super::links::{interface, interface_pair, link_address, port, zone};
+pub use super::mounts::{bind, inside, overlay, pivot_root, tmpfs};
+pub use super::words::{resolv_conf, resolv_conf_words, timezone, timezone_words};
 use crate::Escaped;
+use crate::dialect::nearest;
 use crate::dialect::problem::quoted;
 use crate::spec::{
-    Capability, CapabilityList, HostName, IdRange, Limit, Secret, User, UserNamespace, Volatile, parse_bytes,
+    Capability, CapabilityList, HostName, IdRange, Limit, Ownership, Secret, User, UserNamespace, Volatile, parse_bytes,
 };
 
 /// What is wrong with a value, and what to write instead.
@@ -229,9 +232,11 @@ pub fn capabilities(text: &str, separator: Separator) -> Parsed<CapabilityList> 
         }
         let found = Capability::by_name(word).ok_or_else(|| {
             let remedy = match separator {
-                Separator::Blanks if word.contains(',') => "separate capabilities with blanks",
-                Separator::Commas if word.contains(super::lines::BLANK) => "separate capabilities with commas",
-                _ => NAMES,
+                Separator::Blanks if word.contains(',') => "separate capabilities with blanks".to_owned(),
+                Separator::Commas if word.contains(super::lines::BLANK) => {
+                    "separate capabilities with commas".to_owned()
+                }
+                _ => nearest::remedy(word, CAPABILITY_NAMES.iter().copied(), NAMES),
             };
             ValueError::new(format!("{} is not a capability", quoted(word))).with_remedy(remedy).at(at)
         })?;
@@ -283,13 +288,16 @@ pub fn signal(text: &str) -> Parsed<u8> {
         known.ok().and_then(|signal| u8::try_from(signal as i32).ok())
     };
     number.filter(|number| (1..=last).contains(number)).ok_or_else(|| {
-        ValueError::new(format!("{} is not a signal", quoted(text)))
-            .with_remedy("write a name of signal(7) such as SIGTERM, SIGRTMIN+3, or a number up to 64")
+        let otherwise = "write a name of signal(7) such as SIGTERM, SIGRTMIN+3, or a number up to 64";
+        let names = Signal::iterator().map(|signal| signal.as_str().trim_start_matches("SIG"));
+        let remedy = nearest::remedy(name, names, otherwise);
+        ValueError::new(format!("{} is not a signal", quoted(text))).with_remedy(remedy)
     })
 }
 
-/// A signal as [`signal`] reads it.
-pub(super) fn signal_name(number: u8) -> String {
+/// The name of a signal, as [`signal`] reads it.
+#[must_use]
+pub fn signal_name(number: u8) -> String {
     match Signal::try_from(i32::from(number)) {
         Ok(signal) => signal.as_str().to_owned(),
         Err(_) => match number.checked_sub(REAL_TIME.0) {
@@ -319,27 +327,39 @@ pub fn working_directory(text: impl AsRef<OsStr>) -> Parsed<PathBuf> {
 ///
 /// # Errors
 ///
-/// Anything but a boolean, `identity`, `pick`, and an [`id_range`]; what stands
-/// for a mode that is not supported yet.
+/// Anything but a boolean, `identity`, `pick`, `managed`, and an [`id_range`].
 pub fn private_users(text: &str) -> Parsed<UserNamespace> {
-    const INSTEAD: &str = "write `pick`, `identity`, a range `BASE:COUNT`, or `no`";
+    const INSTEAD: &str = "write `yes`, `pick`, `managed`, `identity`, a range `BASE:COUNT`, or `no`";
     match (as_boolean(text), text) {
         (Some(false), _) => return Ok(UserNamespace::Host),
-        (Some(true), _) => {
-            return Err(ValueError::not_yet(&format!("`PrivateUsers={text}` (ids from the owner of the root)"))
-                .with_remedy(INSTEAD));
-        }
+        (Some(true), _) => return Ok(UserNamespace::Owner),
         (None, "identity") => return Ok(UserNamespace::Identity),
         (None, "pick") => return Ok(UserNamespace::Pick),
-        (None, "managed") => {
-            return Err(ValueError::not_yet("`PrivateUsers=managed`").with_remedy(INSTEAD));
-        }
+        (None, "managed") => return Ok(UserNamespace::Managed),
         _ => {}
     }
     if !text.starts_with(|first: char| first.is_ascii_digit()) {
         return Err(ValueError::new(format!("{} is not a user-namespace mode", quoted(text))).with_remedy(INSTEAD));
     }
     id_range(text).map(UserNamespace::Range)
+}
+
+/// Who owns the files of the root's tree: a boolean, `chown`, `map`, `foreign` or
+/// `auto`.
+///
+/// # Errors
+///
+/// Anything else.
+pub fn ownership(text: &str) -> Parsed<Ownership> {
+    match (text, as_boolean(text)) {
+        ("auto", _) | (_, Some(true)) => Ok(Ownership::Auto),
+        (_, Some(false)) => Ok(Ownership::Off),
+        ("chown", _) => Ok(Ownership::Chown),
+        ("map", _) => Ok(Ownership::Map),
+        ("foreign", _) => Ok(Ownership::Foreign),
+        _ => Err(ValueError::new(format!("{} is not a mode of ownership", quoted(text)))
+            .with_remedy("write one of off, chown, map, foreign, auto")),
+    }
 }
 
 /// `BASE[:COUNT]` in decimal: ids of the host; 65536 of them without `COUNT`.
@@ -415,7 +435,10 @@ pub fn mode(text: &str, most: u32) -> Parsed<u32> {
 }
 
 pub(super) fn host_name(text: &str) -> Parsed<HostName> {
-    HostName::new(text).map_err(|error| ValueError::new(error.to_string()))
+    HostName::new(text).map_err(|error| {
+        ValueError::new(error.to_string())
+            .with_remedy("write up to 64 ASCII letters, digits, `-` and `.`, such as web-1")
+    })
 }
 
 /// A volatile mode: a boolean, `state` or `overlay`.

@@ -80,6 +80,11 @@ pub fn resolv_conf(text: &str) -> Parsed<ResolvConf> {
     named(text, RESOLV_CONF, "resolv.conf")
 }
 
+/// The words that [`resolv_conf`] reads beside booleans.
+pub fn resolv_conf_words() -> impl Iterator<Item = &'static str> {
+    RESOLV_CONF.iter().map(|(name, _)| *name)
+}
+
 pub(super) fn resolv_conf_name(mode: ResolvConf) -> &'static str {
     name_of(&mode, RESOLV_CONF)
 }
@@ -91,6 +96,11 @@ pub(super) fn resolv_conf_name(mode: ResolvConf) -> &'static str {
 /// Anything but a boolean and the words of `systemd-nspawn(1)`.
 pub fn timezone(text: &str) -> Parsed<Timezone> {
     named(text, TIMEZONE, "localtime")
+}
+
+/// The words that [`timezone`] reads beside booleans.
+pub fn timezone_words() -> impl Iterator<Item = &'static str> {
+    TIMEZONE.iter().map(|(name, _)| *name)
 }
 
 pub(super) fn timezone_name(mode: Timezone) -> &'static str {

@@ -1,6 +1,6 @@
 //! What is mounted where, as the report says it; and files of the plan's own.
 
-use skep_sys::abi::{MountAttrs, TreeFlags};
+use skep_sys::abi::{MountAttrs, Resolve, TreeFlags};
 use skep_sys::{Op, OpKind};
 
 use super::Findings;
@@ -10,7 +10,7 @@ use crate::report::Outcome;
 use crate::verify::view::{Id, View, What};
 
 /// The path inside of a place in the tree being built.
-fn place_of(view: &View<'_>, id: Id) -> Option<Vec<u8>> {
+pub(super) fn place_of(view: &View<'_>, id: Id) -> Option<Vec<u8>> {
     let mut parts: Vec<&[u8]> = Vec::new();
     let mut at = id;
     // Things are made of earlier ones.
@@ -63,6 +63,13 @@ pub(super) fn mounts_as_reported(view: &View<'_>, found: &mut Findings) {
             if attrs.split(',').any(|word| word == *name) && !thing.attrs.has(*bit) {
                 found.at(seen, format!("lacks {name}, which the report says of {place}"));
             }
+        }
+        let cloned = view.of(OpKind::OpenTree).find(|tree| tree.made == seen.on);
+        let opened = cloned.and_then(|tree| view.of(OpKind::OpenAt2).find(|open| open.made == tree.on));
+        let through =
+            opened.map(|open| matches!(open.op, Op::OpenAt2 { resolve, .. } if !resolve.has(Resolve::NO_SYMLINKS)));
+        if view.plan.report().of(&format!("source of {place}")).is_some() && through != Some(false) {
+            found.at(seen, format!("its source may be found through links, which the report denies of {place}"));
         }
     }
 }

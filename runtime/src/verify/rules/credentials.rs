@@ -154,6 +154,7 @@ pub(super) fn credentials_proved(view: &View<'_>, found: &mut Findings) {
                     | OpKind::Fork
                     | OpKind::LandlockRestrict
                     | OpKind::Reap
+                    | OpKind::Release
                     | OpKind::ResetSignals
                     | OpKind::Seccomp
                     | OpKind::SetSid
@@ -190,7 +191,7 @@ pub(super) fn no_op_after_filter(view: &View<'_>, found: &mut Findings) {
         for seen in line.ops().filter(|seen| seen.at > filter.at) {
             let fits = match seen.kind() {
                 OpKind::Announce | OpKind::Exec => line.process == Phase::Payload,
-                OpKind::Close | OpKind::Reap => line.process == Phase::Init,
+                OpKind::Close | OpKind::Reap | OpKind::Release => line.process == Phase::Init,
                 OpKind::CapSet | OpKind::AmbientSet | OpKind::ProveCredentials | OpKind::Chdir => privileged,
                 _ => false,
             };
@@ -232,8 +233,9 @@ pub(super) fn inheritable_is_ambient(view: &View<'_>, found: &mut Findings) {
         found.unless(permitted.contains(ambient), "the ambient set is not within the permitted one");
         found.unless(permitted.contains(effective), "the effective set is not within the permitted one");
         found.unless(bounding.contains(permitted), "the permitted set is not within the bounding set");
-        let own = set.uid == Some(0) || line.process == Phase::Init || permitted == ambient;
-        found.unless(own, "a user that is not root keeps more than was asked for");
+        let rooted = set.uid == Some(0) && !set.bits.is_some_and(|bits| bits.has(SecureBits::NOROOT));
+        let own = rooted || line.process == Phase::Init || permitted == ambient;
+        found.unless(own, "a user that is not root, or root without its rights, keeps more than was asked for");
         found.unless(
             line.process != Phase::Init || ambient == CapabilitySet::EMPTY,
             "the stub init passes capabilities on",
@@ -244,10 +246,15 @@ pub(super) fn inheritable_is_ambient(view: &View<'_>, found: &mut Findings) {
 pub(super) fn no_grant_locked(view: &View<'_>, found: &mut Findings) {
     for line in view.lines() {
         let set = set_by(line);
-        let expected = match set.bounding {
-            Some(CapabilitySet::EMPTY) => LOCKED,
-            _ => SecureBits::KEEP_CAPS,
+        let Some(bits) = set.bits else { continue };
+        let fits = match set.bounding {
+            Some(CapabilitySet::EMPTY) => bits == LOCKED,
+            // Until the exec, one of the two: both would leave it on for good.
+            _ => {
+                bits.has(SecureBits::KEEP_CAPS) != bits.has(SecureBits::KEEP_CAPS_LOCKED)
+                    && bits.without(SecureBits(0xff)).is_empty()
+            }
         };
-        found.unless(set.bits == Some(expected), "the securebits do not fit the bounding set");
+        found.unless(fits, "the securebits do not fit the bounding set");
     }
 }

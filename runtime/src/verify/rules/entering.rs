@@ -4,6 +4,7 @@ use skep_sys::abi::{CapabilitySet, Namespaces, cap};
 use skep_sys::{Op, OpKind, Slot};
 
 use super::files::is_cgroup;
+use super::report::securebits;
 use super::{Findings, the_one};
 use crate::plan::{Phase, role};
 use crate::report::Outcome;
@@ -13,7 +14,7 @@ use crate::verify::view::{View, What};
 /// all, for want of the ops (rule 28): make a tree, a cgroup, a namespace.
 pub(in crate::verify) const HOLDS: &[u16] = &[
     1, 2, 4, 6, 12, 13, 17, 18, 19, 20, 21, 22, 23, 24, 25, 27, 28, 29, 31, 32, 36, 37, 38, 46, 48, 49, 54, 63, 65, 69,
-    70, 71, 73, 74,
+    70, 71, 73, 74, 84,
 ];
 
 pub(super) fn enters_whole(view: &View<'_>, found: &mut Findings) {
@@ -142,10 +143,22 @@ pub(super) fn entered_as_reported(view: &View<'_>, found: &mut Findings) {
         ("keyring", OpKind::SessionKeyring),
         ("supplementary groups", OpKind::SetGroups),
         ("landlock", OpKind::LandlockRestrict),
+        ("memory deny write-execute", OpKind::DenyWriteExecute),
     ] {
         let applied = matches!(view.plan.report().of(name), Some(Outcome::Applied(_)));
         found.unless(applied == line.has(kind), &format!("{name:?} is reported as it is not"));
     }
+    let sum = crate::exec::sum_of_confinement(view.plan);
+    found.unless(
+        view.plan.report().of("confinement") == Some(&Outcome::Applied(sum)),
+        "what confines it is not what the report says",
+    );
+    let bits = view.plan.report().of("securebits").and_then(|outcome| match outcome {
+        Outcome::Applied(detail) => Some(detail.as_str()),
+        _ => None,
+    });
+    let left = securebits(view).filter(|bits| !bits.is_empty()).map(|bits| bits.to_string());
+    found.unless(bits == left.as_deref(), "\"securebits\" is reported as it is not");
     let chain = [OpKind::Await, OpKind::SetSid, OpKind::ResetSignals];
     let begun = view.phase(Phase::Payload).iter().map(|seen| seen.kind()).take(chain.len()).eq(chain);
     found.unless(begun, "it works in another session than its own");

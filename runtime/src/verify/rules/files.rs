@@ -7,7 +7,7 @@ use skep_sys::{At, Op, OpKind, Proof};
 
 use super::Findings;
 use super::mounts::is_name;
-use crate::plan::{Phase, RANGE_LOCK};
+use crate::plan::{OWN_TIME, Phase, RANGE_LOCK};
 use crate::verify::view::{Id, Seen, View, What};
 
 pub(super) fn one_component_creation(view: &View<'_>, found: &mut Findings) {
@@ -83,14 +83,22 @@ pub(super) fn paths_confined(view: &View<'_>, found: &mut Findings) {
             }
             (At::Cwd, _) => no_magic && path.to_bytes().first() == Some(&b'/'),
             // The only magic link: of a directory proved to be the child's.
+            (At::Slot(_), What::Process) if path == c"ns/net" && !view.enters() => {
+                seen.phase == Phase::Attend && flags == OpenFlags::NONE
+            }
             (At::Slot(_), What::Process) => {
                 let (wanted, phase) =
                     if view.enters() { (c"ns/time_for_children", Phase::Prepare) } else { (c"ns/user", Phase::Attend) };
                 path == wanted && seen.phase == phase && flags == OpenFlags::NONE
             }
+            // And of the child's own, in a procfs that is proved.
+            (At::Slot(_), _) if path == OWN_TIME && seen.phase == Phase::Enter => {
+                is_procfs(view, seen.on, seen.at) && flags == OpenFlags::NONE && proved_namespace(view, seen)
+            }
             // The files of a group that is handed over.
             (At::Slot(_), What::Host(_)) if seen.phase == Phase::Prepare => {
-                is_cgroup(view, seen.on, seen.at) && is_name(path) && confined && no_magic && flags == OpenFlags::PATH
+                let of_group = is_cgroup(view, seen.on, seen.at) && is_name(path) && flags == OpenFlags::PATH;
+                confined && no_magic && (of_group || super::registry::holds_entry(view, seen))
             }
             (At::Slot(_), _) => no_magic && confined && seen.phase == Phase::Enter && flags.has(OpenFlags::PATH),
         };
@@ -100,7 +108,7 @@ pub(super) fn paths_confined(view: &View<'_>, found: &mut Findings) {
         if flags.has(OpenFlags::CREATE) || mode != 0 {
             found.at(seen, "may make what it opens");
         }
-        if seen.phase == Phase::Enter && !flags.has(OpenFlags::PATH) {
+        if seen.phase == Phase::Enter && !flags.has(OpenFlags::PATH) && path != OWN_TIME {
             found.at(seen, "opens the content of a file of the tree");
         }
     }
@@ -148,7 +156,7 @@ pub(super) fn source_proved(view: &View<'_>, found: &mut Findings) {
             (seen.op, view.thing(seen.on).what),
             (Op::Prove { proof: Proof::Namespace { .. }, .. }, What::Given)
         );
-        if given || matches!(view.thing(seen.on).what, What::Passed(_)) {
+        if given || seen.on == view.tree || matches!(view.thing(seen.on).what, What::Passed(_)) {
             continue;
         }
         if view.before(seen).is_none_or(|before| before.made != seen.on || before.made == Id::NONE) {

@@ -5,7 +5,7 @@ use skep_sys::{Op, OpKind, Slot};
 use super::Findings;
 use crate::plan::{Phase, role};
 use crate::report::Outcome;
-use crate::seccomp::{Arch, Program, floor};
+use crate::seccomp::{ABIS, Arch, Program, built, floor};
 use crate::verify::view::{Seen, View};
 
 /// The slot of a filter's listener.
@@ -41,7 +41,7 @@ const fn called(kind: OpKind) -> &'static [&'static str] {
         OpKind::CapSet => &["capset"],
         OpKind::AmbientSet => &["prctl"],
         OpKind::ProveCredentials => &["getresuid", "getresgid", "capget", "prctl"],
-        OpKind::Chdir => &["chdir", "getcwd"],
+        OpKind::Chdir => &["chdir", "close", "fchdir", "getcwd", "openat2"],
         _ => &[],
     }
 }
@@ -57,7 +57,7 @@ pub(super) fn listener_handed_over(view: &View<'_>, found: &mut Findings) {
             found.unless(!Program::asks(program.0), "calls wait for a listener, and there is none");
             continue;
         }
-        let asked = Program::from_bytes(program.0).map(|program| program.notified(Arch::NATIVE)).unwrap_or_default();
+        let asked = Program::from_bytes(program.0).map(|program| program.notified()).unwrap_or_default();
         has = true;
         let closed = view.after(seen).and_then(|sent| view.after(sent));
         if !closed.is_some_and(|closed| closed.kind() == OpKind::Close && is_handing_over(view, closed)) {
@@ -87,16 +87,58 @@ pub(super) fn floor_as_reported(view: &View<'_>, found: &mut Findings) {
         );
     };
     let Op::Seccomp { program, .. } = seen.op else { return };
-    let Ok(program) = Program::from_bytes(program.0) else {
-        return found.at(seen, "is no filter that the kernel takes");
+    let open = if built::is_built(program.0) {
+        None
+    } else {
+        match Program::from_bytes(program.0) {
+            Ok(program) => floor::summary(&program),
+            Err(_) => return found.at(seen, "is no filter that the kernel takes"),
+        }
     };
-    let open = floor::opened(&program, Arch::NATIVE);
-    let named = |call: &str| matches!(item, Some(Outcome::Off(text)) if text.split(' ').any(|word| word == call));
-    for call in open.iter().filter(|call| !named(call)) {
-        found.at(seen, format!("lets {call} through, which the report does not say"));
+    let said = match (open, item) {
+        (None, Some(Outcome::Applied(_))) => true,
+        (Some(open), Some(Outcome::Off(text))) => text.split_once("open: ").is_some_and(|(_, named)| named == open),
+        (Some(open), _) => {
+            return found.at(seen, format!("opens of its floor, which the report does not say: {open}"));
+        }
+        _ => false,
+    };
+    found.unless(said, "the report says of the filter's floor what is not");
+}
+
+pub(super) fn architectures_as_reported(view: &View<'_>, found: &mut Findings) {
+    let native = Arch::NATIVE.label();
+    let item = view.plan.report().of("system-call ABIs");
+    let named: Vec<&str> = match item {
+        Some(Outcome::Applied(text)) => text.split(' ').collect(),
+        _ => Vec::new(),
+    };
+    for phase in [Phase::Enter, Phase::Payload, Phase::Init] {
+        for seen in view.of_in(OpKind::Seccomp, phase) {
+            let Op::Seccomp { program, .. } = seen.op else { continue };
+            let abis = if built::is_built(program.0) {
+                vec![native]
+            } else {
+                match Program::from_bytes(program.0) {
+                    Ok(program) => program.abis(),
+                    Err(_) => {
+                        found.at(seen, "is no filter that the kernel takes");
+                        continue;
+                    }
+                }
+            };
+            for abi in abis.iter().filter(|abi| **abi != native && (phase == Phase::Init || !named.contains(abi))) {
+                found.at(seen, format!("lets calls of {abi} through, which nobody asked for"));
+            }
+            if ABIS.iter().any(|(abi, .., table)| table.is_none() && abis.contains(abi)) {
+                found.at(seen, "lets calls through whose numbers nobody here knows");
+            }
+            let closed = named.iter().any(|abi| !abis.contains(abi));
+            if phase != Phase::Init && closed && abis.contains(&native) {
+                found.at(seen, "lets no call through of an ABI that the report names");
+            }
+        }
     }
-    found.unless(
-        item.is_some() && open.is_empty() == matches!(item, Some(Outcome::Applied(_))),
-        "the report says of the filter's floor what is not",
-    );
+    let filter = view.line(Phase::Payload).has(OpKind::Seccomp);
+    found.unless(filter == matches!(item, Some(Outcome::Applied(_))), "the report speaks of ABIs as they are not");
 }

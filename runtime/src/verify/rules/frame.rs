@@ -6,9 +6,9 @@ use skep_sys::abi::Namespaces;
 use skep_sys::{Op, OpKind, Proof, Slot};
 
 use super::{Findings, the_one};
-use crate::plan::{Phase, role};
+use crate::plan::{OWN_NETWORK, Phase, role};
 use crate::report::Outcome;
-use crate::verify::view::{View, What};
+use crate::verify::view::{Seen, View, What};
 
 pub(super) fn adopt_first(view: &View<'_>, found: &mut Findings) {
     match view.phase(Phase::Enter).first() {
@@ -30,10 +30,10 @@ pub(super) fn await_before_work(view: &View<'_>, found: &mut Findings) {
 }
 
 pub(super) fn held_when_made(view: &View<'_>, found: &mut Findings) {
-    let waits: Vec<_> = view.of(OpKind::Await).skip(1).collect();
+    let waits: Vec<_> = view.of_in(OpKind::Await, Phase::Enter).skip(1).collect();
     found.unless(waits.len() == usize::from(view.plan.hold), "the plan says otherwise whether the child is held");
     for seen in &waits {
-        if seen.phase != Phase::Enter || seen.at < view.switch() {
+        if seen.at < view.switch() {
             found.at(seen, "waits before all is made");
         }
         if view.before(seen).is_none_or(|before| before.kind() != OpKind::Arrive) {
@@ -108,6 +108,24 @@ pub(super) fn namespaces_complete(view: &View<'_>, found: &mut Findings) {
     let missing = Namespaces(asked.0 & late.0).without(entered);
     found.unless(missing.is_empty(), "a namespace was asked for and is not entered");
     found.unless(entered.without(asked).is_empty(), "a namespace is entered that nobody asked for");
+    // It is for children until setns(2), or an exec of a later kernel: time_namespaces(7).
+    let own_time = |seen: &&Seen<'_>| matches!(view.thing(seen.on).what, What::TimeOfChildren);
+    let mut in_time = view.of_in(OpKind::SetNs, Phase::Enter).filter(own_time);
+    if entered.has(Namespaces::TIME) {
+        let made = view.of(OpKind::Unshare).next_back().map_or(usize::MAX, |seen| seen.at);
+        let Some(seen) = in_time.next() else { return found.plan("the time namespace is left to children") };
+        if seen.at < made {
+            found.at(seen, "enters a time namespace before it is made");
+        }
+        for write in view.of_in(OpKind::Write, Phase::Enter).filter(|write| write.at > seen.at) {
+            if matches!(write.op, Op::Write { path, .. } if path == c"1/timens_offsets") {
+                found.at(write, "sets clocks that stand by then");
+            }
+        }
+    }
+    for more in in_time.filter(|_| !view.enters()) {
+        found.at(more, "enters a time namespace that nobody made");
+    }
 }
 
 pub(super) fn joined_proved(view: &View<'_>, found: &mut Findings) {
@@ -127,10 +145,22 @@ pub(super) fn joined_proved(view: &View<'_>, found: &mut Findings) {
         if !allowed.has(kind) || !Namespaces::NAMES.iter().any(|(one, _)| *one == kind) {
             found.plan(format!("a namespace of kind {kind} is not joined there"));
         }
-        if kinds.has(kind) {
+        // What is new is entered by rule 34.
+        let own_time = matches!(view.thing(id).what, What::TimeOfChildren) && own.has(Namespaces::TIME);
+        if kinds.has(kind) && !own_time {
             found.plan(format!("a {kind} namespace is new and joined, or joined twice"));
         }
         kinds = kinds.with(kind);
+    }
+    for (_, thing) in view.things() {
+        // A rule of its own says what the way back is for.
+        let way_back = matches!(thing.what, What::Host(path) if path == OWN_NETWORK);
+        if let Some((_, Proof::Namespace { kind })) = thing.proof
+            && !kinds.has(kind)
+            && !way_back
+        {
+            found.plan(format!("a {kind} namespace is proved and not joined"));
+        }
     }
     // A process of a new user namespace has no rights over what it joins.
     let late = Namespaces::PID.with(Namespaces::TIME);
@@ -139,6 +169,35 @@ pub(super) fn joined_proved(view: &View<'_>, found: &mut Findings) {
         !own.has(Namespaces::USER) || Namespaces(joined.0 & late.0).is_empty(),
         "a pid or time namespace is joined from a user namespace of its own",
     );
+}
+
+/// What the embedder opens for a moment is closed by the plan itself.
+pub(super) fn nothing_left_open(view: &View<'_>, found: &mut Findings) {
+    const SHORT: [Slot; 4] = [role::ONE, role::TWO, role::THREE, role::FOUR];
+    let entering = view.enters();
+    let short = |slot: Slot| SHORT.contains(&slot) || (entering && slot == role::PROCESS);
+    let mut open: Vec<(Slot, &Seen<'_>)> = Vec::new();
+    let kept: Vec<Slot> = view.kept.iter().map(|(slot, _)| *slot).collect();
+    for seen in view.phase(Phase::Prepare).iter().chain(view.phase(Phase::Attend)) {
+        match seen.op {
+            Op::OpenAt2 { into, .. }
+            | Op::BpfDevice { into, .. }
+            | Op::OpenProcess { into, .. }
+            | Op::MapNamespace { into, .. }
+            | Op::OpenTree { into, .. } => {
+                if open.iter().any(|(slot, _)| *slot == into && entering && into == role::PROCESS) {
+                    found.at(seen, "opens what is still open");
+                }
+                open.retain(|(slot, _)| *slot != into);
+                open.push((into, seen));
+            }
+            Op::Close { file } => open.retain(|(slot, _)| *slot != file),
+            _ => {}
+        }
+    }
+    for (slot, seen) in open.iter().filter(|(slot, _)| short(*slot) && !kept.contains(slot)) {
+        found.at(seen, format!("leaves slot {slot} open in the embedder"));
+    }
 }
 
 pub(super) fn own_namespace_only(view: &View<'_>, found: &mut Findings) {
@@ -275,10 +334,45 @@ pub(super) fn descriptors_sent(view: &View<'_>, found: &mut Findings) {
     }
 }
 
+/// The two ends of what the payload's process waits on, under a stub init.
+const GATE: [Slot; 2] = [role::GATE, role::GATE_PAYLOAD];
+
+fn gate<'v, 'a>(view: &'v View<'a>) -> Option<&'v Seen<'a>> {
+    view.of_in(OpKind::SocketPair, Phase::Enter)
+        .find(|seen| matches!(seen.op, Op::SocketPair { one, other } if [one, other] == GATE))
+}
+
+pub(super) fn init_confined_first(view: &View<'_>, found: &mut Findings) {
+    let waits: Vec<_> = view.of_in(OpKind::Await, Phase::Payload).collect();
+    let words: Vec<_> = view.of_in(OpKind::Release, Phase::Init).collect();
+    let gates = view.of_in(OpKind::SocketPair, Phase::Enter).count();
+    if view.of(OpKind::Fork).next().is_none() {
+        found.unless(waits.is_empty() && words.is_empty() && gates == 0, "there is no stub init to wait for");
+        return;
+    }
+    let ([wait], [word], 1) = (waits.as_slice(), words.as_slice(), gates) else {
+        return found.plan("the payload does not wait for one word of the stub init");
+    };
+    for seen in view.phase(Phase::Payload).iter().filter(|seen| seen.at < wait.at) {
+        if !matches!(seen.kind(), OpKind::SetSid | OpKind::ResetSignals) {
+            found.at(seen, "comes before the stub init is confined");
+        }
+    }
+    for seen in view.phase(Phase::Init).iter().filter(|seen| seen.at > word.at) {
+        if seen.kind() != OpKind::Reap {
+            found.at(seen, "comes after the stub init let the payload go on");
+        }
+    }
+}
+
 pub(super) fn one_conversation(view: &View<'_>, found: &mut Findings) {
     let mut control = None;
     for seen in view.of(OpKind::SocketPair) {
         if let Op::SocketPair { one, other } = seen.op {
+            // Rule 78 is about it.
+            if [one, other] == GATE && seen.phase == Phase::Enter {
+                continue;
+            }
             if [one, other] == [role::CONTROL_HOST, role::CONTROL] && control.is_none() {
                 control = Some(seen.at);
             } else if [one, other] != [role::LIFELINE_HOST, role::LIFELINE] {
@@ -287,9 +381,12 @@ pub(super) fn one_conversation(view: &View<'_>, found: &mut Findings) {
         }
     }
     let Some(control) = control else { return found.plan("the two sides have no socket pair") };
+    let gate = gate(view).map(|seen| seen.at);
     for kind in [OpKind::Release, OpKind::Await, OpKind::Announce, OpKind::Arrive, OpKind::SendFile] {
         for seen in view.of(kind) {
             let fits = match view.thing(seen.on).what {
+                What::HostEnd(pair) if seen.phase == Phase::Init => Some(pair) == gate && kind == OpKind::Release,
+                What::ChildEnd(pair) if Some(pair) == gate => seen.phase == Phase::Payload && kind == OpKind::Await,
                 What::HostEnd(pair) => pair == control && kind == OpKind::Release,
                 What::ChildEnd(pair) => pair == control && kind != OpKind::Release,
                 _ => false,
@@ -300,8 +397,11 @@ pub(super) fn one_conversation(view: &View<'_>, found: &mut Findings) {
         }
     }
     for seen in view.of(OpKind::Reap) {
-        if !matches!(view.thing(seen.on).what, What::ChildEnd(pair) if pair != control) {
+        if !matches!(view.thing(seen.on).what, What::ChildEnd(pair) if pair != control && Some(pair) != gate) {
             found.at(seen, "has no lifeline of its own");
+        }
+        if !matches!(seen.op, Op::Reap { control: role::CONTROL, gate: role::GATE, .. }) {
+            found.at(seen, "keeps a part of the start");
         }
     }
     // An abstract name would be seen by everybody in the network namespace.

@@ -50,7 +50,7 @@ fn applied<'v>(view: &View<'v>, item: &str) -> Option<&'v str> {
 
 /// A group that limits nothing can still kill or freeze.
 fn has_other_use(view: &View<'_>) -> bool {
-    [KILL_ALL, FREEZING].iter().any(|item| applied(view, item).is_some())
+    [KILL_ALL, FREEZING, DELEGATION].iter().any(|item| applied(view, item).is_some())
 }
 
 /// Without a pid namespace the end of the first process leaves the others: a
@@ -159,7 +159,8 @@ pub(super) fn undo_of_everything_made(view: &View<'_>, found: &mut Findings) {
     }
 
     // A container with a stub init on a lifeline that leaves nothing dies by itself.
-    let needed = !groups.is_empty() || view.phase(Phase::Init).is_empty();
+    let links = view.has(OpKind::LinkAdd, Phase::Attend) || view.has(OpKind::LinkMove, Phase::Attend);
+    let needed = !groups.is_empty() || links || view.phase(Phase::Init).is_empty();
     if !needed && view.watch.is_empty() && !view.has(OpKind::Entrust, Phase::Prepare) {
         return;
     }
@@ -184,12 +185,16 @@ fn entrusted(view: &View<'_>, groups: &[(&Seen<'_>, Vec<u8>)], found: &mut Findi
 
     let mut ops = view.watch.iter().flatten().peekable();
     // What a rule of its own says of the registry.
-    let _ = ops.next_if(|op| matches!(op, Op::Unlink { .. }));
+    let _ = ops.next_if(|op| matches!(op, Op::UnlinkSame { .. }));
     let killed = matches!(ops.next(), Some(Op::PidfdSignal { process: Slot(0), signal: signal::KILL }));
     while ops.next_if(|op| matches!(op, Op::KillGroup { .. })).is_some() {}
     let waited = matches!(ops.next(), Some(Op::PidfdWait { process: Slot(0), into: Slot(into), .. }) if usize::from(*into) < watched::PLACES);
     found.unless(killed && waited, "the watcher does not kill the child first");
     let mut rest = ops;
+    // Likewise of interfaces.
+    while rest.next_if(|op| matches!(op, Op::LinkMove { .. } | Op::ZoneLeave { .. } | Op::LinkRemove { .. })).is_some()
+    {
+    }
     let removed = groups.iter().all(|(_, path)| removes(rest.next(), path)) && rest.next().is_none();
     found.unless(removed, "the watcher does not remove exactly what the plan makes");
 

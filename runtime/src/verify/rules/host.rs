@@ -21,8 +21,13 @@ pub(super) fn slots_filled(view: &View<'_>, found: &mut Findings) {
     }
 }
 
+/// Kinds of ops, each a bit.
+type Kinds = [u64; 4];
+
+const _: () = assert!(OpKind::ALL.len() <= 256);
+
 /// The ops of each phase, by their bit. A kind that is in no list is in no plan.
-const OWN: [u128; 5] = {
+const OWN: [Kinds; 5] = {
     use OpKind::*;
     const BUILD: &[OpKind] = &[OpenAt2, OpenTree, MountSetAttr, Prove, Close, Socket, Mkdir, Write];
     const CONFINE: &[OpKind] = &[
@@ -37,7 +42,10 @@ const OWN: [u128; 5] = {
         ProveCredentials,
     ];
     [
-        bits(&[BUILD, &[Create, LockIds, SocketPair, Pipe, Entrust, Spawn, BpfDevice, BpfAttach, Chown]]),
+        bits(&[
+            BUILD,
+            &[Create, LockIds, SocketPair, Pipe, Entrust, Spawn, BpfDevice, BpfAttach, Chown, NetlinkSocket],
+        ]),
         bits(&[&[
             OpenProcess,
             Write,
@@ -53,6 +61,17 @@ const OWN: [u128; 5] = {
             Release,
             Prove,
             Close,
+            NetlinkSocket,
+            LinkAdd,
+            LinkAltName,
+            LinkMaster,
+            LinkMove,
+            LinkOption,
+            LinkUp,
+            ZoneJoin,
+            AddressAdd,
+            RouteAdd,
+            NfTables,
         ]]),
         bits(&[
             BUILD,
@@ -79,6 +98,10 @@ const OWN: [u128; 5] = {
                 HostName,
                 DomainName,
                 LinkUp,
+                NetlinkSocket,
+                LinkAltName,
+                AddressAdd,
+                RouteAdd,
                 Bind,
                 SessionKeyring,
                 Personality,
@@ -87,21 +110,21 @@ const OWN: [u128; 5] = {
                 BlockSignals,
                 Fork,
             ],
-            &[SendFile, OpenTerminal, Arrive],
+            &[SendFile, OpenTerminal, Arrive, SocketPair],
             &[LandlockRuleset, LandlockPath, LandlockPort, LandlockRestrict],
         ]),
         bits(&[
             CONFINE,
             &[Seccomp, SetSid, ResetSignals, ControllingTerminal, Dup, Chdir, Close, SendFile, Announce, Exec],
-            &[LandlockRestrict],
+            &[LandlockRestrict, Await],
         ]),
-        bits(&[CONFINE, &[Seccomp, SignalFd, Close, Adopt, Dumpable, Reap]]),
+        bits(&[CONFINE, &[Seccomp, SignalFd, Close, Adopt, Dumpable, Release, Reap]]),
     ]
 };
 
 /// The same of a plan that enters a container: nothing about trees, cgroups and
 /// namespaces that are made.
-const OWN_ENTERING: [u128; 5] = {
+const OWN_ENTERING: [Kinds; 5] = {
     use OpKind::*;
     const CONFINE: &[OpKind] =
         &[DropBounding, SetSecureBits, SetGroups, SetResGid, SetResUid, CapSet, AmbientSet, NoNewPrivs];
@@ -111,7 +134,7 @@ const OWN_ENTERING: [u128; 5] = {
         bits(&[
             CONFINE,
             &[Adopt, Vacate, Dup, Await, Dumpable, SetSid, ResetSignals, Umask, SetNs, Close, ProveRoot],
-            &[Personality, SetLimit, SessionKeyring, OpenAt2, Prove, OpenTerminal, SendFile],
+            &[DenyWriteExecute, Personality, SetLimit, SessionKeyring, OpenAt2, Prove, OpenTerminal, SendFile],
             &[ProveCredentials, Sibling],
             &[LandlockRuleset, LandlockPath, LandlockPort, LandlockRestrict],
         ]),
@@ -124,17 +147,24 @@ const OWN_ENTERING: [u128; 5] = {
 };
 
 /// What takes a container back.
-const CLEARS_UP: [OpKind; 5] =
-    [OpKind::Unlink, OpKind::RemoveGroup, OpKind::KillGroup, OpKind::PidfdSignal, OpKind::PidfdWait];
+const CLEARS_UP: [OpKind; 8] = [
+    OpKind::UnlinkSame,
+    OpKind::RemoveGroup,
+    OpKind::KillGroup,
+    OpKind::PidfdSignal,
+    OpKind::PidfdWait,
+    OpKind::LinkMove,
+    OpKind::LinkRemove,
+    OpKind::ZoneLeave,
+];
 
-const _: () = assert!(OpKind::ALL.len() <= 128);
-
-const fn bits(lists: &[&[OpKind]]) -> u128 {
-    let (mut set, mut list) = (0, 0);
+const fn bits(lists: &[&[OpKind]]) -> Kinds {
+    let (mut set, mut list) = ([0; 4], 0);
     while list < lists.len() {
         let mut place = 0;
         while place < lists[list].len() {
-            set |= 1 << lists[list][place] as u8;
+            let kind = lists[list][place] as usize;
+            set[kind / 64] |= 1 << (kind % 64);
             place += 1;
         }
         list += 1;
@@ -145,7 +175,8 @@ const fn bits(lists: &[&[OpKind]]) -> u128 {
 pub(super) fn phases_own_ops(view: &View<'_>, found: &mut Findings) {
     let own = if view.enters() { &OWN_ENTERING } else { &OWN };
     for seen in view.ops() {
-        if own[seen.phase as usize] >> seen.kind() as u8 & 1 == 0 {
+        let kind = seen.kind() as usize;
+        if own[seen.phase as usize][kind / 64] >> (kind % 64) & 1 == 0 {
             found.at(seen, format!("is no op of {}", seen.phase.name()));
         }
     }
@@ -163,8 +194,8 @@ pub(super) fn phases_own_ops(view: &View<'_>, found: &mut Findings) {
 }
 
 pub(super) fn no_stand_in(view: &View<'_>, found: &mut Findings) {
-    let stands_in = |kind| matches!(kind, OpKind::Fail | OpKind::Watch | OpKind::Exit);
-    for kind in [OpKind::Fail, OpKind::Watch, OpKind::Exit] {
+    let stands_in = |kind| matches!(kind, OpKind::Fail | OpKind::Watch | OpKind::Serve | OpKind::Exit);
+    for kind in [OpKind::Fail, OpKind::Watch, OpKind::Serve, OpKind::Exit] {
         // A rule of its own says what ends who brought a process in.
         let ends = kind == OpKind::Exit && view.enters();
         for seen in view.of(kind).filter(|seen| !ends || seen.phase != crate::plan::Phase::Init) {

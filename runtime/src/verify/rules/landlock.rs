@@ -4,6 +4,7 @@ use skep_sys::abi::{OpenFlags, Resolve, landlock};
 use skep_sys::{At, Op, OpKind};
 
 use super::{Findings, once};
+use crate::compile::landlock::{shown_path, shown_port};
 use crate::plan::Phase;
 use crate::report::Outcome;
 use crate::verify::view::{Seen, View};
@@ -18,6 +19,19 @@ pub(super) fn landlock_in_force(view: &View<'_>, found: &mut Findings) {
     }
     let Op::LandlockRuleset { file_access, net_access, scoped, .. } = ruleset.op else { return };
     as_reported(view, [file_access, net_access, scoped], found);
+    let rules = view.ops().iter().filter_map(|seen| match seen.op {
+        Op::LandlockPath { access, .. } => match view.maker(seen.onto)?.op {
+            Op::OpenAt2 { path, .. } => Some(shown_path(path.to_bytes(), access)),
+            _ => None,
+        },
+        Op::LandlockPort { port, access, .. } => Some(shown_port(port, access)),
+        _ => None,
+    });
+    let rules = Outcome::Applied(rules.collect::<Vec<_>>().join("; "));
+    // An exec's are known by their sum (rule 71).
+    if !view.enters() && view.plan.report().of("landlock rules") != Some(&rules) {
+        found.plan("the report says other Landlock rules");
+    }
     let line = view.line(Phase::Payload);
     let Some(restrict) = once(line, OpKind::LandlockRestrict, found) else { return };
     if restrict.on != ruleset.made {

@@ -12,11 +12,13 @@ mod groups;
 mod host;
 mod ids;
 mod landlock;
+mod links;
 mod mounts;
 mod options;
 mod process;
 mod registry;
 mod report;
+mod reported;
 mod switch;
 mod terminal;
 
@@ -137,7 +139,7 @@ pub(super) const RULES: &[Rule] = &[
         7,
         "pivot-then-detach",
         &[15],
-        "The root is switched by one pivot_root from the finished root, and the two old mounts are detached and proved gone at once.",
+        "The root is switched by one pivot_root from the finished root, and the old root, with what was built on below it, is detached and proved gone at once.",
         switch::pivot_then_detach,
     ),
     rule(
@@ -186,7 +188,7 @@ pub(super) const RULES: &[Rule] = &[
         14,
         "clones-confined",
         &[52, 57, 59],
-        "A copy of a host tree is made of a proved inode and is private and nosuid, with all below it, before anybody can reach it.",
+        "A copy of a host tree is made of a proved inode and is private and, but for the root of a machine (profile `nspawn`), nosuid, with all below it, before anybody can reach it.",
         mounts::clones_confined,
     ),
     rule(
@@ -200,7 +202,7 @@ pub(super) const RULES: &[Rule] = &[
         16,
         "mounts-nosuid",
         &[52, 65],
-        "No file system of ours honours set-user-id; proc, sysfs and mqueue nothing at all, and sysfs is read-only.",
+        "No file system of ours honours set-user-id but the root of a machine (profile `nspawn`); proc, sysfs and mqueue nothing at all, and sysfs is read-only.",
         mounts::mounts_nosuid,
     ),
     rule(
@@ -313,7 +315,7 @@ pub(super) const RULES: &[Rule] = &[
         33,
         "nested-userns-forbidden",
         &[78],
-        "In a user namespace of its own the container can make no further one.",
+        "In a user namespace of its own the container can make no further one, but for a machine (profile `nspawn`).",
         switch::nested_userns_forbidden,
     ),
     rule(
@@ -362,7 +364,7 @@ pub(super) const RULES: &[Rule] = &[
         40,
         "attributes-only-added",
         &[56, 58],
-        "Mount attributes are only added, and propagation is private or left alone.",
+        "Mount attributes are only added, and propagation is private or left alone, but for the spread within the container that the report names, after the switch.",
         mounts::attributes_only_added,
     ),
     rule(
@@ -372,12 +374,18 @@ pub(super) const RULES: &[Rule] = &[
         "Only known file systems with known options are made, one mount of each; an overlay lies over a read-only clone, its paths are words of ours.",
         options::options_known,
     ),
-    rule(42, "devpts-own", &[6, 71], "A devpts is a new instance.", options::devpts_own),
+    rule(
+        42,
+        "devpts-own",
+        &[6, 71],
+        "A devpts is a new instance, whose terminals are their user's, and the group's that the report names.",
+        options::devpts_own,
+    ),
     rule(
         43,
         "devices-listed",
         &[69],
-        "A device node is cloned alone, and proved to be one of the list.",
+        "A device node is cloned alone, read-only, and proved to be one of the list.",
         mounts::devices_listed,
     ),
     rule(
@@ -419,7 +427,7 @@ pub(super) const RULES: &[Rule] = &[
         49,
         "no-grant-locked",
         &[40],
-        "Without a capability in the bounding set all securebits are locked; with one, only keep-caps is on.",
+        "Without a capability in the bounding set all securebits are locked; with one, keep-caps does not outlive the exec.",
         credentials::no_grant_locked,
     ),
     rule(
@@ -447,7 +455,7 @@ pub(super) const RULES: &[Rule] = &[
         53,
         "nodev-everywhere",
         &[70],
-        "No device node can be opened on any mount but the listed nodes and our own devpts.",
+        "No device node can be opened on any mount but the listed nodes, our own devpts, and the root of a machine (profile `nspawn`).",
         mounts::nodev_everywhere,
     ),
     rule(
@@ -502,8 +510,8 @@ pub(super) const RULES: &[Rule] = &[
     rule(
         61,
         "mounts-as-reported",
-        &[52, 59, 146],
-        "Every mount that the report names is made at that place, with the attributes that the report gives it.",
+        &[10, 52, 59, 146],
+        "Every mount that the report names is made at that place, with the attributes that the report gives it, of a source that is found as the report says.",
         contents::mounts_as_reported,
     ),
     rule(
@@ -610,5 +618,89 @@ pub(super) const RULES: &[Rule] = &[
         &[68],
         "The one file that the embedder makes is the container's name in a directory of the user's alone; undo and watcher remove it, the watcher before it ends the container.",
         registry::registered_and_removed,
+    ),
+    rule(
+        77,
+        "architectures-as-reported",
+        &[91, 97, 105],
+        "A filter lets calls through of the machine's own ABI only, the payload's also of those that the report names.",
+        filter::architectures_as_reported,
+    ),
+    rule(
+        78,
+        "init-confined-first",
+        &[23, 50],
+        "Under a stub init the payload's process does nothing before the stub init has said that it is confined, and after that word the stub init only lets go and reaps.",
+        frame::init_confined_first,
+    ),
+    rule(
+        79,
+        "covers-in-place",
+        &[4, 5, 60],
+        "Every kernel file of the profile is masked, covered read-only or named as absent, and what else is masked or covered is what the report names.",
+        reported::covers_in_place,
+    ),
+    rule(
+        80,
+        "trees-as-reported",
+        &[51, 58],
+        "A tree of the host is attached where the report or the profile names it, and can be written, or shows mapped ids, only where the report says so.",
+        reported::trees_as_reported,
+    ),
+    rule(
+        81,
+        "no-programs-in-dev",
+        &[70],
+        "Nothing that the plan itself mounts on /dev or below lets programs be executed.",
+        reported::no_programs_in_dev,
+    ),
+    rule(
+        82,
+        "modes-tight",
+        &[12, 53],
+        "Nothing that the plan makes can be written by others but a sticky directory, and secrets are the payload's, which no other can read.",
+        reported::modes_tight,
+    ),
+    rule(
+        83,
+        "limits-as-reported",
+        &[68, 113],
+        "Resource limits, the limits of a cgroup and the sizes of a tmpfs are those that the report or the profile says.",
+        reported::limits_as_reported,
+    ),
+    rule(
+        84,
+        "nothing-left-open",
+        &[24, 138],
+        "What the embedder opens for a moment of the start is closed by the plan.",
+        frame::nothing_left_open,
+    ),
+    rule(
+        85,
+        "given-as-reported",
+        &[42],
+        "The one tree that is given to other ids before the start is the root's own, for the range that the container maps, and the report says so.",
+        reported::given_as_reported,
+    ),
+    rule(
+        86,
+        "links-as-reported",
+        &[74, 76, 146],
+        "Interfaces are made, moved and addressed as the report says: inside in the container's own network alone, outside those that the plan makes or the report names and no other.",
+        links::links_as_reported,
+    ),
+    rule(
+        87,
+        "links-taken-back",
+        &[138],
+        "Every interface that is made outside says whose it is, and undo and watcher take it back; one that is moved in comes back by its number.",
+        links::links_taken_back,
+    ),
+    rule(
+        88,
+        "ports-as-reported",
+        &[74, 146],
+        "What is published are the ports of the report, to the container's addresses; the rules are those of its own tables, which go with their socket.",
+        links::ports_as_reported,
     ),
 ];

@@ -7,7 +7,7 @@ use skep_sys::{At, Op, OpKind, Proof};
 
 use super::Findings;
 use crate::plan::Phase;
-use crate::profile::NODES;
+use crate::profile::nodes;
 use crate::report::Outcome;
 use crate::verify::view::{Id, Seen, View, What};
 
@@ -67,20 +67,13 @@ pub(super) fn attach_to_descriptors(view: &View<'_>, found: &mut Findings) {
     let mut first = true;
     for seen in view.of(OpKind::MoveMount) {
         let Op::MoveMount { dir, path, .. } = seen.op else { continue };
-        if !matches!(
-            view.thing(seen.on).what,
-            What::Mount(_)
-                | What::HostClone { .. }
-                | What::Blank
-                | What::MadeCopy { .. }
-                | What::TreeClone { .. }
-                | What::Console { .. }
-        ) {
+        if !view.thing(seen.on).is_detached_tree() {
             found.at(seen, "attaches what is no detached tree");
         }
         let target = view.thing(seen.onto);
         let fits = match dir {
-            // What the tree grows on, once, and before anything else.
+            // What the tree grows on, before anything else; rule 7 says when it goes.
+            At::Cwd if view.aside == Some(seen.at) => true,
             At::Cwd => first && path == c"/" && view.thing(seen.on).is_mount(c"tmpfs"),
             At::Slot(_) if path.is_empty() => matches!(target.what, What::Inside { .. }),
             At::Slot(_) if target.is_mount(c"proc") || target.is_mount(c"sysfs") => {
@@ -98,7 +91,25 @@ pub(super) fn attach_to_descriptors(view: &View<'_>, found: &mut Findings) {
     }
 }
 
+/// The file system of a disk image, which the runner brings.
+fn tree_confined(view: &View<'_>, found: &mut Findings) {
+    let mut on = view.ops().iter().filter(|seen| seen.on == view.tree && seen.phase == Phase::Prepare);
+    let proved = on.next().is_some_and(|seen| matches!(seen.op, Op::Prove { proof: Proof::Inode { .. }, .. }));
+    let confined = on.next().is_some_and(|seen| {
+        matches!(
+            seen.op,
+            Op::MountSetAttr { path, flags, set, propagation: Propagation::PRIVATE, .. }
+                if path.is_empty() && set.has(MountAttrs::NOSUID) && flags.has(TreeFlags::EMPTY_PATH)
+        )
+    });
+    found.unless(proved && confined, "the file system of the image is not proved and confined first of all");
+    found.unless(view.thing(view.tree).attached.is_some(), "the file system of the image is attached nowhere");
+}
+
 pub(super) fn clones_confined(view: &View<'_>, found: &mut Findings) {
+    if view.tree != Id::NONE {
+        tree_confined(view, found);
+    }
     for seen in view.of(OpKind::OpenTree) {
         let Op::OpenTree { dir, path, .. } = seen.op else { continue };
         let thing = view.thing(seen.made);
@@ -117,7 +128,7 @@ pub(super) fn clones_confined(view: &View<'_>, found: &mut Findings) {
                     next.op,
                     Op::MountSetAttr { path, flags, set, propagation: Propagation::PRIVATE, .. }
                         if path.is_empty()
-                            && set.has(MountAttrs::NOSUID)
+                            && (set.has(MountAttrs::NOSUID) || view.honours(thing))
                             && flags.has(TreeFlags::EMPTY_PATH)
                             && (!recursive || flags.has(TreeFlags::RECURSIVE))
                 )
@@ -178,9 +189,12 @@ pub(super) fn mounts_nosuid(view: &View<'_>, found: &mut Findings) {
     const NOTHING: MountAttrs = MountAttrs::NOSUID.with(MountAttrs::NODEV).with(MountAttrs::NOEXEC);
     for seen in view.of(OpKind::FsMount) {
         let Op::FsMount { attrs, .. } = seen.op else { continue };
+        if view.honours(view.thing(seen.made)) {
+            continue;
+        }
         let needed = match view.thing(seen.on).what {
             What::Context(kind) if kind == c"sysfs" => NOTHING.with(MountAttrs::RDONLY),
-            What::Context(kind) if kind == c"proc" || kind == c"mqueue" => NOTHING,
+            What::Context(kind) if kind == c"proc" || kind == c"mqueue" || kind == c"cgroup2" => NOTHING,
             What::Context(kind) if kind == c"devpts" => MountAttrs::NOSUID.with(MountAttrs::NOEXEC),
             _ => MountAttrs::NOSUID,
         };
@@ -190,13 +204,21 @@ pub(super) fn mounts_nosuid(view: &View<'_>, found: &mut Findings) {
     }
 }
 
+/// Whether mounts shall spread within the container.
+fn spreads(view: &View<'_>) -> bool {
+    matches!(view.plan.report().of("mount propagation"), Some(Outcome::Applied(how)) if how != "private")
+}
+
 pub(super) fn attributes_only_added(view: &View<'_>, found: &mut Findings) {
+    let spread = view.of(OpKind::MountSetAttr).filter(|seen| is_spread(view, seen)).count();
+    found.unless(spread == usize::from(spreads(view)) || view.enters(), "the report says otherwise how mounts spread");
     for seen in view.of(OpKind::MountSetAttr) {
         let Op::MountSetAttr { clear, set, propagation, userns, .. } = seen.op else { continue };
         if !clear.is_empty() {
             found.at(seen, format!("clears {clear}"));
         }
-        if propagation != Propagation::PRIVATE && propagation != Propagation::NONE {
+        let within = is_spread(view, seen);
+        if propagation != Propagation::PRIVATE && propagation != Propagation::NONE && !within {
             found.at(seen, "lets mounts spread");
         }
         let of_child = view.maker(seen.onto).is_some_and(|maker| matches!(view.thing(maker.on).what, What::Process))
@@ -205,6 +227,18 @@ pub(super) fn attributes_only_added(view: &View<'_>, found: &mut Findings) {
             found.at(seen, "maps ids by another namespace than the child's");
         }
     }
+}
+
+/// Whether the op only lets mounts spread within the container, as the report says:
+/// after the switch of the root nothing in it is the peer of anything outside.
+pub(super) fn is_spread(view: &View<'_>, seen: &Seen<'_>) -> bool {
+    view.switch() < seen.at
+        && spreads(view)
+        && matches!(
+            seen.op,
+            Op::MountSetAttr { dir: At::Cwd, path, flags: TreeFlags::RECURSIVE, set, clear, propagation: Propagation::SHARED, userns: None }
+                if path == c"/" && set.is_empty() && clear.is_empty()
+        )
 }
 
 pub(super) fn one_tree_per_place(view: &View<'_>, found: &mut Findings) {
@@ -235,16 +269,7 @@ pub(super) fn one_tree_per_place(view: &View<'_>, found: &mut Findings) {
 
 pub(super) fn everything_attached(view: &View<'_>, found: &mut Findings) {
     for (id, thing) in view.things() {
-        let tree = matches!(
-            thing.what,
-            What::Mount(_)
-                | What::HostClone { .. }
-                | What::Blank
-                | What::MadeCopy { .. }
-                | What::TreeClone { .. }
-                | What::Console { .. }
-        );
-        if let (true, None, Some(maker)) = (tree, thing.attached, view.maker(id)) {
+        if let (true, None, Some(maker)) = (thing.is_detached_tree(), thing.attached, view.maker(id)) {
             found.at(maker, "makes a tree that is never attached");
         }
     }
@@ -254,7 +279,7 @@ pub(super) fn everything_attached(view: &View<'_>, found: &mut Findings) {
 fn is_listed(view: &View<'_>, proof: Option<Proof>) -> bool {
     let number = match proof {
         Some(Proof::CharDevice { major, minor })
-            if NODES.iter().any(|node| (node.major, node.minor) == (major, minor)) =>
+            if nodes(view.profile()).any(|node| (node.major, node.minor) == (major, minor)) =>
         {
             return true;
         }
@@ -278,6 +303,10 @@ pub(super) fn devices_listed(view: &View<'_>, found: &mut Findings) {
         if flags != TreeFlags::CLONE || !is_listed(view, proof) || !path.to_bytes().starts_with(b"/dev/") {
             found.at(seen, "clones a path that is not proved to be a listed device");
         }
+        // Of the node; the device is written all the same.
+        if !view.thing(seen.made).attrs.has(MountAttrs::RDONLY) {
+            found.at(seen, "lets mode and owner of a node of the host be changed");
+        }
     }
 }
 
@@ -290,7 +319,7 @@ pub(super) fn nodev_everywhere(view: &View<'_>, found: &mut Findings) {
             // Copies of our own mounts have the attributes of those.
             _ => false,
         };
-        if needed && !thing.attrs.has(MountAttrs::NODEV) {
+        if needed && !thing.attrs.has(MountAttrs::NODEV) && !view.honours(thing) {
             found.at(&view.ops()[attached], "attaches a mount on which device nodes work");
         }
     }

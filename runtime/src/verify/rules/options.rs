@@ -7,16 +7,17 @@ use skep_sys::{Op, OpKind, Proof};
 
 use super::Findings;
 use crate::plan::Phase;
+use crate::report::Outcome;
 use crate::verify::view::{Id, Seen, View, What};
 
 /// The options that a plan may give to a file system, and its flags.
 fn known(kind: &CStr) -> Option<(&'static [&'static CStr], &'static [&'static CStr])> {
     Some(match kind.to_bytes() {
         b"tmpfs" => (&[c"size", c"nr_inodes", c"mode"], &[]),
-        b"devpts" => (&[c"ptmxmode", c"mode"], &[c"newinstance"]),
+        b"devpts" => (&[c"ptmxmode", c"mode", c"gid"], &[c"newinstance"]),
         b"ramfs" => (&[c"mode"], &[]),
         b"overlay" => (&[c"lowerdir", c"upperdir", c"workdir"], &[c"userxattr"]),
-        b"proc" | b"sysfs" | b"mqueue" => (&[], &[]),
+        b"proc" | b"sysfs" | b"mqueue" | b"cgroup2" => (&[], &[]),
         _ => return None,
     })
 }
@@ -133,6 +134,22 @@ pub(super) fn devpts_own(view: &View<'_>, found: &mut Findings) {
         };
         if !view.of(OpKind::FsFlag).any(|flag| new(&flag)) {
             found.at(seen, "shares the host's instance");
+        }
+        let value = |wanted: &CStr| {
+            let set = view
+                .of(OpKind::FsString)
+                .rfind(|set| set.on == seen.on && matches!(set.op, Op::FsString { key, .. } if key == wanted));
+            set.map(|set| match set.op {
+                Op::FsString { value, .. } => value,
+                _ => c"",
+            })
+        };
+        let group = match view.plan.report().of("terminal group") {
+            Some(Outcome::Applied(_)) => Some(c"5"),
+            _ => None,
+        };
+        if value(c"mode") != Some(c"0620") || value(c"gid") != group {
+            found.at(seen, "makes terminals that others than their user and the group of terminals may write");
         }
     }
 }

@@ -100,8 +100,9 @@ pub(super) fn stub_init_confined(view: &View<'_>, found: &mut Findings) {
     {
         found.at(adopt, "comes after the filter");
     }
-    // It reports failures until it is confined, and holds two descriptors then.
-    let needed = [role::LIFELINE, role::SIGNALS, role::CONTROL];
+    // It reports failures and holds the payload until it is confined, and has two
+    // descriptors then.
+    let needed = [role::LIFELINE, role::SIGNALS, role::CONTROL, role::GATE];
     for (held, needed) in view.init_holds.iter().zip([needed.as_slice(), &needed[..2]]) {
         for slot in held.iter().filter(|slot| !needed.contains(slot)) {
             found.plan(format!("slot {slot} stays open in the stub init"));
@@ -129,6 +130,17 @@ pub(super) fn stub_init_confined(view: &View<'_>, found: &mut Findings) {
 }
 
 fn no_more_than_payload(view: &View<'_>, found: &mut Findings) {
+    let groups = |process| {
+        let set = view.line(process).of(OpKind::SetGroups).next_back();
+        set.map(|seen| match seen.op {
+            Op::SetGroups { groups } => groups.iter().collect::<Vec<u32>>(),
+            _ => Vec::new(),
+        })
+    };
+    if let (Some(payload), Some(init)) = (groups(Phase::Payload), groups(Phase::Init)) {
+        found
+            .unless(init.iter().all(|group| payload.contains(group)), "the stub init has more groups than the payload");
+    }
     let proved = |process| {
         view.line(process).first(OpKind::ProveCredentials).map(|seen| match seen.op {
             Op::ProveCredentials { uid, gid, permitted, bounding, .. } => (uid, gid, permitted, bounding),

@@ -1,5 +1,6 @@
 //! The name in the registry.
 
+use skep_sys::abi::OpenFlags;
 use skep_sys::{At, Op, OpKind, Proof};
 
 use super::Findings;
@@ -26,6 +27,14 @@ pub(super) fn takes_name(view: &View<'_>, seen: &Seen<'_>) -> bool {
     matches!(seen.op, Op::Create { mode: 0o600, exist_ok: false, .. }) && in_own(view, seen, true)
 }
 
+/// Whether an op gets hold of the entry, and of nothing that a link leads to.
+pub(super) fn holds_entry(view: &View<'_>, seen: &Seen<'_>) -> bool {
+    let Op::OpenAt2 { path, flags, into: role::ENTRY, .. } = seen.op else { return false };
+    flags == OpenFlags::PATH.with(OpenFlags::NO_FOLLOW)
+        && in_own(view, seen, true)
+        && view.plan.registration.as_ref().is_some_and(|said| said.name.as_c_str() == path)
+}
+
 pub(super) fn registered_and_removed(view: &View<'_>, found: &mut Findings) {
     let said = view.plan.registration.as_ref();
     for seen in view.of_in(OpKind::Mkdir, Phase::Prepare) {
@@ -39,8 +48,11 @@ pub(super) fn registered_and_removed(view: &View<'_>, found: &mut Findings) {
         found.at(more, "makes a second file");
     }
     found.unless(first.is_some() == said.is_some(), "the plan says otherwise whether the container is registered");
-    let removes = |op: &Op<'_>| matches!(op, Op::Unlink { dir: At::Cwd, path, directory: false } if said.is_some_and(|said| *path == said.path.as_c_str()));
-    let unlinks = |op: &Op<'_>| op.kind() == OpKind::Unlink;
+    let removes = |op: &Op<'_>, from, held| {
+        let of = |name| said.is_some_and(|said| said.name.as_c_str() == name);
+        matches!(*op, Op::UnlinkSame { dir, name, file } if dir == from && file == held && of(name))
+    };
+    let unlinks = |op: &Op<'_>| op.kind() == OpKind::UnlinkSame;
     let undone = view.undo.iter().filter(|(_, op)| op.as_ref().is_some_and(unlinks)).count();
     let watched = view.watch.iter().flatten().filter(|op| unlinks(op)).count();
     let wanted = usize::from(said.is_some());
@@ -48,6 +60,10 @@ pub(super) fn registered_and_removed(view: &View<'_>, found: &mut Findings) {
     let (Some(seen), Some(said)) = (first, said) else { return };
     if !takes_name(view, seen) {
         found.at(seen, "does not take a name in a directory that is the user's alone");
+    }
+    let base = view.of_in(OpKind::Mkdir, Phase::Prepare).find(|made| makes_registry(view, made));
+    if base.is_none_or(|made| !matches!(view.thing(made.on).what, What::Host(path) if path == said.base.as_c_str())) {
+        found.at(seen, "lies in another directory than the user's");
     }
     let place = match (seen.op, view.thing(seen.on).what) {
         (Op::Create { dir: At::Slot(role::REGISTRY), name, .. }, What::Host(path)) => {
@@ -58,12 +74,21 @@ pub(super) fn registered_and_removed(view: &View<'_>, found: &mut Findings) {
     if place.as_deref() != Some(said.path.to_bytes()) {
         found.at(seen, "takes another name than is given back");
     }
-    let undo = view.undo.iter().any(|(of, op)| *of == seen.index && op.as_ref().is_some_and(removes));
+    let own = |op: &Op<'_>| removes(op, role::REGISTRY, role::ENTRY);
+    let undo = view.undo.iter().any(|(of, op)| *of == seen.index && op.as_ref().is_some_and(own));
     found.unless(undo, "the entry has no undo");
+    let watched = |op: &Op<'_>| removes(op, role::WATCHED_REGISTRY, role::WATCHED_ENTRY);
     found.unless(
-        view.watch.first().is_some_and(|op| op.as_ref().is_some_and(removes)),
+        view.watch.first().is_some_and(|op| op.as_ref().is_some_and(watched)),
         "the watcher does not remove the entry first of all",
     );
+    let held = view.after(seen).is_some_and(|next| holds_entry(view, next));
+    let handed = |file, place| {
+        let gives = |seen: &Seen<'_>| matches!(seen.op, Op::EntrustFile { watcher: role::WATCHER, place: to, file: of, .. } if to == place && of == file);
+        view.of_in(OpKind::EntrustFile, Phase::Attend).any(gives)
+    };
+    let both = handed(role::REGISTRY, role::WATCHED_REGISTRY) && handed(role::ENTRY, role::WATCHED_ENTRY);
+    found.unless(held && both, "whose entry it is, is not proved when it is removed");
     let spawned = view.first(OpKind::Spawn, Phase::Prepare).is_some_and(|spawn| spawn.at > seen.at);
     found.unless(spawned, "the name is taken after the child exists");
 }

@@ -2,10 +2,12 @@
 
 use std::ffi::CStr;
 
-use skep_sys::abi::{Namespaces, Resource};
+use skep_sys::abi::{Namespaces, Resource, SecureBits};
 use skep_sys::{Op, OpKind};
 
 use super::{Findings, groups};
+use crate::compile::kernel_files::OF_HOST;
+use crate::compile::process::shown_groups;
 use crate::plan::Phase;
 use crate::report::Outcome;
 use crate::verify::view::{Seen, View, What};
@@ -16,9 +18,6 @@ pub(super) fn report_is_true(view: &View<'_>, found: &mut Findings) {
         view.of_in(OpKind::Write, Enter).any(|seen| matches!(seen.op, Op::Write { path, .. } if path == name))
     };
     let payload = view.line(Payload);
-    let locked = payload
-        .first(OpKind::SetSecureBits)
-        .is_some_and(|seen| matches!(seen.op, Op::SetSecureBits { bits } if bits.0 == 0b1110_1111));
     // In the plan, and whether the report must speak of it in any case.
     let items = [
         ("system-call filter", payload.has(OpKind::Seccomp), true),
@@ -26,7 +25,7 @@ pub(super) fn report_is_true(view: &View<'_>, found: &mut Findings) {
         ("keyring", view.has(OpKind::SessionKeyring, Enter), true),
         ("supplementary groups", payload.has(OpKind::SetGroups), true),
         ("nested user namespaces", writes(c"sys/user/max_user_namespaces"), true),
-        ("securebits", locked, true),
+        ("securebits", securebits(view).is_some_and(|bits| !bits.is_empty()), true),
         ("init", !view.phase(Phase::Init).is_empty(), true),
         ("network", view.has(OpKind::LinkUp, Enter), true),
         ("clock offsets", writes(c"1/timens_offsets"), false),
@@ -69,8 +68,11 @@ pub(super) fn report_is_true(view: &View<'_>, found: &mut Findings) {
     for (name, holds) in [
         ("masks", masks as Holds),
         ("capabilities", capabilities),
+        ("securebits", |view, detail| securebits(view).is_some_and(|bits| detail == bits.to_string())),
         ("umask", umask),
         ("id map", id_map),
+        ("supplementary groups", supplementary_groups),
+        ("clock offsets", clock_offsets),
         ("limit pids", processes),
         ("process view", process_view),
         ("sysfs", sysfs),
@@ -80,7 +82,7 @@ pub(super) fn report_is_true(view: &View<'_>, found: &mut Findings) {
             Some(Outcome::Applied(detail)) if !holds(view, detail) => {
                 found.plan(format!("{name:?} is reported as {detail:?}, and the plan does something else"));
             }
-            None if name != "out-of-memory score" => {
+            None if !["out-of-memory score", "clock offsets"].contains(&name) => {
                 found.plan(format!("the report does not speak of {name:?}"));
             }
             _ => {}
@@ -99,7 +101,7 @@ fn score<'a>(view: &View<'a>) -> Option<&'a [u8]> {
 /// Whether the plan does what the report says of an item.
 type Holds = fn(&View<'_>, &str) -> bool;
 
-fn numbers(text: &str) -> Vec<u64> {
+pub(super) fn numbers(text: &str) -> Vec<u64> {
     text.split(|character: char| !character.is_ascii_digit()).filter_map(|digits| digits.parse().ok()).collect()
 }
 
@@ -124,13 +126,44 @@ fn capabilities(view: &View<'_>, detail: &str) -> bool {
     })
 }
 
+/// What the exec leaves of them: it clears keep-caps (`capabilities(7)`).
+pub(super) fn securebits(view: &View<'_>) -> Option<SecureBits> {
+    view.line(Phase::Payload).first(OpKind::SetSecureBits).and_then(|seen| match seen.op {
+        Op::SetSecureBits { bits } => Some(bits.without(SecureBits::KEEP_CAPS)),
+        _ => None,
+    })
+}
+
 fn umask(view: &View<'_>, detail: &str) -> bool {
     let last = view.of_in(OpKind::Umask, Phase::Enter).next_back();
     last.is_some_and(|seen| matches!(seen.op, Op::Umask { mode } if detail == format!("{mode:03o}")))
 }
 
-/// Of a range that this process maps itself, the range.
+/// Those of the payload, the very ones.
+pub(super) fn supplementary_groups(view: &View<'_>, detail: &str) -> bool {
+    view.line(Phase::Payload).of(OpKind::SetGroups).next_back().is_some_and(|seen| match seen.op {
+        Op::SetGroups { groups } => detail == shown_groups(groups.iter()),
+        _ => false,
+    })
+}
+
+fn clock_offsets(view: &View<'_>, detail: &str) -> bool {
+    view.of_in(OpKind::Write, Phase::Enter).any(|seen| {
+        matches!(seen.op, Op::Write { path, content, .. } if path == c"1/timens_offsets"
+            && content.0 == detail.replace(" s, ", " 0\n").replace(" s", " 0\n").as_bytes())
+    })
+}
+
+/// What this process writes itself: a range, or one id of each kind.
 fn id_map(view: &View<'_>, detail: &str) -> bool {
+    if let Some(ids) = detail.strip_prefix("uid ").and_then(|ids| ids.strip_suffix("; setgroups denied")) {
+        let maps = ids.split_once(", gid ").map(|ids| [ids.0, ids.1].map(|map| map.replace(" is ", " ") + " 1\n"));
+        let written = |name: &CStr, map: &str| {
+            view.of_in(OpKind::Write, Phase::Attend)
+                .any(|seen| matches!(seen.op, Op::Write { path, content, .. } if path == name && content.0 == map.as_bytes()))
+        };
+        return maps.is_some_and(|[uid, gid]| written(c"uid_map", &uid) && written(c"gid_map", &gid));
+    }
     let Some((count, base)) = detail.strip_suffix(" on").and_then(|range| range.split_once(" ids from ")) else {
         return true;
     };
@@ -160,5 +193,5 @@ fn process_view(view: &View<'_>, _: &str) -> bool {
 }
 
 fn sysfs(view: &View<'_>, detail: &str) -> bool {
-    attached(view, c"sysfs") != detail.starts_with("absent")
+    attached(view, c"sysfs") == (detail != OF_HOST && !detail.starts_with("absent"))
 }

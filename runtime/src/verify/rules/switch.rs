@@ -4,9 +4,11 @@
 use skep_sys::abi::{MountAttrs, Namespaces, OpenFlags, Resolve, TreeFlags, fs_magic};
 use skep_sys::{At, Op, OpKind, Proof};
 
-use super::mounts::is_mount;
+use super::mounts::{is_mount, is_spread};
 use super::{Findings, the_one};
 use crate::plan::Phase;
+use crate::report::Outcome;
+use crate::spec::Profile;
 use crate::verify::view::{Id, Seen, View, What};
 
 /// Whether a thing is the top of the finished tree.
@@ -24,33 +26,35 @@ fn is_root(view: &View<'_>, id: Id) -> bool {
 
 pub(super) fn pivot_then_detach(view: &View<'_>, found: &mut Findings) {
     const AROUND: [OpKind; 6] =
-        [OpKind::Fchdir, OpKind::PivotRoot, OpKind::UmountOld, OpKind::UmountOld, OpKind::Chdir, OpKind::ProveRoot];
+        [OpKind::MoveMount, OpKind::Fchdir, OpKind::PivotRoot, OpKind::UmountOld, OpKind::Chdir, OpKind::ProveRoot];
     for seen in view.of(OpKind::PivotRoot).filter(|seen| seen.phase != Phase::Enter) {
         found.at(seen, "switches the root of another phase");
     }
     let Some(pivot) = the_one(view, OpKind::PivotRoot, Phase::Enter, found) else { return };
-    let block: Vec<&Seen<'_>> = view.ops().iter().skip(pivot.at.saturating_sub(1)).take(AROUND.len()).collect();
+    let block: Vec<&Seen<'_>> = view.ops().iter().skip(pivot.at.saturating_sub(2)).take(AROUND.len()).collect();
     if !block.iter().map(|seen| seen.kind()).eq(AROUND) || block.iter().any(|seen| seen.phase != Phase::Enter) {
-        return found.at(pivot, "is not one step with fchdir, two umounts, chdir and proof");
+        return found.at(pivot, "is not one step with move, fchdir, umount, chdir and proof");
     }
-    if !is_root(view, block[0].on) {
-        found.at(block[0], "does not go to the finished root");
+    if view.aside != Some(block[0].at) {
+        found.at(block[0], "does not put what covers the old root below it");
+    }
+    if !is_root(view, block[1].on) {
+        found.at(block[1], "does not go to the finished root");
     }
     if !matches!(block[4].op, Op::Chdir { path } if path == c"/") {
         found.at(block[4], "does not go to the new root");
     }
-    for seen in view.of(OpKind::UmountOld).filter(|seen| seen.at != block[2].at && seen.at != block[3].at) {
+    for seen in view.of(OpKind::UmountOld).filter(|seen| seen.at != block[3].at) {
         found.at(seen, "detaches something else");
     }
-    found.unless(view.building != Id::NONE, "nothing covers the old root for the first of the two umounts");
 }
 
 pub(super) fn no_mount_after_switch(view: &View<'_>, found: &mut Findings) {
     let switch = view.switch();
     found.unless(switch != usize::MAX, "the root is never switched");
-    // The two umounts belong to the switch, and rule 7 counts them.
+    // The umount belongs to the switch, and rule 7 counts it.
     for seen in view.ops().iter().skip(switch.saturating_add(1)) {
-        if is_mount(seen.kind()) && seen.kind() != OpKind::UmountOld {
+        if is_mount(seen.kind()) && seen.kind() != OpKind::UmountOld && !is_spread(view, seen) {
             found.at(seen, "comes after the switch");
         }
     }
@@ -63,7 +67,7 @@ fn first_mask(view: &View<'_>) -> Option<usize> {
 
 pub(super) fn mask_after_caller_mounts(view: &View<'_>, found: &mut Findings) {
     let Some(first) = first_mask(view) else { return };
-    for seen in view.of(OpKind::MoveMount).filter(|seen| seen.at > first) {
+    for seen in view.of(OpKind::MoveMount).filter(|seen| seen.at > first && view.aside != Some(seen.at)) {
         let thing = view.thing(seen.on);
         match thing.what {
             What::Blank => {}
@@ -79,7 +83,7 @@ pub(super) fn mask_after_caller_mounts(view: &View<'_>, found: &mut Findings) {
     for seen in view.of(OpKind::FsMount).filter(|seen| seen.at > first) {
         found.at(seen, "makes a file system after the first mask");
     }
-    for seen in view.of(OpKind::MountSetAttr).filter(|seen| seen.at > first) {
+    for seen in view.of(OpKind::MountSetAttr).filter(|seen| seen.at > first && !is_spread(view, seen)) {
         if !matches!(view.thing(seen.on).what, What::TreeClone { .. }) {
             found.at(seen, "changes a mount after the first mask");
         }
@@ -160,7 +164,9 @@ pub(super) fn kernel_fs_proved(view: &View<'_>, found: &mut Findings) {
 }
 
 pub(super) fn nested_userns_forbidden(view: &View<'_>, found: &mut Findings) {
-    if !view.namespaces().has(Namespaces::USER) {
+    let machine = view.profile() == Profile::Nspawn
+        && matches!(view.plan.report().of("nested user namespaces"), Some(Outcome::Off(_)));
+    if !view.namespaces().has(Namespaces::USER) || machine {
         return;
     }
     let forbids = |seen: &Seen<'_>| {

@@ -42,8 +42,11 @@ pub(super) fn terminal_own(view: &View<'_>, found: &mut Findings) {
     let payload = view.line(Phase::Payload);
     let own =
         |uid| payload.of(OpKind::SetResUid).any(|seen| matches!(seen.op, Op::SetResUid { uid: own } if own == uid));
-    let given =
-        view.of(OpKind::Chown).any(|seen| seen.on == open.made && matches!(seen.op, Op::Chown { uid, .. } if own(uid)));
+    let group =
+        |gid| payload.of(OpKind::SetResGid).any(|seen| matches!(seen.op, Op::SetResGid { gid: own } if own == gid));
+    let given = view
+        .of(OpKind::Chown)
+        .any(|seen| seen.on == open.made && matches!(seen.op, Op::Chown { uid, gid, .. } if own(uid) && group(gid)));
     // Who enters opens it as that user.
     let opened = view.enters() && payload.of(OpKind::SetResUid).all(|ids| ids.at < open.at);
     found.unless(given || opened, "the terminal is not the payload's user's");

@@ -2,15 +2,17 @@
 
 use std::path::PathBuf;
 
-use skep_sys::abi::{CapabilitySet, cap};
+use skep_sys::Model;
+use skep_sys::abi::{CapabilitySet, SecureBits, cap};
 
 use crate::facts::{DeviceNumber, EntryKind, Facts};
 use crate::plan::Plan;
 use crate::spec::{
     Bind, Capabilities, CapabilityList, CpuLimit, Denial, Descriptor, Device, ExecSpec, Family, File, FileAccess,
-    Hosts, IdMap, IdRange, Init, IoLimit, IoPriority, Landlock, Mount, MountKind, Namespace, NamespaceChoice, Network,
-    NumberList, Overlay, PathRule, Personality, Profile, Readiness, ResolvConf, Resources, Root, SchedulingPolicy,
-    SecretFile, Spec, Stream, TerminalSize, Timezone, Tmpfs, User, UserNamespace, Volatile, Want,
+    Hosts, IdMap, IdRange, Init, IoLimit, IoPriority, Landlock, LinkName, MachineName, Mount, MountKind, Namespace,
+    NamespaceChoice, Network, NumberList, Overlay, Ownership, PathRule, Personality, Profile, Readiness, ResolvConf,
+    Resources, Root, SchedulingPolicy, SecretFile, SecureBitList, Spec, Stream, TerminalSize, Timezone, Tmpfs, User,
+    UserNamespace, Volatile, Want,
 };
 use crate::{ErrorKind, compile};
 
@@ -108,6 +110,12 @@ fn disk(facts: &mut Facts) {
     }
 }
 
+fn owned(facts: &mut Facts, base: u32) {
+    for fact in facts.paths.values_mut() {
+        (fact.uid, fact.gid) = (base, base);
+    }
+}
+
 fn on_v1(facts: &mut Facts, controllers: &[&str]) {
     facts.cgroups.unified.clear();
     facts.cgroups.legacy_swap = true;
@@ -127,6 +135,12 @@ const TABLE: &[(&str, Change)] = &[
     ("default", |_, _| {}),
     ("root", |spec, _| spec.root = plain()),
     ("root read-only", |spec, _| spec.root = Root { read_only: true, ..plain() }),
+    ("root named like a word of the report", |spec, _| {
+        spec.root = Root { path: "/srv/a, writable, ids mapped".into(), read_only: true, ..plain() };
+    }),
+    ("mount over what is borrowed", |spec, _| {
+        spec.mounts = vec![Mount { target: "/etc/alternatives".into(), ..mapped(IdMap::IdMap) }];
+    }),
     ("root through usr", |spec, facts| {
         spec.root = plain();
         facts.usr_links.clear();
@@ -172,10 +186,34 @@ const TABLE: &[(&str, Change)] = &[
         spec.mounts = vec![tmpfs("/var/cache"), Mount { target: "/srv".into(), kind }];
     }),
     ("bind options", |spec, _| {
-        let options = Bind { source: "/srv/data".into(), noexec: true, nosymfollow: true, ..Bind::default() };
+        let options =
+            Bind { source: "/srv/data".into(), noexec: true, nosymfollow: true, no_links: true, ..Bind::default() };
         let tmpfs = Tmpfs { noexec: true, ..Tmpfs::default() };
         spec.mounts =
             vec![mount("/data", MountKind::Bind(options)), mount("/tmp", MountKind::Tmpfs(tmpfs)), tmpfs_at_opt()];
+    }),
+    ("veth", |spec, _| spec.links.veth = true),
+    ("veth with addresses", |spec, _| {
+        spec.links.veth = true;
+        spec.links.addresses = ["10.9.0.2/24", "fd00::2/64,fd00::99"].map(|text| text.parse().unwrap()).into();
+    }),
+    ("ports", |spec, _| {
+        spec.links.veth = true;
+        spec.links.ports = ["80", "127.0.0.1:81:8081", "udp:192.0.2.1:53"].map(|text| text.parse().unwrap()).into();
+    }),
+    ("zone", |spec, _| {
+        spec.machine = MachineName::new("a-name-that-is-longer-than-fifteen-bytes").ok();
+        spec.links.zone = LinkName::zone("lan").ok();
+        spec.links.addresses = vec!["10.9.0.2/24".parse().unwrap()];
+        spec.links.ports = vec!["80:8080".parse().unwrap()];
+    }),
+    ("interfaces", |spec, _| {
+        let pairs = |words: &[&str]| words.iter().map(|text| text.parse().unwrap()).collect();
+        spec.links.bridge = LinkName::new("br0").ok();
+        spec.links.extra = pairs(&["one", "two:eth2"]);
+        spec.links.macvlan = pairs(&["lower0", "lower1:mac0"]);
+        spec.links.ipvlan = pairs(&["lower-of-13-by"]);
+        spec.links.moved = pairs(&["card0", "card1:lan"]);
     }),
     ("optional bind", |spec, facts| {
         let missing = Bind { source: "/srv/none".into(), optional: true, ..Bind::default() };
@@ -265,6 +303,9 @@ const TABLE: &[(&str, Change)] = &[
         spec.masked = vec!["/etc/ssh".into(), "/data/secret".into()];
         spec.read_only = vec!["/etc".into(), "/data".into()];
     }),
+    ("a masked node below a cover", |spec, _| {
+        (spec.masked, spec.read_only) = (vec!["/dev/null".into()], vec!["/dev".into()]);
+    }),
     ("network host", |spec, _| spec.network = Network::Host),
     ("user ids", |spec, _| spec.user = User::Ids { uid: 33, gid: 44 }),
     ("user name", |spec, _| spec.user = User::Name("www".into())),
@@ -282,6 +323,31 @@ const TABLE: &[(&str, Change)] = &[
             network: Network::None,
             ..Spec::of(Profile::Nspawn)
         };
+    }),
+    ("image", |spec, _| spec.root = Root { image: true, ..plain() }),
+    ("image, ephemeral", |spec, _| spec.root = Root { image: true, ephemeral: true, ..plain() }),
+    ("pivoted root", |spec, _| {
+        spec.root = Root { pivot: Some("/inner".into()), pivot_old: Some("/mnt/old".into()), ..plain() }
+    }),
+    ("nspawn, tree given away", |spec, facts| {
+        *spec = Spec { user_namespace: UserNamespace::Pick, ..Spec::of(Profile::Nspawn) };
+        spec.root = Root { ownership: Ownership::Chown, ..plain() };
+        owned(facts, 1000);
+    }),
+    ("nspawn, tree of another range", |spec, facts| {
+        *spec = Spec { user_namespace: UserNamespace::Pick, root: plain(), ..Spec::of(Profile::Nspawn) };
+        owned(facts, 0x0123_0000);
+    }),
+    ("nspawn, no device policy", |spec, _| {
+        *spec = Spec { root: plain(), device_policy: Want::Off, ..Spec::of(Profile::Nspawn) };
+    }),
+    ("nspawn, a mapped /usr", |spec, _| {
+        *spec = Spec { user_namespace: UserNamespace::Pick, ..Spec::of(Profile::Nspawn) };
+        spec.root = Root { volatile: Volatile::Yes, ..plain() };
+    }),
+    ("nspawn, ids of the owner", |spec, facts| {
+        *spec = Spec { user_namespace: UserNamespace::Owner, root: plain(), ..Spec::of(Profile::Nspawn) };
+        owned(facts, 0x0123_0000);
     }),
     ("payload is process 1", |spec, _| spec.init = Init::Payload),
     ("notify", |spec, _| spec.readiness = Readiness::Notify),
@@ -304,6 +370,11 @@ const TABLE: &[(&str, Change)] = &[
     ("calls denied", |spec, _| {
         spec.system_calls.deny = [("@clock".into(), Denial::EPERM), ("ptrace".into(), Denial::Kill)].into();
         spec.system_calls.sockets.only = Some([Family::UNIX].into());
+    }),
+    #[cfg(target_arch = "x86_64")]
+    ("32-bit programs", |spec, _| {
+        spec.system_calls.architectures = Some([crate::spec::Architecture::X86].into());
+        spec.system_calls.danger_allow = ["bpf".into()].into();
     }),
     ("listener", |spec, _| spec.system_calls.notify = ["mkdirat".into(), "uname".into(), "@basic-io".into()].into()),
     ("listener, and new privileges of process 1", |spec, _| {
@@ -346,6 +417,15 @@ const TABLE: &[(&str, Change)] = &[
         (spec.user_namespace, spec.oom_score_adjust) = (UserNamespace::Host, Some(-500));
     }),
     ("registered", |spec, _| spec.register = Want::Require),
+    ("securebits with a grant", |spec, _| {
+        spec.capabilities.bounding = CapabilityList(CapabilitySet(1 << cap::NET_BIND_SERVICE));
+        spec.securebits = Some(SecureBitList(SecureBits(0b1110_0011)));
+    }),
+    ("securebits of a user", |spec, _| {
+        spec.user = User::Ids { uid: 33, gid: 33 };
+        spec.capabilities = granted(1 << cap::NET_BIND_SERVICE, 1 << cap::NET_BIND_SERVICE);
+        spec.securebits = Some(SecureBitList(SecureBits(0b0010_1111)));
+    }),
     ("keyring off", |spec, _| spec.keyring = Want::Off),
     ("subordinate", |spec, _| spec.user_namespace = UserNamespace::Subordinate),
     ("range", |spec, _| spec.user_namespace = UserNamespace::Range(IdRange { base: 500_000, count: 1000 })),
@@ -448,7 +528,7 @@ const TABLE: &[(&str, Change)] = &[
     }),
     ("environment", |spec, _| {
         spec.environment.insert("TOKEN".into(), "x".into());
-        (spec.umask, spec.working_directory) = (0o077, "/var/empty".into());
+        (spec.umask, spec.working_directory) = (0o077, "/usr/lib".into());
     }),
     ("few kernel paths", |_, facts| facts.kernel_paths.retain(|path| *path == "/proc/sys")),
 ];
@@ -462,14 +542,20 @@ fn facts(spec: &Spec, caller: Caller) -> Facts {
     facts
 }
 
-/// The plan of a row; `None` where this caller may not have it.
-fn row(change: Change, caller: Caller) -> Option<Plan> {
+/// What a row asks for, and of whom.
+fn case(change: Change, caller: Caller) -> (Spec, Facts) {
     // Facts are about a Spec, and some rows change both.
     let mut spec = Spec::default();
     change(&mut spec, &mut Facts::example(&Spec::default()));
     spec.command = vec!["/usr/bin/true".into()];
     let mut facts = facts(&spec, caller);
     change(&mut spec.clone(), &mut facts);
+    (spec, facts)
+}
+
+/// The plan of a row; `None` where this caller may not have it.
+fn row(change: Change, caller: Caller) -> Option<Plan> {
+    let (spec, facts) = case(change, caller);
     match compile(&spec, &facts) {
         Ok(plan) => Some(plan),
         Err(error) if matches!(error.kind(), ErrorKind::NotPermitted | ErrorKind::InvalidSpec) => None,
@@ -498,20 +584,59 @@ const ENTERING: &[Entering] = &[
     ("enter, score", "personality and score", |_| {}),
     ("enter, nspawn", "nspawn", |spec| spec.user = Some((7, 7))),
     ("enter, new privileges", "new privileges", |_| {}),
+    ("enter, no written code", "no written code", |_| {}),
+    ("enter, securebits", "securebits with a grant", |_| {}),
     ("enter, no filter", "no filter", |_| {}),
 ];
 
 fn entering(row: &Entering, caller: Caller) -> Option<Plan> {
-    let (_, container, change) = row;
-    let (_, make) = TABLE.iter().find(|(name, _)| name == container).unwrap_or_else(|| panic!("no row {container}"));
+    let plan = self::row(container_of(row), caller)?;
+    enter(row, &plan)
+}
+
+fn container_of((_, container, _): &Entering) -> Change {
+    TABLE.iter().find(|(name, _)| name == container).unwrap_or_else(|| panic!("no row {container}")).1
+}
+
+fn enter((_, _, change): &Entering, container: &Plan) -> Option<Plan> {
     let mut spec = ExecSpec { command: vec!["/usr/bin/true".into()], ..ExecSpec::default() };
     change(&mut spec);
-    let plan = self::row(*make, caller)?;
-    match crate::compile_exec(&plan, &spec) {
+    match crate::compile_exec(container, &spec) {
         Ok(plan) => Some(plan),
         Err(error) if error.kind() == ErrorKind::InvalidSpec => None,
         Err(error) => panic!("{error}"),
     }
+}
+
+/// A golden plan, and the host in memory that it is for.
+pub(super) struct Staged {
+    pub(super) name: &'static str,
+    pub(super) caller: Caller,
+    pub(super) spec: Spec,
+    pub(super) model: Model,
+    pub(super) plan: Plan,
+    /// Of a plan that enters one: the container.
+    pub(super) container: Option<Plan>,
+}
+
+/// Every row that compiles, for a host that is there.
+pub(super) fn staged() -> Vec<Staged> {
+    let stage = |name, change, caller| {
+        let (spec, facts) = case(change, caller);
+        let (model, facts) = facts.in_memory(&spec).unwrap_or_else(|| panic!("{name}: no such host"));
+        let plan = compile(&spec, &facts).ok()?;
+        Some(Staged { name, caller, spec, model, plan, container: None })
+    };
+    let both = [Caller::User, Caller::Root];
+    let starting = TABLE.iter().flat_map(|(name, change)| both.map(|caller| stage(*name, *change, caller)));
+    let entering = ENTERING.iter().flat_map(|line| {
+        both.map(|caller| {
+            let container = stage(line.0, container_of(line), caller)?;
+            let plan = enter(line, &container.plan)?;
+            Some(Staged { container: Some(container.plan), plan, ..container })
+        })
+    });
+    starting.chain(entering).flatten().collect()
 }
 
 /// The plan of several rows at once, later ones over earlier ones; `None`

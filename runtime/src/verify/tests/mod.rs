@@ -2,13 +2,15 @@
 //! rule has a mutant that it refuses.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that panics has failed")]
 
+mod complete;
 mod goldens;
 mod mutants;
 
 use std::collections::BTreeSet;
 
 use super::*;
-use crate::plan::Phase;
+use crate::exec::Confinement;
+use crate::plan::{Phase, role};
 use goldens::{Caller, compiled, goldens};
 use proptest::prelude::*;
 use skep_sys::Op;
@@ -19,7 +21,7 @@ fn shown(plan: &Plan) -> String {
 }
 
 #[test]
-fn golden_plans_break_no_rule() {
+fn row_148_golden_plans_break_no_rule() {
     let mut broken = String::new();
     let mut plans = 0;
     for (name, caller, plan) in goldens() {
@@ -31,6 +33,25 @@ fn golden_plans_break_no_rule() {
     }
     assert!(plans >= 24, "{plans} golden plans");
     assert!(broken.is_empty(), "{broken}");
+}
+
+/// A host that refuses what its user asks for.
+const REFUSED: &[(&str, Caller)] = &[("real time", Caller::User)];
+
+#[test]
+fn golden_plans_end_with_what_was_asked_for() {
+    for golden in goldens::staged() {
+        let (name, caller, mut model) = (golden.name, golden.caller, golden.model);
+        let ended = match &golden.container {
+            None => crate::run::rehearsed(&mut model, &golden.plan).map(drop),
+            Some(container) => crate::exec::rehearsed(&mut model, container, &golden.plan),
+        };
+        assert_eq!(ended.is_err(), REFUSED.contains(&(name, caller)), "{name} ({caller:?}): {ended:?}");
+        if ended.is_ok() && golden.container.is_none() {
+            let more = crate::excess(&golden.spec, &golden.plan, &model);
+            assert!(more.is_empty(), "{name} ({caller:?}): {more:#?}");
+        }
+    }
 }
 
 #[test]
@@ -82,7 +103,13 @@ fn every_golden_container_can_be_joined_or_has_no_process_ids() {
     let mut refused = BTreeSet::new();
     for (name, caller, plan) in goldens().filter(|(name, ..)| !name.starts_with("enter")) {
         match crate::compile_exec(&plan, &spec) {
-            Ok(plan) => assert!(verify(plan.clone()).is_ok(), "{name} ({caller:?}): {}", shown(&plan)),
+            Ok(entering) => {
+                assert!(verify(entering.clone()).is_ok(), "{name} ({caller:?}): {}", shown(&entering));
+                let again: BTreeSet<_> = entering.ops().map(|(_, _, op)| op.kind()).collect();
+                let kinds = Confinement::of(&plan).unwrap().kinds();
+                let missing: Vec<_> = kinds.iter().filter(|kind| !again.contains(kind)).collect();
+                assert!(missing.is_empty(), "{name} ({caller:?}) confines its payload by {missing:?}, and an exec not");
+            }
             Err(error) => _ = refused.insert(format!("{name}: {error}")),
         }
     }
@@ -101,19 +128,12 @@ fn is_expendable(phase: Phase, op: &Op<'_>) -> bool {
         | (Phase::Enter, Op::Mkdir { .. } | Op::FsString { .. } | Op::FsFlag { .. }) => true,
         // The tree's files then belong to nobody.
         (Phase::Attend, Op::MountSetAttr { set, .. }) => *set == MountAttrs::IDMAP,
-        // Files of the container's own, its name, and modes from the caller's umask.
-        (
-            Phase::Enter,
-            Op::Symlink { .. }
-            | Op::Create { .. }
-            | Op::CreateSecret { .. }
-            | Op::HostName { .. }
-            | Op::Umask { mode: 0 },
-        ) => true,
+        // Files of the container's own, and its name.
+        (Phase::Enter, Op::Symlink { .. } | Op::Create { .. } | Op::CreateSecret { .. } | Op::HostName { .. }) => true,
+        // The exec closes it: only a stub init has to let go itself.
+        (Phase::Enter, Op::Close { file }) => *file == role::NOTIFY,
         // Then that stream stays /dev/null.
         (Phase::Payload, Op::Dup { .. }) => true,
-        // Then a file of the plan is root's, not the payload's.
-        (Phase::Enter, Op::Chown { .. }) => true,
         // A slot that holds the same place already.
         (Phase::Enter, Op::OpenAt2 { path, .. }) => *path == c"etc" || *path == c"root",
         (Phase::Prepare, Op::Write { path, .. }) => *path == c"memory.oom.group",

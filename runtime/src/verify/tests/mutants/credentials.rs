@@ -138,6 +138,24 @@ pub(super) const ALL: &[Mutant] = &[
     mutant(23, "capabilities of root", "permitted beyond the bounding set", |plan| {
         each(plan, Enter, OpKind::DropBounding, |_| Op::DropBounding { keep: CapabilitySet::EMPTY.with(1) })
     }),
+    mutant(23, "securebits with a grant", "root without its rights keeps some", |plan| {
+        each(plan, Enter, OpKind::CapSet, |op| match op {
+            Op::CapSet { inheritable, .. } => {
+                let bounding = CapabilitySet::EMPTY.with(10);
+                Op::CapSet { effective: bounding, permitted: bounding, inheritable }
+            }
+            other => other,
+        })
+    }),
+    mutant(49, "securebits with a grant", "keep-caps for good", |plan| {
+        each(plan, Enter, OpKind::SetSecureBits, |_| Op::SetSecureBits { bits: SecureBits(0b1111_0011) })
+    }),
+    mutant(49, "securebits of a user", "what is permitted goes with the ids", |plan| {
+        bits(plan, SecureBits(0b0000_1111))
+    }),
+    mutant(51, "securebits with a grant", "others than are reported", |plan| {
+        each(plan, Enter, OpKind::SetSecureBits, |_| Op::SetSecureBits { bits: SecureBits(0b1110_1111) })
+    }),
     mutant(49, "payload is process 1", "securebits stay open", |plan| bits(plan, SecureBits::NONE)),
     mutant(49, "payload is process 1", "securebits are not locked", |plan| bits(plan, SecureBits(0b0100_0101))),
     mutant(49, "payload is process 1", "ambient capabilities can be raised", |plan| {

@@ -1,6 +1,6 @@
 //! Plans that bring a process into a container.
 
-use skep_sys::abi::{Namespaces, cap};
+use skep_sys::abi::{Namespaces, SecureBits, cap};
 use skep_sys::{Op, OpKind};
 
 use super::{Mutant, append, cut, drop, each, earlier, insert, last, mutant, place, spawn_into};
@@ -59,6 +59,12 @@ pub(super) const ALL: &[Mutant] = &[
     }),
     mutant(71, "enter", "no session of its own", |plan| drop(plan, Payload, OpKind::SetSid)),
     mutant(71, "enter", "the filter that is reported", |plan| drop(plan, Payload, OpKind::Seccomp)),
+    mutant(71, "enter, no written code", "the memory that is reported", |plan| {
+        drop(plan, Enter, OpKind::DenyWriteExecute)
+    }),
+    mutant(71, "enter, securebits", "the securebits that are reported", |plan| {
+        each(plan, Enter, OpKind::SetSecureBits, |_| Op::SetSecureBits { bits: SecureBits(0b1110_1111) })
+    }),
     mutant(71, "enter/root", "the groups that are reported", |plan| drop(plan, Enter, OpKind::SetGroups)),
     // What holds for every plan.
     mutant(28, "enter", "makes a mount", |plan| append(plan, Prepare, Op::FsOpen { kind: c"tmpfs", into: role::ONE })),

@@ -2,14 +2,25 @@
 
 use skep_sys::abi::{Namespaces, OpenFlags};
 use skep_sys::wire::Strings;
-use skep_sys::{Op, OpKind, Proof};
+use skep_sys::{Op, OpKind, Proof, Slot};
 
 use super::{
     Mutant, append, append_before_fork, cut, drop, each, earlier, insert, keeping, last, mutant, place, places,
     spawn_into,
 };
 use crate::plan::Phase::{Attend, Enter, Init, Payload, Prepare};
-use crate::plan::role;
+use crate::plan::{Plan, role};
+
+/// With other slots for the lifeline, the conversation and the gate.
+fn reaping(plan: &Plan, change: impl Fn([Slot; 3]) -> [Slot; 3]) -> Plan {
+    each(plan, Init, OpKind::Reap, |op| match op {
+        Op::Reap { payload, signals, lifeline, control, gate } => {
+            let [lifeline, control, gate] = change([lifeline, control, gate]);
+            Op::Reap { payload, signals, lifeline, control, gate }
+        }
+        other => other,
+    })
+}
 
 pub(super) const ALL: &[Mutant] = &[
     mutant(1, "default", "no adopt", |plan| drop(plan, Enter, OpKind::Adopt)),
@@ -49,6 +60,28 @@ pub(super) const ALL: &[Mutant] = &[
     mutant(34, "default", "a second mount namespace", |plan| {
         each(plan, Enter, OpKind::Unshare, |_| Op::Unshare { namespaces: Namespaces::CGROUP.with(Namespaces::MOUNT) })
     }),
+    mutant(34, "time namespace", "clocks for children only", |plan| drop(plan, Enter, OpKind::SetNs)),
+    mutant(34, "default", "clocks that nobody made", |plan| {
+        let plan = append_before_fork(plan, Op::SetNs { namespace: role::ONE, kind: Namespaces::TIME });
+        let at = last(&plan, Enter, OpKind::SetNs);
+        let open = Op::OpenAt2 {
+            dir: skep_sys::At::Slot(role::PROC),
+            path: crate::plan::OWN_TIME,
+            flags: OpenFlags::NONE,
+            mode: 0,
+            resolve: skep_sys::abi::Resolve::NONE,
+            into: role::ONE,
+        };
+        insert(&plan, Enter, at, open)
+    }),
+    mutant(12, "time namespace", "clocks of somebody else", |plan| {
+        each(plan, Enter, OpKind::OpenAt2, |op| match op {
+            Op::OpenAt2 { dir, path, flags, mode, resolve, into } if path == crate::plan::OWN_TIME => {
+                Op::OpenAt2 { dir, path: c"2/ns/time", flags, mode, resolve, into }
+            }
+            other => other,
+        })
+    }),
     mutant(35, "default", "the host's name", |plan| spawn_into(plan, |kinds| kinds.without(Namespaces::UTS))),
     mutant(35, "default", "the host's interfaces", |plan| spawn_into(plan, |kinds| kinds.without(Namespaces::NETWORK))),
     mutant(35, "default", "the host's queues", |plan| spawn_into(plan, |kinds| kinds.without(Namespaces::IPC))),
@@ -78,10 +111,7 @@ pub(super) const ALL: &[Mutant] = &[
         each(plan, Enter, OpKind::Await, |_| Op::Await { from: role::STDIO[0] })
     }),
     mutant(46, "default", "the control socket for a lifeline", |plan| {
-        each(plan, Init, OpKind::Reap, |op| match op {
-            Op::Reap { payload, signals, .. } => Op::Reap { payload, signals, lifeline: role::CONTROL },
-            other => other,
-        })
+        reaping(plan, |[_, control, gate]| [role::CONTROL, control, gate])
     }),
     mutant(46, "default", "a descriptor into the lifeline", |plan| {
         append_before_fork(plan, Op::SendFile { to: role::LIFELINE, file: role::STDIO[0], place: role::RECEIVED })
@@ -112,6 +142,26 @@ pub(super) const ALL: &[Mutant] = &[
         let plan = drop(&plan, Enter, OpKind::Arrive);
         let plan = insert(&plan, Enter, place(&plan, Enter, OpKind::PivotRoot) - 1, wait);
         insert(&plan, Enter, place(&plan, Enter, OpKind::PivotRoot) - 2, arrive)
+    }),
+    mutant(78, "default", "nobody waits", |plan| drop(plan, Payload, OpKind::Await)),
+    mutant(78, "default", "no word", |plan| drop(plan, Init, OpKind::Release)),
+    mutant(78, "default", "the word before the filter", |plan| earlier(plan, Init, OpKind::Release, OpKind::Seccomp)),
+    mutant(78, "default", "work before the word", |plan| earlier(plan, Payload, OpKind::Chdir, OpKind::Await)),
+    mutant(78, "payload is process 1", "a wait for nobody", |plan| {
+        insert(plan, Payload, 0, Op::Await { from: role::CONTROL })
+    }),
+    mutant(46, "default", "a word to oneself", |plan| {
+        each(plan, Init, OpKind::Release, |_| Op::Release { to: role::LIFELINE })
+    }),
+    mutant(46, "default", "the gate for a lifeline", |plan| {
+        reaping(plan, |[_, control, gate]| [role::GATE_PAYLOAD, control, gate])
+    }),
+    mutant(46, "default", "the conversation is kept", |plan| {
+        reaping(plan, |[lifeline, _, gate]| [lifeline, gate, gate])
+    }),
+    mutant(78, "default", "something after the word", |plan| {
+        let at = place(plan, Init, OpKind::Reap);
+        insert(plan, Init, at, Op::Close { file: role::LIFELINE })
     }),
     mutant(63, "default", "a stream goes back", |plan| {
         append_before_fork(plan, Op::SendFile { to: role::CONTROL, file: role::STDIO[0], place: role::STDIO_HOST[0] })

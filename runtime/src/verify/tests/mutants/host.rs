@@ -10,6 +10,7 @@ use super::{
 };
 use crate::plan::Phase::{Attend, Enter, Init, Payload, Prepare};
 use crate::plan::{Plan, Undo, role};
+use crate::spec::Profile;
 
 pub(super) const ALL: &[Mutant] = &[
     mutant(62, "device policy v1/root", "nothing is denied first", |plan| {
@@ -33,6 +34,16 @@ pub(super) const ALL: &[Mutant] = &[
                 let program = Blob(&[0xb7, 0, 0, 0, 1, 0, 0, 0, 0x95, 0, 0, 0, 0, 0, 0, 0]);
                 Op::BpfDevice { program, into }
             }
+            other => other,
+        })
+    }),
+    mutant(62, "device policy v2/root", "a program that allows a disk", |plan| {
+        use crate::compile::device_policy::{Allowed, program, usual};
+        let access = usual(Profile::Strict).map(|allowed| allowed.access).next().unwrap();
+        let disk = Allowed { block: true, major: 259, minor: Some(1 << 19), access };
+        let program: &[u8] = program(&usual(Profile::Strict).chain([disk]).collect::<Vec<_>>()).leak();
+        each(plan, Prepare, OpKind::BpfDevice, |op| match op {
+            Op::BpfDevice { into, .. } => Op::BpfDevice { program: Blob(program), into },
             other => other,
         })
     }),
@@ -74,6 +85,9 @@ pub(super) const ALL: &[Mutant] = &[
     mutant(29, "default", "a stand-in", |plan| plan.with_fault(plan.section(Enter).first + 3, Errno::EPERM)),
     mutant(29, "default", "the child becomes a watcher", |plan| {
         append_before_fork(plan, Op::Watch { socket: role::CONTROL })
+    }),
+    mutant(29, "default", "the child serves whoever asks", |plan| {
+        append_before_fork(plan, Op::Serve { socket: role::CONTROL })
     }),
     mutant(29, "default", "an undo that does nothing", |plan| {
         undo(plan, |all| all.iter_mut().for_each(|undo| undo.op = flat(Op::Exit { status: 0 })))
@@ -299,7 +313,7 @@ pub(super) const ALL: &[Mutant] = &[
     }),
 ];
 
-fn undo(plan: &Plan, change: fn(&mut Vec<Undo>)) -> Plan {
+pub(super) fn undo(plan: &Plan, change: fn(&mut Vec<Undo>)) -> Plan {
     let mut changed = plan.clone();
     change(&mut changed.undo);
     changed

@@ -10,9 +10,11 @@ mod frame;
 mod host;
 mod ids;
 mod landlock;
+mod links;
 mod mounts;
 mod process;
 mod registry;
+mod reported;
 mod switch;
 mod terminal;
 
@@ -53,6 +55,8 @@ pub(super) fn all() -> impl Iterator<Item = &'static Mutant> {
         attributes::ALL,
         entering::ALL,
         landlock::ALL,
+        links::ALL,
+        reported::ALL,
     ]
     .into_iter()
     .flatten()

@@ -1,6 +1,6 @@
 //! Mutants for the rules in `rules/mounts.rs`.
 
-use skep_sys::abi::{MountAttrs, Propagation, TreeFlags};
+use skep_sys::abi::{MountAttrs, Propagation, Resolve, TreeFlags};
 use skep_sys::{At, Op, OpKind, Proof};
 
 use super::{
@@ -8,6 +8,11 @@ use super::{
 };
 use crate::plan::Phase::{Attend, Enter, Prepare};
 use crate::plan::{Plan, role};
+
+/// The last tree that is attached; what comes after it moves what was built on.
+fn before_aside(plan: &Plan) -> usize {
+    places(plan, Enter, |op| matches!(op, Op::MoveMount { dir: At::Slot(_), .. })).pop().unwrap()
+}
 
 pub(super) const ALL: &[Mutant] = &[
     mutant(3, "default", "propagation stays", |plan| drop(plan, Enter, OpKind::MountSetAttr)),
@@ -21,12 +26,7 @@ pub(super) const ALL: &[Mutant] = &[
         earlier(plan, Enter, OpKind::FsOpen, OpKind::MountSetAttr)
     }),
     mutant(10, "default", "a tmpfs onto a path", |plan| {
-        put(
-            plan,
-            Enter,
-            last(plan, Enter, OpKind::MoveMount),
-            Op::MoveMount { from: role::TWO, dir: At::Cwd, path: c"/tmp" },
-        )
+        put(plan, Enter, before_aside(plan), Op::MoveMount { from: role::TWO, dir: At::Cwd, path: c"/tmp" })
     }),
     mutant(10, "root", "a tree onto a name in the caller's tree", |plan| {
         let at = places(plan, Enter, |op| matches!(op, Op::MoveMount { from: role::PROC, .. }))[0];
@@ -185,9 +185,7 @@ pub(super) const ALL: &[Mutant] = &[
     mutant(55, "default", "/tmp lies over /run", |plan| {
         cut(plan, Enter, places(plan, Enter, |op| matches!(op, Op::OpenAt2 { path, .. } if *path == c"tmp"))[0])
     }),
-    mutant(56, "default", "a mask is made and not attached", |plan| {
-        cut(plan, Enter, last(plan, Enter, OpKind::MoveMount))
-    }),
+    mutant(56, "default", "a mask is made and not attached", |plan| cut(plan, Enter, before_aside(plan))),
     mutant(56, "default", "procfs is made and not attached", |plan| {
         cut(plan, Enter, places(plan, Enter, |op| matches!(op, Op::MoveMount { from: role::PROC, .. }))[0])
     }),
@@ -279,6 +277,14 @@ pub(super) const ALL: &[Mutant] = &[
             places(plan, Enter, |op| matches!(op, Op::MountSetAttr { set, .. } if set.has(MountAttrs::NOSYMFOLLOW)));
         attrs(plan, at[0], |op| op.set = op.set.without(MountAttrs::NOEXEC))
     }),
+    mutant(61, "bind options", "a source found through links", |plan| {
+        each(plan, Enter, OpKind::OpenAt2, |op| match op {
+            Op::OpenAt2 { dir: At::Cwd, path, flags, mode, resolve, into } => {
+                Op::OpenAt2 { dir: At::Cwd, path, flags, mode, resolve: resolve.without(Resolve::NO_SYMLINKS), into }
+            }
+            other => other,
+        })
+    }),
     mutant(61, "bind options", "a tmpfs without noexec", |plan| {
         let at = places(plan, Enter, |op| matches!(op, Op::FsMount { attrs, .. } if attrs.has(MountAttrs::NOEXEC)));
         let fits: Vec<usize> = at;
@@ -313,6 +319,19 @@ pub(super) const ALL: &[Mutant] = &[
         attrs(plan, at + 1, |op| op.set = MountAttrs::NOSUID)
     }),
     mutant(53, "default", "devices work in /tmp", |plan| fs_attrs(plan, c"tmpfs", MountAttrs::NOSUID)),
+    mutant(14, "image/root", "an image that is not confined", |plan| {
+        cut(
+            plan,
+            Prepare,
+            places(plan, Prepare, |op| matches!(op, Op::MountSetAttr { dir: At::Slot(role::TREE), .. }))[0],
+        )
+    }),
+    mutant(14, "image/root", "an image that is another", |plan| {
+        cut(plan, Prepare, places(plan, Prepare, |op| matches!(op, Op::Prove { file: role::TREE, .. }))[0])
+    }),
+    mutant(14, "image/root", "an image that nobody shows", |plan| {
+        cut(plan, Enter, places(plan, Enter, |op| matches!(op, Op::MoveMount { from: role::TREE, .. }))[0])
+    }),
 ];
 
 fn drop_option(plan: &Plan, wanted: &'static [u8]) -> Plan {

@@ -9,13 +9,42 @@ use super::{
     rewrite, run,
 };
 use crate::plan::Phase::{Enter, Payload};
-use crate::plan::role;
+use crate::plan::{Plan, role};
+
+/// Where the last cover of a kernel file gets its attributes.
+fn cover(plan: &Plan) -> usize {
+    places(plan, Enter, |op| matches!(op, Op::MountSetAttr { set: MountAttrs::RDONLY, .. })).pop().unwrap()
+}
 
 pub(super) const ALL: &[Mutant] = &[
     mutant(7, "default", "the root is never switched", |plan| drop(plan, Enter, OpKind::PivotRoot)),
     mutant(7, "default", "the old root stays", |plan| drop(plan, Enter, OpKind::UmountOld)),
     mutant(7, "default", "the new root goes too", |plan| {
         insert(plan, Enter, place(plan, Enter, OpKind::UmountOld), Op::UmountOld {})
+    }),
+    mutant(7, "default", "what was built on stays over the old root", |plan| {
+        cut(plan, Enter, last(plan, Enter, OpKind::MoveMount))
+    }),
+    mutant(7, "default", "something else is put below the old root", |plan| {
+        put(
+            plan,
+            Enter,
+            last(plan, Enter, OpKind::MoveMount),
+            Op::MoveMount { from: role::DEV, dir: At::Cwd, path: c"/proc" },
+        )
+    }),
+    mutant(7, "default", "what was built on is put into the new root", |plan| {
+        put(
+            plan,
+            Enter,
+            last(plan, Enter, OpKind::MoveMount),
+            Op::MoveMount { from: role::SCRATCH, dir: At::Slot(role::ROOT), path: c"proc" },
+        )
+    }),
+    mutant(7, "default", "what was built on leaves the old root early", |plan| {
+        let at = places(plan, Enter, |op| matches!(op, Op::MoveMount { path, .. } if *path == c"usr"))[0];
+        let moved = Op::MoveMount { from: role::SCRATCH, dir: At::Cwd, path: c"/proc" };
+        insert(&cut(plan, Enter, last(plan, Enter, OpKind::MoveMount)), Enter, at, moved)
     }),
     mutant(7, "default", "the switch is not proved", |plan| drop(plan, Enter, OpKind::ProveRoot)),
     mutant(7, "default", "something between switch and umount", |plan| {
@@ -57,7 +86,7 @@ pub(super) const ALL: &[Mutant] = &[
         })
     }),
     mutant(9, "default", "a cover that can be written", |plan| {
-        attrs(plan, last(plan, Enter, OpKind::MountSetAttr), |op| op.set = MountAttrs::NOSUID)
+        attrs(plan, cover(plan), |op| op.set = MountAttrs::NOSUID)
     }),
     mutant(9, "default", "a file system after the masks", |plan| {
         insert(
@@ -132,7 +161,7 @@ pub(super) const ALL: &[Mutant] = &[
         rewrite(plan, Enter, |place, op| if (at..at + 4).contains(&place) { vec![] } else { vec![op] })
     }),
     mutant(52, "nspawn/root", "sysctls of the host can be written", |plan| {
-        attrs(plan, last(plan, Enter, OpKind::MountSetAttr), |op| op.set = MountAttrs::NOSUID)
+        attrs(plan, cover(plan), |op| op.set = MountAttrs::NOSUID)
     }),
     mutant(39, "default", "the image is read after the switch", |plan| {
         let resolve = Resolve::NO_SYMLINKS;

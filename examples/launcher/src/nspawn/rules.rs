@@ -1,0 +1,26 @@
+//! Options that contradict each other.
+
+use crate::message::Failure;
+use crate::typed::Typed;
+
+/// Refuses what cannot be meant together.
+pub(crate) fn hold(typed: &Typed) -> Result<(), Failure> {
+    let rules = [
+        (
+            typed.cleanup && typed.ephemeral == Some(true),
+            "--cleanup: an ephemeral tree leaves nothing; leave --ephemeral out",
+        ),
+        (
+            typed.cleanup && typed.machine.is_none() && typed.directory.is_none(),
+            "--cleanup: which machine it was is not said; name it with --machine= or --directory=",
+        ),
+        (
+            typed.system && !nix::unistd::geteuid().is_root(),
+            "--system: that scope is root's; run as root, or leave it out",
+        ),
+    ];
+    match rules.into_iter().find(|(broken, _)| *broken) {
+        Some((_, what)) => Err(Failure::new(what)),
+        None => Ok(()),
+    }
+}

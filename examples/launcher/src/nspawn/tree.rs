@@ -1,0 +1,96 @@
+//! Which tree is meant, and what its machine is called.
+
+use std::path::{Path, PathBuf};
+
+use skep::spec::MachineName;
+
+use crate::meaning::{cleaned, random};
+use crate::message::{Failure, because, quoted};
+use crate::typed::Typed;
+
+/// Where trees are found by name, in this order.
+const PLACES: [&str; 6] = [
+    "/etc/machines",
+    "/run/machines",
+    "/var/lib/machines",
+    "/var/lib/container",
+    "/usr/local/lib/machines",
+    "/usr/lib/machines",
+];
+
+/// The tree: that of `--directory=`, or the image of `--image=`, else either of the
+/// machine's name, else the current directory; without links.
+pub(crate) fn find(typed: &Typed) -> Result<PathBuf, Failure> {
+    let of = |path: &Path, option: &str| {
+        path.canonicalize().map_err(|error| {
+            Failure::new(format!("{option}: {}: {}; name a directory that holds a tree", quoted(path), because(&error)))
+        })
+    };
+    if let Some(image) = &typed.image {
+        return of(image, "--image=");
+    }
+    if let (Some(directory), true) = (&typed.directory, typed.template.is_some())
+        && let (Some(parent), Some(name)) = (directory.parent(), directory.file_name())
+        && directory.symlink_metadata().is_err()
+    {
+        let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+        return Ok(of(parent, "--directory=")?.join(name));
+    }
+    let found = match (&typed.directory, &typed.machine) {
+        (Some(directory), _) => of(directory, "--directory="),
+        (None, Some(Some(name))) => {
+            let image = format!("{}.raw", name.as_str());
+            let mut found = PLACES.iter().map(Path::new).filter_map(|place| {
+                let (tree, image) = (place.join(name.as_str()), place.join(&image));
+                if tree.is_dir() { Some(tree) } else { image.is_file().then_some(image) }
+            });
+            match found.next() {
+                Some(path) => of(&path, "--machine="),
+                None => Err(Failure::new(format!(
+                    "--machine=: there is no tree {} in {}; put it there, or name it with --directory=",
+                    quoted(name.as_str()),
+                    PLACES.join(", ")
+                ))),
+            }
+        }
+        _ => of(Path::new("."), "the current directory"),
+    }?;
+    if found.is_file() && typed.directory.is_none() {
+        return Ok(found);
+    }
+    // Before mount points are made in it. Whether its `usr` is a link out of it is
+    // not for here.
+    let new = typed.pivot_root.as_ref().map(|(new, _)| new.strip_prefix("/").unwrap_or(new));
+    match found.join(new.unwrap_or_else(|| Path::new(""))).join("usr").symlink_metadata() {
+        Ok(_) => Ok(found),
+        Err(_) => Err(Failure::new(format!(
+            "{}: it has no usr, and holds no root file system; name a directory that does with --directory=",
+            quoted(&found)
+        ))),
+    }
+}
+
+/// The machine's name: that of `--machine=`, else what of the tree's can be one.
+pub(crate) fn name(typed: &Typed, tree: &Path) -> Result<MachineName, Failure> {
+    if let Some(Some(name)) = &typed.machine {
+        return Ok(name.clone());
+    }
+    // The host's own root is called as the host.
+    let host = || {
+        let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+        std::ffi::OsString::from(name.trim_end())
+    };
+    // As systemd-nspawn: of an image the name is without its ending.
+    let image = tree.extension().filter(|ending| typed.image.is_some() && *ending == "raw");
+    let own = if image.is_some() { tree.file_stem() } else { tree.file_name() };
+    let base = own.map_or_else(host, std::ffi::OsStr::to_owned);
+    MachineName::new(cleaned(&base, 64))
+        .map_err(|_| Failure::new(format!("{}: no machine can be called so; name it with --machine=", quoted(tree))))
+}
+
+/// The name of a container that may run beside others of the same tree.
+pub(crate) fn unique(name: &MachineName) -> Result<MachineName, Failure> {
+    let short: String = name.as_str().chars().take(47).collect();
+    MachineName::new(format!("{}-{:016x}", short.trim_end_matches(['.', '-']), random()))
+        .map_err(|error| Failure::new(error.to_string()))
+}

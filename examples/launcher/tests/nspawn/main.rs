@@ -1,0 +1,7 @@
+//! `skep nspawn` on a real kernel: machines that boot, and what is the same as with
+//! `systemd-nspawn` itself.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod boot;
+mod side_by_side;
+mod stand;

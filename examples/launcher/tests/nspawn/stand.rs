@@ -1,0 +1,97 @@
+//! What these tests share.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+pub(crate) const SKEP: &str = env!("CARGO_BIN_EXE_skep");
+
+/// One test at a time: machines are many processes, and what is left is compared.
+pub(crate) fn turn() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Says that a test did not run, and why.
+pub(crate) fn skip(reason: &str) {
+    let name = std::thread::current().name().unwrap_or("a test").to_owned();
+    let _ = writeln!(std::io::stderr(), "SKIP {name}: {reason}");
+}
+
+pub(crate) fn is_root() -> bool {
+    nix::unistd::geteuid().is_root()
+}
+
+/// Whether a program is installed.
+pub(crate) fn has(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|directory| directory.join(program).is_file())
+}
+
+/// Waits until `holds`, for at most `seconds`.
+pub(crate) fn until(seconds: u64, mut holds: impl FnMut() -> bool) -> bool {
+    let end = Instant::now() + Duration::from_secs(seconds);
+    loop {
+        if holds() {
+            return true;
+        }
+        if Instant::now() > end {
+            return false;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// Cgroups of containers that are there.
+pub(crate) fn groups() -> Vec<PathBuf> {
+    fn below(directory: &Path, depth: u8, found: &mut Vec<PathBuf>) {
+        for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
+            let path = entry.path();
+            if !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                continue;
+            }
+            if entry.file_name().to_string_lossy().starts_with("skep-") {
+                found.push(path);
+            } else if depth > 0 {
+                below(&path, depth - 1, found);
+            }
+        }
+    }
+    let mut found = Vec::new();
+    below(Path::new("/sys/fs/cgroup"), 3, &mut found);
+    found
+}
+
+/// A Debian tree with systemd, made once and kept; or why there is none.
+pub(crate) fn debian() -> Result<PathBuf, String> {
+    if !is_root() {
+        return Err("only root boots a tree of root's".to_owned());
+    }
+    if let Some(tree) = std::env::var_os("SKEP_BOOT_TREE") {
+        return Ok(tree.into());
+    }
+    let top = Path::new("/var/tmp/skep-tests");
+    let tree = top.join("debian-bookworm");
+    if tree.join("usr/lib/systemd/systemd").exists() {
+        return Ok(tree);
+    }
+    if !has("mmdebstrap") {
+        return Err("mmdebstrap is not installed, and SKEP_BOOT_TREE names no tree".to_owned());
+    }
+    std::fs::create_dir_all(top).map_err(|error| error.to_string())?;
+    let part = top.join(format!("part-{}", std::process::id()));
+    let made = Command::new("mmdebstrap")
+        .args(["--quiet", "--variant=minbase", "--include=systemd,systemd-sysv,dbus", "bookworm"])
+        .arg(&part)
+        .stdout(Stdio::null())
+        .output()
+        .map_err(|error| error.to_string())?;
+    if !made.status.success() {
+        let _ = std::fs::remove_dir_all(&part);
+        return Err(format!("mmdebstrap makes no tree: {}", String::from_utf8_lossy(&made.stderr)));
+    }
+    std::fs::rename(&part, &tree).map_err(|error| error.to_string())?;
+    Ok(tree)
+}

@@ -1,0 +1,115 @@
+//! The host's network, as far as a container that has a part in it wants to know.
+
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use skep_sys::wire::Blob;
+use skep_sys::{Kernel as _, Linux, Op, OwnedSlots, Slot};
+
+use super::host::text;
+use crate::compile::network::{NETFILTER, tables::Published};
+use crate::spec::Spec;
+
+/// Facts about the network namespace of the caller, for a Spec with interfaces.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct NetworkFacts {
+    /// The machine's id (`machine-id(5)`), by which hardware addresses are made; zeroes
+    /// where it has none.
+    pub machine_id: [u8; 16],
+    /// Networks that a route leads to, and their prefixes.
+    pub routes: Vec<(Ipv4Addr, u8)>,
+    /// Whether the host passes on what comes in from one interface to another.
+    pub forwards: bool,
+    /// Whether the kernel has of nf_tables what published ports take (5.12). Looked at
+    /// once, where ports are wanted: a table is made and, with its socket, gone.
+    pub tables: bool,
+    /// The lock under which bridges of zones come and go.
+    pub zone_lock: PathBuf,
+}
+
+impl NetworkFacts {
+    pub(super) fn look(spec: &Spec) -> Self {
+        let wanted = !spec.links.ports.is_empty() || spec.links.has_auto();
+        let text_of_id = text("/etc/machine-id");
+        Self {
+            machine_id: machine_id(text_of_id.trim_end()).unwrap_or_default(),
+            routes: routes(&text("/proc/thread-self/net/route")),
+            forwards: text("/proc/sys/net/ipv4/ip_forward").trim_end() == "1",
+            tables: wanted && tables(),
+            zone_lock: zone_lock(),
+        }
+    }
+
+    pub(super) fn example() -> Self {
+        Self {
+            machine_id: [0x42; 16],
+            routes: vec![(Ipv4Addr::UNSPECIFIED, 0), (Ipv4Addr::new(192, 0, 2, 0), 24)],
+            forwards: false,
+            tables: true,
+            zone_lock: "/run/skep-network-zone".into(),
+        }
+    }
+}
+
+fn tables() -> bool {
+    static KNOWN: OnceLock<bool> = OnceLock::new();
+    *KNOWN.get_or_init(|| {
+        let mut slots = OwnedSlots::new(1);
+        let batch = Published::probe(std::process::id()).batch();
+        let socket = Slot(0);
+        let ops = [
+            Op::NetlinkSocket { protocol: NETFILTER, namespace: None, into: socket },
+            Op::NfTables { socket, batch: Blob(&batch) },
+        ];
+        ops.iter().all(|op| Linux::new().call(op, &mut slots.slots()).is_ok())
+    })
+}
+
+/// systemd-nspawn's own, where that can be: a zone may have members of both.
+pub(crate) fn zone_lock() -> PathBuf {
+    let systemd = Path::new("/run/systemd").is_dir();
+    if systemd { "/run/systemd/nspawn-network-zone" } else { "/run/skep-network-zone" }.into()
+}
+
+fn machine_id(text: &str) -> Option<[u8; 16]> {
+    let right = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    u128::from_str_radix(text, 16).ok().filter(|_| right).map(u128::to_be_bytes)
+}
+
+/// `/proc/net/route`: interface, destination and gateway, flags and counters, mask; in
+/// the machine's order of bytes.
+fn routes(text: &str) -> Vec<(Ipv4Addr, u8)> {
+    let row = |line: &str| {
+        let mut words = line.split_ascii_whitespace();
+        let number = |word: Option<&str>| u32::from_str_radix(word?, 16).ok();
+        let to = number(words.nth(1))?;
+        let mask = number(words.nth(5))?;
+        Some((Ipv4Addr::from(to.to_ne_bytes()), mask.count_ones() as u8))
+    };
+    text.lines().skip(1).filter_map(row).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn routes_are_read() {
+        let text = "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT\n\
+            eth0\t00000000\t010200C0\t0003\t0\t0\t0\t00000000\t0\t0\t0\n\
+            eth0\t0002000A\t00000000\t0001\t0\t0\t0\t00FFFFFF\t0\t0\t0\nx\ty\n";
+        let expected = [(Ipv4Addr::UNSPECIFIED, 0), (Ipv4Addr::new(10, 0, 2, 0), 24)];
+        assert_eq!(routes(text), expected);
+        assert_eq!(routes(""), []);
+    }
+
+    #[test]
+    fn a_machine_id_is_32_digits() {
+        assert_eq!(machine_id("000102030405060708090a0b0c0d0e0f"), Some(std::array::from_fn(|at| at as u8)));
+        for bad in ["", "uninitialized", "+00102030405060708090a0b0c0d0e0f", "00"] {
+            assert_eq!(machine_id(bad), None, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! Trees of the host before a start: what is done to them that no plan can say,
+//! for it depends on every file in them.
+
+mod give;
+mod image;
+mod template;
+
+use std::ffi::CString;
+
+use nix::dir::Dir;
+use nix::fcntl::OFlag;
+use nix::sys::stat::{FileStat, Mode, fstat};
+use skep_sys::abi::Resolve;
+use skep_sys::{Errno, Linux, OwnedSlots, Slot};
+
+use crate::error::Result;
+use crate::spec::{Spec, Volatile};
+
+pub(crate) use give::give;
+pub(crate) use image::Mounted;
+
+/// One name in a directory, of the same mount.
+const BENEATH: Resolve =
+    Resolve(Resolve::BENEATH.0 | Resolve::NO_SYMLINKS.0 | Resolve::NO_MAGICLINKS.0 | Resolve::NO_XDEV.0);
+
+/// Kinds of files, of their modes (`inode(7)`).
+const KIND: u32 = 0o170_000;
+const DIRECTORY: u32 = 0o040_000;
+const REGULAR: u32 = 0o100_000;
+const LINK: u32 = 0o120_000;
+
+/// What an open file is.
+fn status(slots: &OwnedSlots, file: Slot) -> std::result::Result<FileStat, Errno> {
+    let file = slots.borrow(file).ok_or(Errno::EBADF)?;
+    fstat(file).map_err(|errno| Errno::from_raw(errno as u16))
+}
+
+/// The names in an open directory.
+fn names_in(slots: &OwnedSlots, dir: Slot) -> std::result::Result<Vec<CString>, Errno> {
+    let failed = |errno: nix::errno::Errno| Errno::from_raw(errno as u16);
+    let dir = slots.borrow(dir).ok_or(Errno::EBADF)?;
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    let mut entries = Dir::openat(dir, ".", flags, Mode::empty()).map_err(failed)?;
+    let names = entries.iter().map(|entry| entry.map(|entry| entry.file_name().to_owned()).map_err(failed));
+    names.filter(|name| !name.as_ref().is_ok_and(|name| matches!(name.to_bytes(), b"." | b".."))).collect()
+}
+
+/// Makes the Spec's root as a copy of its template, if nothing is there.
+pub(crate) fn make_root(spec: &Spec) -> Result<()> {
+    let Some(template) = &spec.root.template else { return Ok(()) };
+    let made = template::make(&mut Linux::new(), template, &spec.root.path);
+    made.map(drop).map_err(|error| error.from(spec.origins.of("root.template")))
+}
+
+/// The file system of the Spec's disk image, if its root is one.
+pub(crate) fn image_of(spec: &Spec) -> Result<Option<Mounted>> {
+    if !spec.root.image {
+        return Ok(None);
+    }
+    let kept = !spec.root.read_only && !spec.root.ephemeral && spec.root.volatile == Volatile::No;
+    let mounted = image::mount(&mut Linux::new(), &spec.root.path, !kept);
+    mounted.map(Some).map_err(|error| error.from(spec.origins.of("root.image")))
+}
