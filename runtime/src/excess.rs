@@ -142,8 +142,15 @@ impl Findings<'_> {
         let (mounts, outside) = (of(payload), of(host));
         // A machine's root is as a machine's, and its mounts spread within it.
         let machine = self.spec.profile == Profile::Nspawn;
-        let root =
-            |point: &str| machine && (point == "/" || (self.spec.root.volatile == Volatile::Yes && point == "/usr"));
+        // A cover of a part of it is that part, but for writing.
+        let covers = &self.spec.read_only;
+        let root = |line: &Line| {
+            let point = Path::new(&line.point);
+            machine
+                && (line.point == "/"
+                    || (self.spec.root.volatile == Volatile::Yes && line.point == "/usr")
+                    || (line.has("ro") && covers.iter().any(|cover| cover == point)))
+        };
         let within = |line: &Line| {
             machine
                 && line.propagates.starts_with("shared:")
@@ -156,8 +163,8 @@ impl Findings<'_> {
                 || payload.kind(&line.point) == Some("device")
                 || line.point.contains(char::REPLACEMENT_CHARACTER);
             let device = node && (line.point.starts_with("/dev/") || self.is_asked_device(&line.point));
-            self.unless(line.has("nosuid") || root(&line.point), || format!("{} without nosuid", line.point));
-            self.unless(line.has("nodev") || device || line.kind == "devpts" || root(&line.point), || {
+            self.unless(line.has("nosuid") || root(line), || format!("{} without nosuid", line.point));
+            self.unless(line.has("nodev") || device || line.kind == "devpts" || root(line), || {
                 format!("{} without nodev", line.point)
             });
             self.unless(line.propagates.is_empty() || within(line), || {
