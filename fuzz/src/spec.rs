@@ -67,7 +67,8 @@ pub(crate) fn spec(source: &mut Unstructured<'_>) -> Result<Spec> {
         spec.network = match source.int_in_range(0..=5)? {
             0 => Network::Path(path(source)?),
             1 => Network::Given,
-            2 => Network::None,
+            2 => Network::Own(path(source)?),
+            3 => Network::None,
             _ => Network::Host,
         };
     }

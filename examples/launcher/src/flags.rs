@@ -367,7 +367,7 @@ pub(crate) const FLAGS: &[Flag] = &[
             _ => values::bad(given(v), "is not a network", "write `none` or `host`"),
         })),
     flag(Isolation, "network-namespace-path", None, Required("PATH"), RUN,
-        "Enter this network namespace, such as /run/netns/NAME.",
+        "Enter this network namespace, such as /run/netns/NAME; with --private-network, as its own.",
         |t, v| put(&mut t.network_path, text(given(v), |path| value::inside(path)))),
     flag(Isolation, "network-veth", Some('n'), Optional("BOOL"), RUN,
         "A pair of interfaces: `host0` inside, ve-NAME on the host (root).",

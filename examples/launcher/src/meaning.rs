@@ -268,7 +268,9 @@ fn options(spec: &mut Spec, typed: Typed, here: &Here) -> Result<(), Failure> {
             let what = format!("--network-namespace-path=: {option} says the host's network; leave one of them out");
             return Err(Failure::new(what));
         }
-        spec.network = Network::Path(path);
+        let private = spec.network == Network::None && spec.origins.of("network").is_some();
+        spec.network =
+            if private || matches!(spec.network, Network::Own(_)) { Network::Own(path) } else { Network::Path(path) };
         note(spec, "network", "--network-namespace-path=");
     }
     links(spec, &typed.links, said);

@@ -97,7 +97,7 @@ pub(super) fn mount(
             .op(Op::Close { file });
     }
     super::sysctls::set(context, plan, report)?;
-    if context.new_network() {
+    if context.administers_network() {
         plan.step(Phase::Enter, "mount sysfs on /sys read-only", context.origin("profile"))
             .remedy("A new sysfs needs a caller that has one itself, not covered by other mounts (EPERM), and no link at `sys` in the root.");
         mount_kernel_fs(c"sysfs", fs_magic::SYSFS, LOCKED_DOWN.with(MountAttrs::RDONLY), role::SYS, plan);
@@ -114,7 +114,7 @@ pub(super) fn mount(
         // the host's would show the host.
         report.applied("sysfs", "absent, for the network is shared");
     }
-    groups(context, sys.is_some() || context.new_network(), resources, plan, report)?;
+    groups(context, sys.is_some() || context.administers_network(), resources, plan, report)?;
     if context.nspawn() {
         report.off("nested user namespaces", "the profile nspawn lets a machine make its own");
     } else if context.mapping.is_new() {
@@ -218,7 +218,7 @@ fn network_settings(plan: &mut Builder, context: &Context<'_>) -> Result<()> {
 /// Everything that is covered, after every mount of the caller: proc and sys
 /// paths of the profile, then the paths of the Spec.
 pub(super) fn restrict(context: &Context<'_>, plan: &mut Builder, report: &mut Report) -> Result<()> {
-    let writable = context.nspawn() && context.new_network() && context.spec.namespaces.pid != Namespace::Host;
+    let writable = context.nspawn() && context.administers_network() && context.spec.namespaces.pid != Namespace::Host;
     if writable {
         network_settings(plan, context)?;
         report.applied("network settings", NETWORK_SETTINGS);
@@ -232,7 +232,7 @@ pub(super) fn restrict(context: &Context<'_>, plan: &mut Builder, report: &mut R
         propagation: Propagation::NONE,
         userns: None,
     });
-    let sysfs = context.new_network();
+    let sysfs = context.administers_network();
     let covers = profile::covers(context.spec.profile);
     let (mut masked, mut absent, mut read_only) = (Vec::new(), Vec::new(), Vec::new());
     for (path, cover) in covers {

@@ -112,6 +112,11 @@ impl Context<'_> {
         self.spec.network == Network::None
     }
 
+    /// Whether it has the rights over its network, new or entered.
+    fn administers_network(&self) -> bool {
+        self.new_network() || (matches!(self.spec.network, Network::Own(_)) && !self.mapping.is_new())
+    }
+
     fn invalid(&self, field: &str, what: impl Into<String>) -> Error {
         Error::new(ErrorKind::InvalidSpec, what).from(self.spec.origins.of(field))
     }

@@ -134,13 +134,17 @@ pub(super) fn inherited(
         plan.step(Phase::Enter, format!("set the hostname to {name}"), context.origin("hostname"))
             .op(Op::HostName { name: &text });
     }
-    if context.new_network() {
+    if context.administers_network() {
         // AF_INET, SOCK_DGRAM
         plan.step(Phase::Enter, "bring up lo", context.origin("network"))
             .op(Op::Socket { family: 2, kind: 2, into: role::ONE })
             .op(Op::LinkUp { socket: role::ONE, name: c"lo" })
             .op(Op::Close { file: role::ONE });
-        let more = if spec.links.has_any() { "its own, with lo and the links below" } else { "its own, with lo only" };
+        let more = match spec.network {
+            Network::None if spec.links.has_any() => "its own, with lo and the links below",
+            Network::None => "its own, with lo only",
+            _ => "another's, with its abstract sockets, as the container's own: lo is up",
+        };
         report.applied("network", more);
     } else {
         report.off(
@@ -150,6 +154,9 @@ pub(super) fn inherited(
                 _ => "another's, with its abstract sockets",
             },
         );
+        if matches!(spec.network, Network::Own(_)) {
+            report.unsupported("lo", "as it was found: that network belongs to another user namespace");
+        }
     }
     if context.listens() {
         plan.step(Phase::Enter, "bind the notification socket to /run/host/notify", context.origin("readiness"))

@@ -63,7 +63,7 @@ fn joins<'a>(context: &Context<'a>) -> impl Iterator<Item = Join<'a>> {
         Namespace::New | Namespace::Host => None,
     };
     let network = match &context.spec.network {
-        Network::Path(path) => Some(Some(path.as_path())),
+        Network::Path(path) | Network::Own(path) => Some(Some(path.as_path())),
         Network::Given => Some(None),
         Network::None | Network::Host => None,
     };

@@ -372,7 +372,7 @@ impl Spec {
             _ => None,
         });
         let network = match &self.network {
-            Network::Path(path) => Some((path.as_path(), Namespaces::NETWORK)),
+            Network::Path(path) | Network::Own(path) => Some((path.as_path(), Namespaces::NETWORK)),
             _ => None,
         };
         named.chain(network).collect()

@@ -145,6 +145,12 @@ pub enum Network {
     /// The namespace of a file, such as `/run/netns/NAME`: as
     /// [`Namespace::Path`].
     Path(PathBuf),
+    /// The same, and the container's to administer, as `systemd-nspawn` has it with
+    /// `--private-network` as well: `lo` is brought up, `/sys` is that of this network,
+    /// in the profile `nspawn` its settings can be written. In a user namespace of its
+    /// own it is as [`Network::Path`]: the network is another's, whose rights count.
+    #[serde(rename = "own-path")]
+    Own(PathBuf),
     /// The namespace of a descriptor that the embedder gives.
     Given,
 }

@@ -312,6 +312,11 @@ impl<'a> View<'a> {
         self.spawn.map_or(Namespaces::NONE, |spawn| spawn.namespaces)
     }
 
+    /// Whether the child enters a network namespace that is there.
+    pub(super) fn joins_network(&self) -> bool {
+        self.joins.iter().any(|(_, kind)| *kind == Namespaces::NETWORK)
+    }
+
     /// The phases at whose end a process is what it shall be.
     pub(super) fn confining(&self) -> impl Iterator<Item = Phase> + use<> {
         // Who brings a process in only ends.

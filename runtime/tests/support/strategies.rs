@@ -318,6 +318,7 @@ pub(crate) fn change() -> impl Strategy<Value = Change> {
             prop_oneof![
                 2 => prop::sample::select(vec![Network::None, Network::Host, Network::Given]),
                 1 => path().prop_map(Network::Path),
+                1 => path().prop_map(Network::Own),
             ],
             network
         ),

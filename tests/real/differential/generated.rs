@@ -61,8 +61,10 @@ impl Stand {
                 *namespace = path(kind).map_or(Namespace::Given, Namespace::Path);
             }
         }
-        if let Network::Path(_) = spec.network {
-            spec.network = path("net").map_or(Network::Given, Network::Path);
+        match spec.network {
+            Network::Path(_) => spec.network = path("net").map_or(Network::Given, Network::Path),
+            Network::Own(_) => spec.network = path("net").map_or(Network::Given, Network::Own),
+            _ => {}
         }
         if spec.root.path != Spec::default().root.path {
             spec.root.path = self.tree.clone();

@@ -55,7 +55,7 @@ pub(crate) fn spec(mut typed: Typed) -> Result<Spec, Failure> {
     let asked = typed.capability;
     let mut spec = meaning::unnamed(typed)?.0;
     // In a user namespace it is no capability over the host's network.
-    let shared = !matches!(spec.network, Network::None) && spec.user_namespace != UserNamespace::Host;
+    let shared = !matches!(spec.network, Network::None | Network::Own(_)) && spec.user_namespace != UserNamespace::Host;
     if shared && !asked.has(cap::NET_BIND_SERVICE) {
         let all = &mut spec.capabilities.bounding.0;
         *all = CapabilitySet(all.0 & !CapabilitySet::EMPTY.with(cap::NET_BIND_SERVICE).0);

@@ -205,7 +205,7 @@ pub(super) fn sources(context: &Context<'_>, plan: &mut Builder, report: &mut Re
         recursive: true,
         ..Source::read_only(context, Path::new("/proc"), context.origin("namespaces.pid"), plan)
     });
-    let sys = (context.nspawn() && !context.new_network() && context.host_clones).then(|| Source {
+    let sys = (context.nspawn() && !context.administers_network() && context.host_clones).then(|| Source {
         attrs: MountAttrs::RDONLY.with(MountAttrs::NOEXEC),
         ..Source::read_only(context, Path::new("/sys"), context.origin("profile"), plan)
     });

@@ -209,7 +209,11 @@ impl Privileged {
             spec.origins.note("scheduling.affinity", list.origin(file));
         }
         if let Some(path) = &self.network_path {
-            spec.network = Network::Path(path.value.clone());
+            // As systemd-nspawn: a private network, and which.
+            spec.network = match spec.network {
+                Network::None if self.network.is_some() => Network::Own(path.value.clone()),
+                _ => Network::Path(path.value.clone()),
+            };
             spec.origins.note("network", path.origin(file));
         }
         for Setting { value: (resource, limit), place, key } in &self.limits {

@@ -115,7 +115,11 @@ fn candidates(spec: &Spec) -> Settings {
         spec.scheduling.affinity.clone().and_then(|list| setting("CPUAffinity", list)).into_iter().collect();
     match &spec.network {
         Network::Path(path) if holds(path) => own.network_path = setting("NamespacePath", path.clone()),
-        Network::Path(_) | Network::Given => {}
+        Network::Own(path) if holds(path) => {
+            own.network_path = setting("NamespacePath", path.clone());
+            own.network = setting("Private", Network::None);
+        }
+        Network::Path(_) | Network::Own(_) | Network::Given => {}
         Network::None | Network::Host => set!(own.network, "Private", network),
     }
     links(spec, own);

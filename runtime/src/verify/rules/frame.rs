@@ -201,7 +201,11 @@ pub(super) fn nothing_left_open(view: &View<'_>, found: &mut Findings) {
 }
 
 pub(super) fn own_namespace_only(view: &View<'_>, found: &mut Findings) {
-    let own = view.namespaces();
+    let mut own = view.namespaces();
+    if view.joins_network() {
+        // Somebody's, and not the caller's; that its lo is brought up, the report says.
+        own = own.with(Namespaces::NETWORK);
+    }
     for (kind, needed) in [
         (OpKind::LinkUp, Namespaces::NETWORK),
         (OpKind::HostName, Namespaces::UTS),

@@ -329,7 +329,7 @@ pub(super) const RULES: &[Rule] = &[
         35,
         "own-namespace-only",
         &[65, 87, 138],
-        "Hostname, interfaces, sysfs and mqueue are touched only in a namespace of the container's own.",
+        "Hostname, interfaces, sysfs and mqueue are touched only in a namespace of the container's own; lo and sysfs also in a network that it enters.",
         frame::own_namespace_only,
     ),
     rule(

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::CStr;
 
-use skep_sys::abi::{MountAttrs, Namespaces};
+use skep_sys::abi::MountAttrs;
 use skep_sys::wire::Numbers;
 use skep_sys::{Op, OpKind, Proof};
 
@@ -74,7 +74,7 @@ pub(super) fn covers_in_place(view: &View<'_>, found: &mut Findings) {
                     && place_of(view, of).is_some_and(|place| place == NETWORK_SETTINGS.as_bytes())
                     && place(view, seen).is_some_and(|place| place == NETWORK_SETTINGS)
                     && applied(view, "network settings") == Some(NETWORK_SETTINGS)
-                    && view.namespaces().has(Namespaces::NETWORK);
+                    && applied(view, "network").is_some();
                 if writable {
                     continue;
                 }

@@ -512,6 +512,10 @@ const TABLE: &[(&str, Change)] = &[
         spec.namespaces.pid = Namespace::Path("/proc/7/ns/pid".into());
         (spec.namespaces.time, spec.network) = (Namespace::Path("/proc/7/ns/time".into()), Network::Given);
     }),
+    ("joined, as its own", |spec, _| {
+        *spec = Spec { root: plain(), network: Network::Own("/run/netns/web".into()), ..Spec::of(Profile::Nspawn) };
+        spec.user_namespace = UserNamespace::Host;
+    }),
     ("streams", |spec, _| spec.stdio = [Stream::Piped, Stream::Given, Stream::Piped]),
     ("descriptors", |spec, _| {
         spec.descriptors = vec![Descriptor::new(9), Descriptor { danger_directory: true, ..Descriptor::new(4) }];

@@ -1,7 +1,7 @@
 //! Mutants for the rules in `rules/frame.rs`.
 
 use skep_sys::abi::{Namespaces, OpenFlags};
-use skep_sys::wire::Strings;
+use skep_sys::wire::{Numbers, Strings};
 use skep_sys::{Op, OpKind, Proof, Slot};
 
 use super::{
@@ -85,6 +85,15 @@ pub(super) const ALL: &[Mutant] = &[
     mutant(35, "default", "the host's name", |plan| spawn_into(plan, |kinds| kinds.without(Namespaces::UTS))),
     mutant(35, "default", "the host's interfaces", |plan| spawn_into(plan, |kinds| kinds.without(Namespaces::NETWORK))),
     mutant(35, "default", "the host's queues", |plan| spawn_into(plan, |kinds| kinds.without(Namespaces::IPC))),
+    mutant(35, "joined, as its own/root", "shows and changes the caller's network", |plan| {
+        each(plan, Prepare, OpKind::Spawn, |op| match op {
+            Op::Spawn { namespaces, cgroup, image, plan, keep, ambient, pidfd, pid, .. } => {
+                let joins = Numbers::new(&[]).unwrap();
+                Op::Spawn { namespaces, joins, cgroup, image, plan, keep, ambient, pidfd, pid }
+            }
+            other => other,
+        })
+    }),
     mutant(37, "default", "a stream is missing", |plan| drop(plan, Enter, OpKind::Dup)),
     mutant(37, "default", "a fourth descriptor", |plan| {
         insert(plan, Enter, place(plan, Enter, OpKind::Await), Op::Dup { file: role::CONTROL, number: 3 })
