@@ -15,6 +15,7 @@ use crate::exec::{Confinement, Exec, Members, Target};
 use crate::groups::Groups;
 use crate::inside::{Copied, CopyOptions};
 use crate::listener::Listener;
+use crate::notification::{Heard, Notification, Notifications};
 use crate::plan::{Plan, role};
 use crate::processes::{self, Member};
 use crate::report::Report;
@@ -63,7 +64,7 @@ struct Inner {
     pid: u32,
     pidfd: OwnedFd,
     lifeline: Option<OwnedFd>,
-    notify: Option<OwnedFd>,
+    notify: Option<Notifications>,
     /// The lock on the container's ids, held while it lives.
     range: Mutex<Option<OwnedFd>>,
     kept: Mutex<[Option<OwnedFd>; KEPT.len()]>,
@@ -82,45 +83,14 @@ impl std::fmt::Debug for Inner {
     }
 }
 
-/// What a payload says to `$NOTIFY_SOCKET` (`sd_notify(3)`).
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-#[non_exhaustive]
-pub struct Notification {
-    /// It said `READY=1`.
-    pub ready: bool,
-    /// It said `STOPPING=1`.
-    pub stopping: bool,
-    /// Its `STATUS=`. Text of the container: escape it before printing.
-    pub status: Option<String>,
-}
-
-impl Notification {
-    /// Parses one datagram; unknown lines are skipped, as the protocol wants.
-    #[must_use]
-    pub fn parse(datagram: &[u8]) -> Self {
-        let mut found = Self::default();
-        for line in datagram.split(|byte| *byte == b'\n') {
-            match line {
-                b"READY=1" => found.ready = true,
-                b"STOPPING=1" => found.stopping = true,
-                _ => {
-                    if let Some(text) = line.strip_prefix(b"STATUS=") {
-                        found.status = Some(String::from_utf8_lossy(text).chars().take(1024).collect());
-                    }
-                }
-            }
-        }
-        found
-    }
-}
-
 impl Container {
     pub(crate) fn new(started: Started) -> Result<Self> {
         let Started { plan, mut slots, pid, watch } = started;
         let [stdin, stdout, stderr] = role::STDIO_HOST.map(|slot| slots.take(slot).map(File::from));
         let terminal = slots.take(role::TERMINAL).map(Terminal::new);
         let listener = slots.take(role::LISTENER).map(Listener::new);
-        let (lifeline, notify) = (slots.keep(role::LIFELINE_HOST), slots.keep(role::NOTIFY));
+        let lifeline = slots.keep(role::LIFELINE_HOST);
+        let notify = slots.keep(role::NOTIFY).map(|socket| Notifications::new(socket, pid, plan.stub));
         let Some(pidfd) = slots.keep(role::PIDFD) else {
             return Err(Error::system("take the container's pidfd", Errno::EBADF));
         };
@@ -481,19 +451,28 @@ impl Container {
     /// most `timeout`; `None` when it said nothing, or the container has
     /// ended. Needs [`crate::spec::Readiness::Notify`].
     ///
+    /// Every process of the container can write there; what another than the payload
+    /// says is dropped, by the number that the kernel gives of the sender. A process
+    /// with CAP_SYS_ADMIN over the container's process ids can send in the payload's
+    /// name (`unix(7)`).
+    ///
     /// # Errors
     ///
     /// What the kernel answered to the wait.
     pub fn notification(&self, timeout: Duration) -> Result<Option<Notification>> {
         use nix::poll::{PollFd, PollFlags, poll};
-        let Some(socket) = &self.inner.notify else { return Ok(None) };
+        let Some(notify) = &self.inner.notify else { return Ok(None) };
         let end = Instant::now().checked_add(timeout);
+        let mut others = 0;
         loop {
-            let mut datagram = [0_u8; 4096];
-            match nix::sys::socket::recv(socket.as_raw_fd(), &mut datagram, nix::sys::socket::MsgFlags::MSG_DONTWAIT) {
-                Ok(length) => return Ok(datagram.get(..length).map(Notification::parse)),
-                Err(nix::Error::EAGAIN | nix::Error::EINTR) => {}
-                Err(errno) => return Err(Error::system("receive a notification", Errno::from_raw(errno as u16))),
+            match notify.hear()? {
+                Heard::Said(said) => return Ok(Some(said)),
+                // Who never stops talking is not listened to for ever.
+                Heard::Anothers if others < 64 => {
+                    others += 1;
+                    continue;
+                }
+                Heard::Anothers | Heard::Nothing => {}
             }
             let left = end.map_or(timeout, |end| end.saturating_duration_since(Instant::now()));
             if left.is_zero() {
@@ -501,15 +480,21 @@ impl Container {
             }
             let milliseconds = u16::try_from(left.as_millis().max(1)).unwrap_or(u16::MAX);
             let mut polled = [
-                PollFd::new(socket.as_fd(), PollFlags::POLLIN),
+                PollFd::new(notify.as_fd(), PollFlags::POLLIN),
                 PollFd::new(self.inner.pidfd.as_fd(), PollFlags::POLLIN),
             ];
             let _ = poll(&mut polled, milliseconds);
-            let heard = |index: usize| polled[index].any() == Some(true);
-            if heard(1) && !heard(0) {
+            let ready = |index: usize| polled[index].any() == Some(true);
+            if ready(1) && !ready(0) {
                 return Ok(None);
             }
         }
+    }
+
+    /// What is in the socket now.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn hear(&self) -> Result<Heard> {
+        self.inner.notify.as_ref().map_or(Ok(Heard::Nothing), Notifications::hear)
     }
 
     /// The socket behind `$NOTIFY_SOCKET`, to poll.
@@ -670,18 +655,5 @@ fn last_word(lifeline: &OwnedFd) -> Option<WaitStatus> {
     match nix::sys::socket::recv(lifeline.as_raw_fd(), &mut record, flags) {
         Ok(8) => Some(WaitStatus::from_value(u64::from_le_bytes(record))),
         _ => None,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn notifications() {
-        let parsed = Notification::parse(b"READY=1\nX_OTHER=2\nSTATUS=Ready.");
-        assert!(parsed.ready && !parsed.stopping);
-        assert_eq!(parsed.status.as_deref(), Some("Ready."));
-        assert_eq!(Notification::parse(b"READY=0\n\xff\n=\nSTATUS"), Notification::default());
     }
 }

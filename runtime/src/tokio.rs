@@ -31,8 +31,8 @@ use ::tokio::net::unix::pipe::{Receiver, Sender};
 use ::tokio::task::{JoinError, spawn_blocking};
 use skep_sys::abi::signal;
 
-use crate::container::Notification;
 use crate::error::{Error, ErrorKind, Result};
+use crate::notification::{Heard, Notification};
 use crate::status::ExitStatus;
 use crate::terminal::Terminal;
 use crate::waiting::Output;
@@ -303,9 +303,11 @@ impl Container {
                     return self.watched.inner.notification(Duration::ZERO);
                 }
             };
-            match self.watched.inner.notification(Duration::ZERO)? {
-                Some(said) => return Ok(Some(said)),
-                None => ready.clear_ready(),
+            match self.watched.inner.hear()? {
+                Heard::Said(said) => return Ok(Some(said)),
+                // There may be more.
+                Heard::Anothers => {}
+                Heard::Nothing => ready.clear_ready(),
             }
         }
     }

@@ -1,7 +1,10 @@
 //! What a payload is, by its own account and the kernel's.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
+use std::io::Write as _;
+
 use nix::fcntl::{FcntlArg, fcntl};
+use skep::seccomp::Arch;
 use skep::spec::{CapabilityList, Init, Network, Readiness, User, Want};
 use skep::sys::abi::{CapabilitySet, SecureBits, cap};
 use skep::{Command, Outcome};
@@ -512,25 +515,47 @@ fn as_process_one_the_posture_is_the_same() {
 }
 
 #[test]
-fn readiness_arrives_by_the_notification_socket() {
+fn readiness_is_the_payloads_word_and_no_others() {
     let Some(_turn) = turn_to_start() else { return };
     if !std::path::Path::new("/usr/bin/perl").exists() {
         return skip("perl is not installed");
     }
-    // perl-base has no Socket module for datagrams; its syscalls do.
-    let script = "perl -e '
-        my $p = $ENV{NOTIFY_SOCKET};
-        my $s = syscall(41, 1, 2, 0);
-        my $a = pack(\"S a108\", 1, $p);
-        my $m = \"READY=1\\nSTATUS=Ready.\";
-        syscall(44, $s, $m, length $m, 0, $a, 2 + length($p) + 1) == length $m or die $!;
-    '; sleep 100";
-    let mut container = Command::new("sh").args(["-c", script]).readiness(Readiness::Notify).spawn().unwrap();
-    let said = container.notification(std::time::Duration::from_secs(20)).unwrap().expect("it said something");
-    assert!(said.ready);
-    assert_eq!(said.status.as_deref(), Some("Ready."));
-    container.kill(9).unwrap();
-    container.wait().unwrap();
+    let (Some(socket), Some(send)) = (Arch::NATIVE.number("socket"), Arch::NATIVE.number("sendto")) else {
+        return skip("no numbers of system calls");
+    };
+    // perl-base has no Socket module for datagrams; its syscalls do. A child lies, one
+    // that has lost its parent as well, and a process that was brought in.
+    let say = format!(
+        "sub say_so {{
+            my $m = shift; my $p = $ENV{{NOTIFY_SOCKET}} || '/run/host/notify';
+            my $s = syscall({socket}, 1, 2, 0);
+            my $a = pack('S a108', 1, $p);
+            syscall({send}, $s, $m, length $m, 0, $a, 2 + length($p) + 1) == length $m or die $!;
+        }}"
+    );
+    let script = format!(
+        "{say}
+        if (!fork) {{ say_so(\"READY=1\\nSTATUS=a child\"); exit 0 }}
+        wait;
+        if (!fork) {{ if (!fork) {{ select undef, undef, undef, .2; say_so(\"READY=1\\nSTATUS=an orphan\") }} exit 0 }}
+        wait; <STDIN>;
+        say_so(\"READY=1\\nSTATUS=the payload\"); sleep 100"
+    );
+    for init in [Init::Stub, Init::Payload] {
+        let mut command = Command::new("perl");
+        command.args(["-e", &script]).init(init).readiness(Readiness::Notify).stdin(skep::Stdio::piped());
+        let mut container = command.spawn().unwrap();
+        let lie = format!("{say} say_so(\"READY=1\\nSTATUS=brought in\")");
+        assert!(container.exec("perl").args(["-e", &lie]).status().unwrap().success());
+        let early = container.notification(std::time::Duration::from_millis(700)).unwrap();
+        assert_eq!(early, None, "{init:?}");
+        container.stdin.take().unwrap().write_all(b"\n").unwrap();
+        let said = container.notification(std::time::Duration::from_secs(20)).unwrap().expect("it said something");
+        assert!(said.ready);
+        assert_eq!(said.status.as_deref(), Some("the payload"), "{init:?}");
+        container.kill(9).unwrap();
+        container.wait().unwrap();
+    }
 }
 
 #[test]

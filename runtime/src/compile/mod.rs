@@ -38,7 +38,7 @@ pub(crate) use descriptors::prepare as pass;
 pub(crate) use filesystem::ROOT_IDS;
 pub(crate) use ids::Mapping;
 pub(crate) use process::{execute, takes_rights};
-pub(crate) use start::{begin, stream};
+pub(crate) use start::{PASS_CREDENTIALS, begin, stream};
 
 /// What the parts of a compilation share.
 pub(crate) struct Context<'a> {

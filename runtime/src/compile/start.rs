@@ -18,6 +18,9 @@ use crate::spec::{Namespace, Network, Origin, Stream};
 const SOCK_DGRAM: u32 = 2;
 const AF_UNIX: u32 = 1;
 
+/// The level and the name of `SO_PASSCRED` (`unix(7)`).
+pub(crate) const PASS_CREDENTIALS: (u32, u32) = (1, 16);
+
 /// Every kind of namespace that this container has of its own.
 fn namespaces(context: &Context<'_>) -> Namespaces {
     let choice = &context.spec.namespaces;
@@ -230,9 +233,12 @@ pub(super) fn streams(context: &Context<'_>, plan: &mut Builder) {
         plan.op(Op::SocketPair { one: role::LIFELINE_HOST, other: role::LIFELINE }).keep(role::LIFELINE);
     }
     if context.listens() {
-        // Bound inside later; this side keeps the same socket and reads it.
+        // Bound inside later; this side keeps the same socket and reads it. Everybody
+        // inside can write to it, so that the kernel has to say who did.
+        let (level, name) = PASS_CREDENTIALS;
         plan.step(Phase::Prepare, "make the notification socket", context.origin("readiness"))
             .op(Op::Socket { family: AF_UNIX, kind: SOCK_DGRAM, into: role::NOTIFY })
+            .op(Op::SocketOption { socket: role::NOTIFY, level, name, value: 1 })
             .keep(role::NOTIFY);
     }
 }

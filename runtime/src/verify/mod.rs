@@ -67,7 +67,7 @@
 //! | 56 | `everything-attached` | Every mount and every clone that is made is attached. |
 //! | 57 | `made-then-opened` | A directory or file that is made in a tree is opened by the next op, for it may have been there as something else. |
 //! | 58 | `clones-before-building` | Trees of the host are cloned before anything is attached, so that no clone shows what is built, or hides what it should show. |
-//! | 59 | `notify-in-own-tmpfs` | The notification socket is never made in a tree of the host. |
+//! | 59 | `notify-in-own-tmpfs` | The notification socket is never made in a tree of the host, and says of each message who sent it. |
 //! | 60 | `files-in-own-ramfs` | Secrets and files of the plan are made in a ramfs of its own, without programs, and copied only once nothing can write it. |
 //! | 61 | `mounts-as-reported` | Every mount that the report names is made at that place, with the attributes that the report gives it, of a source that is found as the report says. |
 //! | 62 | `devices-closed` | A device policy denies everything but the usual devices and those that the report names, for the child's own cgroup. |

@@ -44,7 +44,19 @@ const OWN: [Kinds; 5] = {
     [
         bits(&[
             BUILD,
-            &[Create, LockIds, SocketPair, Pipe, Entrust, Spawn, BpfDevice, BpfAttach, Chown, NetlinkSocket],
+            &[
+                Create,
+                LockIds,
+                SocketPair,
+                SocketOption,
+                Pipe,
+                Entrust,
+                Spawn,
+                BpfDevice,
+                BpfAttach,
+                Chown,
+                NetlinkSocket,
+            ],
         ]),
         bits(&[&[
             OpenProcess,

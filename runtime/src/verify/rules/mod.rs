@@ -497,7 +497,7 @@ pub(super) const RULES: &[Rule] = &[
         59,
         "notify-in-own-tmpfs",
         &[12, 53],
-        "The notification socket is never made in a tree of the host.",
+        "The notification socket is never made in a tree of the host, and says of each message who sent it.",
         switch::notify_in_own_tmpfs,
     ),
     rule(

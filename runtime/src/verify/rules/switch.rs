@@ -220,6 +220,17 @@ pub(super) fn nothing_of_the_tree_after_switch(view: &View<'_>, found: &mut Find
 }
 
 pub(super) fn notify_in_own_tmpfs(view: &View<'_>, found: &mut Findings) {
+    let (level, name) = crate::compile::PASS_CREDENTIALS;
+    let mut named = Vec::new();
+    for seen in view.of(OpKind::SocketOption) {
+        match seen.op {
+            Op::SocketOption { level: l, name: n, value: 1, .. } if (l, n) == (level, name) => named.push(seen.on),
+            _ => found.at(seen, "sets another option of a socket than that it names the sender"),
+        }
+    }
+    for seen in view.of(OpKind::Bind).filter(|seen| !named.contains(&seen.on)) {
+        found.at(seen, "binds a socket that does not say who has sent what it receives");
+    }
     if !view.has(OpKind::Bind, Phase::Enter) {
         return;
     }

@@ -366,6 +366,10 @@ pub(super) fn weaker<'a>(op: Op<'a>, slots: &[Slot], say: &mut dyn FnMut(&str, O
                 say("another byte", Op::NfTables { socket, batch: Blob(&bytes) });
             }
         }
+        Op::SocketOption { socket, level, name, .. } => {
+            say("off", Op::SocketOption { socket, level, name, value: 0 });
+            say("another", Op::SocketOption { socket, level, name: 2, value: 1 });
+        }
         Op::Bind { socket, .. } => say("elsewhere", Op::Bind { socket, path: c"/tmp/notify" }),
         Op::BpfDevice { into, .. } => {
             // `r0 = 1; exit`.

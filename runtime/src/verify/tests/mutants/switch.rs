@@ -8,7 +8,7 @@ use super::{
     Mutant, append_before_fork, attrs, cut, drop, each, first_of, insert, last, mutant, opened, place, places, put,
     rewrite, run,
 };
-use crate::plan::Phase::{Enter, Payload};
+use crate::plan::Phase::{Enter, Payload, Prepare};
 use crate::plan::{Plan, role};
 
 /// Where the last cover of a kernel file gets its attributes.
@@ -183,6 +183,16 @@ pub(super) const ALL: &[Mutant] = &[
     mutant(39, "default", "back to the old tree", |plan| append_before_fork(plan, Op::Fchdir { dir: role::SCRATCH })),
     mutant(39, "notify", "a socket elsewhere", |plan| {
         each(plan, Enter, OpKind::Bind, |_| Op::Bind { socket: role::NOTIFY, path: c"/etc/notify" })
+    }),
+    mutant(59, "notify", "a message may be anybody's", |plan| {
+        let at = places(plan, Prepare, |op| op.kind() == OpKind::SocketOption)[0];
+        cut(plan, Prepare, at)
+    }),
+    mutant(59, "notify", "another option of the socket", |plan| {
+        each(plan, Prepare, OpKind::SocketOption, |op| match op {
+            Op::SocketOption { socket, level, value, .. } => Op::SocketOption { socket, level, name: 6, value },
+            other => other,
+        })
     }),
     mutant(59, "notify", "the socket is made in a directory of the host", |plan| {
         each(plan, Enter, OpKind::OpenAt2, |op| match op {
