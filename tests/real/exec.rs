@@ -1,7 +1,7 @@
 //! Further processes in a container that runs, as they and the kernel see them.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
-use std::io::{Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::time::{Duration, Instant};
 
 use skep::spec::{
@@ -54,6 +54,45 @@ const RIGHTS: [&str; 13] = [
     "Umask",
     "Cpus_allowed",
 ];
+
+/// A machine that manages its cgroups, as systemd does: process 1 leaves the group at
+/// the top and gives its controllers to those below.
+#[test]
+fn it_is_in_the_group_of_process_one_where_the_guest_has_made_groups() {
+    let Some(_turn) = turn_to_start() else { return };
+    if !is_root() {
+        return skip("only root's containers have the profile nspawn");
+    }
+    let before = HostState::look();
+    let script = "cd /sys/fs/cgroup && mkdir leaf && echo 1 > leaf/cgroup.procs || exit 1
+        for one in $(cat cgroup.controllers); do echo +$one > cgroup.subtree_control; done
+        echo given: $(cat cgroup.subtree_control); exec sleep 1000";
+    let mut command = Command::of(Profile::Nspawn, "sh");
+    command.args(["-c", script]).init(Init::Payload).stdout(Stdio::piped()).stderr(Stdio::null()).pids(20);
+    command.spec_mut().root = sleeping().spec().root;
+    let mut container = started(&mut command);
+    let mut given = String::new();
+    BufReader::new(container.stdout.take().unwrap()).read_line(&mut given).unwrap();
+    let Some(given) = given.strip_prefix("given:") else {
+        return skip("the container has no cgroup v2 of its own");
+    };
+    if given.trim().is_empty() {
+        skip("no controller is given to its cgroup v2, so that the kernel would refuse no process there");
+    }
+    assert_eq!(says(&container, "grep ^0: /proc/self/cgroup"), "0::/leaf\n");
+    let of = |pid: u32| std::fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
+    let mut process = container.exec("sleep").arg("1000").spawn().unwrap();
+    assert_eq!(of(process.id()).lines().last(), of(container.id()).lines().last());
+    // The container's limit counts it, and those that it makes.
+    let many = "for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22; do sleep 9 & done; wait";
+    let output = container.exec("sh").args(["-c", many]).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success() && said.contains("fork"), "{said}");
+    process.kill(9).unwrap();
+    process.wait().unwrap();
+    drop((process, container));
+    before.assert_unchanged();
+}
 
 #[test]
 fn row_081_it_is_what_the_payload_is() {

@@ -244,6 +244,20 @@ impl Confinement {
         std::iter::from_fn(|| Op::read(&mut reader)).map(|op| op.kind()).collect()
     }
 
+    /// The same, for who joins by process 1: in the v2 group where that is now, which
+    /// is the container's or one below it. A machine that gives controllers to the
+    /// groups of its services leaves no process in its own (`cgroups(7)`: "no internal
+    /// processes"), and there none can be born. The container's limits hold below it.
+    pub(crate) fn beside(&self, first: u32) -> Self {
+        let said = std::fs::read(format!("/proc/{first}/cgroup")).unwrap_or_default();
+        let own = said.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(b"0::"));
+        let mut found = self.clone();
+        for group in found.groups.iter_mut().filter(|group| group.unified) {
+            group.path = own.and_then(|own| below(&group.path, own)).unwrap_or_else(|| group.path.clone());
+        }
+        found
+    }
+
     /// The first group whose processes are stopped. One that joined would stop
     /// as well, with whoever waits for it.
     pub(crate) fn paused(&self) -> bool {
@@ -258,6 +272,21 @@ impl Confinement {
                 || says("freezer.state", "FREEZING")
         })
     }
+}
+
+/// Where a group is that `/proc/PID/cgroup` calls `own`, if that is `top` or below it.
+/// By the name of `top`, of which there is one: the reader's own namespace may have
+/// another root than the mount.
+fn below(top: &std::ffi::CStr, own: &[u8]) -> Option<CString> {
+    let name = top.to_bytes().rsplit(|byte| *byte == b'/').next().filter(|name| !name.is_empty())?;
+    let mut parts = own.split(|byte| *byte == b'/');
+    parts.find(|part| *part == name)?;
+    let path = parts.fold(top.to_bytes().to_vec(), |mut path, part| {
+        path.push(b'/');
+        path.extend(part);
+        path
+    });
+    CString::new(path).ok()
 }
 
 /// What is new to a plan stops every exec until it is known here.
@@ -346,6 +375,20 @@ mod tests {
         container.follow(&sent(role::TERMINAL)).unwrap();
         refusal(container.follow(&sent(Slot(99))));
         assert_eq!(container, kept, "what is skipped or refused is not kept");
+    }
+
+    #[test]
+    fn who_joins_is_where_process_one_is() {
+        let top = c"/sys/fs/cgroup/a/skep-web@1-2-3-4";
+        for (own, path) in [
+            ("/a/skep-web@1-2-3-4", Some("/sys/fs/cgroup/a/skep-web@1-2-3-4")),
+            ("/a/skep-web@1-2-3-4/init.scope", Some("/sys/fs/cgroup/a/skep-web@1-2-3-4/init.scope")),
+            ("/../skep-web@1-2-3-4/b/skep-web@1-2-3-4", Some("/sys/fs/cgroup/a/skep-web@1-2-3-4/b/skep-web@1-2-3-4")),
+            ("/a/skep-web@1-2-3-45/init.scope", None),
+            ("/", None),
+        ] {
+            assert_eq!(below(top, own.as_bytes()).as_deref().map(|path| path.to_str().unwrap()), path, "{own}");
+        }
     }
 
     #[test]

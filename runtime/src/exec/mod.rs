@@ -231,10 +231,11 @@ impl<'c> Exec<'c> {
     /// What went wrong, and what to do. What fails leaves nothing behind and
     /// the container as it was.
     pub fn spawn(&mut self) -> Result<Process> {
-        let container = self.confinement()?;
+        let known = self.confinement()?;
+        let container = &known.beside(self.target.pid);
         let verified = self.verified(container)?;
         self.alive(Duration::ZERO)?;
-        if container.paused() {
+        if known.paused() || container.paused() {
             return Err(Error::new(ErrorKind::Paused, "the container is paused, and a process in it would be too")
                 .remedy("Let it go on first (Container::resume)."));
         }
