@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 
 use crate::console::{Key, Keys};
 use crate::log;
@@ -41,6 +42,14 @@ pub(crate) struct Pump {
     pub(crate) failure: Option<io::Error>,
     /// Whether the source's bytes wait for better times.
     pub(crate) held: bool,
+    /// The source is read, and nothing is written yet.
+    saves: bool,
+    /// What was left out of what was saved.
+    lost: u64,
+    /// The container's end is a terminal: nobody may have it open for a while.
+    terminal: bool,
+    /// Tells when somebody has again.
+    hung_up: Option<Epoll>,
     /// What is looked for in what passes.
     keys: Option<Keys>,
     /// What was found.
@@ -49,6 +58,8 @@ pub(crate) struct Pump {
 
 impl Pump {
     const BUFFER: usize = 64 << 10;
+    /// How much is saved at least.
+    const SAVED: usize = 1 << 20;
 
     /// From `source` to `target`.
     pub(crate) fn new(source: File, target: File, own: Own) -> io::Result<Self> {
@@ -75,6 +86,10 @@ impl Pump {
             most: 0,
             failure: None,
             held: false,
+            saves: false,
+            lost: 0,
+            terminal: false,
+            hung_up: None,
             keys: None,
             key: None,
         }
@@ -83,6 +98,21 @@ impl Pump {
     /// The same, looking for keys in what passes.
     pub(crate) fn with_keys(mut self) -> Self {
         self.keys = Some(Keys::default());
+        self
+    }
+
+    /// The same, which shows nothing before the end, and then the last of it: who
+    /// writes on is never kept waiting, and the memory for it has a bound.
+    pub(crate) fn at_the_end(mut self) -> Self {
+        self.saves = true;
+        self
+    }
+
+    /// The same, of a terminal of the container. A service manager closes its console
+    /// and opens it again, or has it hung up (`vhangup(2)`): meanwhile the other end
+    /// answers EIO, and nothing of it is over.
+    pub(crate) fn of_terminal(mut self) -> Self {
+        self.terminal = true;
         self
     }
 
@@ -109,14 +139,22 @@ impl Pump {
     pub(crate) fn interest(&self) -> Option<(BorrowedFd<'_>, PollFlags)> {
         let files = self.files.as_ref().filter(|_| !self.held)?;
         Some(match files {
-            (_, Sink::File(target)) if self.is_pending() => (target.as_fd(), PollFlags::POLLOUT),
-            (source, _) => (source.as_fd(), PollFlags::POLLIN),
+            (_, Sink::File(target)) if self.is_pending() && !self.saves => (target.as_fd(), PollFlags::POLLOUT),
+            (source, _) => match &self.hung_up {
+                Some(edge) => (edge.0.as_fd(), PollFlags::POLLIN),
+                None => (source.as_fd(), PollFlags::POLLIN),
+            },
         })
     }
 
     /// Does the next thing; called when what it waits for has come.
     pub(crate) fn turn(&mut self) {
-        if let Err(error) = if self.is_pending() { self.send() } else { self.fetch() } {
+        let next = match (self.saves, self.is_pending()) {
+            (true, _) => self.save(),
+            (false, true) => self.send(),
+            (false, false) => self.fetch(),
+        };
+        if let Err(error) = next {
             match error.kind() {
                 ErrorKind::WouldBlock | ErrorKind::Interrupted => {}
                 _ => self.end(Some(error)),
@@ -129,7 +167,8 @@ impl Pump {
         let at_once = self.own == Own::Target || matches!(sink, Sink::Log);
         self.sent = 0;
         self.buffer.resize(Self::BUFFER, 0);
-        let read = source.read(&mut self.buffer);
+        let terminal = self.terminal && self.own == Own::Source;
+        let read = read(source, &mut self.buffer, terminal, &mut self.hung_up);
         self.buffer.truncate(*read.as_ref().unwrap_or(&0));
         if let Some(keys) = &mut self.keys {
             self.key = keys.see(&mut self.buffer, Instant::now()).or(self.key);
@@ -143,6 +182,37 @@ impl Pump {
             Err(error) => return Err(error),
         }
         Ok(())
+    }
+
+    /// Appends to what is there.
+    fn save(&mut self) -> io::Result<()> {
+        let Some((source, _)) = &mut self.files else { return Ok(()) };
+        if self.buffer.len() >= 2 * Self::SAVED {
+            let first = self.buffer.len() - Self::SAVED;
+            self.lost += u64::try_from(first).unwrap_or(0);
+            self.buffer.drain(..first);
+        }
+        let length = self.buffer.len();
+        self.buffer.resize(length + Self::BUFFER, 0);
+        let terminal = self.terminal && self.own == Own::Source;
+        let read = read(source, &mut self.buffer[length..], terminal, &mut self.hung_up);
+        self.buffer.truncate(length + *read.as_ref().unwrap_or(&0));
+        match read {
+            Ok(0) => self.show(),
+            Ok(_) => {}
+            Err(error) if !matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => self.show(),
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    /// Whatever was saved is what goes out now.
+    fn show(&mut self) {
+        self.saves = false;
+        if self.lost > 0 {
+            let left_out = format!("[{} bytes of output before this are left out]\r\n", self.lost);
+            self.buffer.splice(..0, left_out.into_bytes());
+        }
     }
 
     fn send(&mut self) -> io::Result<()> {
@@ -160,7 +230,11 @@ impl Pump {
             return Ok(());
         }
         let end = self.buffer.len().min(self.sent.saturating_add(self.most));
-        self.sent += target.write(&self.buffer[self.sent..end])?;
+        self.sent += match target.write(&self.buffer[self.sent..end]) {
+            // What is typed while nobody has the terminal open is for nobody.
+            Err(error) if self.terminal && self.own == Own::Target && is_hung_up(&error) => end - self.sent,
+            written => written?,
+        };
         Ok(())
     }
 
@@ -175,8 +249,41 @@ impl Pump {
     /// Called once the container has ended: what is in its pipe now is all
     /// that there will be, also where somebody outside still holds an end.
     pub(crate) fn drain(&mut self) {
+        while self.saves {
+            if self.save().is_err() {
+                self.show();
+            }
+        }
         if !self.is_pending() && self.fetch().is_err() {
             self.end(None);
+        }
+    }
+}
+
+fn is_hung_up(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(nix::libc::EIO)
+}
+
+/// Reads; of a terminal that is hung up there is nothing yet. By edges, as it is
+/// ready all the time then: what is written once it is open again is one.
+fn read(source: &mut File, buffer: &mut [u8], terminal: bool, hung_up: &mut Option<Epoll>) -> io::Result<usize> {
+    loop {
+        if let Some(edge) = hung_up {
+            let _ = edge.wait(&mut [EpollEvent::empty()], EpollTimeout::ZERO);
+        }
+        match source.read(buffer) {
+            Err(error) if terminal && is_hung_up(&error) && hung_up.is_none() => {
+                let edge = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
+                edge.add(&*source, EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLET, 0))?;
+                // Once more: it may have been opened since.
+                *hung_up = Some(edge);
+            }
+            Err(error) if terminal && is_hung_up(&error) => return Err(ErrorKind::WouldBlock.into()),
+            Ok(count) if count > 0 => {
+                *hung_up = None;
+                return Ok(count);
+            }
+            other => return other,
         }
     }
 }
@@ -249,6 +356,37 @@ mod tests {
         settle(&mut pump);
         assert!(pump.is_done() && pump.is_broken());
         assert!(feed.write_all(b"x").is_err(), "and so its source's writer learns of it");
+    }
+
+    #[test]
+    fn what_is_shown_at_the_end_keeps_nobody_waiting_and_has_a_bound() {
+        let ((source, mut feed), (mut reader, target)) = (pipe(), pipe());
+        let mut pump = Pump::new(source, target, Own::Source).unwrap().at_the_end();
+        for line in 0..500_000 {
+            writeln!(feed, "{line:06}").unwrap();
+            if line % 1000 == 0 {
+                settle(&mut pump);
+            }
+        }
+        assert!(pump.buffer.capacity() <= 4 * Pump::SAVED, "{}", pump.buffer.capacity());
+        // A writer is left, but the container has ended.
+        let mut all = Vec::new();
+        pump.drain();
+        let mut chunk = [0; 7000];
+        while !pump.is_done() {
+            settle(&mut pump);
+            pump.drain();
+            if !pump.is_done() {
+                let count = reader.read(&mut chunk).unwrap();
+                all.extend_from_slice(&chunk[..count]);
+            }
+        }
+        reader.read_to_end(&mut all).unwrap();
+        let text = String::from_utf8(all).unwrap();
+        let (head, rest) = text.split_once("\r\n").unwrap();
+        let lost: usize = head.strip_prefix('[').unwrap().split(' ').next().unwrap().parse().unwrap();
+        assert_eq!(lost + rest.len(), 500_000 * 7, "{head}");
+        assert!(rest.len() >= Pump::SAVED && rest.ends_with("\n499999\n"), "{}", rest.len());
     }
 
     #[test]

@@ -43,7 +43,7 @@ const STOP: [Signal; 3] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP];
 
 /// The same for an init that is to stop all of a machine (`DefaultTimeoutStopSec=` of
 /// systemd).
-const GRACE_OF_MACHINE: Duration = Duration::from_secs(90);
+pub(crate) const GRACE_OF_MACHINE: Duration = Duration::from_secs(90);
 
 /// The exit code of a machine that wants to be started anew.
 const REBOOT: u8 = 133;
@@ -211,11 +211,13 @@ fn pumps(child: &mut Child, mode: Mode) -> std::io::Result<[Pump; 3]> {
         let ends = [terminal.as_fd().try_clone_to_owned()?, terminal.as_fd().try_clone_to_owned()?];
         let [input, output] = ends.map(File::from);
         let typed = match mode {
-            Mode::Interactive => Pump::new(stream(std::io::stdin())?, input, Own::Target)?.with_keys(),
+            Mode::Interactive => Pump::new(stream(std::io::stdin())?, input, Own::Target)?.with_keys().of_terminal(),
             _ => Pump::idle(),
         };
-        let mut shown = shown(output, stream(std::io::stdout()))?;
-        shown.held = mode == Mode::Passive;
+        let shown = shown(output, stream(std::io::stdout()))?.of_terminal();
+        // A log is read whenever somebody likes.
+        let late = mode == Mode::Passive && !log::is_used();
+        let shown = if late { shown.at_the_end() } else { shown };
         return Ok([typed, shown, Pump::idle()]);
     }
     let [stdin, stdout, stderr] = child.pipes();
@@ -345,7 +347,6 @@ impl<'a> Session<'a> {
             }
             if ended.is_some() {
                 self.pumps[0].end(None);
-                self.pumps[1].held = false;
                 self.pumps.iter_mut().for_each(Pump::drain);
             }
         }

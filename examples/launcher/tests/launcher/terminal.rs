@@ -116,6 +116,60 @@ fn a_terminal_that_is_lost_ends_the_container() {
     assert_eq!(registry.skep(&["status", &name]).code, Some(1));
 }
 
+/// As a service manager does with its console.
+#[test]
+fn a_terminal_that_nobody_has_open_for_a_while_comes_back() {
+    let Some(_guard) = containers("a_terminal_that_nobody_has_open") else { return };
+    let script = "echo closing; exec </dev/null >/dev/null 2>&1; sleep 0.6; echo ba''ck >/dev/console
+        sleep 0.6; exec </dev/console >/dev/console 2>&1; echo as''k
+        while read -r line; do [ \"$line\" = this ] && echo got it && exit 0; done";
+    // No stub init, which might have it open.
+    let words = ["run", "-q", "--as-pid2=no", "--", "sh", "-c", script];
+    let Some(mut terminal) = Terminal::start("a_terminal_that_nobody_has_open", &words, &[]) else { return };
+    terminal.until("closing");
+    std::thread::sleep(Duration::from_millis(300));
+    // For nobody, and no reason to end.
+    terminal.converse(&[("", "lost\n"), ("back\r\n", ""), ("ask\r\n", "this\n"), ("got it\r\n", "")]);
+    assert_eq!(terminal.end().0, Some(0));
+}
+
+#[test]
+fn who_writes_much_on_a_passive_terminal_is_not_kept_waiting() {
+    let Some(_guard) = containers("who_writes_much") else { return };
+    let script = "i=0; while [ $i -lt 40000 ]; do echo line $i; i=$((i+1)); done; echo end";
+    let ran = skep(["run", "-q", "--console=passive", "--", "sh", "-c", script]);
+    assert!(ran.code == Some(0) && ran.stdout.starts_with("line 0\r\nline 1\r\n"), "{:?}", ran.code);
+    assert!(ran.stdout.ends_with("line 39999\r\nend\r\n"), "{}", ran.stdout.len());
+}
+
+/// The other modes, of a container that is like one of systemd-nspawn.
+#[test]
+fn each_mode_of_the_console_is_what_it_is_called() {
+    let Some(_guard) = containers("each_mode_of_the_console") else { return };
+    let probe =
+        "tty; [ -e /dev/console ] && echo console || echo none; [ -t 0 ] && echo in; [ -t 1 ] && echo out; true";
+    // Not on a terminal: those with one of their own have it, the others have the caller's streams.
+    for (mode, shown) in [
+        ("read-only", "/dev/pts/0\r\nconsole\r\nin\r\nout\r\n"),
+        ("passive", "/dev/pts/0\r\nconsole\r\nin\r\nout\r\n"),
+        ("pipe", "not a tty\nnone\n"),
+        ("autopipe", "not a tty\nnone\n"),
+    ] {
+        let ran = skep(["run", "-q", &format!("--console={mode}"), "--", "sh", "-c", probe]);
+        assert_eq!((ran.code, ran.stdout.as_str()), (Some(0), shown), "{mode}: {ran:?}");
+    }
+    // On one, `autopipe` is a terminal of its own, and `read-only` gets nothing that is typed.
+    let script = "tty; read -t 1 -r line || echo nothing; echo en''d";
+    for (mode, dialogue) in [
+        ("--console=autopipe", &[("/dev/pts/0\r\n", "typed\n"), ("end\r\n", "")]),
+        ("--console=read-only", &[("/dev/pts/0\r\r\n", "typed\n"), ("nothing\r\r\n", "")]),
+    ] {
+        let mut terminal = terminal!("each_mode_of_the_console", "run", "-q", mode, "--", "bash", "-c", script);
+        terminal.converse(dialogue);
+        assert_eq!(terminal.end().0, Some(0), "{mode}");
+    }
+}
+
 #[test]
 fn without_a_terminal_nobody_gets_one() {
     let Some(_guard) = containers("without_a_terminal") else { return };

@@ -12,8 +12,8 @@ use nix::unistd::Pid;
 use crate::stand::{SKEP, debian, groups, skip, turn, until};
 
 /// A machine that boots, and the service manager that it is told of to.
-struct Machine {
-    name: String,
+pub(crate) struct Machine {
+    pub(crate) name: String,
     child: Child,
     socket: UnixDatagram,
     path: PathBuf,
@@ -21,7 +21,7 @@ struct Machine {
 }
 
 impl Machine {
-    fn boot(tree: &Path, words: &[&str]) -> Self {
+    pub(crate) fn boot(tree: &Path, words: &[&str]) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let name = format!("boot-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let path = std::env::temp_dir().join(format!("{name}.notify"));
@@ -53,7 +53,7 @@ impl Machine {
         }
     }
 
-    fn until_heard(&mut self, word: &str) {
+    pub(crate) fn until_heard(&mut self, word: &str) {
         let said = until(120, || {
             self.listen();
             self.heard.iter().any(|text| text == word) || self.child.try_wait().unwrap().is_some()
@@ -62,18 +62,24 @@ impl Machine {
         assert!(said && self.heard.iter().any(|text| text == word), "{word}: {:?}\n{log}", self.heard);
     }
 
-    fn exec(&self, words: &[&str]) -> String {
+    /// Its first process, as a service manager is told of it.
+    pub(crate) fn leader(&self) -> u32 {
+        let said = self.heard.iter().find_map(|text| text.split_once("X_NSPAWN_LEADER_PID="));
+        said.and_then(|(_, pid)| pid.trim().parse().ok()).unwrap()
+    }
+
+    pub(crate) fn exec(&self, words: &[&str]) -> String {
         let output = Command::new(SKEP).args(["exec", &self.name, "--"]).args(words).output().unwrap();
         String::from_utf8_lossy(&output.stdout).trim().to_owned() + String::from_utf8_lossy(&output.stderr).trim()
     }
 
     /// Stops it as a service manager would; the exit code.
-    fn stop(&mut self) -> Option<i32> {
+    pub(crate) fn stop(&mut self) -> Option<i32> {
         kill(Pid::from_raw(i32::try_from(self.child.id()).unwrap()), Signal::SIGTERM).unwrap();
         self.end()
     }
 
-    fn end(&mut self) -> Option<i32> {
+    pub(crate) fn end(&mut self) -> Option<i32> {
         let mut status = None;
         let ended = until(120, || {
             status = self.child.try_wait().unwrap();
@@ -134,7 +140,8 @@ fn a_service_manager_is_told_what_it_is_told_by_the_original() {
     let Some(tree) = tree() else { return };
     let mut machine = Machine::boot(&tree, &["--ephemeral"]);
     machine.until_heard("READY=1");
-    let leader = machine.heard[0].strip_prefix("STATUS=Container running.\nX_NSPAWN_LEADER_PID=").unwrap_or_default();
+    assert!(machine.heard[0].starts_with("STATUS=Container running.\nX_NSPAWN_LEADER_PID="), "{:?}", machine.heard);
+    let leader = machine.leader();
     let command = std::fs::read_to_string(format!("/proc/{leader}/cmdline")).unwrap();
     assert!(command.starts_with("/usr/lib/systemd/systemd\0"), "{command:?}");
     // systemd says READY=1 once it runs, and how it is all along.
@@ -166,4 +173,16 @@ fn a_reboot_is_the_units_or_done_here_and_power_off_is_success() {
     assert_eq!(machine.exec(&["systemctl", "is-system-running", "--wait"]), "running");
     machine.exec(&["systemctl", "poweroff"]);
     assert_eq!(machine.end(), Some(0));
+}
+
+/// Its console is closed, hung up and opened again several times on the way.
+#[test]
+fn the_console_of_a_machine_has_its_login_prompt() {
+    let _turn = turn();
+    let Some(tree) = tree() else { return };
+    let mut machine = Machine::boot(&tree, &["--ephemeral"]);
+    machine.until_heard("READY=1");
+    let log = || std::fs::read_to_string(machine.log()).unwrap_or_default();
+    assert!(until(60, || log().contains(" login: ")), "{}", log());
+    assert_eq!(machine.stop(), Some(0));
 }
