@@ -5,15 +5,19 @@
 //! credentials, a message with strings, bytes and numbers, and its answer. More of
 //! the protocol nothing here needs.
 
+use std::ffi::CString;
 use std::fmt;
 use std::fs;
 use std::io::{self, ErrorKind, Read, Write};
+use std::os::unix::ffi::OsStringExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use skep::Container;
 use skep::spec::Want;
+use skep::sys::wire::Blob;
+use skep::sys::{At, Kernel, Linux, Op, OwnedSlots};
 
 use crate::message::{Failure, because};
 
@@ -63,14 +67,25 @@ fn scope(name: &str) -> Result<(), Refused> {
             None => std::thread::sleep(Duration::from_millis(2)),
         }
     };
-    // A group with processes has no children with controllers (`cgroups(7)`).
-    let supervisor = own.join("supervisor");
-    fs::create_dir(&supervisor)?;
-    fs::write(supervisor.join("cgroup.procs"), "0")?;
-    for controller in fs::read_to_string(own.join("cgroup.controllers"))?.split_whitespace() {
-        fs::write(own.join("cgroup.subtree_control"), format!("+{controller}"))?;
-    }
-    Ok(())
+    make_way(&own, &fs::read_to_string(own.join("cgroup.controllers"))?)
+}
+
+/// Moves this process into a group below its own, and gives the controllers to what is
+/// there: a group with processes has no children with controllers (`cgroups(7)`).
+fn make_way(own: &Path, controllers: &str) -> Result<(), Refused> {
+    let path = |name: &str| CString::new(own.join(name).into_os_string().into_vec()).map_err(|_| odd());
+    let write = |name: &str, text: &str| {
+        let (path, content) = (path(name)?, Blob(text.as_bytes()));
+        call_kernel(&Op::Write { dir: At::Cwd, path: &path, content })
+    };
+    call_kernel(&Op::Mkdir { dir: At::Cwd, name: &path("supervisor")?, mode: 0o755, exist_ok: true })?;
+    write("supervisor/cgroup.procs", "0")?;
+    controllers.split_whitespace().try_for_each(|one| write("cgroup.subtree_control", &format!("+{one}")))
+}
+
+fn call_kernel(op: &Op<'_>) -> Result<(), Refused> {
+    let ended = Linux::new().call(op, &mut OwnedSlots::new(0).slots());
+    ended.map_err(|errno| Refused::Io(io::Error::from_raw_os_error(i32::from(errno.raw()))))
 }
 
 /// Registers `container`, as its service `skep`, of this process's unit. `None`:
