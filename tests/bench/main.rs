@@ -7,6 +7,7 @@
 mod floor;
 mod machine;
 mod measure;
+mod nspawn;
 mod peers;
 mod picture;
 mod resident;
@@ -31,7 +32,7 @@ cargo bench -p skep-bench -- [OPTION...]
   --alone          wait before each sample until nothing else runs here; where
                    that never is, run all of this under `chrt -r 1`
   --only NAME      one group: start, alive, memory, threads, process, own,
-                   resident, compile
+                   nspawn, boot, resident, compile
   --json           the result as JSON
   --svg FILE       the picture; target/skep-bench.svg otherwise
   --help           this
@@ -101,13 +102,15 @@ fn bench(options: &Options) -> Result<()> {
     let floor = Floor::build(&directory.0)?;
     let pace = Pace { rounds: options.samples.unwrap_or(400).max(1), alone: options.alone };
     type Make = fn(&Floor, &Path, Pace) -> Result<Group>;
-    let groups: [(&str, Make); 8] = [
+    let groups: [(&str, Make); 10] = [
         ("start", start),
         ("alive", resident::alive),
         ("memory", memory),
         ("threads", threads),
         ("process", process),
         ("own", own),
+        ("nspawn", nspawn::start),
+        ("boot", nspawn::boot),
         ("resident", resident::launchers),
         ("compile", compile),
     ];
@@ -296,6 +299,10 @@ fn installed(program: &Path) -> Result<PathBuf> {
 /// The launcher: the one that is named, else this workspace's, built if it is
 /// not there or old.
 fn launcher(options: &[&str], payload: &[&str]) -> Result<Whole> {
+    Ok(Whole::new(installed_launcher()?, &[&["run", "-q", "--pipe"], options, &["--"], payload].concat()))
+}
+
+fn installed_launcher() -> Result<PathBuf> {
     let program = match std::env::var_os("SKEP") {
         Some(given) => PathBuf::from(given),
         None => {
@@ -319,7 +326,7 @@ fn launcher(options: &[&str], payload: &[&str]) -> Result<Whole> {
             release.join("skep")
         }
     };
-    Ok(Whole::new(installed(&program)?, &[&["run", "-q", "--pipe"], options, &["--"], payload].concat()))
+    installed(&program)
 }
 
 /// What is measured as whole processes beside the floor and the launcher.

@@ -77,7 +77,7 @@ pub(crate) fn nothing() -> Result<Stdio> {
 }
 
 /// The first program of that name in `PATH` or where root's programs are.
-fn find(name: &str) -> Result<PathBuf> {
+pub(crate) fn find(name: &str) -> Result<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let more = ["/usr/sbin", "/sbin", "/usr/local/sbin"].map(PathBuf::from);
     std::env::split_paths(&path)
