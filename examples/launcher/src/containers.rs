@@ -13,7 +13,7 @@ use skep::{CopyOptions, ErrorKind, Escaped, Found, Leftover};
 use crate::log;
 use crate::message::{Failure, print, quoted};
 use crate::nearest::nearest;
-use crate::run::GRACE;
+use crate::run::{GRACE, GRACE_OF_MACHINE};
 use crate::typed::{Typed, Whom};
 use crate::values::text;
 
@@ -103,7 +103,9 @@ pub(crate) fn cp(typed: &Typed) -> Result<ExitCode, Failure> {
 pub(crate) fn stop(typed: &Typed) -> Result<ExitCode, Failure> {
     at_most(typed, 1, "stop")?;
     let found = named(typed, "stop")?;
-    let status = found.stop(typed.grace.unwrap_or(GRACE))?;
+    // Who is asked to halt has a whole system to stop.
+    let grace = if found.kill_signal() == HALT { GRACE_OF_MACHINE } else { GRACE };
+    let status = found.stop(typed.grace.unwrap_or(grace))?;
     if typed.json {
         let (code, signal, memory) = (status.code(), status.signal(), status.out_of_memory());
         let name = found.machine().as_str();
@@ -131,6 +133,9 @@ pub(crate) fn kill(typed: &Typed) -> Result<ExitCode, Failure> {
     }
     Ok(ExitCode::SUCCESS)
 }
+
+/// What systemd takes for the wish that it halt (`systemd(1)`).
+const HALT: u8 = signal::RTMIN + 3;
 
 /// What systemd takes for the wish that it power off (`systemd(1)`).
 pub(crate) const POWER_OFF: u8 = signal::RTMIN + 4;

@@ -12,7 +12,7 @@ mod tree;
 use std::process::ExitCode;
 
 use skep::Spec;
-use skep::spec::{Init, Network, UserNamespace, Want};
+use skep::spec::{Init, Network, Secret, UserNamespace, Want};
 use skep::sys::abi::{CapabilitySet, cap, signal};
 
 use crate::message::{Failure, say};
@@ -37,9 +37,15 @@ pub(crate) fn spec(mut typed: Typed) -> Result<Spec, Failure> {
     if let (false, Some(option)) = (typed.quiet, typed.of_unit.first()) {
         say(format_args!("skep: {option} has no effect: there is no unit of its own"));
     }
+    if typed.ephemeral == Some(true) && typed.directory.is_none() {
+        // What is thrown away need not be copied first.
+        typed.directory = typed.template.take();
+    }
     let tree = tree::find(&typed)?;
     let name = tree::name(&typed, &tree)?;
     typed.profile = Some(skep::spec::Profile::Nspawn);
+    // An image is mounted later, and a copy is not made yet.
+    let root = tree.is_dir().then(|| tree::new_root(&typed, &tree));
     match &mut typed.image {
         Some(image) => *image = tree,
         None if tree.is_file() && typed.directory.is_none() => typed.image = Some(tree),
@@ -65,6 +71,10 @@ pub(crate) fn spec(mut typed: Typed) -> Result<Spec, Failure> {
         spec.machine = Some(tree::unique(&name)?);
     }
     if spec.init == Init::Boot {
+        if let Some(root) = root {
+            tree::holds_a_system(&root)?;
+        }
+        variables_of_boot(&mut spec);
         return Ok(spec);
     }
     if spec.origins.of("kill_signal").is_none() {
@@ -75,4 +85,44 @@ pub(crate) fn spec(mut typed: Typed) -> Result<Spec, Failure> {
         spec.command = vec!["/bin/sh".into(), "-l".into()];
     }
     Ok(spec)
+}
+
+/// As the kernel does with its command line: a word that could be a variable is one for
+/// init, and the others are its arguments.
+fn variables_of_boot(spec: &mut Spec) {
+    let said = |text: &str| {
+        let (key, value) = text.split_once('=')?;
+        Some((variable(key)?, value.to_owned()))
+    };
+    for word in std::mem::take(&mut spec.command) {
+        match word.to_str().and_then(said) {
+            Some((name, value)) => _ = spec.environment.insert(name, Secret::new(value)),
+            None => spec.command.push(word),
+        }
+    }
+}
+
+/// The name of a variable, where it can be one.
+fn variable(key: &str) -> Option<String> {
+    let name = key.replace('-', "_");
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+    let begins = name.bytes().next().is_some_and(|byte| !byte.is_ascii_digit());
+    (begins && name.bytes().all(fits)).then_some(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_of_a_boot() {
+        let words =
+            ["SYSTEMD_LOG_LEVEL=debug", "a-b=c=d", "systemd.unit=x", "=x", "1a=b", "ä=b", "quiet", "a b=c", "e="];
+        let mut spec = Spec::default();
+        spec.command = words.map(Into::into).into();
+        variables_of_boot(&mut spec);
+        assert_eq!(spec.command, ["systemd.unit=x", "=x", "1a=b", "ä=b", "quiet", "a b=c"]);
+        let set: Vec<_> = spec.environment.iter().map(|(name, value)| (name.as_str(), value.reveal())).collect();
+        assert_eq!(set, [("SYSTEMD_LOG_LEVEL", "debug".as_ref()), ("a_b", "c=d".as_ref()), ("e", "".as_ref())]);
+    }
 }

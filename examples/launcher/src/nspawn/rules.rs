@@ -15,6 +15,10 @@ pub(crate) fn hold(typed: &Typed) -> Result<(), Failure> {
             "--cleanup: which machine it was is not said; name it with --machine= or --directory=",
         ),
         (
+            typed.ephemeral == Some(true) && typed.template.is_some() && typed.directory.is_some(),
+            "--template: what is made of it is thrown away with --ephemeral; leave one of them or --directory= out",
+        ),
+        (
             typed.system && !nix::unistd::geteuid().is_root(),
             "--system: that scope is root's; run as root, or leave it out",
         ),

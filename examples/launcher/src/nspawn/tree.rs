@@ -1,7 +1,10 @@
 //! Which tree is meant, and what its machine is called.
 
+use std::ffi::OsStr;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
+use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
 use skep::spec::MachineName;
 
 use crate::meaning::{cleaned, random};
@@ -60,12 +63,40 @@ pub(crate) fn find(typed: &Typed) -> Result<PathBuf, Failure> {
     }
     // Before mount points are made in it. Whether its `usr` is a link out of it is
     // not for here.
-    let new = typed.pivot_root.as_ref().map(|(new, _)| new.strip_prefix("/").unwrap_or(new));
-    match found.join(new.unwrap_or_else(|| Path::new(""))).join("usr").symlink_metadata() {
+    match new_root(typed, &found).join("usr").symlink_metadata() {
         Ok(_) => Ok(found),
         Err(_) => Err(Failure::new(format!(
             "{}: it has no usr, and holds no root file system; name a directory that does with --directory=",
             quoted(&found)
+        ))),
+    }
+}
+
+/// Where in the tree the root is.
+pub(crate) fn new_root(typed: &Typed, tree: &Path) -> PathBuf {
+    let new = typed.pivot_root.as_ref().map(|(new, _)| new.strip_prefix("/").unwrap_or(new));
+    tree.join(new.unwrap_or_else(|| Path::new("")))
+}
+
+/// Refuses to boot what has no `os-release(5)` that can be read, as `systemd-nspawn`
+/// does, unless `SYSTEMD_NSPAWN_CHECK_OS_RELEASE=` says no.
+pub(crate) fn holds_a_system(root: &Path) -> Result<(), Failure> {
+    let no = |word: &OsStr| ["0", "no", "n", "false", "f", "off"].iter().any(|no| word.eq_ignore_ascii_case(no));
+    if std::env::var_os("SYSTEMD_NSPAWN_CHECK_OS_RELEASE").is_some_and(|word| no(&word)) {
+        return Ok(());
+    }
+    let found = File::open(root).and_then(|tree| {
+        // A link of the tree leads to where it does inside.
+        let how = OpenHow::new().flags(OFlag::O_PATH | OFlag::O_CLOEXEC).resolve(ResolveFlag::RESOLVE_IN_ROOT);
+        let of = |path: &str| openat2(&tree, path, how).map_err(std::io::Error::from);
+        of("etc/os-release").or_else(|_| of("usr/lib/os-release"))
+    });
+    match found {
+        Ok(_) => Ok(()),
+        Err(error) => Err(Failure::new(format!(
+            "--boot: {} holds no system that could be booted: etc/os-release and usr/lib/os-release: {}; name a tree that has one, or set SYSTEMD_NSPAWN_CHECK_OS_RELEASE=0",
+            quoted(root),
+            because(&error)
         ))),
     }
 }

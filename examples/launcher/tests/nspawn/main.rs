@@ -2,7 +2,9 @@
 //! `systemd-nspawn` itself.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod asserted;
 mod boot;
 mod networks;
 mod side_by_side;
 mod stand;
+mod story;

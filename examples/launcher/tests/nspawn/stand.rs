@@ -66,24 +66,34 @@ pub(crate) fn groups() -> Vec<PathBuf> {
 
 /// A Debian tree with systemd, made once and kept; or why there is none.
 pub(crate) fn debian() -> Result<PathBuf, String> {
+    made("SKEP_BOOT_TREE", "debian-bookworm", "systemd,systemd-sysv,dbus")
+}
+
+/// The same with Apache.
+pub(crate) fn apache() -> Result<PathBuf, String> {
+    made("SKEP_APACHE_TREE", "debian-bookworm-apache2", "systemd,systemd-sysv,dbus,apache2")
+}
+
+/// The tree that the variable names, else one of these packages.
+fn made(variable: &str, name: &str, packages: &str) -> Result<PathBuf, String> {
     if !is_root() {
         return Err("only root boots a tree of root's".to_owned());
     }
-    if let Some(tree) = std::env::var_os("SKEP_BOOT_TREE") {
+    if let Some(tree) = std::env::var_os(variable) {
         return Ok(tree.into());
     }
     let top = Path::new("/var/tmp/skep-tests");
-    let tree = top.join("debian-bookworm");
+    let tree = top.join(name);
     if tree.join("usr/lib/systemd/systemd").exists() {
         return Ok(tree);
     }
     if !has("mmdebstrap") {
-        return Err("mmdebstrap is not installed, and SKEP_BOOT_TREE names no tree".to_owned());
+        return Err(format!("mmdebstrap is not installed, and {variable} names no tree"));
     }
     std::fs::create_dir_all(top).map_err(|error| error.to_string())?;
-    let part = top.join(format!("part-{}", std::process::id()));
+    let part = top.join(format!("part-{}-{name}", std::process::id()));
     let made = Command::new("mmdebstrap")
-        .args(["--quiet", "--variant=minbase", "--include=systemd,systemd-sysv,dbus", "bookworm"])
+        .args(["--quiet", "--variant=minbase", &format!("--include={packages}"), "bookworm"])
         .arg(&part)
         .stdout(Stdio::null())
         .output()
@@ -92,6 +102,11 @@ pub(crate) fn debian() -> Result<PathBuf, String> {
         let _ = std::fs::remove_dir_all(&part);
         return Err(format!("mmdebstrap makes no tree: {}", String::from_utf8_lossy(&made.stderr)));
     }
-    std::fs::rename(&part, &tree).map_err(|error| error.to_string())?;
+    match std::fs::rename(&part, &tree) {
+        // Another process was faster.
+        Err(_) if tree.is_dir() => std::fs::remove_dir_all(&part),
+        renamed => renamed,
+    }
+    .map_err(|error| error.to_string())?;
     Ok(tree)
 }

@@ -1,0 +1,512 @@
+//! What the integration test of systemd asserts of `systemd-nspawn` (TEST-13-NSPAWN), by
+//! its number in our list, of ours.
+
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use skep_tests::Scratch;
+
+use crate::stand::{SKEP, debian, has, is_root, skip, turn};
+
+/// A small tree, on which the host's `/usr` is bound.
+struct Tree {
+    scratch: Scratch,
+    root: PathBuf,
+}
+
+/// What a run came to.
+#[derive(Debug)]
+struct Ran {
+    code: Option<i32>,
+    stdout: String,
+    stderr: String,
+}
+
+const ALWAYS: [&str; 6] = ["nspawn", "--register=no", "--keep-unit", "-q", "--pipe", "--bind-ro=/usr"];
+
+fn run(words: &[&str], variables: &[(&str, &str)]) -> Ran {
+    let mut command = Command::new(SKEP);
+    command.args(words).envs(variables.iter().copied()).stdin(Stdio::null());
+    let output = command.output().unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
+    Ran { code: output.status.code(), stdout: text(&output.stdout), stderr: text(&output.stderr) }
+}
+
+impl Tree {
+    /// `None`, and the reason printed, where nobody could run it.
+    fn new() -> Option<Self> {
+        if !is_root() {
+            skip("the profile nspawn is root's");
+            return None;
+        }
+        let scratch = Scratch::new();
+        let root = scratch.tree();
+        std::fs::write(root.join("etc/os-release"), "ID=test\n").unwrap();
+        Some(Self { scratch, root })
+    }
+
+    fn run(&self, words: &[&str]) -> Ran {
+        let root = self.root.to_str().unwrap();
+        run(&[&ALWAYS[..], &["-D", root], words].concat(), &[])
+    }
+
+    /// What a shell script prints; panics with its error output.
+    fn says(&self, options: &[&str], script: &str) -> String {
+        let ran = self.run(&[options, &["/bin/sh", "-c", script]].concat());
+        assert_eq!(ran.code, Some(0), "{options:?}: {}{}", ran.stdout, ran.stderr);
+        ran.stdout
+    }
+
+    /// An error that says something, and nothing that ran.
+    #[track_caller]
+    fn refuses(&self, options: &[&str]) {
+        let ran = self.run(&[options, &["/bin/echo", "ran"]].concat());
+        refused(&ran, options);
+    }
+}
+
+#[track_caller]
+fn refused(ran: &Ran, words: &[&str]) {
+    assert!(ran.code == Some(1) && ran.stderr.starts_with("skep: ") && ran.stdout.is_empty(), "{words:?}: {ran:?}");
+    assert!(!ran.stderr.contains("panicked"), "{words:?}: {ran:?}");
+}
+
+#[test]
+fn t01_help_and_the_lists_of_values_are_a_success() {
+    for word in [
+        "--help",
+        "--version",
+        "--capability=help",
+        "--resolv-conf=help",
+        "--timezone=help",
+        "--console=help",
+        "--kill-signal=help",
+        "--volatile=help",
+        "--rlimit=help",
+        "--private-users-ownership=help",
+    ] {
+        let ran = run(&["nspawn", word], &[]);
+        assert!(ran.code == Some(0) && !ran.stdout.is_empty() && ran.stderr.is_empty(), "{word}: {ran:?}");
+    }
+}
+
+#[test]
+fn t02_a_root_is_made_of_a_template_once() {
+    let _turn = turn();
+    let Some(tree) = Tree::new() else { return };
+    let new = tree.scratch.path().join("new").display().to_string();
+    refused(&run(&[&ALWAYS[..], &["-D", &new, "/bin/true"]].concat(), &[]), &["-D", "new"]);
+    let template = format!("--template={}", tree.root.display());
+    let script = |script: &str| run(&[&ALWAYS[..], &[&template, "-D", &new, "/bin/sh", "-c", script]].concat(), &[]);
+    let made = script("test ! -e /marker && echo made > /marker");
+    assert_eq!(made.code, Some(0), "{made:?}");
+    assert_eq!(script("cat /marker").stdout, "made", "the second start makes nothing anew");
+    assert!(!tree.root.join("marker").exists());
+    // What is thrown away is not copied first, and is not both.
+    let ran = run(&[&ALWAYS[..], &[&template, "-x", "/bin/sh", "-c", "echo x > /other; cat /other"]].concat(), &[]);
+    assert!(ran.code == Some(0) && ran.stdout == "x" && !tree.root.join("other").exists(), "{ran:?}");
+    let both = [&ALWAYS[..], &[&template, "-x", "-D", &new, "/bin/true"]].concat();
+    refused(&run(&both, &[]), &both);
+}
+
+#[test]
+fn t03_ephemeral_and_read_only_leave_nothing() {
+    let _turn = turn();
+    let Some(tree) = Tree::new() else { return };
+    assert_eq!(tree.says(&["-x"], "echo x > /marker; cat /marker"), "x");
+    let ran = tree.run(&["--read-only", "/bin/sh", "-c", "echo x > /marker"]);
+    assert!(ran.code != Some(0) && ran.stderr.contains("Read-only file system"), "{ran:?}");
+    assert!(!tree.root.join("marker").exists());
+}
+
+#[test]
+fn t04_an_image_of_one_file_system_runs_a_command() {
+    let _turn = turn();
+    let Some(tree) = Tree::new() else { return };
+    if !has("mke2fs") && !Path::new("/sbin/mke2fs").exists() {
+        return skip("mke2fs is not installed");
+    }
+    let image = tree.scratch.path().join("disk.raw").display().to_string();
+    let program = if has("mke2fs") { "mke2fs" } else { "/sbin/mke2fs" };
+    let made = Command::new(program)
+        .args(["-q", "-t", "ext4", "-d"])
+        .args([tree.root.as_os_str(), image.as_ref()])
+        .arg("16M")
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let ran = run(&[&ALWAYS[..], &["-i", &image, "/bin/sh", "-c", "stat -f -c %T /; hostname"]].concat(), &[]);
+    if ran.stderr.contains("loop") {
+        return skip(&ran.stderr);
+    }
+    assert_eq!((ran.code, ran.stdout.as_str()), (Some(0), "ext2/ext3\ndisk"), "{ran:?}");
+}
+
+#[test]
+fn t05_volatile_roots_in_all_modes() {
+    let _turn = turn();
+    let Some(tree) = Tree::new() else { return };
+    let probe = "for place in / /usr /etc /var; do
+            if (: > $place/marker) 2>/dev/null; then echo $place writable; else echo $place closed; fi
+        done; grep -q ' /var ' /proc/self/mountinfo && echo var is mounted; true";
+    for users in [&[][..], &["-U"]] {
+        for (mode, expected) in [
+            ("--volatile", &["/ writable", "/usr closed"][..]),
+            ("--volatile=yes", &["/ writable", "/usr closed"]),
+            ("--volatile=state", &["/ closed", "/etc closed", "/var writable", "var is mounted"]),
+            // Its /usr is the host's here, and bound read-only.
+            ("--volatile=overlay", &["/ writable", "/etc writable", "/var writable"]),
+        ] {
+            let said = tree.says(&[&[mode], users].concat(), probe);
+            let all = expected.iter().all(|line| said.lines().any(|own| own == *line));
+            assert!(all, "{mode} {users:?}: {said}");
+        }
+    }
+    for place in ["", "usr", "etc", "var"] {
+        assert!(!tree.root.join(place).join("marker").exists(), "/{place}");
+    }
+}
+
+#[test]
+fn t06_the_hostname_is_the_machines_or_its_own() {
+    let _turn = turn();
+    let Some(tree) = Tree::new() else { return };
+    for (options, name) in [
+        (&["-M", "foo-bar.baz"][..], "foo-bar.baz"),
+        (&["--hostname=own.name-x"], "own.name-x"),
+        (&["-M", "foo", "--hostname=own"], "own"),
+    ] {
+        assert_eq!(tree.says(options, "hostname"), name, "{options:?}");
+    }
+}
+
+#[test]
+fn t07_an_id_is_the_machines_where_the_tree_has_none() {
+    let _turn = turn();
+    let Some(tree) = Tree::new() else { return };
+    let id = "--uuid=deadbeefdeadbeefdeadbeefdeadbeef";
+    assert_eq!(tree.says(&[id], "echo $container_uuid"), "deadbeef-dead-beef-dead-beefdeadbeef");
+    std::fs::write(tree.root.join("etc/machine-id"), "00112233445566778899aabbccddeeff\n").unwrap();
+    assert_eq!(tree.says(&[id], "echo $container_uuid"), "00112233-4455-6677-8899-aabbccddeeff");
+}
+
+#[test]
+fn t08_the_command_is_process_one_or_two() {
+    let _turn = turn();
+    let Some(tree) = Tree::new() else { return };
+    assert_eq!(tree.says(&[], "echo $$"), "1");
+    assert_eq!(tree.says(&["--as-pid2"], "echo $$"), "2");
+}
+
+#[test]
+fn t09_users_are_those_of_the_tree() {
+    let _turn = turn();
+    let Some(tree) = Tree::new() else { return };
+    std::fs::write(tree.root.join("etc/passwd"), "root:x:0:0::/root:/bin/sh\njoe:x:1234:1234::/srv:/bin/sh\n").unwrap();
+    std::fs::write(tree.root.join("etc/group"), "root:x:0:\njoe:x:1234:\nmore:x:77:joe\n").unwrap();
+    let script = "echo $USER $HOME $(id -u) $(id -G)";
+    assert_eq!(tree.says(&[], script), "root /root 0 0");
+    for options in [&["--uid=joe"][..], &["-u", "joe"], &["--user=joe"], &["--user", "joe"]] {
+        assert_eq!(tree.says(options, script), "joe /srv 1234 1234 77", "{options:?}");
+    }
+    tree.refuses(&["--uid=nobody-of-this-name"]);
+}
+
+#[test]
+fn t10_the_files_id_and_the_options_by_what_settings_says() {
+    let _turn = turn();
+    let Some(tree) = Tree::new() else { return };
+    let name = format!("t10-{}", std::process::id());
+    let directory = Path::new("/run/systemd/nspawn");
+    std::fs::create_dir_all(directory).unwrap();
+    let file = directory.join(format!("{name}.nspawn"));
+    std::fs::write(&file, "[Exec]\nMachineID=11111111111111111111111111111111\n").unwrap();
+    let (of_file, own) = ("11111111-1111-1111-1111-111111111111", "22222222-2222-2222-2222-222222222222");
+    let option = format!("--uuid={own}");
+    for (options, id) in [
+        (&["--settings=yes"][..], of_file),
+        (&["--settings=yes", &option], own),
+        (&["--settings=override", &option], of_file),
+        (&["--settings=trusted", &option], own),
+        (&["--settings=no", &option], own),
+    ] {
+        let said = tree.says(&[&["-M", &name], options].concat(), "echo $container_uuid");
+        assert_eq!(said, id, "{options:?}");
+    }
+    std::fs::remove_file(&file).unwrap();
+}
+
+/// Options with a value, and what is no value of each beside `-1` and nothing.
+const VALUES: [(&str, &[&str]); 39] = [
+    ("bind", &["relative", ":", "/a:relative", "/a:/b:no-such-option"]),
+    ("bind-ro", &["relative", "/a:/b:no-such-option"]),
+    ("bind-user", &["-x", "a/b"]),
+    ("chdir", &["relative", "/a/../b"]),
+    ("console", &["foo"]),
+    ("inaccessible", &["relative"]),
+    ("kill-signal", &["SIGFOO", "0", "65"]),
+    ("link-journal", &["foo"]),
+    ("load-credential", &["foo", ":/a", "a/b:/c"]),
+    ("network-interface", &["a/b", "sixteen-letters-x", ":"]),
+    ("network-macvlan", &["a/b", "lo:a/b"]),
+    ("network-ipvlan", &["a/b", "lo:a/b"]),
+    ("network-veth-extra", &["a/b", "a:b:c", "sixteen-letters-x"]),
+    ("network-bridge", &["a/b", "sixteen-letters-x"]),
+    ("network-zone", &["a/b", "thirteen-long"]),
+    ("no-new-privileges", &["foo"]),
+    ("oom-score-adjust", &["foo", "1001", "-1001"]),
+    ("overlay", &["relative", "/a"]),
+    ("overlay-ro", &["relative", "/a"]),
+    ("personality", &["foo"]),
+    ("pivot-root", &["relative", "/a:relative", "/a:/b:/c"]),
+    ("port", &["foo", ":", "icmp:80", "tcp::80", "80:", "65536", "0"]),
+    ("private-users", &["foo", "0:0", "5:", "-5"]),
+    ("private-users-ownership", &["foo"]),
+    ("register", &["foo"]),
+    ("resolv-conf", &["foo"]),
+    ("rlimit", &["foo", "=", "NOFILE=", "NOFILE=x", "FOO=1", "NOFILE=2:1"]),
+    ("root-hash", &["foo"]),
+    ("root-hash-sig", &["foo"]),
+    ("set-credential", &["foo", ":bar", "a/b:c"]),
+    ("settings", &["foo"]),
+    ("suppress-sync", &["foo"]),
+    ("timezone", &["foo"]),
+    ("tmpfs", &["relative", "/a:no-such-option"]),
+    ("uuid", &["foo", "00000000000000000000000000000000"]),
+    ("capability", &["foo", "CAP_FOO"]),
+    ("drop-capability", &["foo"]),
+    ("cpu-affinity", &["foo", "2-1"]),
+    ("hostname", &["a b", "-a"]),
+];
+
+#[test]
+fn t11_what_is_no_value_is_refused() {
+    let _turn = turn();
+    let Some(tree) = Tree::new() else { return };
+    for (name, garbage) in VALUES {
+        let option = format!("--{name}");
+        // Its value is missing, or its letter's.
+        if name != "private-users" {
+            let root = tree.root.to_str().unwrap();
+            refused(&run(&[&ALWAYS[..], &["-D", root, &option]].concat(), &[]), &[&option]);
+        }
+        // An empty value of these is to say nothing.
+        if !["hostname", "oom-score-adjust", "capability", "drop-capability", "cpu-affinity"].contains(&name) {
+            tree.refuses(&[&format!("{option}=")]);
+            if name != "private-users" {
+                tree.refuses(&[&option, ""]);
+            }
+        }
+        // Names of interfaces may begin with a hyphen, and a score can be that.
+        if !["network-veth-extra", "network-zone", "oom-score-adjust"].contains(&name) {
+            tree.refuses(&[&format!("{option}=-1")]);
+        }
+        for value in garbage {
+            tree.refuses(&[&format!("{option}={value}")]);
+        }
+    }
+    for option in ["--volatile=", "--volatile=-1", "--volatile=foo", "-1", "--no-such-option", "--quiet=maybe"] {
+        tree.refuses(&[option]);
+    }
+}
+
+/// Section 1.6 of the contract: what contradicts each other.
+#[test]
+fn t11_options_that_contradict_each_other_are_refused() {
+    let _turn = turn();
+    let Some(tree) = Tree::new() else { return };
+    let root = tree.root.display().to_string();
+    let (image, template, root_again) = (format!("--image={root}"), format!("--template={root}"), format!("-D{root}"));
+    for options in [
+        &[image.as_str()][..],
+        &[&template, &root_again, "-x"],
+        &["-x", "--link-journal=host"],
+        &["-x", "--link-journal=guest"],
+        &["--boot", "--as-pid2"],
+        &["--boot", "--ambient-capability=CAP_NET_RAW"],
+        &["--ambient-capability=CAP_SYS_TIME"],
+        &["--ambient-capability=all"],
+        &["--network-namespace-path=/proc/self/ns/net", "-n"],
+        &["--network-namespace-path=/proc/self/ns/net", "--network-bridge=br0"],
+        &["--network-namespace-path=/proc/self/ns/net", "--network-zone=foo"],
+        &["--network-namespace-path=/proc/self/ns/net", "--network-interface=lo"],
+        &["--network-namespace-path=/proc/self/ns/net", "--network-macvlan=lo"],
+        &["--network-namespace-path=/proc/self/ns/net", "--network-ipvlan=lo"],
+        &["--network-namespace-path=/proc/self/ns/net", "--network-veth-extra=foo"],
+        &["--network-namespace-path=/proc/self/ns/net", "--port=80"],
+        &["--network-bridge=br0", "--network-zone=foo"],
+        &["--port=80"],
+        &["--read-only", "--private-users=pick", "--private-users-ownership=chown"],
+        &["--volatile=yes", "--private-users=pick", "--private-users-ownership=chown"],
+        &["--volatile=overlay", "-U", "--private-users-ownership=chown"],
+        &["--bind=/mnt:/", "-U"],
+        &["--tmpfs=/", "-U"],
+        &["--bind-user=root"],
+        &["--bind-user-shell=yes"],
+        &["--bind-user-group=root"],
+        &["--bind=/mnt:/mnt:idmap"],
+        &["--cleanup", "-x"],
+    ] {
+        tree.refuses(options);
+    }
+    for words in [&["-D", "/", "/bin/true"][..], &["--template=/usr", "-i", "/dev/null", "/bin/true"], &["--cleanup"]] {
+        let all = [&["nspawn", "-q", "--register=no"], words].concat();
+        refused(&run(&all, &[]), &all);
+    }
+}
+
+#[test]
+fn t12_every_capability_can_be_asked_for() {
+    let _turn = turn();
+    let Some(tree) = Tree::new() else { return };
+    let said = tree.says(&["--capability=all"], "grep CapBnd /proc/self/status");
+    let own = std::fs::read_to_string("/proc/self/status").unwrap();
+    let own = own.lines().find(|line| line.starts_with("CapBnd")).unwrap();
+    assert_eq!(said, own.trim(), "no more than the caller has, and no less");
+}
+
+#[test]
+fn t17_a_file_is_bound_below_what_is_a_tmpfs() {
+    let _turn = turn();
+    let Some(tree) = Tree::new() else { return };
+    let file = tree.scratch.file("file", "content\n");
+    let bind = format!("--bind={}:/tmp/file", file.display());
+    assert_eq!(tree.says(&[&bind], "cat /tmp/file; stat -f -c %T /tmp"), "content\ntmpfs");
+}
+
+#[test]
+fn t20_the_hosts_os_release_is_told() {
+    let _turn = turn();
+    let Some(tree) = Tree::new() else { return };
+    let host = ["/etc/os-release", "/usr/lib/os-release"].iter().find_map(|path| std::fs::read_to_string(path).ok());
+    let Some(host) = host else { return skip("this host has no os-release") };
+    assert_eq!(tree.says(&[], "cat /run/host/os-release"), host.trim());
+    let said = tree.says(&[], "env");
+    for field in ["ID", "VERSION_ID", "BUILD_ID", "VARIANT_ID"] {
+        let value = host.lines().find_map(|line| line.strip_prefix(&format!("{field}=")));
+        let variable = format!("container_host_{}=", field.to_lowercase());
+        let told = said.lines().find_map(|line| line.strip_prefix(&variable));
+        assert_eq!(told, value.map(|value| value.trim_matches('"')), "{field}");
+    }
+}
+
+#[test]
+fn t26_an_ephemeral_machine_has_the_settings_of_the_name_without_the_suffix() {
+    let _turn = turn();
+    let Some(tree) = Tree::new() else { return };
+    let name = format!("t26-{}", std::process::id());
+    let root = tree.scratch.path().join(&name);
+    std::fs::rename(&tree.root, &root).unwrap();
+    let tree = Tree { root, ..tree };
+    let file = Path::new("/run/systemd/nspawn").join(format!("{name}.nspawn"));
+    std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+    std::fs::write(&file, "[Exec]\nEnvironment=OF=file\n").unwrap();
+    let script = "echo $OF; hostname";
+    let of_name = tree.says(&["-x"], script);
+    let other = tree.says(&["-x", "-M", "another-name"], script);
+    std::fs::remove_file(&file).unwrap();
+    let suffix = of_name.strip_prefix(&format!("file\n{name}-")).unwrap_or_default();
+    assert!(suffix.len() == 16 && suffix.bytes().all(|digit| digit.is_ascii_hexdigit()), "{of_name}");
+    assert_eq!(other, "another-name");
+}
+
+#[test]
+fn t29_trees_of_every_kind_of_users() {
+    let _turn = turn();
+    let Some(tree) = Tree::new() else { return };
+    let owner = |tree: &Tree| tree.root.join("etc").metadata().unwrap().uid();
+    let script = "stat -c %u /etc; : > /root/made; cut -c1-30 /proc/self/uid_map";
+    for options in [
+        &["--private-users=no"][..],
+        &["--private-users=identity"],
+        &["--private-users=pick", "--private-users-ownership=map"],
+        &["--private-users=managed", "--private-network"],
+        &["--private-users=1000000:65536", "--private-users-ownership=auto"],
+    ] {
+        let said = tree.says(options, script);
+        assert!(said.starts_with("0\n"), "{options:?}: {said}");
+        assert_eq!(owner(&tree), 0, "{options:?}");
+        assert_eq!(tree.root.join("root/made").metadata().unwrap().uid(), 0, "{options:?}");
+    }
+    let said = tree.says(&["--private-users=pick", "--private-users-ownership=chown"], script);
+    assert!(said.starts_with("0\n") && owner(&tree) >= 0x8_0000, "{said}: {}", owner(&tree));
+    // Of a tree that has a range, that one is picked, and `yes` is it.
+    assert!(tree.says(&["--private-users=yes"], "cat /proc/self/uid_map").contains(&owner(&tree).to_string()));
+}
+
+#[test]
+fn t31_credentials_can_be_read_by_whoever_runs() {
+    let _turn = turn();
+    let Some(tree) = Tree::new() else { return };
+    std::fs::write(tree.root.join("etc/passwd"), "joe:x:1234:1234::/:/bin/sh\n").unwrap();
+    let file = tree.scratch.file("credential", "loaded");
+    let load = format!("--load-credential=two:{}", file.display());
+    for more in [&[][..], &["-u", "joe", "--no-new-privileges=yes"], &["-U"]] {
+        let options = [&["--set-credential=one:set", &load], more].concat();
+        let said = tree.says(&options, "cat $CREDENTIALS_DIRECTORY/one; echo; cat /run/host/credentials/two");
+        assert_eq!(said, "set\nloaded", "{more:?}");
+    }
+}
+
+#[test]
+fn t32_a_container_can_send_notifications() {
+    let _turn = turn();
+    let Some(tree) = Tree::new() else { return };
+    if !has("perl") {
+        return skip("perl is not installed");
+    }
+    let script = r#"use Socket; socket(my $s, AF_UNIX, SOCK_DGRAM, 0) or die "socket: $!";
+        connect($s, sockaddr_un("/run/host/notify")) or die "connect: $!"; send($s, "READY=1", 0) or die "send: $!";"#;
+    for users in [&[][..], &["-U"], &["-u", "nobody"]] {
+        std::fs::write(tree.root.join("etc/passwd"), "nobody:x:65534:65534::/:/bin/sh\n").unwrap();
+        let ran = tree.run(&[users, &["/usr/bin/perl", "-e", script]].concat());
+        assert_eq!(ran.code, Some(0), "{users:?}: {ran:?}");
+    }
+}
+
+#[test]
+fn t35_what_holds_no_system_is_not_booted() {
+    let _turn = turn();
+    let Some(tree) = Tree::new() else { return };
+    let file = tree.root.join("etc/os-release");
+    std::fs::remove_file(&file).unwrap();
+    let root = tree.root.to_str().unwrap();
+    let boot = |value: Option<&str>| {
+        let variables: Vec<_> = value.map(|value| ("SYSTEMD_NSPAWN_CHECK_OS_RELEASE", value)).into_iter().collect();
+        run(&["nspawn", "-q", "--register=no", "-b", "-D", root], &variables)
+    };
+    for dangling in [false, true] {
+        if dangling {
+            std::os::unix::fs::symlink("../usr/lib/os-release", &file).unwrap();
+        }
+        for value in [None, Some("1"), Some("junk")] {
+            let ran = boot(value);
+            refused(&ran, &["-b"]);
+            assert!(ran.stderr.contains("os-release"), "{value:?}: {ran:?}");
+        }
+        // Then it is found out that there is no init either.
+        let ran = boot(Some("0"));
+        assert!(!ran.stderr.contains("os-release") && ran.stderr.contains("systemd"), "{ran:?}");
+    }
+}
+
+#[test]
+fn t36_words_of_a_boot_are_variables_or_arguments() {
+    let _turn = turn();
+    let tree = match debian() {
+        Ok(tree) => tree.display().to_string(),
+        Err(why) => return skip(&why),
+    };
+    // A script is the init, which prints what it got.
+    let scratch = Scratch::new();
+    let print = "env | grep -E '^(A_B|LEVEL|DOT|1X)=' | sort; for word; do echo \"[$word]\"; done";
+    let init = scratch.file("init", &format!("#!/bin/sh\n{print}\n"));
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(&init, mode).unwrap();
+    let bind = format!("--bind-ro={}:/usr/lib/systemd/systemd", init.display());
+    let first = ["nspawn", "-q", "--register=no", "--pipe", "-x", "-D", &tree, &bind, "--boot"];
+    let words = ["LEVEL=debug", "a.b=c", "A-B=d e", "=x", "1X=y", "--an-option", "word"];
+    let ran = run(&[&first[..], &words].concat(), &[]);
+    assert_eq!(ran.stdout, "A_B=d e\nLEVEL=debug\n[a.b=c]\n[=x]\n[1X=y]\n[--an-option]\n[word]", "{ran:?}");
+}
