@@ -73,9 +73,13 @@ impl Machine {
         String::from_utf8_lossy(&output.stdout).trim().to_owned() + String::from_utf8_lossy(&output.stderr).trim()
     }
 
+    pub(crate) fn ask_to_stop(&self) {
+        kill(Pid::from_raw(i32::try_from(self.child.id()).unwrap()), Signal::SIGTERM).unwrap();
+    }
+
     /// Stops it as a service manager would; the exit code.
     pub(crate) fn stop(&mut self) -> Option<i32> {
-        kill(Pid::from_raw(i32::try_from(self.child.id()).unwrap()), Signal::SIGTERM).unwrap();
+        self.ask_to_stop();
         self.end()
     }
 

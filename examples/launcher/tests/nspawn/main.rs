@@ -4,6 +4,7 @@
 
 mod asserted;
 mod boot;
+mod many;
 mod networks;
 mod side_by_side;
 mod stand;

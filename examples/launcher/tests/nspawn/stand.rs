@@ -64,6 +64,12 @@ pub(crate) fn groups() -> Vec<PathBuf> {
     found
 }
 
+/// Rules of the host's packet filter, where they can be listed.
+pub(crate) fn rules() -> String {
+    let listed = has("nft").then(|| Command::new("nft").args(["list", "ruleset"]).output().unwrap());
+    listed.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default()
+}
+
 /// A Debian tree with systemd, made once and kept; or why there is none.
 pub(crate) fn debian() -> Result<PathBuf, String> {
     made("SKEP_BOOT_TREE", "debian-bookworm", "systemd,systemd-sysv,dbus")
@@ -85,7 +91,7 @@ fn made(variable: &str, name: &str, packages: &str) -> Result<PathBuf, String> {
     let top = Path::new("/var/tmp/skep-tests");
     let tree = top.join(name);
     if tree.join("usr/lib/systemd/systemd").exists() {
-        return Ok(tree);
+        return booted(tree);
     }
     if !has("mmdebstrap") {
         return Err(format!("mmdebstrap is not installed, and {variable} names no tree"));
@@ -108,5 +114,12 @@ fn made(variable: &str, name: &str, packages: &str) -> Result<PathBuf, String> {
         renamed => renamed,
     }
     .map_err(|error| error.to_string())?;
-    Ok(tree)
+    booted(tree)
+}
+
+/// A tree as its first boot leaves it, as far as one that is read-only needs it:
+/// systemd-logind makes its state directory.
+fn booted(tree: PathBuf) -> Result<PathBuf, String> {
+    let state = tree.join("var/lib/systemd/linger");
+    std::fs::create_dir_all(state).map(|()| tree).map_err(|error| error.to_string())
 }

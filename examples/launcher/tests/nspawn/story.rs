@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 use skep_tests::{HostState, Scratch};
 
 use crate::boot::Machine;
-use crate::stand::{SKEP, apache, has, skip, turn, until};
+use crate::stand::{SKEP, apache, rules, skip, turn, until};
 
 /// What the host answers on this port.
 fn get(port: u16, path: &str) -> Option<String> {
@@ -26,12 +26,6 @@ fn skep(words: &[&str]) -> (Option<i32>, String) {
     let output = Command::new(SKEP).args(words).output().unwrap();
     let text = [output.stdout, output.stderr].concat();
     (output.status.code(), String::from_utf8_lossy(&text).trim().to_owned())
-}
-
-/// Rules of the host's packet filter, where they can be listed.
-fn rules() -> String {
-    let listed = has("nft").then(|| Command::new("nft").args(["list", "ruleset"]).output().unwrap());
-    listed.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default()
 }
 
 /// Each file below, with its length and when it was changed.
