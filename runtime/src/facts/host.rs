@@ -150,7 +150,10 @@ pub(super) fn gather(spec: &Spec, mounted: Option<PathBuf>) -> Result<Facts> {
         landlock: constant.landlock,
         hard_limits: hard_limits(),
         first_limits: if nspawn { first_limits(&text("/proc/1/limits")) } else { BTreeMap::new() },
-        machine_id: nspawn.then(|| machine_id(&file_of_tree(&root, "etc/machine-id"))).flatten(),
+        machine_id: nspawn
+            .then(|| machine_id(&file_of_tree(&root, "etc/machine-id")))
+            .flatten()
+            .map(|id| format!("{id:032x}")),
         os_release: if nspawn { os_release(&text(OS_RELEASE)) } else { BTreeMap::new() },
         fresh_id: if nspawn { fresh_id() } else { String::new() },
         // Each time: a module that is loaded brings some of them.
@@ -315,11 +318,11 @@ fn first_limits(text: &str) -> BTreeMap<Resource, Limit> {
         .collect()
 }
 
-/// Of `machine-id(5)`: what is no id, the payload is to make one of.
-fn machine_id(text: &str) -> Option<String> {
+/// The id that a file of `machine-id(5)` holds; none where a first boot is to make one.
+pub(super) fn machine_id(text: &str) -> Option<u128> {
     let id = text.trim_end();
-    let right = id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte));
-    (right && id.bytes().any(|byte| byte != b'0')).then(|| id.to_owned())
+    let right = id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit());
+    u128::from_str_radix(id, 16).ok().filter(|id| right && *id != 0)
 }
 
 fn os_release(text: &str) -> BTreeMap<&'static str, String> {
@@ -831,6 +834,22 @@ mod tests {
             ("/etc/other", None),
         ] {
             assert_eq!(zone_name(Path::new(link)).as_deref(), name, "{link}");
+        }
+    }
+
+    #[test]
+    fn a_machine_id_is_32_digits() {
+        let id = 0x0001_0203_0405_0607_0809_0a0b_0c0d_0e0f;
+        for (text, found) in [
+            ("000102030405060708090a0b0c0d0e0f\n", Some(id)),
+            ("000102030405060708090A0B0C0D0E0F", Some(id)),
+            ("", None),
+            ("uninitialized\n", None),
+            ("+00102030405060708090a0b0c0d0e0f", None),
+            ("00", None),
+            ("00000000000000000000000000000000", None),
+        ] {
+            assert_eq!(machine_id(text), found, "{text}");
         }
     }
 
