@@ -11,7 +11,7 @@ use skep::spec::{
     Hosts, IdMap, IdRange, Init, IoLimit, IoPriority, Landlock, Limit, MachineName, Mount, MountKind, Namespace,
     Network, NumberList, Overlay, PathRule, Personality, Profile, Readiness, ResolvConf, Root, SchedulingPolicy,
     Secret, SecretFile, SecureBitList, Socket, Stream, SystemCalls, TerminalSize, TimeOffsets, Timezone, Tmpfs, User,
-    UserNamespace, Volatile, Want,
+    UserNamespace, UserShell, Volatile, Want,
 };
 use skep_sys::Errno;
 use skep_sys::abi::{CapabilitySet, Resource, SecureBits};
@@ -219,6 +219,16 @@ pub(crate) fn spec(source: &mut Unstructured<'_>) -> Result<Spec> {
     }
     if set(28) {
         spec.register = *source.choose(&[Want::Require, Want::IfSupported, Want::Off])?;
+    }
+    if set(29) {
+        let text = |source: &mut Unstructured<'_>| Ok(name(source)?.unwrap_or_else(|| "joe".to_owned()));
+        spec.bind_user.names = some(source, 3, text)?;
+        spec.bind_user.groups = some(source, 2, text)?;
+        spec.bind_user.shell = match source.int_in_range(0..=2)? {
+            0 => UserShell::Usual,
+            1 => UserShell::Host,
+            _ => UserShell::Path(path(source)?),
+        };
     }
     if set(26) {
         spec.system_calls = system_calls(source)?;

@@ -132,6 +132,63 @@ fn the_owner_of_a_source_is_root_inside_or_the_owner_there() {
     assert_eq!(run(command.mount("/srv/home", MountKind::Bind(mapped))), "33:44\n");
 }
 
+/// A user of this host that has a group of its own and a home, and its ids.
+fn ordinary() -> Option<(String, u32, u32)> {
+    let groups = std::fs::read_to_string("/etc/group").ok()?;
+    std::fs::read_to_string("/etc/passwd").ok()?.lines().find_map(|line| {
+        let fields: Vec<&str> = line.split(':').collect();
+        let (name, gid) = (fields[0], fields.get(3)?);
+        let own =
+            groups.lines().any(|line| line.starts_with(&format!("{name}:")) && line.split(':').nth(2) == Some(gid));
+        let uid: u32 = fields.get(2)?.parse().ok()?;
+        let fits = own && (1000..60_000).contains(&uid) && Path::new(fields.get(5)?).is_dir();
+        fits.then(|| Some((name.to_owned(), uid, gid.parse().ok()?)))?
+    })
+}
+
+#[test]
+fn a_user_of_the_host_is_one_of_the_container() {
+    let Some(_turn) = turn_to_start() else { return };
+    if !is_root() {
+        return skip("only root brings users of the host in");
+    }
+    let Some((name, uid, _)) = ordinary() else {
+        return skip("no user of this host has a home and a group of its own");
+    };
+    let script = format!(
+        "cd /run/host; stat -c '%u:%g' home/{name}; stat -Lc '%a %u' userdb/60514.user userdb/60514.group userdb; \
+         for file in userdb/*-privileged; do stat -Lc '%a %u' $file; done; cat userdb/{name}.user; \
+         grep -c ' /run/host/userdb ro,' /proc/self/mountinfo; grep ' /run/host/home/{name} ' /proc/self/mountinfo"
+    );
+    let said = run(shell(&script).bind_user(&name).bind_user_group("wheel"));
+    let lines: Vec<&str> = said.lines().collect();
+    assert_eq!(lines[..4], ["60514:60514", "444 0", "444 0", "555 0"], "{said}");
+    assert!(lines.iter().any(|line| line.starts_with(&format!("{{\"userName\":\"{name}\",\"uid\":60514,"))), "{said}");
+    assert!(said.contains("\"memberOf\":[\"wheel\"]"), "{said}");
+    let [.., one, home] = lines[..] else { panic!("{said}") };
+    assert_eq!(one, "1");
+    assert!(home.contains("nosuid,nodev") && home.contains("idmapped"), "{home}");
+    // Every line between is of a file with secrets.
+    assert!(lines[4..lines.len() - 3].iter().all(|line| *line == "400 0"), "{said}");
+
+    // As that user: its files are its own on both sides, and it reads no secret.
+    let file = format!("skep-test-{}", std::process::id());
+    let script = format!(
+        "cd; pwd; id -u; touch {file}; stat -c %u {file}; cat /run/host/userdb/*-privileged 2>&1 | grep -c denied"
+    );
+    let mut command = shell(&script);
+    command.user(User::Name(name.clone())).bind_user(&name);
+    let output = command.output().expect("starts");
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    let home = std::fs::read_to_string("/etc/passwd").expect("a file");
+    let home = home.lines().find_map(|line| line.strip_prefix(&format!("{name}:"))?.split(':').nth(4)).expect("a home");
+    let made = Path::new(home).join(&file);
+    let owner = std::os::unix::fs::MetadataExt::uid(&made.metadata().expect("it was made"));
+    std::fs::remove_file(&made).expect("removed");
+    assert_eq!(owner, uid);
+    assert!(said.starts_with(&format!("/run/host/home/{name}\n60514\n60514\n")), "{said}");
+}
+
 #[test]
 fn an_overlay_merges_and_forgets() {
     let Some(_turn) = turn_to_start() else { return };

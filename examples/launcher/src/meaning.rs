@@ -240,6 +240,7 @@ fn options(spec: &mut Spec, typed: Typed, here: &Here) -> Result<(), Failure> {
         typed.deny_write_execute => memory_deny_write_execute, "--memory-deny-write-execute=";
         typed.resolv_conf => resolv_conf, "--resolv-conf=";
         typed.timezone => timezone, "--timezone=";
+        typed.bind_user_shell => bind_user.shell, "--bind-user-shell=";
         typed.cpu_affinity.map(Some) => scheduling.affinity, "--cpu-affinity=";
         typed.nice.map(Some) => scheduling.nice, "--nice=";
         typed.scheduling_policy.map(Some) => scheduling.policy, "--scheduling-policy=";
@@ -326,6 +327,14 @@ fn options(spec: &mut Spec, typed: Typed, here: &Here) -> Result<(), Failure> {
     for path in typed.masked {
         note(spec, &format!("masked.{}", path.display()), "--inaccessible=");
         spec.masked.push(path);
+    }
+    for name in typed.bind_users {
+        note(spec, &format!("bind_user.names.{name}"), "--bind-user=");
+        spec.bind_user.names.push(name);
+    }
+    for group in typed.bind_user_groups {
+        note(spec, &format!("bind_user.groups.{group}"), "--bind-user-group=");
+        spec.bind_user.groups.push(group);
     }
     for (name, value) in typed.environment {
         // As systemd-nspawn: empty where the caller has none.

@@ -101,6 +101,8 @@ categories! {
     Ephemeral: ephemeral;
     ReadOnly: read_only;
     Volatile: volatile;
+    BindUser: bind_users;
+    BindUserShell: bind_user_shell;
 }
 
 /// `--uuid=` is a variable of the environment, and a category of its own.

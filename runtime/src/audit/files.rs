@@ -30,6 +30,11 @@ const SOCKETS: &[&str] = &[
 
 pub(super) fn judge(holdings: &Holdings, spec: &Spec, rows: &mut Rows) {
     root(holdings, spec, rows);
+    for name in &spec.bind_user.names {
+        let why = "its own files there run as that user on the host, a ~/.profile for instance; root can read the hash";
+        let name = Escaped::new(name).short().to_string();
+        rows.add(Area::Files, format!("user {name}"), "its home, writable, and the hash of its password", 20, why);
+    }
     for mount in &spec.mounts {
         let target = Escaped::new(&mount.target).to_string();
         match &mount.kind {

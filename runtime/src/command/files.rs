@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use super::Command;
 use crate::spec::{
     Bind, Device, File, Hosts, IdMap, Mount, MountKind, Overlay, Ownership, ResolvConf, Secret, SecretFile, Timezone,
-    Tmpfs, Volatile, Want,
+    Tmpfs, UserShell, Volatile, Want,
 };
 
 /// # Files, mounts and devices
@@ -134,6 +134,29 @@ impl Command {
         let name = name.into();
         let content = Secret::new(content.as_ref());
         self.set(format!("credentials.{name}"), "Command::credential").credentials.insert(name, content);
+        self
+    }
+
+    /// Has a user of the host inside too: its home at `/run/host/home/NAME`, and a
+    /// record by which `nss-systemd(8)` knows it. Root only; see [`BindUsers`].
+    ///
+    /// [`BindUsers`]: crate::spec::BindUsers
+    pub fn bind_user(&mut self, name: impl Into<String>) -> &mut Self {
+        let name = name.into();
+        self.set(format!("bind_user.names.{name}"), "Command::bind_user").bind_user.names.push(name);
+        self
+    }
+
+    /// Sets the shell of such users; that which is usual inside otherwise.
+    pub fn bind_user_shell(&mut self, shell: UserShell) -> &mut Self {
+        self.set("bind_user.shell", "Command::bind_user_shell").bind_user.shell = shell;
+        self
+    }
+
+    /// Makes such users members of a group of the container.
+    pub fn bind_user_group(&mut self, group: impl Into<String>) -> &mut Self {
+        let group = group.into();
+        self.set(format!("bind_user.groups.{group}"), "Command::bind_user_group").bind_user.groups.push(group);
         self
     }
 

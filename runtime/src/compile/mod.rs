@@ -51,6 +51,8 @@ pub(crate) struct Context<'a> {
     gid: u32,
     groups: Vec<u32>,
     home: std::path::PathBuf,
+    /// Users of the host that it has too.
+    users: Vec<filesystem::BoundUser<'a>>,
     /// What the payload's bounding set keeps.
     bounding: CapabilitySet,
     ambient: CapabilitySet,
@@ -146,7 +148,8 @@ pub fn compile(spec: &Spec, facts: &Facts) -> Result<Plan> {
         None => MachineName::new(facts.fresh_name.clone())
             .map_err(|error| Error::new(ErrorKind::InvalidSpec, error.to_string()))?,
     };
-    let (uid, gid, mut groups, home) = payload(spec, facts)?;
+    let users = filesystem::assigned_users(spec, facts)?;
+    let (uid, gid, mut groups, home) = payload(spec, facts, &users)?;
     groups.sort_unstable();
     groups.dedup();
     let mapping = ids::mapping(spec, facts, uid, gid)?;
@@ -161,6 +164,7 @@ pub fn compile(spec: &Spec, facts: &Facts) -> Result<Plan> {
         gid,
         groups,
         home,
+        users,
         bounding,
         ambient,
         securebits,
@@ -261,13 +265,22 @@ fn required(spec: &Spec, report: &Report) -> Result<()> {
 }
 
 /// The payload's ids, groups and home.
-fn payload(spec: &Spec, facts: &Facts) -> Result<(u32, u32, Vec<u32>, std::path::PathBuf)> {
+fn payload(
+    spec: &Spec,
+    facts: &Facts,
+    users: &[filesystem::BoundUser<'_>],
+) -> Result<(u32, u32, Vec<u32>, std::path::PathBuf)> {
     match &spec.user {
         User::Ids { uid, gid } => {
             let home = if *uid == 0 { "/root" } else { "/" };
             Ok((*uid, *gid, spec.groups.clone(), home.into()))
         }
         User::Name(name) => {
+            if let Some(user) = users.iter().find(|user| user.is(name)) {
+                let known = &facts.tree_accounts.groups;
+                let joined = spec.bind_user.groups.iter().filter_map(|group| known.get(group).copied());
+                return Ok((user.id, user.id, joined.chain(spec.groups.iter().copied()).collect(), user.home()));
+            }
             let found = facts.named_user.as_ref().ok_or_else(|| {
                 Error::new(
                     ErrorKind::NotFound,
@@ -297,6 +310,8 @@ pub(crate) fn bounds(spec: &Spec) -> Result<()> {
         ("environment", "variables", spec.environment.len(), 4096),
         ("sysctls", "sysctls", spec.sysctls.len(), 1000),
         ("credentials", "credentials", spec.credentials.len(), 1000),
+        ("bind_user.names", "users of the host", spec.bind_user.names.len(), 64),
+        ("bind_user.groups", "groups of them", spec.bind_user.groups.len(), 100),
         ("descriptors", "descriptors", spec.descriptors.len(), 256),
         ("required", "required items", spec.required.len(), 100),
         ("groups", "supplementary groups", spec.groups.len(), 65_536),
@@ -377,6 +392,7 @@ pub(crate) fn check(spec: &Spec) -> Result<()> {
         }
     }
     filesystem::check_files(spec)?;
+    filesystem::check_users(spec)?;
     filters::check(spec)?;
     if spec.umask > 0o777 {
         let what = format!("{:#o} is not a file mode creation mask", spec.umask);

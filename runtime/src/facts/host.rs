@@ -14,7 +14,7 @@ use skep_sys::abi::{CapabilitySet, Resource};
 
 use super::cgroups::Needs;
 use super::files::{EntryKind, PathFact, TargetFact, UpperPlace, behind, find_in, usr_links};
-use super::{Cgroups, Facts, NamedUser, UnifiedGroup};
+use super::{Cgroups, Facts, HostUser, NamedUser, UnifiedGroup};
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::RANGE_LOCK;
 use crate::profile;
@@ -133,6 +133,7 @@ pub(super) fn gather(spec: &Spec, mounted: Option<PathBuf>) -> Result<Facts> {
     };
     let root = root_of(spec, mounted);
     let nspawn = spec.profile == Profile::Nspawn;
+    let host_users = super::users::of_host(&spec.bind_user);
     let mut facts = Facts {
         kernel: constant.kernel,
         uid,
@@ -174,7 +175,7 @@ pub(super) fn gather(spec: &Spec, mounted: Option<PathBuf>) -> Result<Facts> {
         },
         free_range: None,
         range_lock: false,
-        paths: paths(spec, &root),
+        paths: paths(spec, &root, &host_users),
         targets: targets(spec).map(|path| (path.clone(), TargetFact::look(&root, &path))).collect(),
         contents: etc_sources(spec).map(|path| (PathBuf::from(path), bytes(path))).collect(),
         time_zone: match spec.timezone {
@@ -186,6 +187,8 @@ pub(super) fn gather(spec: &Spec, mounted: Option<PathBuf>) -> Result<Facts> {
             User::Name(name) => named_user(&root, name),
             User::Ids { .. } => None,
         },
+        tree_accounts: super::users::of_tree(&root, spec),
+        host_users,
         secure_execution: skep_sys::secure_execution(),
         registrar: super::Registrar::default(),
         serial: SERIAL.fetch_add(1, Ordering::Relaxed),
@@ -245,15 +248,16 @@ fn root_of(spec: &Spec, mounted: Option<PathBuf>) -> PathBuf {
 
 /// What is at the paths that a plan for `spec` opens. Those of the tree last:
 /// where the caller names one of them too, the stricter look counts.
-fn paths(spec: &Spec, root: &Path) -> BTreeMap<PathBuf, PathFact> {
+fn paths(spec: &Spec, root: &Path, users: &BTreeMap<String, HostUser>) -> BTreeMap<PathBuf, PathFact> {
     let top = spec.root.top();
     let real = |path: &Path| path.strip_prefix(&top).map_or_else(|_| path.to_path_buf(), |below| root.join(below));
     let named = named_paths(spec).map(|path| match path == top {
         true => (PathFact::look(root), path),
         false => (PathFact::look(&path), path),
     });
+    let homes = users.values().map(|user| (PathFact::look(&user.home), user.home.clone()));
     let of_tree = tree_paths(spec).map(|path| (PathFact::look_in(root, &real(&path)), path));
-    named.chain(of_tree).map(|(fact, path)| (path, fact)).collect()
+    homes.chain(named).chain(of_tree).map(|(fact, path)| (path, fact)).collect()
 }
 
 /// Paths of the host that a plan for `spec` opens.
@@ -636,16 +640,20 @@ fn named_user(root: &Path, name: &str) -> Option<NamedUser> {
 /// A regular file of at most 1 MiB; empty where it is anything else. Opened for
 /// reading only when it has been looked at: to open a device can act on it.
 fn file_of_tree(root: &Path, path: &str) -> String {
+    text_of_tree(root, path).map_or_else(|_| String::new(), |bytes| String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// The same, and why it is none.
+pub(super) fn text_of_tree(root: &Path, path: &str) -> std::io::Result<Vec<u8>> {
     const LONGEST: u64 = 1 << 20;
-    let regular = |file: &fs::File| file.metadata().is_ok_and(|found| found.is_file() && found.len() <= LONGEST);
-    let read = || {
-        let file = find_in(root, Path::new(path), true).ok().filter(regular)?;
-        let mut bytes = Vec::new();
-        let opened = fs::File::open(format!("/proc/self/fd/{}", file.as_raw_fd())).ok()?;
-        opened.take(LONGEST).read_to_end(&mut bytes).ok()?;
-        Some(String::from_utf8_lossy(&bytes).into_owned())
-    };
-    read().unwrap_or_default()
+    let file = find_in(root, Path::new(path), true)?;
+    let found = file.metadata()?;
+    if !found.is_file() || found.len() > LONGEST {
+        return Err(std::io::ErrorKind::InvalidData.into());
+    }
+    let mut bytes = Vec::new();
+    fs::File::open(format!("/proc/self/fd/{}", file.as_raw_fd()))?.take(LONGEST).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// Eight random letters and digits, for a container without a name.
@@ -689,6 +697,7 @@ pub(super) fn example(spec: &Spec) -> Facts {
         uid: 0,
         gid: 0,
     };
+    let host_users = super::users::example(&spec.bind_user);
     Facts {
         kernel: (6, 12),
         uid: 1000,
@@ -723,7 +732,10 @@ pub(super) fn example(spec: &Spec) -> Facts {
         id_map_helpers: Some(["/usr/bin/newuidmap".into(), "/usr/bin/newgidmap".into()]),
         free_range: Some(IdRange { base: 0x0010_0000, count: 65_536 }),
         range_lock: true,
-        paths: host_paths(spec).map(|name| (name.clone(), path(&name))).collect(),
+        paths: host_paths(spec)
+            .chain(host_users.values().map(|user| user.home.clone()))
+            .map(|name| (name.clone(), path(&name)))
+            .collect(),
         targets: targets(spec).map(|path| (path.clone(), target(&path))).collect(),
         contents: etc_sources(spec).map(|path| (PathBuf::from(path), b"nameserver 192.0.2.1\n".to_vec())).collect(),
         time_zone: Some("Etc/UTC".to_owned()),
@@ -735,6 +747,8 @@ pub(super) fn example(spec: &Spec) -> Facts {
             User::Name(_) => Some(NamedUser { uid: 33, gid: 33, groups: vec![44], home: "/var/www".into() }),
             User::Ids { .. } => None,
         },
+        host_users,
+        tree_accounts: super::TreeAccounts::default(),
         secure_execution: false,
         serial: 1,
         registrar: super::Registrar { pid: 1000, start_time: 1, boot: String::new(), pid_namespace: 1 },

@@ -11,6 +11,7 @@ mod image;
 mod memory;
 mod network;
 mod registry;
+mod users;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -29,6 +30,8 @@ pub use network::NetworkFacts;
 pub(crate) use network::zone_lock;
 pub(crate) use registry::base as registry_base;
 pub use registry::{Registrar, Registry};
+pub(crate) use users::BIND_USER_IDS;
+pub use users::{HostUser, TreeAccounts};
 
 /// Facts about the host, the caller, and the paths that a Spec names.
 ///
@@ -115,6 +118,10 @@ pub struct Facts {
     /// The user that the Spec names, as the root's `/etc/passwd` and
     /// `/etc/group` have it: uid, gid, supplementary groups, home.
     pub named_user: Option<NamedUser>,
+    /// Users of the host that the Spec wants inside, by name.
+    pub host_users: BTreeMap<String, HostUser>,
+    /// What of the tree's own users and groups they could collide with.
+    pub tree_accounts: TreeAccounts,
     /// Whether this program has more rights than who started it: set-user-ID,
     /// set-group-ID, or capabilities of its file (`AT_SECURE`, `getauxval(3)`).
     pub secure_execution: bool,

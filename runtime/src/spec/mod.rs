@@ -22,6 +22,7 @@ mod resources;
 mod secret;
 mod system_calls;
 mod terminal;
+mod users;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
@@ -50,6 +51,7 @@ pub use resources::{Limit, Limits, parse_bytes};
 pub use secret::Secret;
 pub use system_calls::{Architecture, Denial, Family, Socket, Sockets, SystemCalls};
 pub use terminal::TerminalSize;
+pub use users::{BindUsers, UserShell};
 
 /// How much a hardening item is wanted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Hash, Serialize, Deserialize)]
@@ -159,6 +161,8 @@ pub struct Spec {
     /// Credentials by name, as files of `/run/host/credentials`, which
     /// `$CREDENTIALS_DIRECTORY` names: as in [`SecretFile`].
     pub credentials: BTreeMap<String, Secret>,
+    /// Users of the host that the container has too.
+    pub bind_user: BindUsers,
     /// `/etc/resolv.conf`.
     pub resolv_conf: ResolvConf,
     /// `/etc/localtime`.
@@ -285,6 +289,7 @@ impl Default for Spec {
             masked: Vec::new(),
             read_only: Vec::new(),
             credentials: BTreeMap::new(),
+            bind_user: BindUsers::default(),
             resolv_conf: ResolvConf::Auto,
             timezone: Timezone::Off,
             hosts: Hosts::Off,

@@ -10,11 +10,11 @@ use proptest::option;
 use proptest::prelude::*;
 use skep::Spec;
 use skep::spec::{
-    Architecture, Bind, Capabilities, CapabilityList, CpuLimit, Denial, Descriptor, Device, Family, File, FileAccess,
-    HostName, Hosts, IdMap, IdRange, Init, IoLimit, IoPriority, Landlock, Limit, Limits, MachineName, Mount, MountKind,
-    Namespace, NamespaceChoice, Network, NumberList, Overlay, PathRule, Personality, Profile, Readiness, ResolvConf,
-    Resources, Root, Scheduling, SchedulingPolicy, Secret, SecretFile, SecureBitList, Socket, Stream, SystemCalls,
-    TerminalSize, TimeOffsets, Timezone, Tmpfs, User, UserNamespace, Volatile, Want,
+    Architecture, Bind, BindUsers, Capabilities, CapabilityList, CpuLimit, Denial, Descriptor, Device, Family, File,
+    FileAccess, HostName, Hosts, IdMap, IdRange, Init, IoLimit, IoPriority, Landlock, Limit, Limits, MachineName,
+    Mount, MountKind, Namespace, NamespaceChoice, Network, NumberList, Overlay, PathRule, Personality, Profile,
+    Readiness, ResolvConf, Resources, Root, Scheduling, SchedulingPolicy, Secret, SecretFile, SecureBitList, Socket,
+    Stream, SystemCalls, TerminalSize, TimeOffsets, Timezone, Tmpfs, User, UserNamespace, UserShell, Volatile, Want,
 };
 use skep::sys::Errno;
 use skep::sys::abi::{CapabilitySet, Resource, SecureBits};
@@ -204,6 +204,16 @@ fn root() -> impl Strategy<Value = Root> {
     })
 }
 
+fn bind_user() -> impl Strategy<Value = BindUsers> {
+    let name = || prop_oneof![8 => "[a-z]{1,3}", 1 => text()];
+    let shell = prop_oneof![Just(UserShell::Usual), Just(UserShell::Host), path().prop_map(UserShell::Path)];
+    (vec(name(), 0..3), shell, vec(name(), 0..3)).prop_map(|(names, shell, groups)| {
+        let mut users = BindUsers::default();
+        (users.names, users.shell, users.groups) = (names, shell, groups);
+        users
+    })
+}
+
 fn namespaces() -> impl Strategy<Value = NamespaceChoice> {
     let kinds = [namespace(), namespace(), namespace(), namespace(), namespace()];
     (kinds, prop_oneof![3 => Just([0, 0]), 1 => any::<[i64; 2]>()]).prop_map(
@@ -307,6 +317,7 @@ pub(crate) fn change() -> impl Strategy<Value = Change> {
         field!(vec(path(), 0..4), masked),
         field!(vec(path(), 0..4), read_only),
         field!(btree_map("[a-z.:]{0,4}", bytes().prop_map(Secret::new), 0..3), credentials),
+        field!(bind_user(), bind_user),
         field!(resolv_conf, resolv_conf),
         field!(timezone, timezone),
         field!(prop::sample::select(vec![Hosts::Generate, Hosts::CopyHost, Hosts::BindHost]), hosts),

@@ -32,7 +32,6 @@ use Status::{But, Nothing, Refused, Works};
 
 const IMAGE: &str = "of an image the root partition alone is taken; mount it, and name the directory with --directory=";
 const JOURNAL: &str = "no journal is received here; run systemd-journal-remote(8) beside it";
-const USERS: &str = "users of the host are not brought in yet; add them to the tree";
 const VERITY: &str = "dm-verity is not set up here; set it up with veritysetup(8), and mount the device";
 
 /// All options of `systemd-nspawn` 262, by name; its two letters without a name last.
@@ -43,9 +42,9 @@ pub(crate) const OPTIONS: &[Known] = &[
     known("background", None, Nothing("the terminal keeps its own colours")),
     known("bind", None, But("an empty source is a directory in memory")),
     known("bind-ro", None, But("an empty source is a directory in memory")),
-    known("bind-user", None, Refused(USERS)),
-    known("bind-user-group", None, Refused(USERS)),
-    known("bind-user-shell", None, Refused(USERS)),
+    known("bind-user", None, But("the host's own files are read; no service is asked for users")),
+    known("bind-user-group", None, Works),
+    known("bind-user-shell", None, Works),
     known("boot", Some('b'), Works),
     known("capability", None, Works),
     known("chdir", None, Works),

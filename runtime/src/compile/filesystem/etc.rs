@@ -86,7 +86,7 @@ impl Etc<'_, '_> {
         } else {
             let content = context.facts.contents.get(Path::new(source)).map_or(&[][..], Vec::as_slice);
             self.report.applied(item, format!("a copy of {source} of the host"));
-            Content::Made(Some(self.files.plain(content)))
+            Content::Made(self.files.plain(content))
         };
         self.place(field, target, content);
         Ok(())
@@ -101,8 +101,8 @@ impl Etc<'_, '_> {
 
     fn make(&mut self, item: &str, field: &str, target: &str, content: &[u8], what: &str) {
         self.report.applied(item, what);
-        let number = self.files.plain(content);
-        self.place(field, target, Content::Made(Some(number)));
+        let part = self.files.plain(content);
+        self.place(field, target, Content::Made(part));
     }
 
     fn resolv_conf(&mut self) -> Result<()> {

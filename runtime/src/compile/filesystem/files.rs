@@ -47,6 +47,34 @@ enum Kind {
     Secret,
 }
 
+/// A part of the ramfs.
+#[derive(Clone, Copy)]
+pub(super) enum Part {
+    /// A file, by number.
+    File(usize),
+    /// The directory of the credentials.
+    Credentials,
+    /// That of the records of the host's users.
+    Records,
+}
+
+impl Part {
+    pub(super) const fn kind(self) -> EntryKind {
+        match self {
+            Self::File(_) => EntryKind::File,
+            Self::Credentials | Self::Records => EntryKind::Directory,
+        }
+    }
+
+    fn name(self) -> Result<CString> {
+        match self {
+            Self::File(number) => c_text(number.to_string().as_bytes()),
+            Self::Credentials => Ok(c"credentials".to_owned()),
+            Self::Records => Ok(c"userdb".to_owned()),
+        }
+    }
+}
+
 /// The files to make, by number, and where the ramfs is.
 pub(super) struct Files {
     made: Vec<Made>,
@@ -58,22 +86,22 @@ impl Files {
         Self { made: Vec::new(), slot: plan.slot() }
     }
 
-    fn add(&mut self, content: Secret, kind: Kind) -> usize {
+    fn add(&mut self, content: Secret, kind: Kind) -> Part {
         self.made.push(Made { content, kind });
-        self.made.len() - 1
+        Part::File(self.made.len() - 1)
     }
 
     /// A file with content of the caller's.
-    pub(super) fn of_caller(&mut self, content: &Secret, mode: u32) -> usize {
+    pub(super) fn of_caller(&mut self, content: &Secret, mode: u32) -> Part {
         self.add(content.clone(), Kind::Caller(mode & 0o555))
     }
 
     /// A secret of the caller's.
-    pub(super) fn secret(&mut self, content: &Secret) -> usize {
+    pub(super) fn secret(&mut self, content: &Secret) -> Part {
         self.add(content.clone(), Kind::Secret)
     }
 
-    pub(super) fn plain(&mut self, content: &[u8]) -> usize {
+    pub(super) fn plain(&mut self, content: &[u8]) -> Part {
         use std::os::unix::ffi::OsStringExt;
         self.add(Secret::new(std::ffi::OsString::from_vec(content.to_vec())), Kind::Plain)
     }
@@ -134,7 +162,7 @@ pub(crate) fn check(spec: &Spec) -> Result<()> {
 /// Makes all files, on the tmpfs that the tree grows on.
 pub(super) fn make(context: &Context<'_>, files: &Files, plan: &mut Builder) -> Result<()> {
     let credentials = &context.spec.credentials;
-    if files.made.is_empty() && credentials.is_empty() {
+    if files.made.is_empty() && credentials.is_empty() && context.users.is_empty() {
         return Ok(());
     }
     let slot = files.slot;
@@ -145,7 +173,7 @@ pub(super) fn make(context: &Context<'_>, files: &Files, plan: &mut Builder) -> 
         .op(Op::FsMount { fs: role::ONE, attrs: ATTRS.without(MountAttrs::RDONLY), into: slot });
     super::attach_name(slot, role::SCRATCH, c"files", plan);
     for (number, file) in files.made.iter().enumerate() {
-        let name = name_of(number)?;
+        let name = Part::File(number).name()?;
         create(context, slot, &name, file, plan);
     }
     if !credentials.is_empty() {
@@ -158,6 +186,12 @@ pub(super) fn make(context: &Context<'_>, files: &Files, plan: &mut Builder) -> 
         }
         plan.op(Op::Chown { file: role::TWO, uid: context.uid, gid: context.gid });
     }
+    if !context.users.is_empty() {
+        plan.step(Phase::Enter, "make records of the host's users", context.origin("bind_user"));
+        plan.op(Op::Mkdir { dir: At::Slot(slot), name: c"userdb", mode: 0o555, exist_ok: false });
+        open(slot, c"userdb", role::TWO, plan);
+        super::users::records(context, role::TWO, plan)?;
+    }
     plan.step(Phase::Enter, "let nobody write the files", Origin::Always).op(Op::MountSetAttr {
         dir: At::Slot(slot),
         path: EMPTY,
@@ -168,10 +202,6 @@ pub(super) fn make(context: &Context<'_>, files: &Files, plan: &mut Builder) -> 
         userns: None,
     });
     Ok(())
-}
-
-fn name_of(number: usize) -> Result<CString> {
-    c_text(number.to_string().as_bytes())
 }
 
 fn open(dir: Slot, name: &std::ffi::CStr, into: Slot, plan: &mut Builder) {
@@ -203,12 +233,9 @@ fn create(context: &Context<'_>, dir: Slot, name: &std::ffi::CStr, file: &Made, 
     }
 }
 
-/// A copy of one file, or of the credentials, in slot two.
-pub(super) fn copy(files: &Files, number: Option<usize>, plan: &mut Builder) -> Result<()> {
-    let name = match number {
-        Some(number) => name_of(number)?,
-        None => c"credentials".to_owned(),
-    };
+/// A copy of a part, in slot two.
+pub(super) fn copy(files: &Files, part: Part, plan: &mut Builder) -> Result<()> {
+    let name = part.name()?;
     plan.op(Op::OpenTree { dir: At::Slot(files.slot()), path: &name, flags: TreeFlags::CLONE, into: role::TWO });
     Ok(())
 }
@@ -228,11 +255,12 @@ pub(super) fn of_host(
         report.applied("credentials", names.join(" "));
         placed.push(Placed {
             target: PathBuf::from(CREDENTIALS),
-            content: Content::Made(None),
+            content: Content::Made(Part::Credentials),
             origin: context.origin("credentials"),
             over_link: false,
         });
     }
+    placed.extend(super::users::of_host(context, report, plan)?);
     if context.nspawn() {
         placed.extend(machine(context, files, report, plan));
     }
@@ -247,7 +275,7 @@ fn machine(context: &Context<'_>, files: &mut Files, report: &mut Report, plan: 
     let mut placed: Vec<(PathBuf, Content)> = made
         .into_iter()
         .map(|(name, text)| {
-            let content = Content::Made(Some(files.plain(format!("{text}\n").as_bytes())));
+            let content = Content::Made(files.plain(format!("{text}\n").as_bytes()));
             (Path::new("/run/host").join(name), content)
         })
         .collect();

@@ -111,7 +111,7 @@ pub(super) fn of_root(context: &Context<'_>, root: &PathFact, whole: bool) -> Re
 }
 
 /// The id on the host of an id inside.
-fn host_id(mapping: &Mapping, inside: u32, group: bool) -> Option<u32> {
+pub(super) fn host_id(mapping: &Mapping, inside: u32, group: bool) -> Option<u32> {
     let of = |extents: &[[u32; 3]]| {
         extents.iter().find_map(|[first, outside, count]| {
             let offset = inside.checked_sub(*first).filter(|offset| offset < count)?;

@@ -16,6 +16,7 @@ mod source;
 mod target;
 #[cfg(test)]
 mod tests;
+mod users;
 
 use std::ffi::{CStr, OsStr};
 use std::os::unix::ffi::OsStrExt;
@@ -38,6 +39,7 @@ pub(crate) use idmap::ROOT_IDS;
 pub(super) use idmap::attend;
 use source::{Source, clone, require_directory, require_source};
 use target::{Covered, open_link, open_target};
+pub(super) use users::{BoundUser, assigned as assigned_users, check as check_users};
 
 const EMPTY: &CStr = c"";
 
@@ -80,8 +82,8 @@ enum Content {
     Tmpfs(Tmpfs),
     Overlay(overlay::Layers),
     Device(devices::Node),
-    /// A file that the plan makes, by number, or the credentials.
-    Made(Option<usize>),
+    /// What the plan makes.
+    Made(files::Part),
 }
 
 impl Sources {
@@ -356,11 +358,11 @@ fn placed(
         },
         MountKind::File(file) => {
             report.applied(item, format!("file: {}", files::ATTRS));
-            Content::Made(Some(files.of_caller(&file.content, file.mode)))
+            Content::Made(files.of_caller(&file.content, file.mode))
         }
         MountKind::Secret(file) => {
             report.applied(item, format!("secret file: {}", files::ATTRS));
-            Content::Made(Some(files.secret(&file.content)))
+            Content::Made(files.secret(&file.content))
         }
     };
     Ok(Some(Placed { target: mount.target, content, origin, over_link: false }))
@@ -509,10 +511,10 @@ fn mount_one(
             node.clone(plan)?;
             (EntryKind::Special, role::TWO)
         }
-        Content::Made(number) => {
+        Content::Made(part) => {
             step(format!("put a file of the plan on {shown}"), plan);
-            files::copy(&sources.files, *number, plan)?;
-            (if number.is_some() { EntryKind::File } else { EntryKind::Directory }, role::TWO)
+            files::copy(&sources.files, *part, plan)?;
+            (part.kind(), role::TWO)
         }
     };
     plan.remedy(remedy);

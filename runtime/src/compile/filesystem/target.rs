@@ -86,12 +86,14 @@ pub(super) fn sorted(context: &Context<'_>) -> Result<Vec<Mount>> {
 fn hidden_by(context: &Context<'_>, target: &Path) -> Option<&'static str> {
     let notified = context.listens();
     let credentials = !context.spec.credentials.is_empty();
+    let users = !context.users.is_empty();
     [
         ("/dev", true),
         ("/dev/pts", true),
-        ("/run", notified || credentials),
-        ("/run/host", notified || credentials),
+        ("/run", notified || credentials || users),
+        ("/run/host", notified || credentials || users),
         (super::files::CREDENTIALS, credentials),
+        (super::users::RECORDS, users),
     ]
     .into_iter()
     .find_map(|(place, needed)| (needed && target == Path::new(place)).then_some(place))

@@ -12,8 +12,8 @@ use crate::facts::EntryKind;
 use crate::plan::Plan;
 use crate::report::Outcome;
 use crate::spec::{
-    Bind, Device, File, IdMap, Mount, MountKind, Overlay, ResolvConf, Root, SecretFile, Spec, Timezone, UserNamespace,
-    Volatile, Want,
+    Bind, Device, File, IdMap, IdRange, Mount, MountKind, Overlay, ResolvConf, Root, SecretFile, Spec, Timezone, User,
+    UserNamespace, UserShell, Volatile, Want,
 };
 use crate::{Facts, Result};
 
@@ -376,4 +376,99 @@ fn only_what_is_not_there_is_left_out_in_silence() {
     }
     spec.mounts.clear();
     compile(&spec, &facts).unwrap();
+}
+
+/// A Spec with users of the host in a tree, for root.
+fn with_users(names: &[&str], change: impl FnOnce(&mut Spec)) -> Spec {
+    let mut spec = spec(Vec::new());
+    spec.root = Root { path: "/tree".into(), volatile: Volatile::No, ..Root::default() };
+    spec.bind_user.names = names.iter().map(|name| (*name).to_owned()).collect();
+    change(&mut spec);
+    spec
+}
+
+#[test]
+fn users_of_the_host_get_the_first_ids_that_are_free() {
+    let spec = with_users(&["joe", "ann", "joe"], |spec| {
+        spec.user = User::Name("ann".into());
+        spec.bind_user.groups = vec!["wheel".into(), "gone".into()];
+        spec.bind_user.shell = UserShell::Path("/bin/zsh".into());
+    });
+    let mut facts = as_root(&spec);
+    facts.tree_accounts.ids = [60_514, 60_516].into();
+    facts.tree_accounts.groups = [("wheel".to_owned(), 10)].into();
+    let plan = compile(&spec, &facts).unwrap();
+    let applied = |item: &str| match plan.report().of(item) {
+        Some(Outcome::Applied(detail)) => detail.clone(),
+        other => panic!("{item}: {other:?}"),
+    };
+    assert_eq!(applied("user joe"), "of the host, as 60515, shell /bin/zsh");
+    assert_eq!(applied("user ann"), "of the host, as 60517, shell /bin/zsh");
+    assert_eq!(applied("supplementary groups"), "10");
+    let ops = ops(&plan);
+    assert!(ops.iter().any(|op| op == "setresuid(uid=60517)"), "{ops:#?}");
+    assert!(ops.iter().any(|op| op.contains("joe:wheel.membership")), "{ops:#?}");
+    assert!(
+        ops.iter().any(|op| op.contains(r#"\"homeDirectory\":\"/run/host/home/ann\",\"shell\":\"/bin/zsh\""#)),
+        "{ops:#?}"
+    );
+    assert!(!ops.iter().any(|op| op.contains("$y$hash")), "a hash is printed");
+}
+
+#[test]
+fn users_that_cannot_be_brought_in() {
+    let refused = |spec: Spec, change: &dyn Fn(&mut Facts)| {
+        let mut facts = as_root(&spec);
+        change(&mut facts);
+        refused(&spec, &facts).1
+    };
+    let joe = |change: fn(&mut Spec)| with_users(&["joe"], change);
+    let as_is: &dyn Fn(&mut Facts) = &|_| ();
+    let host = |change: fn(&mut crate::facts::HostUser)| {
+        move |facts: &mut Facts| facts.host_users.values_mut().for_each(change)
+    };
+    for (said, why) in [
+        (refused(joe(|spec| spec.user_namespace = UserNamespace::Host), as_is), "no user namespace"),
+        (refused(joe(|spec| spec.user_namespace = UserNamespace::Identity), as_is), "are ids of the container already"),
+        (
+            refused(
+                joe(|spec| spec.user_namespace = UserNamespace::Range(IdRange { base: 1 << 20, count: 999 })),
+                as_is,
+            ),
+            "does not map the id 60514",
+        ),
+        (refused(joe(|_| ()), &|facts| facts.host_users.clear()), "not in /etc/passwd of the host"),
+        (refused(joe(|_| ()), &host(|user| user.uid = 0)), "root's"),
+        (refused(joe(|_| ()), &host(|user| user.gid = 0)), "root's"),
+        (refused(joe(|_| ()), &host(|user| user.uid = 65_534)), "nobody"),
+        (refused(joe(|_| ()), &host(|user| user.group = Some("users".into()))), "not one of its own"),
+        (refused(joe(|_| ()), &host(|user| user.group = None)), "not one of its own"),
+        (refused(joe(|_| ()), &host(|user| user.home = "home".into())), "not an absolute path"),
+        (
+            refused(joe(|_| ()), &|facts| {
+                facts.tree_accounts.users.insert("joe".into());
+            }),
+            "etc/passwd has a user of that name",
+        ),
+        (
+            refused(joe(|_| ()), &|facts| {
+                facts.tree_accounts.groups.insert("joe".into(), 7);
+            }),
+            "etc/group has a group of that name",
+        ),
+        (
+            refused(joe(|_| ()), &|facts| facts.tree_accounts.unread = Some("etc/group")),
+            "cannot be looked up: etc/group",
+        ),
+        (refused(joe(|_| ()), &|facts| facts.tree_accounts.ids = (60_514..=60_577).collect()), "all in use"),
+        (refused(joe(|spec| spec.bind_user.shell = UserShell::Path("zsh".into())), as_is), "shell"),
+        (refused(joe(|spec| spec.bind_user.groups = vec!["a:b".into()]), as_is), "\"a:b\" is not the name"),
+        (refused(with_users(&[], |spec| spec.bind_user.shell = UserShell::Host), as_is), "and no user"),
+        (refused(with_users(&["../x"], |_| ()), as_is), "\"../x\" is not the name"),
+        (refused(joe(|spec| spec.mounts = vec![at("/run/host/userdb", bind(|_| ()))]), as_is), "/run/host/userdb"),
+    ] {
+        assert!(said.contains(why), "{said} lacks {why}");
+    }
+    let ordinary = joe(|_| ());
+    assert_eq!(self::refused(&ordinary, &Facts::example(&ordinary)).0, ErrorKind::NotPermitted);
 }

@@ -208,6 +208,11 @@ impl Privileged {
             *all = all.with(&list.value);
             spec.origins.note("scheduling.affinity", list.origin(file));
         }
+        for name in &self.bind_users {
+            note(spec, "bind_user.names", &name.value, name.origin(file));
+            spec.bind_user.names.push(name.value.clone());
+        }
+        set!(spec, file, self.bind_user_shell, bind_user.shell);
         if let Some(path) = &self.network_path {
             // As systemd-nspawn: a private network, and which.
             spec.network = match spec.network {

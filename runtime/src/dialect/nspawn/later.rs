@@ -46,12 +46,6 @@ fn word(text: &str, what: &str, words: &[&str]) -> Parsed<Today> {
     if words.contains(&text) { Ok(NotYet) } else { bad(text, what, &format!("write one of {}", words.join(", "))) }
 }
 
-/// Every word of a value, separated by blanks.
-fn each(text: &str, check: impl Fn(&str) -> Parsed<()>) -> Parsed<Today> {
-    value::Separator::Blanks.words(text).try_for_each(|(at, word)| check(word).map_err(|error| error.at(at)))?;
-    Ok(NotYet)
-}
-
 /// A boolean of which only `no` is what happens.
 pub(super) fn off_or_later(text: &str) -> Parsed<Today> {
     Ok(if value::boolean(text)? { NotYet } else { Anyhow })
@@ -72,28 +66,5 @@ pub(super) fn link_journal(text: &str) -> Parsed<Today> {
         Some(false) => Ok(Anyhow),
         Some(true) => Ok(NotYet),
         None => word(text, "a journal mode", &["no", "auto", "host", "try-host", "guest", "try-guest"]),
-    }
-}
-
-/// Names of users of the host; empty for none.
-pub(super) fn users(text: &str) -> Parsed<Today> {
-    if text.is_empty() {
-        return Ok(Anyhow);
-    }
-    each(text, |name| match value::user(name)? {
-        crate::spec::User::Ids { .. } if name != "root" => {
-            bad(name, "the name of a user", "write the name, not the number")
-        }
-        _ => Ok(()),
-    })
-}
-
-/// A boolean or the path of a shell; empty for the default, which is `no`.
-pub(super) fn shell(text: &str) -> Parsed<Today> {
-    match value::as_boolean(text) {
-        _ if text.is_empty() => Ok(Anyhow),
-        Some(false) => Ok(Anyhow),
-        Some(true) => Ok(NotYet),
-        None => value::inside(text).map(|_| NotYet),
     }
 }

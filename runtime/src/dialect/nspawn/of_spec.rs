@@ -13,13 +13,14 @@ use super::settings::{Harmless, Privileged, Setting, Settings};
 use super::table::{KEYS, Key};
 use crate::dialect::native::differences;
 use crate::dialect::{Problems, Unsayable, Unsayables};
-use crate::spec::{CapabilityList, Denial, Init, MountKind, Network, Profile, Secret, Spec};
+use crate::spec::{CapabilityList, Denial, Init, MountKind, Network, Profile, Secret, Spec, UserShell};
 
 /// A field of the Spec, the option that says it, or what else does.
 const ELSEWHERE: &[(&str, &str)] = &[
     ("machine", "the name of the file says it, or --machine="),
     ("root.path", "say it on the command line (--directory=), or use another format"),
     ("links.addresses", "say it on the command line (--network-address=), or use another format"),
+    ("bind_user.groups", "say it on the command line (--bind-user-group=), or use another format"),
     ("resources", "say it on the command line (--memory=, --cpus=, --pids=), or use another format"),
     ("", "use another format"),
 ];
@@ -165,6 +166,12 @@ fn candidates(spec: &Spec) -> Settings {
         .filter(|path| holds(path))
         .filter_map(|path| setting("Inaccessible", path.clone()))
         .collect();
+    own.bind_users = spec.bind_user.names.iter().filter_map(|name| setting("BindUser", name.clone())).collect();
+    if spec.bind_user.shell != base.bind_user.shell
+        && !matches!(&spec.bind_user.shell, UserShell::Path(path) if !holds(path))
+    {
+        own.bind_user_shell = setting("BindUserShell", spec.bind_user.shell.clone());
+    }
     capabilities(spec, &base, &mut all);
     all
 }

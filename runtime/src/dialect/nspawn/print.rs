@@ -12,7 +12,7 @@ use super::value::signal_name;
 use super::words::{id_map_name, resolv_conf_name, timezone_name};
 use crate::spec::{
     Bind, CapabilityList, IdMap, Init, Mount, MountKind, Network, Overlay, Ownership, Readiness, User, UserNamespace,
-    Volatile,
+    UserShell, Volatile,
 };
 
 /// The lines of one section; its header is printed before the first.
@@ -219,6 +219,16 @@ impl Settings {
         }
         for path in &self.privileged.masked {
             to.line("Inaccessible", bare(&path.value))?;
+        }
+        if !self.privileged.bind_users.is_empty() {
+            let names: Vec<&str> = self.privileged.bind_users.iter().map(|name| name.value.as_str()).collect();
+            to.line("BindUser", names.join(" "))?;
+        }
+        match self.privileged.bind_user_shell.as_ref().map(|shell| &shell.value) {
+            None => {}
+            Some(UserShell::Usual) => to.line("BindUserShell", "no")?,
+            Some(UserShell::Host) => to.line("BindUserShell", "yes")?,
+            Some(UserShell::Path(path)) => to.line("BindUserShell", bare(path))?,
         }
         self.anyhow(to)
     }

@@ -9,7 +9,7 @@ use super::merge::Category;
 use super::table::Key;
 use crate::spec::{
     CapabilityList, HostName, Init, Limit, LinkName, LinkPair, Mount, Network, NumberList, Origin, Ownership,
-    Personality, Port, Readiness, ResolvConf, Secret, Timezone, User, UserNamespace, Volatile,
+    Personality, Port, Readiness, ResolvConf, Secret, Timezone, User, UserNamespace, UserShell, Volatile,
 };
 use skep_sys::abi::Resource;
 
@@ -165,6 +165,8 @@ settings! {
         limits: Vec<Setting<(Resource, Limit)>>,
         mounts: Vec<Setting<Mount>>,
         masked: Vec<Setting<PathBuf>>,
+        bind_users: Vec<Setting<String>>,
+        bind_user_shell: Option<Setting<UserShell>>,
         network: Option<Setting<Network>>,
         network_path: Option<Setting<PathBuf>>,
         veth: Option<Setting<bool>>,

@@ -218,8 +218,8 @@ pub const KEYS: &[Key] = &[
         Ok(if value::boolean(text)? { Ownership::Chown } else { Ownership::Off })
     }))),
     row(Files, "PrivateUsersOwnership", Trusted, Once, C::UserNamespace, Own(|s, v| v.once(&mut s.ownership, value::ownership))),
-    row(Files, "BindUser", Trusted, Resettable, C::BindUser, Later(later::users)),
-    row(Files, "BindUserShell", Trusted, Resettable, C::BindUserShell, Later(later::shell)),
+    row(Files, "BindUser", Trusted, Resettable, C::BindUser, Own(|s, v| v.words(&mut s.bind_users, value::bind_user))),
+    row(Files, "BindUserShell", Trusted, Resettable, C::BindUserShell, Own(|s, v| v.reset_or_once(&mut s.bind_user_shell, value::bind_user_shell))),
     row(Net, "Private", Trusted, Once, C::Network, Own(|s, v| v.once(&mut s.network, |text| {
         Ok(if value::boolean(text)? { Network::None } else { Network::Host })
     }))),

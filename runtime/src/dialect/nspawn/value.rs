@@ -34,7 +34,8 @@ use crate::Escaped;
 use crate::dialect::nearest;
 use crate::dialect::problem::quoted;
 use crate::spec::{
-    Capability, CapabilityList, HostName, IdRange, Limit, Ownership, Secret, User, UserNamespace, Volatile, parse_bytes,
+    BindUsers, Capability, CapabilityList, HostName, IdRange, Limit, Ownership, Secret, User, UserNamespace, UserShell,
+    Volatile, parse_bytes,
 };
 
 /// What is wrong with a value, and what to write instead.
@@ -181,13 +182,51 @@ pub fn user(text: &str) -> Parsed<User> {
     if text.starts_with(|char: char| char.is_ascii_digit()) {
         return id(text).map(|id| User::Ids { uid: id, gid: id });
     }
-    let start = text.starts_with(|char: char| char.is_ascii_alphabetic() || char == '_');
-    let rest = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'));
-    if start && rest && text.len() <= 32 {
-        return Ok(User::Name(text.to_owned()));
+    account(text, "a user").map(User::Name)
+}
+
+/// The name of a user or group.
+fn account(text: &str, what: &str) -> Parsed<String> {
+    if BindUsers::is_name(text) {
+        return Ok(text.to_owned());
     }
-    Err(ValueError::new(format!("{} is not the name of a user", quoted(text)))
+    Err(ValueError::new(format!("{} is not the name of {what}", quoted(text)))
         .with_remedy("a name has up to 32 letters, digits, `_` and `-`, and starts with a letter or `_`"))
+}
+
+/// The name of a user of the host that the container has too.
+///
+/// # Errors
+///
+/// It is no name, or a number.
+pub fn bind_user(text: &str) -> Parsed<String> {
+    if text.starts_with(|char: char| char.is_ascii_digit()) {
+        let error = ValueError::new(format!("{} is not the name of a user", quoted(text)));
+        return Err(error.with_remedy("write the name, not the number"));
+    }
+    account(text, "a user")
+}
+
+/// The name of a group that such users are members of.
+///
+/// # Errors
+///
+/// It is no name.
+pub fn bind_user_group(text: &str) -> Parsed<String> {
+    account(text, "a group")
+}
+
+/// The shell that such users have: a boolean or a path.
+///
+/// # Errors
+///
+/// It is neither.
+pub fn bind_user_shell(text: &str) -> Parsed<UserShell> {
+    match as_boolean(text) {
+        Some(false) => Ok(UserShell::Usual),
+        Some(true) => Ok(UserShell::Host),
+        None => inside(text).map(UserShell::Path),
+    }
 }
 
 /// What stands between the words of a list.

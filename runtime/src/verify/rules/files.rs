@@ -40,7 +40,8 @@ pub(super) fn one_component_creation(view: &View<'_>, found: &mut Findings) {
                         moved.onto == below && matches!(moved.op, Op::MoveMount { path: name, .. } if name == path)
                     };
                     let covered = view.of(OpKind::MoveMount).any(covers);
-                    view.thing(below).is_mount(c"tmpfs") && is_name(path) && !covered
+                    let made = view.thing(below).is_mount(c"tmpfs") || view.thing(below).is_mount(c"ramfs");
+                    made && is_name(path) && !covered
                 }
                 _ => view.thing(seen.on).is_mount(c"tmpfs"),
             };

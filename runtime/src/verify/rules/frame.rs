@@ -3,7 +3,7 @@
 use std::ffi::CStr;
 
 use skep_sys::abi::Namespaces;
-use skep_sys::{Op, OpKind, Proof, Slot};
+use skep_sys::{At, Op, OpKind, Proof, Slot};
 
 use super::{Findings, the_one};
 use crate::plan::{OWN_NETWORK, Phase, role};
@@ -185,7 +185,8 @@ pub(super) fn nothing_left_open(view: &View<'_>, found: &mut Findings) {
             | Op::OpenProcess { into, .. }
             | Op::MapNamespace { into, .. }
             | Op::OpenTree { into, .. } => {
-                if open.iter().any(|(slot, _)| *slot == into && entering && into == role::PROCESS) {
+                let itself = matches!(seen.op, Op::OpenTree { dir: At::Slot(dir), .. } if dir == into);
+                if short(into) && !itself && open.iter().any(|(slot, _)| *slot == into) {
                     found.at(seen, "opens what is still open");
                 }
                 open.retain(|(slot, _)| *slot != into);

@@ -329,9 +329,18 @@ pub(super) fn modes_tight(view: &View<'_>, found: &mut Findings) {
         What::Inside { below, path } => given.contains(&(below, path)),
         _ => true,
     };
+    // Records of the host's users stay root's: hashes of passwords are among them.
+    let record = |seen: &Seen<'_>| matches!(view.thing(seen.on).what, What::Inside { path, .. } if path == c"userdb");
     for seen in view.of(OpKind::CreateSecret) {
         if let Op::CreateSecret { name, .. } = seen.op
+            && record(seen)
+            && (given.contains(&(seen.on, name)) || directory(seen))
+        {
+            found.at(seen, "makes a record of a user that is not root's");
+        }
+        if let Op::CreateSecret { name, .. } = seen.op
             && secret(seen, name)
+            && !record(seen)
             && !(given.contains(&(seen.on, name)) && directory(seen))
         {
             found.at(seen, "makes a secret that is not the payload's");

@@ -12,7 +12,7 @@ use crate::spec::{
     Hosts, IdMap, IdRange, Init, IoLimit, IoPriority, Landlock, LinkName, MachineName, Mount, MountKind, Namespace,
     NamespaceChoice, Network, NumberList, Overlay, Ownership, PathRule, Personality, Profile, Readiness, ResolvConf,
     Resources, Root, SchedulingPolicy, SecretFile, SecureBitList, Spec, Stream, TerminalSize, Timezone, Tmpfs, User,
-    UserNamespace, Volatile, Want,
+    UserNamespace, UserShell, Volatile, Want,
 };
 use crate::{ErrorKind, compile};
 
@@ -282,6 +282,11 @@ const TABLE: &[(&str, Change)] = &[
     ("credentials", |spec, _| {
         spec.user = User::Ids { uid: 33, gid: 33 };
         spec.credentials.insert("token".into(), "hunter2".into());
+    }),
+    ("users of the host", |spec, _| {
+        spec.root = plain();
+        spec.bind_user.names = vec!["joe".into(), "ann".into()];
+        (spec.bind_user.groups, spec.bind_user.shell) = (vec!["wheel".into()], UserShell::Host);
     }),
     ("files of the host", |spec, _| {
         spec.network = Network::Host;

@@ -163,6 +163,7 @@ fn no_op_can_be_left_out() {
         ("device policy v2", Caller::Root),
         ("files", Caller::User),
         ("credentials", Caller::User),
+        ("users of the host", Caller::Root),
         ("terminal", Caller::User),
         ("listener", Caller::User),
         ("descriptors", Caller::User),

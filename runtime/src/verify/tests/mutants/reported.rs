@@ -1,8 +1,8 @@
 //! Mutants for the rules in `rules/reported.rs`.
 
-use skep_sys::abi::{MountAttrs, Resource};
+use skep_sys::abi::{MountAttrs, OpenFlags, Resolve, Resource};
 use skep_sys::wire::{Blob, Numbers, SecretBlob};
-use skep_sys::{Op, OpKind};
+use skep_sys::{At, Op, OpKind};
 
 use super::{Mutant, attrs, cut, each, mutant, places, put, rewrite};
 use crate::plan::Phase::{Attend, Enter, Prepare};
@@ -70,6 +70,32 @@ pub(super) const ALL: &[Mutant] = &[
     }),
     mutant(82, "files/root", "a secret that stays root's", |plan| {
         cut(plan, Enter, places(plan, Enter, |op| matches!(op, Op::Chown { .. }))[0])
+    }),
+    mutant(82, "users of the host/root", "hashes of passwords that all can read", |plan| {
+        each(plan, Enter, OpKind::CreateSecret, |op| match op {
+            Op::CreateSecret { dir, name, mode: 0o400, content } => {
+                Op::CreateSecret { dir, name, content, mode: 0o444 }
+            }
+            other => other,
+        })
+    }),
+    mutant(82, "users of the host/root", "a hash of a password that is the payload's", |plan| {
+        let at = places(plan, Enter, |op| matches!(op, Op::CreateSecret { .. }));
+        rewrite(plan, Enter, |place, op| match op {
+            Op::CreateSecret { dir: At::Slot(dir), name, .. } if at.contains(&place) => vec![
+                op,
+                Op::OpenAt2 {
+                    dir: At::Slot(dir),
+                    path: name,
+                    flags: OpenFlags::PATH,
+                    mode: 0,
+                    resolve: Resolve::BENEATH.with(Resolve::NO_SYMLINKS),
+                    into: role::ONE,
+                },
+                Op::Chown { file: role::ONE, uid: 0, gid: 0 },
+            ],
+            other => vec![other],
+        })
     }),
     mutant(80, "rootidmap/root", "a map that shows all ids", |plan| {
         each(plan, Attend, OpKind::MapNamespace, |op| match op {
