@@ -623,7 +623,8 @@ fn what_a_killed_supervisor_had_is_cleared_up() {
             std::thread::sleep(Duration::from_millis(10));
         }
         assert!(links().contains("vz-lan"), "{:?}", links());
-        let script = "mount -t sysfs sysfs /sys && cat /sys/class/net/*/ifalias && exec \"$0\" --exact collector --ignored --nocapture --test-threads=1";
+        // The sysfs of this network, and the host's cgroups on it.
+        let script = "mount --rbind /sys/fs/cgroup /mnt && mount -t sysfs sysfs /sys && mount --rbind /mnt /sys/fs/cgroup && cat /sys/class/net/*/ifalias && exec \"$0\" --exact collector --ignored --nocapture --test-threads=1";
         let mut collect = Process::new("unshare");
         collect.args(["--mount", "sh", "-c", script]).arg(std::env::current_exe().unwrap());
         let output = collect.env(SUPERVISED, "1").output().unwrap();

@@ -45,8 +45,8 @@ suite() {
         test=/tmp/skep/bin/test-$name
         echo "=== $who: $name"
         # Emulated: a tenth of the speed.
-        "$@" env SKEP_VM=1 SKEP_FAULT_STEP=41 "$test" --test-threads=1 2>&1 | tee "/tmp/$who-$name.log" | grep -E '^test .*FAILED|panicked|^SKIP|^test result|left:|right:' -A1
-        grep -q '^test result: ok' "/tmp/$who-$name.log" || failed=1
+        "$@" env SKEP_VM=1 SKEP_FAULT_STEP=41 "$test" --test-threads=1 2>&1 | tee "$SKEP_RESULTS/$who-$name.log" | grep -E '^test .*FAILED|panicked|^SKIP|^test result|left:|right:' -A1
+        grep -q '^test result: ok' "$SKEP_RESULTS/$who-$name.log" || failed=1
     done
 }
 main_job() {

@@ -12,7 +12,7 @@ use super::files::{InodeId, Node, Place};
 use super::mounting::check_attrs;
 use super::mounts::{Mount, MountId, Within};
 use super::namespaces::Content;
-use super::{FileId, Model, SpaceId, UserId, id};
+use super::{FileId, Model, SpaceId, TaskId, UserId, id};
 
 id! {
     /// A file system instance ("superblock").
@@ -251,11 +251,18 @@ impl Model {
                 self.merge(layer, root);
             }
         }
+        // `apply_cgroup_root_flags`: there is one, and a mount by who is in the initial
+        // namespace sets anew what all of them have.
+        if fs == self.cgroups {
+            if self[self.current].spaces.cgroup == self[TaskId(0)].spaces.cgroup {
+                let options: Vec<&str> = context.parameters.iter().map(|row| row.0.as_str()).collect();
+                self[fs].shown = options.join(",");
+            }
+            return Ok(fs);
+        }
         self[fs].read_only |= get("ro").is_some();
         self[fs].shown = self.shown_options(context, root);
-        if fs != self.cgroups {
-            self[fs].options.clone_from(&context.parameters);
-        }
+        self[fs].options.clone_from(&context.parameters);
         Ok(fs)
     }
 
@@ -534,6 +541,29 @@ mod tests {
                 assert_eq!(stand.fresh(kind, TREE), result, "{kind:?} in {namespaces}");
             }
         }
+    }
+
+    /// A mount without options takes those away that the host has, but for in a
+    /// namespace of one's own.
+    #[test]
+    fn the_one_cgroup2_has_the_options_of_the_initial_namespace() {
+        let options = |stand: &Stand| {
+            let host = stand.model.process(Actor::Host).unwrap().mountinfo();
+            host.iter().find_map(|line| Some(line.split_once(" - cgroup2 cgroup2 ")?.1.to_owned()))
+        };
+        let mut stand = Stand::root();
+        stand.ok(Op::FsOpen { kind: c"cgroup2", into: FS });
+        stand.ok(Op::FsFlag { fs: FS, key: c"nsdelegate" });
+        stand.ok(Op::FsCreate { fs: FS });
+        assert_eq!(options(&stand).as_deref(), Some("rw,nsdelegate"));
+        let mut inside = Stand::on(stand.model.clone());
+        inside.spawn(ALL, true, None).unwrap();
+        inside.play(Actor::Child);
+        inside.ok(Op::Unshare { namespaces: Namespaces::CGROUP });
+        assert_eq!(inside.fresh(c"cgroup2", TREE), Ok(()));
+        assert_eq!(options(&inside).as_deref(), Some("rw,nsdelegate"));
+        assert_eq!(stand.fresh(c"cgroup2", TREE), Ok(()));
+        assert_eq!(options(&stand).as_deref(), Some("rw"));
     }
 
     /// mount_too_revealing: procfs before the old root goes.

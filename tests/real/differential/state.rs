@@ -133,7 +133,7 @@ pub(crate) fn of_model(process: Process<'_>, host: Process<'_>, order: Order) ->
                 .note("affinity")
                 .unwrap_or_else(|| format!("{:?}", numbers(field(&own("status"), "Cpus_allowed_list")))),
         ),
-        ("scheduling", process.note("scheduling").unwrap_or_else(|| scheduling(&own("stat")))),
+        ("scheduling", process.note("scheduling").map_or_else(|| scheduling(&own("stat")), |note| fair(&note))),
         ("mounts", mounts(process.mountinfo().iter().map(String::as_str), order)),
     ]);
     let kind = |kind: &'static str| if kind == "socketpair" { "wire" } else { kind };
@@ -316,7 +316,17 @@ fn scheduling(stat: &str) -> String {
     let after = stat.rsplit_once(')').map_or("", |(_, after)| after);
     let words: Vec<&str> = after.split_whitespace().collect();
     let number = |field: usize| words.get(field - 3).and_then(|word| word.parse::<i64>().ok()).unwrap_or_default();
-    format!("{} {} {}", number(41), 20 - number(19), number(40))
+    fair(&format!("{} {} {}", number(41), 20 - number(19), number(40)))
+}
+
+/// Other policies than `other` and `batch` leave the nice value as the test was
+/// started with (sched_setattr(2), `sched_nice`).
+fn fair(scheduling: &str) -> String {
+    match scheduling.split(' ').collect::<Vec<_>>()[..] {
+        [policy @ ("0" | "3"), nice, priority] => format!("{policy} {nice} {priority}"),
+        [policy, _, priority] => format!("{policy} - {priority}"),
+        _ => scheduling.to_owned(),
+    }
 }
 
 /// A list such as `0-1,4`.
