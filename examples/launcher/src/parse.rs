@@ -181,7 +181,7 @@ mod tests {
         ("resolv-conf", Some("replace-stub"), Some("copy")),
         ("timezone", Some("symlink"), Some("UTC")),
         ("load-credential", Some("token:/etc/token"), Some("token:")),
-        ("set-credential", Some("token:x"), Some("token:a\\n")),
+        ("set-credential", Some("token:a\\n"), Some("token:a\\q")),
         ("inaccessible", Some("/etc/shadow"), Some("etc")),
         ("as-pid2", Some("no"), Some("2")),
         ("boot", Some("yes"), Some("2")),

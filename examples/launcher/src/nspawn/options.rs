@@ -68,7 +68,7 @@ pub(crate) const OPTIONS: &[Known] = &[
     known("keep-unit", None, But("no unit is ever left; what becomes of a reboot is as there")),
     known("kill-signal", None, Works),
     known("link-journal", None, But("the modes that may come to nothing do; `host` and `guest` are refused")),
-    known("load-credential", None, But("no socket")),
+    known("load-credential", None, Works),
     known("machine", Some('M'), Works),
     known("mstack", None, Refused("layers are not described by a directory here; give them with --overlay=")),
     known("network-bridge", None, Works),
