@@ -11,6 +11,7 @@ mod tree;
 
 use std::process::ExitCode;
 
+use nix::unistd::geteuid;
 use skep::Spec;
 use skep::spec::{Init, Network, Secret, UserNamespace, Want};
 use skep::sys::abi::{CapabilitySet, cap, signal};
@@ -58,8 +59,22 @@ pub(crate) fn spec(mut typed: Typed) -> Result<Spec, Failure> {
     let named = matches!(typed.machine, Some(Some(_)));
     // Settings are those of the name without what makes it unique.
     typed.machine = Some(Some(name.clone()));
-    let asked = typed.capability;
+    let (asked, dropped) = (typed.capability, typed.drop_capability);
     let mut spec = meaning::unnamed(typed)?.0;
+    let said = |spec: &Spec, field: &str| spec.origins.of(field).is_some();
+    if !geteuid().is_root() && !said(&spec, "user_namespace") && spec.user_namespace == UserNamespace::Host {
+        // What nobody can have without root is not what is meant.
+        spec.user_namespace = UserNamespace::Managed;
+        if !said(&spec, "network") && matches!(spec.network, Network::Host) {
+            spec.network = Network::None;
+            let bounding = &mut spec.capabilities.bounding.0;
+            *bounding = CapabilitySet(bounding.0 | (CapabilitySet::EMPTY.with(cap::NET_ADMIN).0 & !dropped.0));
+        }
+    }
+    if spec.user_namespace == UserNamespace::Managed && matches!(spec.network, Network::Host) {
+        let what = "--private-users=managed: such ids go with a network of the container's own, and this is the host's";
+        return Err(Failure::new(format!("{what}; add --private-network")));
+    }
     // In a user namespace it is no capability over the host's network.
     let shared = !matches!(spec.network, Network::None | Network::Own(_)) && spec.user_namespace != UserNamespace::Host;
     if shared && !asked.has(cap::NET_BIND_SERVICE) {

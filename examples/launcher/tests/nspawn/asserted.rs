@@ -340,6 +340,8 @@ fn t11_options_that_contradict_each_other_are_refused() {
         &["--read-only", "--private-users=pick", "--private-users-ownership=chown"],
         &["--volatile=yes", "--private-users=pick", "--private-users-ownership=chown"],
         &["--volatile=overlay", "-U", "--private-users-ownership=chown"],
+        &["--private-users=managed"],
+        &["--private-users=managed", "--private-network=no"],
         &["--bind=/mnt:/", "-U"],
         &["--tmpfs=/", "-U"],
         &["--bind-user=root"],
@@ -392,6 +394,25 @@ fn t20_the_hosts_os_release_is_told() {
 }
 
 #[test]
+fn t22_fuse_and_tun_are_there_for_everybody_and_can_be_named_as_well() {
+    let _turn = turn();
+    let Some(tree) = Tree::new() else { return };
+    if !Path::new("/dev/fuse").exists() || !Path::new("/dev/net/tun").exists() {
+        return skip("this host has no /dev/fuse or no /dev/net/tun");
+    }
+    let owner = |path: &str| Path::new(path).metadata().map(|data| (data.uid(), data.gid(), data.mode())).unwrap();
+    let before = ["/dev/fuse", "/dev/net/tun"].map(owner);
+    for users in [&["--private-users=no"][..], &["-U"], &["-U", "--private-network"], &["--device=/dev/fuse"]] {
+        // The node is the host's: who is not root there needs what all may do.
+        let open = if before[0].2 & 0o006 == 0o006 || users[0] != "-U" { "exec 3<>/dev/fuse &&" } else { "" };
+        let script = format!("{open} stat -c '%F %t:%T' /dev/fuse /dev/net/tun");
+        let said = tree.says(users, &script);
+        assert_eq!(said, "character special file a:e5\ncharacter special file a:c8", "{users:?}");
+    }
+    assert_eq!(["/dev/fuse", "/dev/net/tun"].map(owner), before);
+}
+
+#[test]
 fn t26_an_ephemeral_machine_has_the_settings_of_the_name_without_the_suffix() {
     let _turn = turn();
     let Some(tree) = Tree::new() else { return };
@@ -433,6 +454,29 @@ fn t29_trees_of_every_kind_of_users() {
     assert!(said.starts_with("0\n") && owner(&tree) >= 0x8_0000, "{said}: {}", owner(&tree));
     // Of a tree that has a range, that one is picked, and `yes` is it.
     assert!(tree.says(&["--private-users=yes"], "cat /proc/self/uid_map").contains(&owner(&tree).to_string()));
+}
+
+/// Without root, what can only be with it is not what is meant.
+#[test]
+fn t29_an_ordinary_user_has_managed_users_and_a_network_of_his_own() {
+    let _turn = turn();
+    let Some(tree) = Tree::new() else { return };
+    if !has("setpriv") {
+        return skip("setpriv is not installed");
+    }
+    let copy = tree.scratch.path().join("skep");
+    std::fs::copy(SKEP, &copy).unwrap();
+    let run = |words: &[&str]| {
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid=4242", "--regid=4242", "--clear-groups"]).arg(&copy).args(&ALWAYS[..5]).args(words);
+        let output = command.arg("-D").arg(&tree.root).arg("/bin/true").env("HOME", "/").output().unwrap();
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    // He has no range here, which is what is asked for then.
+    let (code, said) = run(&[]);
+    assert!(code == Some(1) && said.contains("/etc/subuid"), "{code:?} {said}");
+    let (code, said) = run(&["--private-network=no"]);
+    assert!(code == Some(1) && said.contains("--private-users=managed"), "{code:?} {said}");
 }
 
 #[test]

@@ -155,9 +155,12 @@ pub(super) fn devices(context: &Context<'_>, plan: &mut Builder, report: &mut Re
     open_target(context, Path::new("/dev"), EntryKind::Directory, true, role::THREE, plan)?;
     attach(role::DEV, role::THREE, plan);
     let there = |node: &&&profile::Node| {
+        let place = Path::new("/dev").join(node.name);
+        // What the caller puts there himself is put there once.
+        let named = || context.spec.mounts.iter().any(|mount| mount.target == place);
+        let number = Some(DeviceNumber::character(node.major, node.minor));
         profile::NODES.iter().any(|usual| usual.name == node.name)
-            || context.facts.path(&Path::new("/dev").join(node.name)).node
-                == Some(DeviceNumber::character(node.major, node.minor))
+            || (context.facts.path(&place).node == number && !named())
     };
     let nodes: Vec<&profile::Node> = profile::nodes(context.spec.profile).filter(|node| there(&node)).collect();
     let names: Vec<&str> = nodes.iter().map(|node| node.name).collect();
