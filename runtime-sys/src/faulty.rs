@@ -474,7 +474,7 @@ pub fn plausible(kind: OpKind) -> &'static [Errno] {
         OpKind::Release | OpKind::Await => &[E::ECANCELED, E::EBADF, E::ENOMEM, E::EINVAL],
         OpKind::Announce | OpKind::Arrive => &[E::EBADF, E::EPIPE, E::EPERM, E::ENOMEM],
         OpKind::Receive => &[E::ETIMEDOUT, E::ECANCELED, E::EBADMSG, E::EBADF, E::EMFILE, E::ENOMEM],
-        OpKind::Entrust | OpKind::EntrustFile | OpKind::Dismiss | OpKind::SendFile => {
+        OpKind::Entrust | OpKind::EntrustFile | OpKind::Dismiss | OpKind::Keep | OpKind::SendFile => {
             &[E::EPIPE, E::E2BIG, E::ENOBUFS, E::ENOMEM, E::ETIMEDOUT, E::ETOOMANYREFS, E::EBADF]
         }
         // openat2(2), pts(4): EIO when the limit of terminals is reached

@@ -588,4 +588,7 @@ vocabulary! {
     /// `chmod(2)`, unless the mode is all ones, and `utimensat(2)` in seconds and
     /// nanoseconds, of the file itself, which may be an `O_PATH` descriptor.
     Stamp = "utimensat" { file: Slot, mode: u32, access: u64, access_ns: u64, modified: u64, modified_ns: u64 }
+    /// The watcher keeps what it has of `id` when this process ends, and runs it when the
+    /// process in its slot 0 has.
+    Keep = "keep" { watcher: Slot, id: u64 }
 }

@@ -154,7 +154,7 @@ pub mod watched {
     /// Slots that the ops of one container may use.
     pub const PLACES: usize = 8;
     /// Bytes of the ops of one container.
-    pub const OPS: usize = ENTRY - 16 - PLACES * Cell::SIZE;
+    pub const OPS: usize = ENTRY - 24 - PLACES * Cell::SIZE;
 }
 
 /// Where stage B writes its progress into its plan: the index of the op that

@@ -594,6 +594,10 @@ pub(crate) fn dismiss(watcher: i32, id: u64) -> Result<(), Errno> {
     send(watcher, &message(b'd', id, &[]), None)
 }
 
+pub(crate) fn keep(watcher: i32, id: u64) -> Result<(), Errno> {
+    send(watcher, &message(b'k', id, &[]), None)
+}
+
 fn message(kind: u8, id: u64, content: &[u8]) -> Vec<u8> {
     let mut bytes = vec![kind];
     bytes.extend(id.to_le_bytes());

@@ -3,7 +3,8 @@
 //! Part of stage B only. One process for each embedder that has containers
 //! alive; no thread, a few pages. It keeps, for each container, the ops that
 //! undo it and the descriptors that they need, until the embedder's socket
-//! closes. Then it runs them, with the one interpreter, and ends.
+//! closes. Then it runs them, with the one interpreter, and ends; but for containers
+//! that the embedder has let go of: for those it stays until each has ended.
 #![allow(unsafe_code)]
 
 use crate::errno::Errno;
@@ -20,6 +21,7 @@ struct Entry {
     id: u64,
     length: usize,
     cells: [Cell; PLACES],
+    kept: bool,
     ops: [u8; OPS],
 }
 
@@ -36,7 +38,12 @@ pub(crate) fn watch(socket: i32) -> Result<(), Errno> {
     let table =
         unsafe { core::slice::from_raw_parts_mut(core::ptr::with_exposed_provenance_mut::<Entry>(base), ENTRIES) };
     let mut message = [0_u8; ENTRY];
+    // How many containers it is kept for, and how many entries were ever used.
+    let (mut kept, mut used) = (0_usize, 0_usize);
     loop {
+        if kept > 0 && !wait(table.get_mut(..used).unwrap_or_default(), socket, &mut kept) {
+            continue;
+        }
         let (length, file) = match receive(socket, &mut message) {
             Ok(received) => received,
             // Nothing would come any more.
@@ -52,21 +59,75 @@ pub(crate) fn watch(socket: i32) -> Result<(), Errno> {
         let Some(content) = message.get(..length).filter(|content| !content.is_empty()) else {
             break;
         };
-        take(table, content, file);
+        let Some((place, kind)) = take(table, content, file) else { continue };
+        used = used.max(place.wrapping_add(1));
+        if kind == b'k' {
+            kept = kept.wrapping_add(1);
+        }
     }
-    for entry in table.iter_mut().filter(|entry| entry.id != 0) {
+    close(socket);
+    let table = table.get_mut(..used).unwrap_or_default();
+    for entry in table.iter_mut().filter(|entry| entry.id != 0 && !entry.kept) {
         undo(entry);
+        forget(entry);
+    }
+    while kept > 0 {
+        wait(table, -1, &mut kept);
     }
     exit(0)
 }
 
-fn take(table: &mut [Entry], content: &[u8], file: Option<i32>) {
-    let Some((kind, rest)) = content.split_first() else { return };
-    let Some((id, rest)) = rest.split_first_chunk::<8>() else { return };
+/// How many of those that it is kept for it waits for at once; the others' turn comes
+/// when one of these has ended, or the pause.
+const AT_ONCE: usize = 512;
+const PAUSE: [u64; 2] = [2, 0];
+
+/// Waits for a word of the embedder, or for the end of a container that it is kept for,
+/// after which it clears up. Whether there is a word.
+#[inline(never)]
+fn wait(table: &mut [Entry], socket: i32, kept: &mut usize) -> bool {
+    // struct pollfd: the descriptor, then POLLIN in the lower half. A negative one is
+    // not looked at.
+    let mut polled = [[-1_i32, 1]; AT_ONCE];
+    let mut places = polled.iter_mut();
+    if let Some(place) = places.next() {
+        place[0] = socket;
+    }
+    let mut count = 1_usize;
+    for entry in table.iter().filter(|entry| entry.kept) {
+        let (Some(Cell::Descriptor(pidfd)), Some(place)) = (entry.cells.first(), places.next()) else { continue };
+        place[0] = *pidfd;
+        count = count.wrapping_add(1);
+    }
+    let ready = |polled: &[[i32; 2]], file: i32| polled.iter().any(|[one, events]| *one == file && events >> 16 != 0);
+    let pause = if *kept < AT_ONCE { Word::NULL } else { Word::of(&PAUSE) };
+    let words = [Word::of_mut(&mut polled), Word::number(count as u64), pause, Word::NULL, Word::NULL];
+    if ask(nr::PPOLL, words).is_err() {
+        return false;
+    }
+    for entry in table.iter_mut().filter(|entry| entry.kept) {
+        let ended = match entry.cells.first() {
+            Some(Cell::Descriptor(pidfd)) => ready(&polled, *pidfd),
+            // Nobody could tell when.
+            _ => true,
+        };
+        if ended {
+            undo(entry);
+            forget(entry);
+            *kept = kept.wrapping_sub(1);
+        }
+    }
+    socket >= 0 && ready(&polled, socket)
+}
+
+/// Where it was put, and what was said.
+fn take(table: &mut [Entry], content: &[u8], file: Option<i32>) -> Option<(usize, u8)> {
+    let (kind, rest) = content.split_first()?;
+    let (id, rest) = rest.split_first_chunk::<8>()?;
     let id = u64::from_le_bytes(*id);
     let wanted = if *kind == b'e' { 0 } else { id };
-    let entry = table.iter_mut().find(|entry| entry.id == wanted);
-    match (kind, entry, file) {
+    let place = table.iter().position(|entry| entry.id == wanted);
+    match (kind, place.and_then(|place| table.get_mut(place)), file) {
         (b'e', Some(entry), _) => {
             if let Some(place) = entry.ops.get_mut(..rest.len()) {
                 place.copy_from_slice(rest);
@@ -81,9 +142,13 @@ fn take(table: &mut [Entry], content: &[u8], file: Option<i32>) {
             }
         }
         (b'd', Some(entry), _) => forget(entry),
-        (_, _, Some(file)) => close(file),
-        _ => {}
+        (b'k', Some(entry), _) if !entry.kept => entry.kept = true,
+        (_, _, file) => {
+            file.into_iter().for_each(close);
+            return None;
+        }
     }
+    Some((place?, *kind))
 }
 
 fn forget(entry: &mut Entry) {
@@ -92,7 +157,7 @@ fn forget(entry: &mut Entry) {
             close(file);
         }
     }
-    (entry.id, entry.length) = (0, 0);
+    (entry.id, entry.length, entry.kept) = (0, 0, false);
 }
 
 /// Runs the ops one by one: an undo that fails does not stop the next.

@@ -504,8 +504,11 @@ impl Container {
     }
 
     /// Lets go: the container goes on without this handle, and also when this
-    /// process ends. Its cgroup stays until [`crate::gc`] finds it empty once this
-    /// process has ended, and nothing
+    /// process ends. What it has on the host (cgroups, interfaces, published ports)
+    /// is removed when it ends: by the watcher, a process of its own that stays for
+    /// that; where that is killed too, by [`crate::gc`]. Who passes on what
+    /// [`Container::forwards`] names does so only as long as this process is there.
+    /// Nothing
     /// holds its range of ids any more: a picked one may be picked again, so
     /// name a range of its own for a container that is to be let go of.
     ///
@@ -519,9 +522,12 @@ impl Container {
             call(&[lifeline.as_fd()], &Op::Release { to: Slot(0) })
                 .map_err(|errno| Error::system("let go of the stub init", errno))?;
         }
-        if let Some(watch) = inner.watch.take() {
-            inner.dismiss(&watch)?;
+        if let Some(watch) = &inner.watch {
+            let socket = watch.watcher.socket()?;
+            call(&[socket.as_fd()], &Op::Keep { watcher: Slot(0), id: watch.id })
+                .map_err(|errno| Error::system("tell the watcher to stay for the container", errno))?;
         }
+        inner.watch = None;
         let range = inner.range.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(range) = range {
             let mut slots = OwnedSlots::new(usize::from(inner.plan.slots()));
@@ -617,13 +623,6 @@ impl Inner {
         }
         let left = run::undo(&mut Linux::new(), &self.plan, (u32::MAX, true), id, &mut slots.slots());
         *self.left.lock().unwrap_or_else(PoisonError::into_inner) = left;
-    }
-
-    fn dismiss(&self, watch: &Watch) -> Result<()> {
-        let socket = watch.watcher.socket()?;
-        call(&[socket.as_fd()], &Op::Dismiss { watcher: Slot(0), id: watch.id })
-            .map(drop)
-            .map_err(|errno| Error::system("tell the watcher to let go", errno))
     }
 }
 

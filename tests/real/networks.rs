@@ -576,6 +576,86 @@ fn supervisor() {
     drop(container);
 }
 
+#[test]
+#[ignore = "run by the tests of this file, as the embedder that lets go"]
+fn detacher() {
+    if std::env::var_os(SUPERVISED).is_none() {
+        return;
+    }
+    let Some(container) = server(|command| {
+        machine(command, "let-go");
+        command.zone(LinkName::zone("lan").unwrap()).link_address("10.9.0.2/24".parse().unwrap());
+        command.publish("80:8080".parse().unwrap()).interface("card0:lan".parse().unwrap());
+        // It is killed by a broken pipe else.
+        command.stderr(skep::Stdio::null());
+    }) else {
+        return;
+    };
+    println!("started {}", container.detach().unwrap());
+}
+
+/// Whom the process that let go has left, and by whose end all of it goes.
+#[test]
+fn a_container_that_is_let_go_of_keeps_its_ports_until_it_ends() {
+    apart(|| {
+        if !has("perl") {
+            return skip("perl is not installed");
+        }
+        ip("link add card0 type veth peer name card1");
+        ip("link property add dev card0 altname a-name-of-a-card");
+        let before = (HostState::look(), links());
+        let mut process = Process::new(std::env::current_exe().unwrap());
+        process.args(["--exact", "detacher", "--ignored", "--nocapture", "--test-threads=1"]);
+        let output = process.env(SUPERVISED, "1").output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        let pid = said.lines().find_map(|line| line.split("started ").nth(1)).unwrap_or_else(|| panic!("{said}"));
+        let pid = nix::unistd::Pid::from_raw(pid.parse().unwrap());
+        // The embedder has ended; who stays is one process.
+        assert_eq!(watchers().len(), 1);
+        assert!(get("10.9.0.1:80").unwrap().contains("from"));
+        assert!(links().contains("vz-lan") && !links().contains("card0"));
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).unwrap();
+        settled(&before.1);
+        assert!(ip("-o link show card0").contains("altname a-name-of-a-card"));
+        let end = Instant::now() + Duration::from_secs(5);
+        while !watchers().is_empty() && Instant::now() < end {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        assert_eq!(watchers(), [] as [i32; 0], "it has ended too");
+        before.0.assert_unchanged();
+        ip("link del card0");
+    });
+}
+
+/// In one process: what is let go of and what is not do not mix, and whoever kills the
+/// process that stays takes the ports away, and no more.
+#[test]
+fn the_watcher_holds_the_ports_of_a_container_that_was_let_go_of() {
+    apart(|| {
+        let serve = |name: &'static str, port: &'static str| {
+            server(|command| {
+                machine(command, name);
+                command.veth().publish(port.parse().unwrap());
+            })
+        };
+        let (Some(one), Some(two)) = (serve("one", "80:8080"), serve("two", "81:8080")) else { return };
+        let pid = nix::unistd::Pid::from_raw(one.detach().unwrap() as i32);
+        assert!(get("127.0.0.1:80").is_ok() && get("127.0.0.1:81").is_ok());
+        drop(two);
+        assert!(get("127.0.0.1:80").is_ok() && get("127.0.0.1:81").is_err());
+        let [watcher] = watchers()[..] else { panic!("{:?}", watchers()) };
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(watcher), nix::sys::signal::Signal::SIGKILL).unwrap();
+        let end = Instant::now() + Duration::from_secs(5);
+        while get("127.0.0.1:80").is_ok() && Instant::now() < end {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        assert!(get("127.0.0.1:80").is_err(), "the kernel has removed the table");
+        assert!(nix::sys::signal::kill(pid, None).is_ok(), "the container goes on");
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).unwrap();
+        nix::sys::wait::waitpid(pid, None).unwrap();
+    });
+}
+
 /// Skep's processes in this thread's network: of a container that is the watcher.
 fn watchers() -> Vec<i32> {
     let network = |process: &str| std::fs::read_link(format!("/proc/{process}/ns/net")).ok();

@@ -362,6 +362,7 @@ impl Kernel for Linux<'_> {
             | Op::Entrust { .. }
             | Op::EntrustFile { .. }
             | Op::Dismiss { .. }
+            | Op::Keep { .. }
             | Op::IdMapHelper { .. }
             | Op::MapNamespace { .. }
             | Op::BpfDevice { .. }
@@ -721,6 +722,8 @@ impl Kernel for Linux<'_> {
             }
             #[cfg(not(skep_stage))]
             Op::Dismiss { watcher, id } => crate::spawn::dismiss(slots.descriptor(watcher)?, id),
+            #[cfg(not(skep_stage))]
+            Op::Keep { watcher, id } => crate::spawn::keep(slots.descriptor(watcher)?, id),
             #[cfg(not(skep_stage))]
             Op::Ask { server, file, request, into } => {
                 let (server, file) = (slots.descriptor(server)?, file.map(|file| slots.descriptor(file)).transpose()?);

@@ -130,6 +130,8 @@ tables! {
 #[derive(Clone, Debug, Default)]
 struct Entrusted {
     ops: Vec<u8>,
+    /// Not with the embedder's end.
+    kept: bool,
     files: BTreeMap<Slot, FileId>,
 }
 
@@ -271,7 +273,11 @@ impl Model {
         let host = self[TaskId(0)].clone();
         self.end(TaskId(0), WaitStatus::Signaled(signal::KILL));
         self.settle_ends();
-        for (_, Entrusted { ops, files }) in core::mem::take(&mut self.entrusted) {
+        for (id, Entrusted { ops, files, kept }) in core::mem::take(&mut self.entrusted) {
+            if kept {
+                self.entrusted.insert(id, Entrusted { ops, files, kept });
+                continue;
+            }
             let size = files.keys().last().map_or(0, |slot| usize::from(slot.0) + 1);
             let mut cells = vec![Cell::Empty; size];
             let mut table = BTreeMap::new();
@@ -801,6 +807,11 @@ impl Model {
                 self.connected(slots, watcher)?;
                 let file = self.file_in(slots, file)?;
                 self.entrusted.entry(id).or_default().files.insert(place, file);
+                Ok(())
+            }
+            Op::Keep { watcher, id } => {
+                self.connected(slots, watcher)?;
+                self.entrusted.entry(id).or_default().kept = true;
                 Ok(())
             }
             Op::Dismiss { watcher, id } => {

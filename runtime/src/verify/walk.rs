@@ -460,6 +460,7 @@ fn operands(op: &Op<'_>) -> [Operand; 3] {
         | Op::Receive { from: on, .. }
         | Op::Entrust { watcher: on, .. }
         | Op::Dismiss { watcher: on, .. }
+        | Op::Keep { watcher: on, .. }
         | Op::ExecAt { program: on, .. }
         | Op::ReceiveCall { listener: on, .. }
         | Op::AnswerCall { listener: on, .. }
