@@ -19,6 +19,16 @@ mod rtm {
     pub(super) const NEWADDR: u16 = 20;
     pub(super) const NEWROUTE: u16 = 24;
     #[cfg(not(skep_stage))]
+    pub(super) const DELADDR: u16 = 21;
+    #[cfg(not(skep_stage))]
+    pub(super) const GETADDR: u16 = 22;
+    #[cfg(not(skep_stage))]
+    pub(super) const GETROUTE: u16 = 26;
+    #[cfg(not(skep_stage))]
+    pub(super) const NEWNSID: u16 = 88;
+    #[cfg(not(skep_stage))]
+    pub(super) const GETNSID: u16 = 90;
+    #[cfg(not(skep_stage))]
     pub(super) const NEWLINKPROP: u16 = 108;
 }
 
@@ -34,6 +44,8 @@ mod ifla {
     pub(super) const AF_SPEC: u16 = 26 | NESTED;
     pub(super) const NET_NS_FD: u16 = 28;
     pub(super) const EXT_MASK: u16 = 29;
+    #[cfg(not(skep_stage))]
+    pub(super) const LINK_NETNSID: u16 = 37;
     pub(super) const NEW_IFINDEX: u16 = 49;
     #[cfg(not(skep_stage))]
     pub(super) const PROP_LIST: u16 = 52 | NESTED;
@@ -245,6 +257,23 @@ fn index(socket: i32, name: &CStr) -> Result<u32, Errno> {
     number.map(|bytes| u32::from_ne_bytes(*bytes)).ok_or(Errno::EBADMSG)
 }
 
+/// The one message of a kind that answers a request.
+fn answer(socket: i32, mut message: Message, wanted: u16, buffer: &mut [u8]) -> Result<&[u8], Errno> {
+    send(socket, message.finish()?)?;
+    let length = receive(socket, buffer, 0)?;
+    match (Answer { rest: buffer.get(..length).unwrap_or_default() }).next() {
+        Some((kind, content)) if kind == wanted => Ok(content),
+        Some((NLMSG_ERROR, content)) => Err(error_of(content)),
+        _ => Err(Errno::EBADMSG),
+    }
+}
+
+/// What NLMSG_ERROR says, where it is no acknowledgement that was asked for.
+fn error_of(content: &[u8]) -> Errno {
+    let errno = content.first_chunk::<4>().map_or(0, |bytes| i32::from_ne_bytes(*bytes).unsigned_abs());
+    if errno == 0 { Errno::EBADMSG } else { Errno::from_raw(errno as u16) }
+}
+
 /// What RTM_GETLINK says of one.
 struct Found {
     index: u32,
@@ -269,18 +298,8 @@ impl Found {
     fn ask(socket: i32, mut message: Message) -> Result<Self, Errno> {
         // RTEXT_FILTER_SKIP_STATS
         message.number(ifla::EXT_MASK, 8);
-        send(socket, message.finish()?)?;
         let mut buffer = [0_u8; 4096];
-        let length = receive(socket, &mut buffer, 0)?;
-        let answer = Answer { rest: buffer.get(..length).unwrap_or_default() }.next();
-        match answer {
-            Some((rtm::NEWLINK, content)) => Self::read(content).ok_or(Errno::EBADMSG),
-            Some((NLMSG_ERROR, content)) => {
-                let errno = content.first_chunk::<4>().map_or(0, |bytes| i32::from_ne_bytes(*bytes).unsigned_abs());
-                Err(if errno == 0 { Errno::EBADMSG } else { Errno::from_raw(errno as u16) })
-            }
-            _ => Err(Errno::EBADMSG),
-        }
+        Self::read(answer(socket, message, rtm::NEWLINK, &mut buffer)?).ok_or(Errno::EBADMSG)
     }
 
     fn read(content: &[u8]) -> Option<Self> {
@@ -658,4 +677,171 @@ pub(crate) fn tables_of(batch: &[u8]) -> impl Iterator<Item = &[u8]> {
 /// `socket(2)`, AF_NETLINK, SOCK_RAW|SOCK_CLOEXEC.
 pub(crate) fn socket(protocol: u8) -> [Word<'static>; 3] {
     [Word::number(16), Word::number(3 | 0o2_000_000), Word::number(u64::from(protocol))]
+}
+
+/// An address of an interface.
+#[cfg(not(skep_stage))]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct InterfaceAddress {
+    /// The address.
+    pub address: std::net::IpAddr,
+    /// `RT_SCOPE_*` of rtnetlink(7).
+    pub scope: u8,
+    /// Whether it can be used: duplicates of it were looked for, and not found.
+    pub usable: bool,
+}
+
+/// How often is asked again for what changes meanwhile.
+#[cfg(not(skep_stage))]
+const AGAIN: u32 = 8;
+
+/// The addresses of all interfaces of the network that a socket of rtnetlink is in.
+/// What it was told of by then, by a group that it is in, is thrown away.
+///
+/// # Errors
+///
+/// What the kernel answered.
+#[cfg(not(skep_stage))]
+pub fn addresses(socket: std::os::fd::BorrowedFd<'_>) -> Result<Vec<InterfaceAddress>, Errno> {
+    let socket = std::os::fd::AsRawFd::as_raw_fd(&socket);
+    let mut buffer = vec![0_u8; 32 << 10];
+    let mut found = Vec::new();
+    for _ in 0..AGAIN {
+        let mut message = Message::of(rtm::GETADDR, DUMP);
+        // struct ifaddrmsg, of any family
+        message.put(&[0; 8]);
+        send(socket, message.finish()?)?;
+        found.clear();
+        if dump(socket, &mut buffer, &mut found)? {
+            break;
+        }
+    }
+    Ok(found)
+}
+
+/// Reads addresses to the end; whether none has changed meanwhile.
+#[cfg(not(skep_stage))]
+fn dump(socket: i32, buffer: &mut [u8], found: &mut Vec<InterfaceAddress>) -> Result<bool, Errno> {
+    /// NLM_F_MULTI, without which it is no part of an answer; NLM_F_DUMP_INTR
+    const MULTI: u16 = 0x2;
+    const INTERRUPTED: u16 = 0x10;
+    let mut same = true;
+    loop {
+        let length = match receive(socket, buffer, 0) {
+            // It was told of more than it holds.
+            Err(Errno::ENOBUFS) => {
+                same = false;
+                continue;
+            }
+            other => other?,
+        };
+        let mut answer = Answer { rest: buffer.get(..length).unwrap_or_default() };
+        loop {
+            let flags = answer.rest.get(6..).and_then(|rest| rest.first_chunk::<2>());
+            let flags = flags.map_or(0, |bytes| u16::from_ne_bytes(*bytes));
+            let Some((kind, content)) = answer.next() else { break };
+            same &= flags & INTERRUPTED == 0;
+            match kind {
+                NLMSG_DONE => return Ok(same),
+                NLMSG_ERROR => return Err(error_of(content)),
+                rtm::NEWADDR if flags & MULTI != 0 => found.extend(interface_address(content)),
+                rtm::NEWADDR | rtm::DELADDR => same = false,
+                _ => {}
+            }
+        }
+    }
+}
+
+#[cfg(not(skep_stage))]
+fn interface_address(content: &[u8]) -> Option<InterfaceAddress> {
+    /// IFA_ADDRESS, IFA_LOCAL, IFA_FLAGS
+    const ADDRESS: u16 = 1;
+    const LOCAL: u16 = 2;
+    const FLAGS: u16 = 8;
+    /// IFA_F_DADFAILED, IFA_F_TENTATIVE
+    const NOT_YET: u32 = 0x8 | 0x40;
+    let (header, attributes) = (content.get(..8)?, content.get(8..)?);
+    let bytes = find(attributes, LOCAL).or_else(|| find(attributes, ADDRESS))?;
+    let v4 = <[u8; 4]>::try_from(bytes).ok().map(std::net::IpAddr::from);
+    let address = v4.or_else(|| <[u8; 16]>::try_from(bytes).ok().map(std::net::IpAddr::from))?;
+    let flags = find(attributes, FLAGS).and_then(|bytes| bytes.first_chunk::<4>());
+    let flags = flags.map_or(u32::from(header[2]), |bytes| u32::from_ne_bytes(*bytes));
+    Some(InterfaceAddress { address, scope: header[3], usable: flags & NOT_YET == 0 })
+}
+
+/// The number of the interface over which is sent to an address.
+///
+/// # Errors
+///
+/// What the kernel answered: ENETUNREACH where there is no route.
+#[cfg(not(skep_stage))]
+pub fn interface_to(socket: std::os::fd::BorrowedFd<'_>, address: std::net::IpAddr) -> Result<u32, Errno> {
+    /// RTA_DST, RTA_OIF
+    const DESTINATION: u16 = 1;
+    const INTERFACE: u16 = 4;
+    const NEWROUTE: u16 = rtm::NEWROUTE;
+    let (family, bytes) = match address {
+        std::net::IpAddr::V4(address) => (AF_INET, address.octets().to_vec()),
+        std::net::IpAddr::V6(address) => (AF_INET6, address.octets().to_vec()),
+    };
+    let mut message = Message::of(rtm::GETROUTE, 1);
+    // struct rtmsg
+    message.put(&[family, (bytes.len() as u8).wrapping_mul(8), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+    message.attribute(DESTINATION, &bytes);
+    let mut buffer = [0_u8; 4096];
+    let content = answer(std::os::fd::AsRawFd::as_raw_fd(&socket), message, NEWROUTE, &mut buffer)?;
+    let found = content.get(12..).and_then(|attributes| find(attributes, INTERFACE)?.first_chunk::<4>());
+    found.map(|bytes| u32::from_ne_bytes(*bytes)).ok_or(Errno::ENETUNREACH)
+}
+
+/// The number of an interface.
+///
+/// # Errors
+///
+/// What the kernel answered: ENODEV where there is none of that name.
+#[cfg(not(skep_stage))]
+pub fn interface_number(socket: std::os::fd::BorrowedFd<'_>, name: &CStr) -> Result<u32, Errno> {
+    index(std::os::fd::AsRawFd::as_raw_fd(&socket), name)
+}
+
+/// What this network calls the one that the other end of an interface is in; `None`
+/// where that is this one, or there is no other end.
+///
+/// # Errors
+///
+/// What the kernel answered: ENODEV where there is none of that name.
+#[cfg(not(skep_stage))]
+pub fn network_of_peer(socket: std::os::fd::BorrowedFd<'_>, name: &CStr) -> Result<Option<i32>, Errno> {
+    let socket = std::os::fd::AsRawFd::as_raw_fd(&socket);
+    let mut message = Message::link(rtm::GETLINK, ACK, index(socket, name)?);
+    // RTEXT_FILTER_SKIP_STATS
+    message.number(ifla::EXT_MASK, 8);
+    let mut buffer = [0_u8; 4096];
+    let content = answer(socket, message, rtm::NEWLINK, &mut buffer)?;
+    let found = content.get(16..).and_then(|attributes| find(attributes, ifla::LINK_NETNSID)?.first_chunk::<4>());
+    Ok(found.map(|bytes| i32::from_ne_bytes(*bytes)).filter(|number| *number >= 0))
+}
+
+/// What this network calls another; `None` where it has no name for it.
+///
+/// # Errors
+///
+/// What the kernel answered.
+#[cfg(not(skep_stage))]
+pub fn number_of_network(
+    socket: std::os::fd::BorrowedFd<'_>,
+    network: std::os::fd::BorrowedFd<'_>,
+) -> Result<Option<i32>, Errno> {
+    /// NETNSA_NSID, NETNSA_FD
+    const NUMBER: u16 = 1;
+    const FILE: u16 = 3;
+    let mut message = Message::of(rtm::GETNSID, 1);
+    // struct rtgenmsg
+    message.put(&[0; 4]);
+    message.number(FILE, std::os::fd::AsRawFd::as_raw_fd(&network) as u32);
+    let mut buffer = [0_u8; 256];
+    let content = answer(std::os::fd::AsRawFd::as_raw_fd(&socket), message, rtm::NEWNSID, &mut buffer)?;
+    let found = content.get(4..).and_then(|attributes| find(attributes, NUMBER)?.first_chunk::<4>());
+    Ok(found.map(|bytes| i32::from_ne_bytes(*bytes)).filter(|number| *number >= 0))
 }

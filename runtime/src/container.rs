@@ -17,6 +17,7 @@ use crate::inside::{Copied, CopyOptions};
 use crate::listener::Listener;
 use crate::notification::{Heard, Notification, Notifications};
 use crate::plan::{Plan, role};
+use crate::ports::Ports;
 use crate::processes::{self, Member};
 use crate::report::Report;
 use crate::run::{self, Started, Watch};
@@ -132,6 +133,47 @@ impl Container {
     #[must_use]
     pub fn forwards(&self) -> &[crate::Forward] {
         &self.inner.plan.forwards
+    }
+
+    /// What tells that published ports have to lead elsewhere, for
+    /// [`Container::follow`]; `None` where none is published.
+    ///
+    /// # Errors
+    ///
+    /// [`crate::ErrorKind::Ended`], or what the kernel answered.
+    pub fn ports(&self) -> Result<Option<Ports>> {
+        let Some(of) = &self.inner.plan.published else { return Ok(None) };
+        let ports = Ports::of(self.inner.pid, &of.0, of.1)?;
+        // Its number was still its own.
+        if has_ended(self.inner.pidfd.as_fd(), Some(Duration::ZERO))? {
+            return Err(Error::new(crate::ErrorKind::Ended, "the container has ended"));
+        }
+        Ok(Some(ports))
+    }
+
+    /// Has published ports lead to the addresses that the container has by now: of each
+    /// family the one that they lead to while it is there, else the first, of whatever
+    /// interface inside, whose scope is no narrower than the host and to which the host
+    /// sends over the container's interface. Whether that is a change. Connections that
+    /// are there stay. [`Container::report`] stays as it was.
+    ///
+    /// To be called when `ports` can be read. A route that the host gets later is no
+    /// change of the container's addresses.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel answered; ports lead where they led then.
+    pub fn follow(&self, ports: &mut Ports) -> Result<bool> {
+        let copy = |slot: Slot| {
+            let kept = self.inner.kept.lock().unwrap_or_else(PoisonError::into_inner);
+            let file =
+                KEPT.iter().zip(kept.iter()).find(|(role, _)| **role == slot).and_then(|(_, file)| file.as_ref());
+            file.map(OwnedFd::try_clone).transpose()
+        };
+        let failed = |error| Error::system("duplicate a descriptor", crate::watcher::errno_of(&error));
+        // It has ended.
+        let Some(net) = copy(role::NET).map_err(failed)? else { return Ok(false) };
+        ports.follow(net, copy(role::TABLES).map_err(failed)?, self.forwards())
     }
 
     /// The container's name.

@@ -11,20 +11,35 @@ use crate::spec::Protocol;
 
 /// A published port that whoever supervises a container passes on himself
 /// ([`crate::Container::forwards`]).
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+#[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Forward {
     /// Of TCP or UDP.
     pub protocol: Protocol,
     /// On the host.
     pub from: SocketAddr,
-    /// Inside.
+    /// Inside, at the start.
     pub to: SocketAddr,
+    /// Inside by now ([`crate::Ports`]).
+    now: Arc<Mutex<SocketAddr>>,
 }
 
+impl PartialEq for Forward {
+    fn eq(&self, other: &Self) -> bool {
+        (self.protocol, self.from, self.to) == (other.protocol, other.from, other.to)
+    }
+}
+
+impl Eq for Forward {}
+
 impl Forward {
-    pub(crate) const fn new(protocol: Protocol, from: IpAddr, host: u16, to: SocketAddr) -> Self {
-        Self { protocol, from: SocketAddr::new(from, host), to }
+    pub(crate) fn new(protocol: Protocol, from: IpAddr, host: u16, to: SocketAddr) -> Self {
+        Self { protocol, from: SocketAddr::new(from, host), to, now: Arc::new(Mutex::new(to)) }
+    }
+
+    /// Has whoever asks from now on come to another address.
+    pub(crate) fn lead_to(&self, to: SocketAddr) {
+        *self.now.lock().unwrap_or_else(PoisonError::into_inner) = to;
     }
 
     /// Begins to pass on, in threads of this process that end with it: one, two for each
@@ -35,16 +50,22 @@ impl Forward {
     ///
     /// Where the address cannot be listened on: it is taken (EADDRINUSE), or not the
     /// host's (EADDRNOTAVAIL).
-    pub fn start(self) -> io::Result<()> {
-        let to = self.to;
+    pub fn start(&self) -> io::Result<()> {
+        let now = Arc::clone(&self.now);
+        let to = move || *now.lock().unwrap_or_else(PoisonError::into_inner);
         match self.protocol {
             Protocol::Tcp => {
                 let listener = TcpListener::bind(self.from)?;
-                spawn(move || listener.incoming().flatten().for_each(|stream| _ = spawn(move || connected(stream, to))))
+                spawn(move || {
+                    listener.incoming().flatten().for_each(|stream| {
+                        let to = to();
+                        let _ = spawn(move || connected(stream, to));
+                    });
+                })
             }
             Protocol::Udp => {
                 let socket = UdpSocket::bind(self.from)?;
-                spawn(move || datagrams(&Arc::new(socket), to))
+                spawn(move || datagrams(&Arc::new(socket), &to))
             }
         }
     }
@@ -86,13 +107,13 @@ const PEERS: usize = 1024;
 
 type Peers = Mutex<HashMap<SocketAddr, Arc<UdpSocket>>>;
 
-fn datagrams(outside: &Arc<UdpSocket>, to: SocketAddr) {
+fn datagrams(outside: &Arc<UdpSocket>, to: &dyn Fn() -> SocketAddr) {
     let peers = Arc::new(Peers::default());
     let mut buffer = vec![0; 64 << 10];
     loop {
         // An answer that could not be delivered is an error of the next call (ICMP).
         let Ok((length, peer)) = outside.recv_from(&mut buffer) else { continue };
-        if let Some(inside) = peer_socket(&peers, outside, peer, to) {
+        if let Some(inside) = peer_socket(&peers, outside, peer, to()) {
             let _ = inside.send(&buffer[..length]);
         }
     }
@@ -106,7 +127,7 @@ fn peer_socket(
     to: SocketAddr,
 ) -> Option<Arc<UdpSocket>> {
     let mut all = peers.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(known) = all.get(&peer) {
+    if let Some(known) = all.get(&peer).filter(|known| known.peer_addr().is_ok_and(|address| address == to)) {
         return Some(Arc::clone(known));
     }
     let any: IpAddr = if to.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
@@ -118,7 +139,10 @@ fn peer_socket(
         while let Ok(length) = socket.recv(&mut buffer) {
             let _ = outside.send_to(&buffer[..length], peer);
         }
-        peers.lock().unwrap_or_else(PoisonError::into_inner).remove(&peer);
+        let mut all = peers.lock().unwrap_or_else(PoisonError::into_inner);
+        if all.get(&peer).is_some_and(|known| Arc::ptr_eq(known, &socket)) {
+            all.remove(&peer);
+        }
     };
     spawn(answers).ok()?;
     all.insert(peer, Arc::clone(&inside));
@@ -133,7 +157,7 @@ mod tests {
     fn a_connection_goes_both_ways_and_ends() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let free = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).unwrap();
-        let forward = Forward { protocol: Protocol::Tcp, from: free, to: listener.local_addr().unwrap() };
+        let forward = Forward::new(Protocol::Tcp, free.ip(), free.port(), listener.local_addr().unwrap());
         forward.start().unwrap();
         assert_eq!(forward.start().unwrap_err().kind(), io::ErrorKind::AddrInUse);
         for word in ["one", "two"] {
@@ -156,7 +180,7 @@ mod tests {
     fn datagrams_are_answered_to_whom_they_came_from() {
         let server = UdpSocket::bind("127.0.0.1:0").unwrap();
         let free = UdpSocket::bind("127.0.0.1:0").and_then(|free| free.local_addr()).unwrap();
-        let forward = Forward { protocol: Protocol::Udp, from: free, to: server.local_addr().unwrap() };
+        let forward = Forward::new(Protocol::Udp, free.ip(), free.port(), server.local_addr().unwrap());
         forward.start().unwrap();
         let clients = [(); 2].map(|()| UdpSocket::bind("127.0.0.1:0").unwrap());
         for (client, word) in clients.iter().zip([b"a", b"b"]) {

@@ -10,6 +10,7 @@ use skep_sys::program::Section;
 use skep_sys::{Actor, Child, Op, Slot};
 
 use crate::Escaped;
+use crate::compile::network::tables::Published;
 use crate::report::Report;
 use crate::spec::{MachineName, Origin, Readiness};
 
@@ -276,6 +277,8 @@ pub struct Plan {
     pub(crate) registration: Option<Box<Registration>>,
     /// Published ports that the embedder passes on himself.
     pub(crate) forwards: Vec<crate::Forward>,
+    /// Where published ports lead at the start, and whether by tables.
+    pub(crate) published: Option<Box<(Published, bool)>>,
     pub(crate) report: Report,
 }
 
@@ -759,6 +762,7 @@ impl Builder {
             tree: end.tree,
             registration: end.registration.map(Box::new),
             forwards: end.forwards,
+            published: end.published,
             report: end.report,
         }
     }
@@ -776,6 +780,8 @@ pub(crate) struct Ending {
     pub(crate) tree: Option<std::path::PathBuf>,
     pub(crate) registration: Option<Registration>,
     pub(crate) forwards: Vec<crate::Forward>,
+    /// Where published ports lead at the start, and whether by tables.
+    pub(crate) published: Option<Box<(Published, bool)>>,
     pub(crate) report: Report,
 }
 

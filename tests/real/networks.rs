@@ -499,6 +499,74 @@ fn what_tables_do_not_lead_into_the_container_is_passed_on() {
     });
 }
 
+/// Waits until a port leads somewhere, or nowhere.
+#[track_caller]
+fn answers(address: &str, wanted: bool) {
+    let end = Instant::now() + Duration::from_secs(5);
+    while get(address).is_ok_and(|said| said.contains("from")) != wanted && Instant::now() < end {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!(get(address).is_ok_and(|said| said.contains("from")), wanted, "{address}");
+}
+
+#[test]
+fn ports_follow_the_addresses_of_the_container() {
+    apart(|| {
+        let Some(container) = server(|command| {
+            command.veth().publish("80:8080".parse().unwrap()).publish("udp:53:5353".parse().unwrap());
+            command.link_address("10.9.0.2/24".parse().unwrap());
+            command.capabilities(skep::spec::CapabilityList(skep::sys::abi::CapabilitySet(1 << 12)));
+        }) else {
+            return;
+        };
+        let inside = |words: &str| checked(container.exec("ip").args(words.split(' ')).output().unwrap());
+        let mut ports = container.ports().unwrap().unwrap();
+        assert!(!container.follow(&mut ports).unwrap(), "nothing has changed");
+        container.forwards().iter().for_each(|forward| forward.start().unwrap());
+        let heard = |ports: &skep::Ports| {
+            use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+            let mut polled = [PollFd::new(std::os::fd::AsFd::as_fd(ports), PollFlags::POLLIN)];
+            poll(&mut polled, PollTimeout::from(3000_u16)).unwrap() == 1
+        };
+        answers("127.0.0.1:80", true);
+        // One more is no reason to leave the first.
+        inside("addr add 10.9.0.3/24 dev host0");
+        assert!(heard(&ports) && !container.follow(&mut ports).unwrap());
+        inside("addr del 10.9.0.2/24 dev host0");
+        // The second one of a network goes with the first.
+        inside("addr replace 10.9.0.3/24 dev host0");
+        answers("127.0.0.1:80", false);
+        assert!(heard(&ports) && container.follow(&mut ports).unwrap());
+        for address in ["127.0.0.1:80", "10.9.0.1:80", "[::1]:80"] {
+            answers(address, true);
+        }
+        let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        socket.set_read_timeout(Some(Duration::from_secs(3))).unwrap();
+        socket.send_to(b"me", "127.0.0.1:53").unwrap();
+        assert!(socket.recv_from(&mut [0; 99]).is_ok());
+
+        // An address to which the host sends elsewhere is nobody's business.
+        ip("link add other0 type veth peer name other1");
+        ip("link set other0 up");
+        ip("addr add 192.0.2.1/24 dev other0");
+        inside("addr add 192.0.2.7/24 dev host0");
+        inside("addr del 10.9.0.3/24 dev host0");
+        assert!(heard(&ports) && container.follow(&mut ports).unwrap());
+        if has("nft") {
+            let rules = Process::new("nft").args(["list", "ruleset"]).output().unwrap();
+            assert_eq!(String::from_utf8_lossy(&rules.stdout), "", "no address, no table");
+        }
+        answers("127.0.0.1:80", false);
+        inside("addr add 10.9.0.4/24 dev host0");
+        assert!(heard(&ports) && container.follow(&mut ports).unwrap());
+        answers("127.0.0.1:80", true);
+        ip("link del other0");
+        drop(container);
+        assert!(heard(&ports) || get("127.0.0.1:80").is_err());
+        drop(ports);
+    });
+}
+
 /// `route_localnet` lets answers through, and nothing that the container begins.
 #[test]
 fn row_074_a_container_with_ports_reaches_no_service_on_localhost_of_the_host() {

@@ -11,7 +11,7 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use skep::spec::{Init, Readiness, Want};
 use skep::sys::abi::signal;
-use skep::{Command, ExitStatus, Process};
+use skep::{Command, Container, ExitStatus, Ports, Process};
 
 use crate::child::Child;
 use crate::console::{self, Key, Mode, Raw};
@@ -139,6 +139,7 @@ fn attended(
             say(format_args!("skep: {} is not passed on to the container: {why}", forward.from));
         }
     }
+    let ports = Following::of(&container);
     let leader = container.id();
     events.started(&container);
     if report {
@@ -149,6 +150,7 @@ fn attended(
     }
     let mut session = Session::new(Child::Container(Box::new(container)), mode, signals, events, kill_signal)?;
     session.has_init = !stub;
+    session.ports = ports;
     session.supervisor = supervisor.take();
     session.manager = std::mem::replace(manager, Manager::none());
     session.manager.started(leader, readiness == Readiness::Exec);
@@ -265,6 +267,30 @@ struct Session<'a> {
     manager: Manager,
     /// How long the kill signal may take.
     grace: Duration,
+    /// Where published ports lead.
+    ports: Following,
+}
+
+/// Published ports that follow the container's addresses.
+#[derive(Default)]
+struct Following(Option<Ports>);
+
+impl Following {
+    fn of(container: &Container) -> Self {
+        let mut ports = Self(container.ports().unwrap_or_else(|error| {
+            say(format_args!("skep: published ports lead where they lead now: {error}"));
+            None
+        }));
+        ports.follow(container);
+        ports
+    }
+
+    fn follow(&mut self, container: &Container) {
+        if let Some(Err(error)) = self.0.as_mut().map(|ports| container.follow(ports)) {
+            say(format_args!("skep: published ports lead where they led: {error}"));
+            self.0 = None;
+        }
+    }
 }
 
 impl<'a> Session<'a> {
@@ -290,6 +316,7 @@ impl<'a> Session<'a> {
             supervisor: None,
             manager: Manager::none(),
             grace: GRACE,
+            ports: Following::default(),
         };
         session.follow(&Heard::default());
         Ok(session)
@@ -329,6 +356,9 @@ impl<'a> Session<'a> {
             if happened.abandoned {
                 self.supervisor = None;
                 self.stop_harder()?;
+            }
+            if let (true, Child::Container(container)) = (happened.addresses, &self.child) {
+                self.ports.follow(container);
             }
             self.kill_when_due()?;
             if happened.notification || happened.end {
@@ -414,6 +444,7 @@ impl<'a> Session<'a> {
             self.pumps[2].interest(),
             // Nothing is awaited of it but that it is gone.
             self.supervisor.as_ref().map(|supervisor| (supervisor.as_fd(), PollFlags::empty())),
+            self.ports.0.as_ref().map(AsFd::as_fd).and_then(running),
         ];
         // Places are fixed: what is not watched now is the signals' descriptor
         // once more, with no event.
@@ -441,6 +472,7 @@ impl<'a> Session<'a> {
             notification: any(2),
             pumps: [any(3), any(4), any(5)],
             abandoned: self.supervisor.is_some() && any(6),
+            addresses: any(7),
         }
     }
 
@@ -504,6 +536,7 @@ struct Happened {
     notification: bool,
     pumps: [bool; 3],
     abandoned: bool,
+    addresses: bool,
 }
 
 /// Gives the terminal back and stops this program until somebody continues it,

@@ -6,8 +6,10 @@
 //! no other process ever makes a group of that name: what is judged is what is removed,
 //! without a lock.
 
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs;
+use std::os::fd::{AsFd as _, BorrowedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -199,10 +201,18 @@ fn interfaces(directory: &Path, here: &Registrar, found: &mut Collected) {
         return found.left.push(Error::system("open a socket for the host's interfaces", errno));
     }
     let lock = crate::compile::c_path(&crate::facts::zone_lock()).unwrap_or_default();
+    let lived = slots.borrow(SOCKET).map(networks_of_processes).unwrap_or_default();
     for (name, alias) in all {
         let texts = (crate::compile::c_text(name.as_bytes()), crate::compile::c_text(alias.as_bytes()));
         let (Ok(text), Ok(alias)) = texts else { continue };
         let bridge = name.starts_with("vz-");
+        // Of a container that was let go of, and runs.
+        let peer = slots.borrow(SOCKET).map(|socket| skep_sys::network_of_peer(socket, &text));
+        if let Some(Ok(Some(peer))) = peer
+            && lived.contains(&peer)
+        {
+            continue;
+        }
         // A bridge has no port of its own name, and goes where it has none at all.
         let removal = match bridge {
             true => Op::ZoneLeave { socket: SOCKET, bridge: &text, port: c"", lock: &lock, alias: &alias },
@@ -214,6 +224,17 @@ fn interfaces(directory: &Path, here: &Registrar, found: &mut Collected) {
             Err(errno) => found.left.push(Error::system(format!("remove the interface {name}"), errno)),
         }
     }
+}
+
+/// The networks that processes are in, as this one calls them.
+fn networks_of_processes(socket: BorrowedFd<'_>) -> BTreeSet<i32> {
+    let all = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = all.filter(|entry| entry.file_name().as_bytes().first().is_some_and(u8::is_ascii_digit));
+    let mut seen = BTreeSet::new();
+    pids.filter_map(|entry| fs::File::open(entry.path().join("ns/net")).ok())
+        .filter(|network| network.metadata().is_ok_and(|found| seen.insert(found.ino())))
+        .filter_map(|network| skep_sys::number_of_network(socket, network.as_fd()).ok()?)
+        .collect()
 }
 
 /// The last who gives a range back removes its files: so each that is there is taken

@@ -374,6 +374,13 @@ pub(super) fn forwards(decided: Option<&Decided>) -> Vec<crate::Forward> {
     published.map_or_else(Vec::new, |(published, tables)| published.forwards(tables))
 }
 
+/// What follows the container's addresses while it runs.
+pub(super) fn published_ports(decided: Option<&Decided>) -> Option<Box<(Published, bool)>> {
+    let decided = decided?;
+    let published = decided.published.as_ref().filter(|published| !published.ports.is_empty())?;
+    Some(Box::new((published.clone(), decided.tables)))
+}
+
 /// What the watcher does: cards come back, the rest goes.
 pub(super) fn entrust(decided: Option<&Decided>, plan: &mut Builder) {
     let Some(decided) = decided else { return };

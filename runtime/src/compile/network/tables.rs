@@ -41,6 +41,7 @@ mod flag {
 }
 
 const NEWTABLE: u16 = 10 << 8;
+const DELTABLE: u16 = NEWTABLE | 2;
 const NEWCHAIN: u16 = NEWTABLE | 3;
 const NEWRULE: u16 = NEWTABLE | 6;
 const BEGIN: u16 = 0x10;
@@ -308,8 +309,32 @@ impl Published {
 
     /// The batch. Its last message but one asks to be acknowledged.
     pub(crate) fn batch(&self) -> Vec<u8> {
+        self.batch_after(|_| {})
+    }
+
+    /// The same, in the place of whatever the tables are by now, all at once.
+    pub(crate) fn replacement(&self) -> Vec<u8> {
+        self.batch_after(|batch| {
+            for family in [NFPROTO_IPV4, NFPROTO_IPV6] {
+                // One that is not there cannot be deleted.
+                self.table(family, 0, batch);
+                batch.message(DELTABLE, 0, family, 0, |batch| batch.text(1, &self.table));
+            }
+        })
+    }
+
+    fn table(&self, family: u8, flags: u16, batch: &mut Batch) {
+        batch.message(NEWTABLE, flag::CREATE | flags, family, 0, |batch| {
+            batch.text(1, &self.table);
+            // NFT_TABLE_F_OWNER
+            batch.number(2, 2);
+        });
+    }
+
+    fn batch_after(&self, before: impl FnOnce(&mut Batch)) -> Vec<u8> {
         let mut batch = Batch::default();
         batch.message(BEGIN, 0, 0, 10, |_| {});
+        before(&mut batch);
         for address in &self.addresses {
             self.family(*address, &mut batch);
         }
@@ -341,11 +366,7 @@ impl Published {
                 batch.text(7, kind);
             });
         };
-        batch.message(NEWTABLE, flag::CREATE | flag::EXCLUSIVE, family, 0, |batch| {
-            batch.text(1, table);
-            // NFT_TABLE_F_OWNER
-            batch.number(2, 2);
-        });
+        self.table(family, flag::EXCLUSIVE, batch);
         let behind = self.interface.as_str();
         if self.own && address.is_ipv4() {
             // Before the addresses of replies are changed back: what the container
@@ -388,5 +409,9 @@ impl Published {
         rule(batch, "forward", &|rule| rule.to(behind).destination(address).connection(0, 2 | 4).verdict(true));
         rule(batch, "forward", &|rule| rule.to(behind).destination(address).connection(2, 0x20).verdict(true));
         rule(batch, "forward", &|rule| rule.to(behind).destination(address).verdict(false));
+        // Nor is anybody else who has the address, by a port of the container's.
+        rule(batch, "forward", &|rule| {
+            rule.interface(7, false, behind).destination(address).connection(2, 0x20).verdict(false);
+        });
     }
 }
