@@ -418,6 +418,9 @@ fn links(spec: &mut Spec, typed: &TypedLinks, said: bool) {
     spec.links.macvlan.extend(all.macvlan);
     spec.links.ipvlan.extend(all.ipvlan);
     spec.links.moved.extend(all.moved);
+    if all.hardware.is_some() {
+        spec.links.hardware = all.hardware;
+    }
     if !all.addresses.is_empty() {
         spec.links.addresses = all.addresses;
     }

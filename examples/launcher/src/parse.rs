@@ -206,6 +206,7 @@ mod tests {
         ("network-macvlan", Some("eth0"), Some("1")),
         ("network-ipvlan", Some("eth0:lan"), Some("")),
         ("network-interface", Some("eth0:lan"), Some(":lan")),
+        ("network-mac", Some("02:00:00:00:00:01,02:00:00:00:00:02"), Some("02:00")),
         ("network-address", Some("10.0.0.2/24,10.0.0.1"), Some("10.0.0.2")),
         ("port", Some("tcp:127.0.0.1:80:8080"), Some("icmp:80")),
         ("namespace", Some("ipc=/proc/7/ns/ipc"), Some("user=host")),

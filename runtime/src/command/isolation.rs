@@ -9,8 +9,9 @@ use super::Command;
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::role;
 use crate::spec::{
-    Architecture, CapabilityList, Denial, Family, FileAccess, Landlock, LinkAddress, LinkName, LinkPair, Namespace,
-    NamespaceChoice, Network, Origin, PathRule, Port, SecureBitList, Socket, TimeOffsets, User, UserNamespace, Want,
+    Architecture, CapabilityList, Denial, Family, FileAccess, Landlock, LinkAddress, LinkHardware, LinkName, LinkPair,
+    Namespace, NamespaceChoice, Network, Origin, PathRule, Port, SecureBitList, Socket, TimeOffsets, User,
+    UserNamespace, Want,
 };
 
 /// # Isolation
@@ -70,6 +71,12 @@ impl Command {
     /// ```
     pub fn link_address(&mut self, address: LinkAddress) -> &mut Self {
         self.set("links.addresses", "Command::link_address").links.addresses.push(address);
+        self
+    }
+
+    /// Chooses the hardware addresses of the pair.
+    pub fn link_hardware(&mut self, addresses: LinkHardware) -> &mut Self {
+        self.set("links.hardware", "Command::link_hardware").links.hardware = Some(addresses);
         self
     }
 

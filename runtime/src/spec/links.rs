@@ -37,6 +37,9 @@ pub struct Links {
     /// Addresses of the pair, which without this has none and is down. One of each
     /// family at most.
     pub addresses: Vec<LinkAddress>,
+    /// Hardware addresses of the pair, in the place of those that are made of the
+    /// machine's id and the container's name.
+    pub hardware: Option<LinkHardware>,
     /// Ports of the host that lead into the container, to its address: with none in
     /// `addresses`, that is one as by [`LinkAddress::Auto`].
     pub ports: Vec<Port>,
@@ -135,6 +138,7 @@ macro_rules! words {
 words! {
     LinkName, "The name of an interface";
     LinkPair, "HOST[:CONTAINER]: names of an interface";
+    LinkHardware, "INSIDE[,OUTSIDE]: hardware addresses";
     LinkAddress, "`auto`, or ADDRESS/PREFIX[,OUTSIDE]";
     Port, "[tcp:|udp:][ADDRESS:]HOST[:CONTAINER]";
 }
@@ -154,17 +158,17 @@ fn checked(text: &str, most: usize) -> Result<&str, LinkError> {
         && text.len() <= most
         // Directories of `/proc/sys/net`, as well.
         && !matches!(text, "." | ".." | "all" | "default")
-        && text.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'/' | b':' | b'%'));
+        && text.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'/' | b':' | b'%' | b'\\'));
     // A number would be taken for an index.
     if right && !text.bytes().all(|byte| byte.is_ascii_digit()) {
         return Ok(text);
     }
     let remedy = match most {
         LONGEST_ALTERNATIVE => {
-            "a name has up to 127 letters, digits and signs, but no `/`, `:` and `%`, and is no number"
+            "a name has up to 127 letters, digits and signs, but no `/`, `:`, `%` and `\\`, and is no number"
         }
-        LONGEST => "a name has up to 15 letters, digits and signs, but no `/`, `:` and `%`, and is no number",
-        _ => "a name has up to 12 letters, digits and signs, but no `/`, `:` and `%`, and is no number",
+        LONGEST => "a name has up to 15 letters, digits and signs, but no `/`, `:`, `%` and `\\`, and is no number",
+        _ => "a name has up to 12 letters, digits and signs, but no `/`, `:`, `%` and `\\`, and is no number",
     };
     Err(LinkError::new(text, NAME, remedy))
 }
@@ -174,8 +178,8 @@ impl LinkName {
     ///
     /// # Errors
     ///
-    /// [`LinkError`]: empty, longer than 15 bytes, a number, or with a blank, `/`, `:` or
-    /// `%`.
+    /// [`LinkError`]: empty, longer than 15 bytes, a number, or with a blank, `/`, `:`,
+    /// `%` or `\` (which files of settings and nft(8) read as something else).
     pub fn new(name: impl Into<String>) -> Result<Self, LinkError> {
         let name = name.into();
         checked(&name, LONGEST)?;
@@ -263,6 +267,57 @@ impl fmt::Display for LinkPair {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.host)?;
         self.inside.iter().try_for_each(|inside| write!(f, ":{inside}"))
+    }
+}
+
+/// Hardware addresses of the two ends of the pair: `INSIDE[,OUTSIDE]`.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct LinkHardware {
+    /// Of `host0`.
+    pub inside: [u8; 6],
+    /// Of the outer end; absent, as without this.
+    pub outside: Option<[u8; 6]>,
+}
+
+const HARDWARE: &str = "write six bytes as 02:00:00:00:00:01, of which the first is even and not all are 0, and after a comma, where wanted, those of the host's end";
+
+impl FromStr for LinkHardware {
+    type Err = LinkError;
+    fn from_str(text: &str) -> Result<Self, LinkError> {
+        let one = |part: &str, at: usize| {
+            let mut address = [0; 6];
+            let separator = if part.contains('-') { '-' } else { ':' };
+            let mut bytes = part.split(separator);
+            let read = address.iter_mut().try_for_each(|place| {
+                let digits = bytes.next().filter(|digits| matches!(digits.len(), 1 | 2))?;
+                *place = u8::from_str_radix(digits, 16).ok().filter(|_| !digits.starts_with('+'))?;
+                Some(())
+            });
+            // One of a group is nobody's own.
+            let own = address[0] & 1 == 0 && address != [0; 6];
+            let whole = read.is_some() && bytes.next().is_none();
+            let refuse = || LinkError::new(text, "a hardware address", HARDWARE).at(at);
+            Some(address).filter(|_| whole && own).ok_or_else(refuse)
+        };
+        let (inside, outside) = match text.split_once(',') {
+            Some((inside, outside)) => (inside, Some(one(outside, inside.len() + 1)?)),
+            None => (text, None),
+        };
+        let inside = one(inside, 0)?;
+        if outside == Some(inside) {
+            let what = "a hardware address of each end: they are the same";
+            return Err(LinkError::new(text, what, HARDWARE).at(text.find(',').map_or(0, |at| at + 1)));
+        }
+        Ok(Self { inside, outside })
+    }
+}
+
+impl fmt::Display for LinkHardware {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = |bytes: [u8; 6]| bytes.map(|byte| format!("{byte:02x}")).join(":");
+        f.write_str(&shown(self.inside))?;
+        self.outside.iter().try_for_each(|outside| write!(f, ",{}", shown(*outside)))
     }
 }
 
@@ -473,6 +528,14 @@ mod tests {
             assert_eq!(text.parse::<LinkAddress>().unwrap().to_string(), text);
         }
         for (text, whole) in [
+            ("02:00:00:00:00:0a", "02:00:00:00:00:0a"),
+            ("2-0-0-0-0-A,02:00:00:00:00:01", "02:00:00:00:00:0a,02:00:00:00:00:01"),
+        ] {
+            let hardware: LinkHardware = text.parse().unwrap();
+            assert_eq!(hardware.to_string(), whole);
+            assert_eq!(whole.parse(), Ok(hardware));
+        }
+        for (text, whole) in [
             ("80", "tcp:80:80"),
             ("80:8080", "tcp:80:8080"),
             ("udp:53", "udp:53:53"),
@@ -519,7 +582,20 @@ mod tests {
         ] {
             assert_eq!(text.parse::<LinkAddress>().map_err(|error| error.position()), Err(at), "{text}");
         }
-        for text in ["", "..", "1", "a b", "a/b", "a:b:c", "x:", ":x", "eth0:name-of-16-bytes"] {
+        for (text, at) in [
+            ("", 0),
+            ("02:00:00:00:00", 0),
+            ("02:00:00:00:00:01:02", 0),
+            ("02:00:00:00:00:+1", 0),
+            ("02:00:00:00:00:100", 0),
+            ("03:00:00:00:00:01", 0),
+            ("00:00:00:00:00:00", 0),
+            ("02:00:00:00:00:01,", 18),
+            ("02:00:00:00:00:01,02:00:00:00:00:01", 18),
+        ] {
+            assert_eq!(text.parse::<LinkHardware>().map_err(|error| error.position()), Err(at), "{text}");
+        }
+        for text in ["a\\", "", "..", "1", "a b", "a/b", "a:b:c", "x:", ":x", "eth0:name-of-16-bytes"] {
             assert!(text.parse::<LinkPair>().is_err(), "{text}");
         }
         assert!(LinkName::zone("thirteen-byte").is_err());

@@ -41,7 +41,7 @@ pub use files::{File, Hosts, ResolvConf, SecretFile, Timezone};
 pub use identity::{Capabilities, Capability, CapabilityList, SecureBitList, User};
 pub use landlock::{FileAccess, Landlock, PathRule};
 pub(crate) use links::network;
-pub use links::{LinkAddress, LinkError, LinkName, LinkPair, Links, Port, Protocol};
+pub use links::{LinkAddress, LinkError, LinkHardware, LinkName, LinkPair, Links, Port, Protocol};
 pub use mounts::{Bind, IdMap, Mount, MountKind, Ownership, Root, Tmpfs, Volatile};
 pub use name::{HostName, MachineName, NameError};
 pub use namespaces::{IdRange, Namespace, NamespaceChoice, Network, TimeOffsets, UserNamespace};

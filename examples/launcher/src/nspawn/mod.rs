@@ -13,12 +13,12 @@ use std::process::ExitCode;
 
 use nix::unistd::geteuid;
 use skep::Spec;
-use skep::spec::{Init, Network, Secret, UserNamespace, Want};
+use skep::spec::{Init, LinkHardware, Network, Secret, UserNamespace, Want};
 use skep::sys::abi::{CapabilitySet, cap, signal};
 
 use crate::message::{Failure, say};
 use crate::typed::Typed;
-use crate::{containers, meaning};
+use crate::{containers, meaning, quoted};
 
 /// Names of this program by which it is `systemd-nspawn`.
 pub(crate) const NAMES: [&str; 2] = ["systemd-nspawn", "nspawn"];
@@ -31,6 +31,20 @@ pub(crate) fn run(typed: Typed) -> Result<ExitCode, Failure> {
         return containers::gc(&Typed { words: Vec::new(), ..typed });
     }
     crate::run::run(typed)
+}
+
+/// Of the inner end, as `systemd-nspawn` is told.
+fn hardware_address() -> Result<Option<LinkHardware>, Failure> {
+    const VARIABLE: &str = "SYSTEMD_NSPAWN_NETWORK_MAC";
+    let Some(text) = std::env::var_os(VARIABLE).filter(|text| !text.is_empty()) else { return Ok(None) };
+    let address = text.to_str().and_then(|text| text.parse::<LinkHardware>().ok());
+    match address.filter(|address| address.outside.is_none()) {
+        Some(address) => Ok(Some(address)),
+        None => Err(Failure::new(format!(
+            "${VARIABLE}: {} is not a hardware address; write it as 02:00:00:00:00:01, unset it, or use --network-mac=",
+            quoted(&text)
+        ))),
+    }
 }
 
 /// The Spec that `typed` asks for, by the rules of `systemd-nspawn`.
@@ -74,6 +88,9 @@ pub(crate) fn spec(mut typed: Typed) -> Result<Spec, Failure> {
     if spec.user_namespace == UserNamespace::Managed && matches!(spec.network, Network::Host) {
         let what = "--private-users=managed: such ids go with a network of the container's own, and this is the host's";
         return Err(Failure::new(format!("{what}; add --private-network")));
+    }
+    if spec.links.has_pair() && spec.links.hardware.is_none() {
+        spec.links.hardware = hardware_address()?;
     }
     // In a user namespace it is no capability over the host's network.
     let shared = !matches!(spec.network, Network::None | Network::Own(_)) && spec.user_namespace != UserNamespace::Host;

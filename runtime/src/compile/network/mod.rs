@@ -72,6 +72,13 @@ pub(super) fn check(spec: &Spec) -> Result<()> {
     if links.zone.as_ref().is_some_and(|zone| spec::LinkName::zone(zone.as_str()).is_err()) {
         return refuse("links.zone", "a zone's name has at most 12 bytes", "Choose a shorter one.");
     }
+    if links.hardware.is_some() && !links.has_pair() {
+        return refuse(
+            "links.hardware",
+            "hardware addresses are those of a pair of interfaces, and there is none",
+            "Ask for one (`veth`, `bridge` or `zone`; --network-veth).",
+        );
+    }
     let needs_pair = !links.addresses.is_empty() || !links.ports.is_empty();
     if needs_pair && !links.has_pair() {
         let field = if links.ports.is_empty() { "links.addresses" } else { "links.ports" };
@@ -337,7 +344,10 @@ fn pair(context: &Context<'_>, facts: &NetworkFacts) -> Result<Pair> {
         host,
         whole,
         inside: c_text(HOST0.as_bytes())?,
-        addresses: [address(End::Host), address(End::Inside)],
+        addresses: [
+            links.hardware.and_then(|own| own.outside).unwrap_or_else(|| address(End::Host)),
+            links.hardware.map_or_else(|| address(End::Inside), |own| own.inside),
+        ],
         below,
         networks: networks.collect::<Result<_>>()?,
     })

@@ -2,7 +2,7 @@
 
 use super::value::{Parsed, Separator, ValueError};
 use crate::dialect::problem::quoted;
-use crate::spec::{LinkAddress, LinkError, LinkName, LinkPair, Port};
+use crate::spec::{LinkAddress, LinkError, LinkHardware, LinkName, LinkPair, Port};
 
 fn refused(error: LinkError) -> ValueError {
     let what = format!("{} is not {}", quoted(error.text()), error.what());
@@ -13,7 +13,7 @@ fn refused(error: LinkError) -> ValueError {
 ///
 /// # Errors
 ///
-/// Empty, longer, a number, or with a blank, `/`, `:` or `%`.
+/// Empty, longer, a number, or with a blank, `/`, `:`, `%` or `\`.
 pub fn interface(text: &str) -> Parsed<LinkName> {
     LinkName::new(text).map_err(refused)
 }
@@ -44,6 +44,15 @@ pub(super) fn interface_pairs(text: &str) -> Parsed<Vec<LinkPair>> {
         return Err(ValueError::new("no interface is named").with_remedy("name one, such as eth0"));
     }
     Ok(pairs)
+}
+
+/// `INSIDE[,OUTSIDE]`, hardware addresses.
+///
+/// # Errors
+///
+/// What is no hardware address of one interface.
+pub fn link_hardware(text: &str) -> Parsed<LinkHardware> {
+    text.parse().map_err(refused)
 }
 
 /// `[tcp:|udp:][ADDRESS:]HOST[:CONTAINER]`.

@@ -21,6 +21,7 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("root.path", "say it on the command line (--directory=), or use another format"),
     ("links.addresses", "say it on the command line (--network-address=), or use another format"),
     ("bind_user.groups", "say it on the command line (--bind-user-group=), or use another format"),
+    ("links.hardware", "say it on the command line (--network-mac=), or use another format"),
     ("resources", "say it on the command line (--memory=, --cpus=, --pids=), or use another format"),
     ("", "use another format"),
 ];

@@ -27,7 +27,7 @@ use skep_sys::abi::{CAPABILITY_NAMES, CapabilitySet, Resource};
 pub use super::attributes::{cpu_affinity, machine_id, oom_score_adjust, personality};
 pub use super::calls::{FamilyList, SystemCallList, address_families, system_calls};
 pub use super::later::happens_anyhow;
-pub use super::links::{interface, interface_pair, link_address, port, zone};
+pub use super::links::{interface, interface_pair, link_address, link_hardware, port, zone};
 pub use super::mounts::{bind, inside, overlay, pivot_root, tmpfs};
 pub use super::words::{resolv_conf, resolv_conf_words, timezone, timezone_words};
 use crate::Escaped;
