@@ -135,6 +135,13 @@ impl Container {
         &self.inner.plan.forwards
     }
 
+    /// The host's interface by which it reaches the container's `host0`: `ve-NAME`, or the
+    /// bridge that the pair is below; `None` where there is no pair.
+    #[must_use]
+    pub fn interface(&self) -> Option<&str> {
+        self.inner.plan.interface.as_deref()
+    }
+
     /// What tells that published ports have to lead elsewhere, for
     /// [`Container::follow`]; `None` where none is published.
     ///

@@ -32,6 +32,8 @@ pub enum ErrorKind {
     RangeTaken,
     /// The file system of the root has no id-mapped mounts (`mount_setattr(2)`).
     NoIdMap,
+    /// A port that is to be published is somebody's already.
+    PortTaken,
     /// A container of this name lives, and names are registered.
     NameTaken,
     /// The process was reaped by somebody else, and the kernel keeps no record.

@@ -3,9 +3,15 @@
 use std::collections::HashMap;
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::shutdown;
 
 use crate::spec::Protocol;
 
@@ -42,46 +48,119 @@ impl Forward {
         *self.now.lock().unwrap_or_else(PoisonError::into_inner) = to;
     }
 
-    /// Begins to pass on, in threads of this process that end with it: one, two for each
+    /// Begins to pass on, in threads of this process: one, two for each
     /// connection, one for each peer of UDP that was heard within a minute. Who asks
-    /// inside sees an address of the host.
+    /// inside sees an address of the host. It ends, and the port is free again, when
+    /// what this returns is dropped.
     ///
     /// # Errors
     ///
     /// Where the address cannot be listened on: it is taken (EADDRINUSE), or not the
     /// host's (EADDRNOTAVAIL).
-    pub fn start(&self) -> io::Result<()> {
+    pub fn start(&self) -> io::Result<Forwarding> {
         let now = Arc::clone(&self.now);
         let to = move || *now.lock().unwrap_or_else(PoisonError::into_inner);
-        match self.protocol {
+        let (stop, stopped) = UnixStream::pair()?;
+        let live = Arc::new(Live::default());
+        let of_thread = Arc::clone(&live);
+        let thread = match self.protocol {
             Protocol::Tcp => {
                 let listener = TcpListener::bind(self.from)?;
-                spawn(move || {
-                    listener.incoming().flatten().for_each(|stream| {
-                        let to = to();
-                        let _ = spawn(move || connected(stream, to));
-                    });
-                })
+                listener.set_nonblocking(true)?;
+                spawn(move || connections(&listener, &stopped, &of_thread, &to))?
             }
             Protocol::Udp => {
                 let socket = UdpSocket::bind(self.from)?;
-                spawn(move || datagrams(&Arc::new(socket), &to))
+                socket.set_nonblocking(true)?;
+                spawn(move || datagrams(&Arc::new(socket), &stopped, &to))?
             }
+        };
+        Ok(Forwarding { stop: Some(stop), thread: Some(thread), live })
+    }
+}
+
+/// A port that is passed on, until this is dropped: connections end with it.
+#[derive(Debug)]
+#[must_use = "dropped, it passes nothing on"]
+pub struct Forwarding {
+    stop: Option<UnixStream>,
+    thread: Option<JoinHandle<()>>,
+    live: Arc<Live>,
+}
+
+impl Drop for Forwarding {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        // It has closed its socket by then.
+        self.thread.take().map(JoinHandle::join);
+        self.live.end();
+    }
+}
+
+/// Connections that are passed on.
+#[derive(Debug, Default)]
+struct Live {
+    next: AtomicU64,
+    streams: Mutex<HashMap<u64, [TcpStream; 2]>>,
+}
+
+impl Live {
+    fn add(&self, streams: [TcpStream; 2]) -> u64 {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        self.streams.lock().unwrap_or_else(PoisonError::into_inner).insert(number, streams);
+        number
+    }
+
+    fn remove(&self, number: u64) {
+        self.streams.lock().unwrap_or_else(PoisonError::into_inner).remove(&number);
+    }
+
+    fn end(&self) {
+        let all = self.streams.lock().unwrap_or_else(PoisonError::into_inner);
+        all.values().flatten().for_each(|stream| _ = stream.shutdown(Shutdown::Both));
+    }
+}
+
+fn spawn(work: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
+    thread::Builder::new().name("skep-forward".to_owned()).stack_size(128 << 10).spawn(work)
+}
+
+/// Waits for a socket; whether to go on.
+fn wait(socket: BorrowedFd<'_>, stopped: &UnixStream) -> bool {
+    let mut polled = [PollFd::new(socket, PollFlags::POLLIN), PollFd::new(stopped.as_fd(), PollFlags::POLLIN)];
+    // An interrupted wait is one that is over.
+    let _ = poll(&mut polled, PollTimeout::NONE);
+    polled[1].any() != Some(true)
+}
+
+fn connections(listener: &TcpListener, stopped: &UnixStream, live: &Arc<Live>, to: &dyn Fn() -> SocketAddr) {
+    while wait(listener.as_fd(), stopped) {
+        match listener.accept() {
+            Ok((stream, _)) => {
+                let (to, live) = (to(), Arc::clone(live));
+                let _ = spawn(move || connected(stream, to, &live));
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            // Too many files are open, for now.
+            Err(_) => thread::sleep(Duration::from_millis(50)),
         }
     }
 }
 
-fn spawn(work: impl FnOnce() + Send + 'static) -> io::Result<()> {
-    thread::Builder::new().name("skep-forward".to_owned()).stack_size(128 << 10).spawn(work).map(drop)
-}
-
 /// Both directions of one connection; the end of one is passed on too.
-fn connected(outside: TcpStream, to: SocketAddr) {
+fn connected(outside: TcpStream, to: SocketAddr, live: &Live) {
     let Ok(inside) = TcpStream::connect_timeout(&to, Duration::from_secs(30)) else { return };
-    let (Ok(from), Ok(back)) = (outside.try_clone(), inside.try_clone()) else { return };
-    if spawn(move || pass(from, back)).is_ok() {
-        pass(inside, outside);
+    let copies = [outside.try_clone(), inside.try_clone(), outside.try_clone(), inside.try_clone()];
+    let [Ok(from), Ok(back), Ok(one), Ok(other)] = copies else { return };
+    if outside.set_nonblocking(false).is_err() {
+        return;
     }
+    let number = live.add([one, other]);
+    if let Ok(thread) = spawn(move || pass(from, back)) {
+        pass(inside, outside);
+        let _ = thread.join();
+    }
+    live.remove(number);
 }
 
 fn pass(mut from: TcpStream, mut to: TcpStream) {
@@ -107,16 +186,18 @@ const PEERS: usize = 1024;
 
 type Peers = Mutex<HashMap<SocketAddr, Arc<UdpSocket>>>;
 
-fn datagrams(outside: &Arc<UdpSocket>, to: &dyn Fn() -> SocketAddr) {
+fn datagrams(outside: &Arc<UdpSocket>, stopped: &UnixStream, to: &dyn Fn() -> SocketAddr) {
     let peers = Arc::new(Peers::default());
     let mut buffer = vec![0; 64 << 10];
-    loop {
+    while wait(outside.as_fd(), stopped) {
         // An answer that could not be delivered is an error of the next call (ICMP).
         let Ok((length, peer)) = outside.recv_from(&mut buffer) else { continue };
         if let Some(inside) = peer_socket(&peers, outside, peer, to()) {
             let _ = inside.send(&buffer[..length]);
         }
     }
+    let all = peers.lock().unwrap_or_else(PoisonError::into_inner);
+    all.values().for_each(|socket| _ = shutdown(socket.as_raw_fd(), nix::sys::socket::Shutdown::Both));
 }
 
 /// The socket by which one peer's datagrams go in, and their answers come.
@@ -133,10 +214,12 @@ fn peer_socket(
     let any: IpAddr = if to.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
     let inside = Arc::new(UdpSocket::bind((any, 0)).ok().filter(|_| all.len() < PEERS)?);
     inside.connect(to).and_then(|()| inside.set_read_timeout(Some(QUIET))).ok()?;
-    let (outside, peers, socket) = (Arc::clone(outside), Arc::clone(peers), Arc::clone(&inside));
+    // The port is not held by who answers.
+    let (outside, peers, socket) = (Arc::downgrade(outside), Arc::clone(peers), Arc::clone(&inside));
     let answers = move || {
         let mut buffer = vec![0; 64 << 10];
         while let Ok(length) = socket.recv(&mut buffer) {
+            let Some(outside) = outside.upgrade() else { break };
             let _ = outside.send_to(&buffer[..length], peer);
         }
         let mut all = peers.lock().unwrap_or_else(PoisonError::into_inner);
@@ -144,7 +227,7 @@ fn peer_socket(
             all.remove(&peer);
         }
     };
-    spawn(answers).ok()?;
+    drop(spawn(answers).ok()?);
     all.insert(peer, Arc::clone(&inside));
     Some(inside)
 }
@@ -158,7 +241,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let free = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).unwrap();
         let forward = Forward::new(Protocol::Tcp, free.ip(), free.port(), listener.local_addr().unwrap());
-        forward.start().unwrap();
+        let passes = forward.start().unwrap();
         assert_eq!(forward.start().unwrap_err().kind(), io::ErrorKind::AddrInUse);
         for word in ["one", "two"] {
             let mut client = TcpStream::connect(free).unwrap();
@@ -174,6 +257,20 @@ mod tests {
             client.read_to_string(&mut answer).unwrap();
             assert_eq!(answer, "and back");
         }
+        // What is under way ends with it, and the port is free.
+        let mut client = TcpStream::connect(free).unwrap();
+        let (_server, _) = listener.accept().unwrap();
+        drop(passes);
+        client.set_read_timeout(Some(Duration::from_secs(9))).unwrap();
+        assert_eq!(client.read(&mut [0; 9]).unwrap(), 0);
+        drop(client);
+        drop(TcpListener::bind(free).unwrap());
+        // Where it leads by now.
+        let other = TcpListener::bind("[::1]:0").or_else(|_| TcpListener::bind("127.0.0.1:0")).unwrap();
+        forward.lead_to(other.local_addr().unwrap());
+        let _passes = forward.start().unwrap();
+        let _client = TcpStream::connect(free).unwrap();
+        assert!(other.accept().is_ok());
     }
 
     #[test]
@@ -181,7 +278,7 @@ mod tests {
         let server = UdpSocket::bind("127.0.0.1:0").unwrap();
         let free = UdpSocket::bind("127.0.0.1:0").and_then(|free| free.local_addr()).unwrap();
         let forward = Forward::new(Protocol::Udp, free.ip(), free.port(), server.local_addr().unwrap());
-        forward.start().unwrap();
+        let passes = forward.start().unwrap();
         let clients = [(); 2].map(|()| UdpSocket::bind("127.0.0.1:0").unwrap());
         for (client, word) in clients.iter().zip([b"a", b"b"]) {
             client.set_read_timeout(Some(Duration::from_secs(9))).unwrap();
@@ -192,5 +289,12 @@ mod tests {
             let length = client.recv(&mut buffer).unwrap();
             assert_eq!(&buffer[..length], [word[0], b'!']);
         }
+        drop(passes);
+        // Answers of a moment ago may still be on their way.
+        let end = std::time::Instant::now() + Duration::from_secs(5);
+        while UdpSocket::bind(free).is_err() && std::time::Instant::now() < end {
+            thread::sleep(Duration::from_millis(5));
+        }
+        assert!(UdpSocket::bind(free).is_ok());
     }
 }

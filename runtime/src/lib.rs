@@ -112,7 +112,7 @@ pub use events::{Event, Events};
 pub use excess::excess;
 pub use exec::{Exec, Process, compile_exec, rehearse_exec};
 pub use facts::Facts;
-pub use forward::Forward;
+pub use forward::{Forward, Forwarding};
 pub use inherited::inherited;
 pub use inside::{Copied, CopyOptions};
 pub use listener::{Listener, NotifiedCall};

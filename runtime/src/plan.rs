@@ -277,6 +277,8 @@ pub struct Plan {
     pub(crate) registration: Option<Box<Registration>>,
     /// Published ports that the embedder passes on himself.
     pub(crate) forwards: Vec<crate::Forward>,
+    /// The host's interface that the container is behind.
+    pub(crate) interface: Option<String>,
     /// Where published ports lead at the start, and whether by tables.
     pub(crate) published: Option<Box<(Published, bool)>>,
     pub(crate) report: Report,
@@ -762,6 +764,7 @@ impl Builder {
             tree: end.tree,
             registration: end.registration.map(Box::new),
             forwards: end.forwards,
+            interface: end.interface,
             published: end.published,
             report: end.report,
         }
@@ -780,6 +783,8 @@ pub(crate) struct Ending {
     pub(crate) tree: Option<std::path::PathBuf>,
     pub(crate) registration: Option<Registration>,
     pub(crate) forwards: Vec<crate::Forward>,
+    /// The host's interface that the container is behind.
+    pub(crate) interface: Option<String>,
     /// Where published ports lead at the start, and whether by tables.
     pub(crate) published: Option<Box<(Published, bool)>>,
     pub(crate) report: Report,

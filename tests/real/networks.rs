@@ -482,9 +482,11 @@ fn what_tables_do_not_lead_into_the_container_is_passed_on() {
         };
         assert!(get("10.9.0.1:80").unwrap().contains("from 10.9.0.1"), "by tables");
         assert!(get("127.0.0.1:80").is_err() && get("[::1]:80").is_err() && get("10.9.0.1:81").is_err());
-        for forward in container.forwards() {
-            forward.start().unwrap_or_else(|error| panic!("{forward:?}: {error}"));
-        }
+        let passes: Vec<_> = container
+            .forwards()
+            .iter()
+            .map(|forward| forward.start().unwrap_or_else(|error| panic!("{forward:?}: {error}")))
+            .collect();
         for address in ["127.0.0.1:80", "[::1]:80", "127.0.0.1:81"] {
             let said = get(address).unwrap_or_else(|error| panic!("{address}: {error}"));
             assert!(said.contains("from 10.9.0.1"), "{address}: {said}");
@@ -496,6 +498,8 @@ fn what_tables_do_not_lead_into_the_container_is_passed_on() {
         let mut answer = [0; 99];
         let (length, _) = socket.recv_from(&mut answer).unwrap();
         assert_eq!(&answer[..length], b"datagram for me");
+        drop(passes);
+        assert!(TcpListener::bind("127.0.0.1:80").is_ok() && TcpListener::bind("[::1]:80").is_ok(), "free again");
     });
 }
 
@@ -522,7 +526,7 @@ fn ports_follow_the_addresses_of_the_container() {
         let inside = |words: &str| checked(container.exec("ip").args(words.split(' ')).output().unwrap());
         let mut ports = container.ports().unwrap().unwrap();
         assert!(!container.follow(&mut ports).unwrap(), "nothing has changed");
-        container.forwards().iter().for_each(|forward| forward.start().unwrap());
+        let _passes: Vec<_> = container.forwards().iter().map(|forward| forward.start().unwrap()).collect();
         let heard = |ports: &skep::Ports| {
             use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
             let mut polled = [PollFd::new(std::os::fd::AsFd::as_fd(ports), PollFlags::POLLIN)];
@@ -564,6 +568,27 @@ fn ports_follow_the_addresses_of_the_container() {
         drop(container);
         assert!(heard(&ports) || get("127.0.0.1:80").is_err());
         drop(ports);
+    });
+}
+
+#[test]
+fn a_port_that_somebody_has_is_not_published() {
+    apart(|| {
+        let (tcp, udp) = (TcpListener::bind("127.0.0.1:80").unwrap(), std::net::UdpSocket::bind("0.0.0.0:53").unwrap());
+        let publish = |port: &str| {
+            let mut command = Command::new("true");
+            command.veth().publish(port.parse().unwrap()).output()
+        };
+        for port in ["80", "80:8080", "127.0.0.1:80", "udp:53", "udp:127.0.0.1:53:1"] {
+            let error = publish(port).map(drop).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::PortTaken, "{port}: {error}");
+            assert!(error.to_string().contains("listens on"), "{error}");
+        }
+        for port in ["udp:80", "53", "81:80", "10.0.0.1:80:80"] {
+            publish(port).unwrap_or_else(|error| panic!("{port}: {error}"));
+        }
+        drop((tcp, udp));
+        publish("80").unwrap();
     });
 }
 

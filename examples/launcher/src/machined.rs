@@ -97,13 +97,19 @@ pub(crate) fn register(wanted: Want, container: &Container, root: &str) -> Resul
     let name = container.machine().as_str();
     let body =
         Body::default().string(name).bytes(&[]).string("skep").string("container").number(container.id()).string(root);
-    match call(&MACHINED, "RegisterMachine", "sayssus", &body) {
+    let body = body.numbers(container.interface().and_then(number_of).as_slice());
+    match call(&MACHINED, "RegisterMachineWithNetwork", "sayssusai", &body) {
         Ok(()) => Ok(Some(Registered { name: name.to_owned() })),
         Err(_) if wanted == Want::IfSupported => Ok(None),
         Err(error) => Err(Failure::new(format!(
             "--register=yes: register {name} with systemd-machined: {error}; see that it runs, or write --register=auto"
         ))),
     }
+}
+
+/// The number of an interface of the host, by which machined asks for its addresses.
+fn number_of(interface: &str) -> Option<u32> {
+    fs::read_to_string(format!("/sys/class/net/{interface}/ifindex")).ok()?.trim_end().parse().ok()
 }
 
 impl Drop for Registered {
@@ -223,6 +229,12 @@ impl Body {
         let mut own = self.number(u32::try_from(bytes.len()).unwrap_or(0));
         own.0.extend(bytes);
         own
+    }
+
+    /// An array of numbers.
+    fn numbers(self, numbers: &[u32]) -> Self {
+        let own = self.number(u32::try_from(numbers.len() * 4).unwrap_or(0));
+        numbers.iter().fold(own, |own, number| own.number(*number))
     }
 
     fn string(self, text: &str) -> Self {
@@ -419,6 +431,9 @@ mod tests {
     fn arrays_are_as_long_as_their_elements() {
         let body = Body::default().string("x").array(|none| none);
         assert_eq!(body.0, b"\x01\0\0\0x\0\0\0\0\0\0\0\0\0\0\0");
+        let body = Body::default().string("x").numbers(&[7, 8]);
+        assert_eq!(body.0, b"\x01\0\0\0x\0\0\0\x08\0\0\0\x07\0\0\0\x08\0\0\0");
+        assert_eq!(Body::default().numbers(&[]).0, [0; 4]);
         let body = Body::default().number(7).array(|own| own.string("ab").signature("b").number(1));
         assert_eq!(body.0, b"\x07\0\0\0\x10\0\0\0\x02\0\0\0ab\0\x01b\0\0\0\x01\0\0\0");
     }

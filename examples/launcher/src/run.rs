@@ -133,10 +133,15 @@ fn attended(
     let root = command.spec().root.path.to_string_lossy().into_owned();
     let container = command.spawn()?;
     let _machine = machined::register(announce, &container, &root)?;
+    // As long as the container is there, and no longer: it may be started anew here.
+    let mut forwarding = Vec::new();
     for forward in container.forwards() {
-        if let Err(error) = forward.start() {
-            let why = because(&error);
-            say(format_args!("skep: {} is not passed on to the container: {why}", forward.from));
+        match forward.start() {
+            Ok(one) => forwarding.push(one),
+            Err(error) => {
+                let why = because(&error);
+                say(format_args!("skep: {} is not passed on to the container: {why}", forward.from));
+            }
         }
     }
     let ports = Following::of(&container);
@@ -159,6 +164,7 @@ fn attended(
         session.ready()?;
     }
     let ended = session.attend();
+    drop(forwarding);
     *supervisor = session.supervisor.take();
     *manager = std::mem::replace(&mut session.manager, Manager::none());
     // Before anything is said, the terminal is the caller's again.

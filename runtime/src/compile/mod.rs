@@ -223,6 +223,7 @@ pub fn compile(spec: &Spec, facts: &Facts) -> Result<Plan> {
         tree: spec.root.image.then(|| spec.root.path.clone()),
         registration,
         forwards: network::forwards(links.as_ref()),
+        interface: network::interface(links.as_ref()),
         published: network::published_ports(links.as_ref()),
         report,
     }))

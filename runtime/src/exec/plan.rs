@@ -56,6 +56,7 @@ pub(crate) fn compile_in(container: &Confinement, spec: &ExecSpec) -> Result<Pla
         tree: None,
         registration: None,
         forwards: Vec::new(),
+        interface: None,
         published: None,
         report,
     });

@@ -1,6 +1,6 @@
 //! The host's network, as far as a container that has a part in it wants to know.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
@@ -9,7 +9,7 @@ use skep_sys::{Kernel as _, Linux, Op, OwnedSlots, Slot};
 
 use super::host::{machine_id, text};
 use crate::compile::network::{NETFILTER, tables::Published};
-use crate::spec::Spec;
+use crate::spec::{Protocol, Spec};
 
 /// Facts about the network namespace of the caller, for a Spec with interfaces.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -25,6 +25,8 @@ pub struct NetworkFacts {
     /// Whether the kernel has of nf_tables what published ports take (5.12). Looked at
     /// once, where ports are wanted: a table is made and, with its socket, gone.
     pub tables: bool,
+    /// Where somebody listens on the host, of what a port is published on.
+    pub taken: Vec<(Protocol, SocketAddr)>,
     /// The lock under which bridges of zones come and go.
     pub zone_lock: PathBuf,
 }
@@ -37,6 +39,7 @@ impl NetworkFacts {
             routes: routes(&text("/proc/thread-self/net/route")),
             forwards: text("/proc/sys/net/ipv4/ip_forward").trim_end() == "1",
             tables: wanted && tables(),
+            taken: if spec.links.ports.is_empty() { Vec::new() } else { taken() },
             zone_lock: zone_lock(),
         }
     }
@@ -47,6 +50,7 @@ impl NetworkFacts {
             routes: vec![(Ipv4Addr::UNSPECIFIED, 0), (Ipv4Addr::new(192, 0, 2, 0), 24)],
             forwards: false,
             tables: true,
+            taken: Vec::new(),
             zone_lock: "/run/skep-network-zone".into(),
         }
     }
@@ -70,6 +74,41 @@ fn tables() -> bool {
 pub(crate) fn zone_lock() -> PathBuf {
     let systemd = Path::new("/run/systemd").is_dir();
     if systemd { "/run/systemd/nspawn-network-zone" } else { "/run/skep-network-zone" }.into()
+}
+
+fn taken() -> Vec<(Protocol, SocketAddr)> {
+    let of = |protocol, name: &str| {
+        let text = text(&format!("/proc/thread-self/net/{name}"));
+        listeners(&text, protocol).collect::<Vec<_>>()
+    };
+    [of(Protocol::Tcp, "tcp"), of(Protocol::Tcp, "tcp6"), of(Protocol::Udp, "udp"), of(Protocol::Udp, "udp6")].concat()
+}
+
+/// `/proc/net/tcp` and its like: a number, the local address and port, those of the other
+/// side, the state. Of those who are connected to nobody.
+fn listeners(text: &str, protocol: Protocol) -> impl Iterator<Item = (Protocol, SocketAddr)> {
+    // TCP_LISTEN; TCP_CLOSE
+    let wanted = if protocol == Protocol::Tcp { "0A" } else { "07" };
+    text.lines().skip(1).filter_map(move |line| {
+        let mut words = line.split_ascii_whitespace().skip(1);
+        let (address, port) = words.next()?.split_once(':')?;
+        words.nth(1).filter(|state| *state == wanted)?;
+        let port = u16::from_str_radix(port, 16).ok()?;
+        // Words of four bytes, each in the machine's order.
+        let word = |at: usize| u32::from_str_radix(address.get(at * 8..at * 8 + 8)?, 16).ok().map(u32::to_ne_bytes);
+        let address = match address.len() {
+            8 => IpAddr::from(word(0)?),
+            32 => {
+                let mut all = [0; 16];
+                for (at, place) in all.chunks_exact_mut(4).enumerate() {
+                    place.copy_from_slice(&word(at)?);
+                }
+                IpAddr::from(all)
+            }
+            _ => return None,
+        };
+        Some((protocol, SocketAddr::new(address, port)))
+    })
 }
 
 /// `/proc/net/route`: interface, destination and gateway, flags and counters, mask; in
@@ -97,5 +136,16 @@ mod tests {
         let expected = [(Ipv4Addr::UNSPECIFIED, 0), (Ipv4Addr::new(10, 0, 2, 0), 24)];
         assert_eq!(routes(text), expected);
         assert_eq!(routes(""), []);
+    }
+
+    #[test]
+    fn who_listens_is_read() {
+        const TEXT: &str = "  sl  local_address rem_address   st tx_queue rx_queue\n\
+            0: 0100007F:1F90 00000000:0000 0A 00000000:00000000\n\
+            1: 0100007F:1F91 0100007F:0050 01 00000000:00000000\n\
+            2: 00000000000000000000000001000000:0050 00000000000000000000000000000000:0000 0A 0\nx\n3: y:z w 0A\n";
+        let found: Vec<_> = listeners(TEXT, Protocol::Tcp).map(|(_, address)| address.to_string()).collect();
+        assert_eq!(found, ["127.0.0.1:8080", "[::1]:80"]);
+        assert_eq!(listeners("", Protocol::Udp).count(), 0);
     }
 }

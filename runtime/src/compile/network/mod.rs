@@ -11,7 +11,7 @@ pub(crate) mod words;
 
 use std::collections::BTreeMap;
 use std::ffi::{CStr, CString};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use skep_sys::abi::{Namespaces, OpenFlags, Resolve};
 use skep_sys::wire::Blob;
@@ -194,6 +194,17 @@ struct Pair {
     networks: Vec<(IpAddr, IpAddr, u8)>,
 }
 
+impl Pair {
+    /// The interface by which the host sends to it.
+    fn faces(&self) -> String {
+        let name = match &self.below {
+            Below::Nothing => &self.host,
+            Below::Bridge(name) | Below::Zone(name) => name,
+        };
+        shown(name)
+    }
+}
+
 enum Below {
     Nothing,
     Bridge(CString),
@@ -311,6 +322,7 @@ pub(super) fn decide(context: &Context<'_>) -> Result<Option<Decided>> {
         let inside = pair.inside().unwrap_or_else(|| pair.host());
         Ok(Moved { host: c_text(pair.host().as_bytes())?, inside: c_text(inside.as_bytes())? })
     });
+    free(context, facts)?;
     let alias = group_name(&context.machine, &context.facts.registrar, context.facts.serial);
     let published = published(context, pair.as_ref(), &alias);
     Ok(Some(Decided {
@@ -323,6 +335,26 @@ pub(super) fn decide(context: &Context<'_>) -> Result<Option<Decided>> {
         published,
         tables: facts.tables,
     }))
+}
+
+/// Ports that are published are nobody's: whom somebody reaches there today would be
+/// another from now on. A machine's may be, as with systemd-nspawn.
+fn free(context: &Context<'_>, facts: &NetworkFacts) -> Result<()> {
+    for port in context.spec.links.ports.iter().filter(|_| !context.nspawn()) {
+        let meets = |host: IpAddr| {
+            port.address.is_none_or(|address| address == host || host.is_unspecified() || address.is_unspecified())
+        };
+        let taken = |(protocol, at): &&(spec::Protocol, SocketAddr)| {
+            *protocol == port.protocol && at.port() == port.host && meets(at.ip())
+        };
+        if let Some((_, at)) = facts.taken.iter().find(taken) {
+            let what = format!("the port {port} is taken: somebody on the host listens on {at}");
+            return Err(context
+                .refuse(ErrorKind::PortTaken, "links.ports", what)
+                .remedy("Publish another one (--port=HOST:CONTAINER), or end who has it (`ss -lnp` shows whom)."));
+        }
+    }
+    Ok(())
 }
 
 fn pair(context: &Context<'_>, facts: &NetworkFacts) -> Result<Pair> {
@@ -360,17 +392,13 @@ fn published(context: &Context<'_>, pair: Option<&Pair>, alias: &str) -> Option<
     if links.ports.is_empty() && !auto {
         return None;
     }
-    let interface = match &pair.below {
-        Below::Nothing => &pair.host,
-        Below::Bridge(name) | Below::Zone(name) => name,
-    };
     let mut ports = links.ports.clone();
     // In the order of the report, by which the rule makes the batch anew.
     ports.sort_by_key(ToString::to_string);
     Some(Published {
         // As a person can write it in nft(8).
         table: alias.replace('@', "-"),
-        interface: interface.to_string_lossy().into_owned(),
+        interface: pair.faces(),
         own: matches!(pair.below, Below::Nothing),
         masquerade: auto,
         addresses: pair.networks.iter().map(|(inside, ..)| *inside).collect(),
@@ -382,6 +410,11 @@ fn published(context: &Context<'_>, pair: Option<&Pair>, alias: &str) -> Option<
 pub(super) fn forwards(decided: Option<&Decided>) -> Vec<crate::Forward> {
     let published = decided.and_then(|decided| Some((decided.published.as_ref()?, decided.tables)));
     published.map_or_else(Vec::new, |(published, tables)| published.forwards(tables))
+}
+
+/// Where the host finds it.
+pub(super) fn interface(decided: Option<&Decided>) -> Option<String> {
+    decided?.pair.as_ref().map(Pair::faces)
 }
 
 /// What follows the container's addresses while it runs.
