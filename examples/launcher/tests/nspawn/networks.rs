@@ -1,13 +1,16 @@
 //! Networks: what a machine sees of its own, and what the host is left with. Each test
 //! has a network of its own.
 
-use std::io::Read as _;
+use std::collections::BTreeSet;
+use std::io::{BufRead as _, Read as _};
+use std::net::TcpListener;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use nix::sched::{CloneFlags, unshare};
 use skep_tests::Scratch;
 
-use crate::stand::{SKEP, has, is_root, skip, turn};
+use crate::stand::{SKEP, groups, has, is_root, skip, turn, until};
 
 /// A tree with no more in it than what is bound.
 fn tree(scratch: &Scratch) -> std::path::PathBuf {
@@ -23,7 +26,7 @@ fn tree(scratch: &Scratch) -> std::path::PathBuf {
 }
 
 /// Runs a test in a thread with a network of its own, which ends with it.
-fn apart(test: impl FnOnce(&std::path::Path) + Send + 'static) {
+fn apart(test: impl FnOnce(&Path) + Send + 'static) {
     if !is_root() {
         return skip("only root gives containers interfaces");
     }
@@ -53,7 +56,7 @@ fn ip(words: &str) -> String {
 }
 
 /// `skep nspawn` of the tree.
-fn machine(tree: &std::path::Path, options: &[&str], script: &str) -> Command {
+fn machine(tree: &Path, options: &[&str], script: &str) -> Command {
     let mut command = Command::new(SKEP);
     command.args(["nspawn", "-q", "-a", "--pipe", "--register=no", "--bind-ro=/usr", "-D"]).arg(tree);
     command.args(options).args(["sh", "-c", script]).stdin(Stdio::null());
@@ -62,7 +65,7 @@ fn machine(tree: &std::path::Path, options: &[&str], script: &str) -> Command {
 
 /// What it says; it ends well.
 #[track_caller]
-fn said(tree: &std::path::Path, options: &[&str], script: &str) -> String {
+fn said(tree: &Path, options: &[&str], script: &str) -> String {
     let output = machine(tree, options, script).output().unwrap();
     let error = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{options:?}: {error}");
@@ -71,7 +74,7 @@ fn said(tree: &std::path::Path, options: &[&str], script: &str) -> String {
 
 /// What a refusal says.
 #[track_caller]
-fn refused(tree: &std::path::Path, options: &[&str]) -> String {
+fn refused(tree: &Path, options: &[&str]) -> String {
     let output = machine(tree, options, "true").output().unwrap();
     assert_eq!(output.status.code(), Some(1), "{options:?}");
     String::from_utf8_lossy(&output.stderr).into_owned()
@@ -185,4 +188,330 @@ fn t37_low_ports_are_kept_without_a_user_namespace_or_with_a_network() {
             assert_eq!(set & NET_BIND_SERVICE != 0, kept, "{options:?}: {set:x}");
         }
     });
+}
+
+/// Names of this thread's interfaces.
+fn links() -> BTreeSet<String> {
+    let name = |line: &str| Some(line.split(": ").nth(1)?.split('@').next()?.to_owned());
+    ip("-o link").lines().filter_map(name).collect()
+}
+
+fn rules() -> String {
+    let output = Command::new("nft").args(["list", "ruleset"]).output();
+    output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default()
+}
+
+/// All that a machine may have on the host.
+#[derive(PartialEq, Eq, Debug)]
+struct Left {
+    links: BTreeSet<String>,
+    rules: String,
+    mounts: Vec<String>,
+    groups: Vec<std::path::PathBuf>,
+    run: BTreeSet<std::path::PathBuf>,
+    loops: usize,
+}
+
+impl Left {
+    fn look() -> Self {
+        // Its numbers count up.
+        let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+        let mounts = mounts.lines().map(|line| line.splitn(4, ' ').last().unwrap().to_owned()).collect();
+        let below = |path: &str| std::fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path());
+        // A file of locks of zones stays, as with systemd-nspawn.
+        let lock = |path: &std::path::PathBuf| !path.ends_with("skep-network-zone");
+        let run = ["/run", "/run/skep", "/run/systemd/nspawn"].into_iter().flat_map(below).filter(lock).collect();
+        let (mut groups, rules) = (groups(), rules());
+        groups.sort();
+        let loops = std::fs::read_dir("/sys/block")
+            .map_or(0, |all| all.flatten().filter(|entry| entry.path().join("loop/backing_file").exists()).count());
+        Self { links: links(), rules, mounts, groups, run, loops }
+    }
+
+    /// All is as it was, by itself.
+    #[track_caller]
+    fn returns(&self) {
+        until(10, || Self::look() == *self);
+        assert_eq!(Self::look(), *self);
+    }
+}
+
+/// Four cards, of which one has further names.
+fn cards() {
+    for number in [0, 2, 4] {
+        ip(&format!("link add card{number} type veth peer name card{}", number + 1));
+    }
+    ip("link add a-long-card-nam type veth peer name a-long-card-pee");
+    ip("link property add dev card2 altname a-name-of-the-second-card altname its-other-name");
+}
+
+#[test]
+fn t24_interfaces_of_a_settings_file() {
+    apart(|tree| {
+        cards();
+        let before = Left::look();
+        let settings = tree.parent().unwrap().join("averyveryverylongname.nspawn");
+        std::fs::write(
+            settings,
+            "[Network]\nVirtualEthernet=yes\nVirtualEthernetExtra=t24-one\nVirtualEthernetExtra=t24-two:inner\n\
+             Interface=card0 card1:lan\nInterface=a-name-of-the-second-card:second\n\
+             MACVLAN=card3 card3:mac0\nMACVLAN=a-long-card-nam\nIPVLAN=card4 card4:ip0\n\
+             Port=80\nPort=81:8080\nPort=tcp:82:8081\nPort=udp:83:8082\n",
+        )
+        .unwrap();
+        let mut command = machine(
+            tree,
+            &["-M", "averyveryverylongname", "--settings=trusted"],
+            "ip -o link; echo end; read line; true",
+        );
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut inside = Vec::new();
+        for line in std::io::BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok) {
+            if line == "end" {
+                break;
+            }
+            inside.push(line);
+        }
+        if inside.is_empty() {
+            panic!("{}", String::from_utf8_lossy(&child.wait_with_output().unwrap().stderr));
+        }
+        let name = |line: &String| line.split(": ").nth(1).unwrap().split('@').next().unwrap().to_owned();
+        let names: BTreeSet<String> = inside.iter().map(name).collect();
+        let long = names.iter().find(|name| name.starts_with("mv-a-long-c")).cloned().unwrap();
+        assert_eq!(long.len(), 15, "{long}");
+        let expected =
+            ["lo", "host0", "t24-one", "inner", "card0", "lan", "second", "mv-card3", "mac0", &long, "iv-card4", "ip0"];
+        assert_eq!(names, expected.map(str::to_owned).into(), "{inside:#?}");
+        let line = |wanted: &str| inside.iter().find(|line| name(line) == wanted).unwrap().clone();
+        for alternative in ["a-name-of-the-second-card", "its-other-name"] {
+            assert!(line("second").contains(&format!("altname {alternative}")), "{inside:#?}");
+        }
+        assert!(line(&long).contains("altname mv-a-long-card-nam"), "{inside:#?}");
+
+        // Outside: the pair by its shortened name, those that were lent are away.
+        let outside = links();
+        let pairs = ["ve-averyverUARo", "t24-one", "t24-two"];
+        assert!(pairs.iter().all(|name| outside.contains(*name)), "{outside:?}");
+        assert!(["card0", "card1", "card2"].iter().all(|name| !outside.contains(*name)), "{outside:?}");
+        assert!(ip("-o link show ve-averyverUARo").contains("altname ve-averyveryverylongname"));
+        if has("nft") {
+            let rules = rules();
+            for port in ["tcp dport 80 dnat to", "tcp dport 81 dnat to", "tcp dport 82 dnat to", "udp dport 83 dnat to"]
+            {
+                assert!(rules.contains(port), "{port}: {rules}");
+            }
+        }
+        drop(child.stdin.take());
+        assert!(child.wait().unwrap().success());
+        before.returns();
+        let back = ip("-o link show card2");
+        assert!(
+            back.contains("altname a-name-of-the-second-card") && back.contains("altname its-other-name"),
+            "{back}"
+        );
+    });
+}
+
+#[test]
+fn t24_names_that_are_said_are_not_shortened() {
+    apart(|tree| {
+        for option in [
+            "--network-veth-extra=a-name-of-16-byt",
+            "--network-macvlan=lo:a-name-of-16-byt",
+            "--network-interface=lo:a-name-of-16-byt",
+        ] {
+            let why = refused(tree, &[option]);
+            assert!(why.contains("15"), "{option}: {why}");
+        }
+    });
+}
+
+#[test]
+fn t30_ports_that_are_none_are_refused() {
+    apart(|tree| {
+        for port in ["", "-1", ":", "icmp", "icmp:80", "tcp::8080", "8080:", "0", "65536"] {
+            let why = refused(tree, &["--network-veth", &format!("--port={port}")]);
+            assert!(why.contains("--port"), "{port}: {why}");
+        }
+        assert!(refused(tree, &["--port=80"]).contains("there is none"));
+    });
+}
+
+#[test]
+fn the_hardware_address_of_either_end_can_be_said() {
+    apart(|tree| {
+        const INSIDE: &str = "cat /sys/class/net/host0/address";
+        let derived = said(tree, &["-n", "-M", "web"], INSIDE);
+        let option = "--network-mac=02:00:00:00:00:0a,02:00:00:00:00:0b";
+        let script = "cat /sys/class/net/host0/address; read line; true";
+        let mut child = machine(tree, &["-n", "-M", "web", option], script)
+            .env("SYSTEMD_NSPAWN_NETWORK_MAC", "02:00:00:00:00:0c")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut address = [0; 18];
+        child.stdout.as_mut().unwrap().read_exact(&mut address).unwrap();
+        assert_eq!(&address, b"02:00:00:00:00:0a\n");
+        assert!(ip("-o link show ve-web").contains("link/ether 02:00:00:00:00:0b"));
+        drop(child.stdin.take());
+        child.wait().unwrap();
+        let mut by_variable = machine(tree, &["-n", "-M", "web"], INSIDE);
+        let output = by_variable.env("SYSTEMD_NSPAWN_NETWORK_MAC", "02-00-00-00-00-0c").output().unwrap();
+        assert_eq!(String::from_utf8_lossy(&output.stdout), "02:00:00:00:00:0c\n");
+        assert_ne!(derived, "02:00:00:00:00:0c\n");
+        let output = by_variable.env("SYSTEMD_NSPAWN_NETWORK_MAC", "03:00:00:00:00:0c").output().unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        assert!(String::from_utf8_lossy(&output.stderr).contains("SYSTEMD_NSPAWN_NETWORK_MAC"));
+        // Without a pair there is nothing that it could be said of.
+        let output = machine(tree, &[], "true").env("SYSTEMD_NSPAWN_NETWORK_MAC", "x").output().unwrap();
+        assert!(output.status.success());
+    });
+}
+
+/// A machine with something of everything.
+fn laden(tree: &Path, port: &str, script: &str) -> Command {
+    let mut command = Command::new(SKEP);
+    command.args(["nspawn", "-a", "--pipe", "--register=no", "--bind-ro=/usr", "-M", "laden", "-D"]).arg(tree);
+    command.args(["--network-zone=lan", "--network-address=10.9.0.2/24", "--memory=64M", "--private-users=pick"]);
+    command.args(["--network-interface=card1:lan", "--network-veth-extra=more", "--tmpfs=/mnt", "--ephemeral"]);
+    command.arg(format!("--port={port}")).args(["--", "sh", "-c", script]).stdin(Stdio::null());
+    command
+}
+
+#[test]
+fn nothing_is_left_of_a_machine_whose_supervisor_was_killed() {
+    apart(|tree| {
+        cards();
+        let before = Left::look();
+        let mut command = laden(tree, "80:8080", "echo up; exec sleep 600");
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+        child.stdout.as_mut().unwrap().read_exact(&mut [0; 3]).unwrap();
+        let running = Left::look();
+        assert_ne!(running.links, before.links);
+        assert!(running.links.contains("vz-lan") && !running.links.contains("card1"));
+        assert!(!has("nft") || running.rules.contains("dport 80"), "{}", running.rules);
+        assert_eq!(running.mounts, before.mounts, "no mount of the host's, also while it runs");
+        // SIGKILL
+        child.kill().unwrap();
+        child.wait().unwrap();
+        before.returns();
+        let gc = Command::new(SKEP).arg("gc").output().unwrap();
+        assert!(gc.status.success(), "{}", String::from_utf8_lossy(&gc.stderr));
+        assert_eq!(Left::look(), before);
+        // And what was lent can be lent again.
+        let output = laden(tree, "80:8080", "ip -o link show lan").output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        before.returns();
+    });
+}
+
+#[test]
+fn nothing_is_left_of_a_start_that_fails_at_its_end() {
+    apart(|tree| {
+        cards();
+        let before = Left::look();
+        let mut no_command = laden(tree, "80:8080", "true");
+        let mut words: Vec<_> = no_command.get_args().map(ToOwned::to_owned).collect();
+        let at = words.iter().position(|word| word == "sh").unwrap();
+        words.truncate(at);
+        words.push("/no/such/command".into());
+        no_command = Command::new(SKEP);
+        let output = no_command.args(words).stdin(Stdio::null()).output().unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        assert!(String::from_utf8_lossy(&output.stderr).contains("/no/such/command"));
+        assert_eq!(Left::look(), before);
+
+        // A port that somebody has, with the strict profile.
+        let _listener = TcpListener::bind("127.0.0.1:80").unwrap();
+        let mut taken = Command::new(SKEP);
+        taken.args(["run", "-q", "-n", "-p", "80:8080", "--memory=64M", "--network-interface=card1", "--", "true"]);
+        let output = taken.stdin(Stdio::null()).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && said.contains("the port tcp:80:8080 is taken"), "{said}");
+        assert_eq!(Left::look(), before);
+
+        // An interface that is there already, the last to be made.
+        ip("link add more type veth peer name less");
+        let with_more = Left::look();
+        let output = laden(tree, "81:8080", "true").output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && said.contains("more"), "{said}");
+        assert_eq!(Left::look(), with_more);
+    });
+}
+
+/// The supervisor of a detached one holds what it has, and passes on.
+#[test]
+fn a_detached_machine_keeps_its_ports_until_it_is_stopped() {
+    apart(|tree| {
+        if !has("perl") {
+            return skip("perl is not installed");
+        }
+        const SERVE: &str = "exec perl -MIO::Socket::INET -e '$s = IO::Socket::INET->new(Listen => 5, LocalPort => 8080, \
+            ReuseAddr => 1) or die $!; while ($c = $s->accept) { print $c \"served\\n\"; close $c }'";
+        let served = |address: &str| {
+            let Ok(stream) = std::net::TcpStream::connect(address) else { return false };
+            let mut text = String::new();
+            let _ = std::io::BufReader::new(stream).read_line(&mut text);
+            text == "served\n"
+        };
+        let skep = |words: &[&str]| {
+            let output = Command::new(SKEP).args(words).output().unwrap();
+            assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
+        };
+        let before = Left::look();
+        for end in ["stop", "kill", "supervisor"] {
+            let output = Command::new(SKEP)
+                .args(["nspawn", "--detach", "-a", "--register=no", "--bind-ro=/usr", "-M", "kept", "-n", "-D"])
+                .arg(tree)
+                .args(["--port=80:8080", "--kill-signal=SIGTERM", "--", "sh", "-c", SERVE])
+                .stdin(Stdio::null())
+                .output()
+                .unwrap();
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+            for address in ["127.0.0.1:80", "[::1]:80"] {
+                assert!(until(10, || served(address)), "{end}: {address}");
+            }
+            match end {
+                "supervisor" => {
+                    let pid = supervisor("kept").unwrap();
+                    let pid = nix::unistd::Pid::from_raw(pid);
+                    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).unwrap();
+                    assert!(until(10, || !served("127.0.0.1:80")));
+                }
+                word => skep(&[word, "kept"]),
+            }
+            assert!(until(10, || !served("127.0.0.1:80") && !served("[::1]:80")), "{end}");
+            skep(&["gc"]);
+            let look = || {
+                let mut left = Left::look();
+                // Its log stays, for who wants to know.
+                left.run.retain(|path| before.run.contains(path) || !path.to_string_lossy().contains("kept"));
+                left
+            };
+            until(10, || {
+                look().links == before.links && look().rules == before.rules && look().groups == before.groups
+            });
+            let left = look();
+            assert_eq!(
+                (left.links, left.rules, left.groups),
+                (before.links.clone(), before.rules.clone(), before.groups.clone())
+            );
+            assert!(
+                TcpListener::bind("[::1]:80").is_ok() && TcpListener::bind("0.0.0.0:80").is_ok(),
+                "{end}: free again"
+            );
+        }
+    });
+}
+
+/// Who waits for that machine: its process has the name in its words.
+fn supervisor(name: &str) -> Option<i32> {
+    std::fs::read_dir("/proc").unwrap().flatten().find_map(|entry| {
+        let pid: i32 = entry.file_name().to_str()?.parse().ok()?;
+        let words = std::fs::read(entry.path().join("cmdline")).ok()?;
+        let words: Vec<&[u8]> = words.split(|byte| *byte == 0).collect();
+        (words.contains(&b"--detach".as_slice()) && words.contains(&name.as_bytes())).then_some(pid)
+    })
 }
