@@ -69,7 +69,9 @@ pub use kernel::{Cell, Kernel, Report, Slots, WaitStatus};
 pub use leave::leave;
 pub use linux::Linux;
 pub use model::{Credentials, Descriptor, Executed, Ids, Model, Process};
-pub use netlink::{InterfaceAddress, addresses, interface_number, interface_to, network_of_peer, number_of_network};
+pub use netlink::{
+    InterfaceAddress, addresses, interface_name, interface_number, interface_to, network_of_peer, number_of_network,
+};
 pub use op::{At, Op, OpKind, Proof, Slot};
 pub use owned::OwnedSlots;
 pub use populate::{populate, populate_stack};

@@ -28,7 +28,6 @@ mod rtm {
     pub(super) const NEWNSID: u16 = 88;
     #[cfg(not(skep_stage))]
     pub(super) const GETNSID: u16 = 90;
-    #[cfg(not(skep_stage))]
     pub(super) const NEWLINKPROP: u16 = 108;
 }
 
@@ -47,7 +46,6 @@ mod ifla {
     #[cfg(not(skep_stage))]
     pub(super) const LINK_NETNSID: u16 = 37;
     pub(super) const NEW_IFINDEX: u16 = 49;
-    #[cfg(not(skep_stage))]
     pub(super) const PROP_LIST: u16 = 52 | NESTED;
     pub(super) const ALT_IFNAME: u16 = 53;
     pub(super) const INFO_KIND: u16 = 1;
@@ -440,7 +438,6 @@ pub(crate) fn remove(socket: i32, name: &CStr, alias: &CStr) -> Result<(), Errno
 }
 
 /// IFLA_ALT_IFNAME: one name more.
-#[cfg(not(skep_stage))]
 pub(crate) fn alternative(socket: i32, name: &CStr, alternative: &CStr) -> Result<(), Errno> {
     let mut message = Message::link(rtm::NEWLINKPROP, EXCLUSIVE | 0x800, index(socket, name)?);
     let list = message.open(ifla::PROP_LIST);
@@ -803,6 +800,19 @@ pub fn interface_to(socket: std::os::fd::BorrowedFd<'_>, address: std::net::IpAd
 #[cfg(not(skep_stage))]
 pub fn interface_number(socket: std::os::fd::BorrowedFd<'_>, name: &CStr) -> Result<u32, Errno> {
     index(std::os::fd::AsRawFd::as_raw_fd(&socket), name)
+}
+
+/// The first name of an interface that may be named by a further one.
+///
+/// # Errors
+///
+/// What the kernel answered: ENODEV where there is none of that name.
+#[cfg(not(skep_stage))]
+pub fn interface_name(socket: std::os::fd::BorrowedFd<'_>, name: &CStr) -> Result<Vec<u8>, Errno> {
+    // Of a short name the number is asked for first: IFLA_IFNAME finds no further names
+    // on older kernels.
+    let socket = std::os::fd::AsRawFd::as_raw_fd(&socket);
+    Ok(Found::by_index(socket, index(socket, name)?)?.name().to_vec())
 }
 
 /// What this network calls the one that the other end of an interface is in; `None`

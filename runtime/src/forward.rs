@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,7 +11,10 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::socket::shutdown;
+use nix::sys::socket::{
+    AddressFamily, Backlog, SockFlag, SockType, SockaddrIn, SockaddrIn6, bind, listen, setsockopt, shutdown, socket,
+    sockopt,
+};
 
 use crate::spec::Protocol;
 
@@ -65,12 +68,12 @@ impl Forward {
         let of_thread = Arc::clone(&live);
         let thread = match self.protocol {
             Protocol::Tcp => {
-                let listener = TcpListener::bind(self.from)?;
+                let listener = TcpListener::from(bound(self.from, SockType::Stream)?);
                 listener.set_nonblocking(true)?;
                 spawn(move || connections(&listener, &stopped, &of_thread, &to))?
             }
             Protocol::Udp => {
-                let socket = UdpSocket::bind(self.from)?;
+                let socket = UdpSocket::from(bound(self.from, SockType::Datagram)?);
                 socket.set_nonblocking(true)?;
                 spawn(move || datagrams(&Arc::new(socket), &stopped, &to))?
             }
@@ -123,6 +126,27 @@ impl Live {
 
 fn spawn(work: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
     thread::Builder::new().name("skep-forward".to_owned()).stack_size(128 << 10).spawn(work)
+}
+
+/// A socket at this address. One of IPv6 is of that alone: IPv4 has its own.
+fn bound(at: SocketAddr, kind: SockType) -> io::Result<OwnedFd> {
+    let family = if at.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+    let socket = socket(family, kind, SockFlag::SOCK_CLOEXEC, None)?;
+    if at.is_ipv6() {
+        setsockopt(&socket, sockopt::Ipv6V6Only, &true)?;
+    }
+    if kind == SockType::Stream {
+        // Connections of a moment ago do not hold it.
+        setsockopt(&socket, sockopt::ReuseAddr, &true)?;
+    }
+    match at {
+        SocketAddr::V4(at) => bind(socket.as_raw_fd(), &SockaddrIn::from(at))?,
+        SocketAddr::V6(at) => bind(socket.as_raw_fd(), &SockaddrIn6::from(at))?,
+    }
+    if kind == SockType::Stream {
+        listen(&socket, Backlog::new(128)?)?;
+    }
+    Ok(socket)
 }
 
 /// Waits for a socket; whether to go on.

@@ -38,6 +38,10 @@ const FOREGROUND: Duration = Duration::from_millis(300);
 const HEAP: usize = 124 << 10;
 const STACK: usize = 32 << 10;
 
+/// EAFNOSUPPORT, EADDRNOTAVAIL
+const NO_FAMILY: i32 = 97;
+const NO_ADDRESS: i32 = 99;
+
 /// Signals that ask for a stop.
 const STOP: [Signal; 3] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP];
 
@@ -138,6 +142,8 @@ fn attended(
     for forward in container.forwards() {
         match forward.start() {
             Ok(one) => forwarding.push(one),
+            // A host without IPv6.
+            Err(error) if forward.from.is_ipv6() && matches!(error.raw_os_error(), Some(NO_FAMILY | NO_ADDRESS)) => {}
             Err(error) => {
                 let why = because(&error);
                 say(format_args!("skep: {} is not passed on to the container: {why}", forward.from));

@@ -622,7 +622,6 @@ impl Kernel for Linux<'_> {
                 netlink::Link { kind, name, address, lower, peer, peer_address, namespace, alias }
                     .add(slots.descriptor(socket)?)
             }
-            #[cfg(not(skep_stage))]
             Op::LinkAltName { socket, name, alternative } => {
                 netlink::alternative(slots.descriptor(socket)?, name, alternative)
             }
@@ -640,7 +639,6 @@ impl Kernel for Linux<'_> {
             Op::NfTables { socket, batch } => netlink::tables(slots.descriptor(socket)?, batch.0),
             #[cfg(skep_stage)]
             Op::LinkAdd { .. }
-            | Op::LinkAltName { .. }
             | Op::LinkMaster { .. }
             | Op::LinkOption { .. }
             | Op::ZoneJoin { .. }

@@ -1,5 +1,7 @@
 //! The host's network, as far as a container that has a part in it wants to know.
 
+use std::collections::BTreeMap;
+use std::ffi::CString;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -8,7 +10,7 @@ use skep_sys::wire::Blob;
 use skep_sys::{Kernel as _, Linux, Op, OwnedSlots, Slot};
 
 use super::host::{machine_id, text};
-use crate::compile::network::{NETFILTER, tables::Published};
+use crate::compile::network::{NETFILTER, ROUTE, tables::Published};
 use crate::spec::{Protocol, Spec};
 
 /// Facts about the network namespace of the caller, for a Spec with interfaces.
@@ -25,6 +27,8 @@ pub struct NetworkFacts {
     /// Whether the kernel has of nf_tables what published ports take (5.12). Looked at
     /// once, where ports are wanted: a table is made and, with its socket, gone.
     pub tables: bool,
+    /// First names of interfaces that the Spec lends by a further one.
+    pub names: BTreeMap<String, String>,
     /// Where somebody listens on the host, of what a port is published on.
     pub taken: Vec<(Protocol, SocketAddr)>,
     /// The lock under which bridges of zones come and go.
@@ -39,6 +43,7 @@ impl NetworkFacts {
             routes: routes(&text("/proc/thread-self/net/route")),
             forwards: text("/proc/sys/net/ipv4/ip_forward").trim_end() == "1",
             tables: wanted && tables(),
+            names: names(spec),
             taken: if spec.links.ports.is_empty() { Vec::new() } else { taken() },
             zone_lock: zone_lock(),
         }
@@ -50,6 +55,7 @@ impl NetworkFacts {
             routes: vec![(Ipv4Addr::UNSPECIFIED, 0), (Ipv4Addr::new(192, 0, 2, 0), 24)],
             forwards: false,
             tables: true,
+            names: BTreeMap::new(),
             taken: Vec::new(),
             zone_lock: "/run/skep-network-zone".into(),
         }
@@ -74,6 +80,22 @@ fn tables() -> bool {
 pub(crate) fn zone_lock() -> PathBuf {
     let systemd = Path::new("/run/systemd").is_dir();
     if systemd { "/run/systemd/nspawn-network-zone" } else { "/run/skep-network-zone" }.into()
+}
+
+fn names(spec: &Spec) -> BTreeMap<String, String> {
+    let moved = &spec.links.moved;
+    let (socket, mut slots) = (Slot(0), OwnedSlots::new(1));
+    let open = Op::NetlinkSocket { protocol: ROUTE, namespace: None, into: socket };
+    if moved.is_empty() || Linux::new().call(&open, &mut slots.slots()).is_err() {
+        return BTreeMap::new();
+    }
+    let Some(socket) = slots.borrow(socket) else { return BTreeMap::new() };
+    let first = |host: &str| {
+        let name = CString::new(host).ok()?;
+        // One that is not there the start speaks of.
+        String::from_utf8(skep_sys::interface_name(socket, &name).ok()?).ok().filter(|first| first != host)
+    };
+    moved.iter().filter_map(|pair| Some((pair.host().to_owned(), first(pair.host())?))).collect()
 }
 
 fn taken() -> Vec<(Protocol, SocketAddr)> {

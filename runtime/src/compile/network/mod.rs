@@ -319,8 +319,10 @@ pub(super) fn decide(context: &Context<'_>) -> Result<Option<Decided>> {
     let mut all = over(&links.macvlan, c"macvlan", "mv-", Some(End::Macvlan))?;
     all.extend(over(&links.ipvlan, c"ipvlan", "iv-", None)?);
     let moved = links.moved.iter().map(|pair| {
-        let inside = pair.inside().unwrap_or_else(|| pair.host());
-        Ok(Moved { host: c_text(pair.host().as_bytes())?, inside: c_text(inside.as_bytes())? })
+        // By which it comes back.
+        let host = facts.names.get(pair.host()).map_or_else(|| pair.host(), String::as_str);
+        let inside = pair.inside().unwrap_or(host);
+        Ok(Moved { host: c_text(host.as_bytes())?, inside: c_text(inside.as_bytes())? })
     });
     free(context, facts)?;
     let alias = group_name(&context.machine, &context.facts.registrar, context.facts.serial);

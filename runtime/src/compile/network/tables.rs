@@ -294,11 +294,13 @@ impl Published {
                 Some(address) if !tables => add(address),
                 Some(address) if address.is_loopback() && !(self.own && address.is_ipv4()) => add(address),
                 Some(_) => {}
+                None if !tables => {
+                    add(Ipv6Addr::UNSPECIFIED.into());
+                    add(Ipv4Addr::UNSPECIFIED.into());
+                }
                 None => {
                     add(Ipv6Addr::LOCALHOST.into());
-                    if !tables {
-                        add(Ipv4Addr::UNSPECIFIED.into());
-                    } else if !(self.own && of_family(true).is_some()) {
+                    if !(self.own && of_family(true).is_some()) {
                         add(Ipv4Addr::LOCALHOST.into());
                     }
                 }
