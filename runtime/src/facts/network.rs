@@ -100,7 +100,7 @@ fn names(spec: &Spec) -> BTreeMap<String, String> {
 
 fn taken() -> Vec<(Protocol, SocketAddr)> {
     let of = |protocol, name: &str| {
-        let text = text(&format!("/proc/thread-self/net/{name}"));
+        let text = text(format!("/proc/thread-self/net/{name}"));
         listeners(&text, protocol).collect::<Vec<_>>()
     };
     [of(Protocol::Tcp, "tcp"), of(Protocol::Tcp, "tcp6"), of(Protocol::Udp, "udp"), of(Protocol::Udp, "udp6")].concat()
