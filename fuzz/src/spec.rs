@@ -8,7 +8,7 @@ use arbitrary::{Result, Unstructured};
 use skep::Spec;
 use skep::spec::{
     Architecture, Bind, CapabilityList, CpuLimit, Denial, Descriptor, Device, Family, File, FileAccess, HostName,
-    Hosts, IdMap, IdRange, Init, IoLimit, IoPriority, Landlock, Limit, MachineName, Mount, MountKind, Namespace,
+    Hosts, IdMap, IdRange, Init, IoLimit, IoPriority, Landlock, Limit, LinkJournal, MachineName, Mount, MountKind, Namespace,
     Network, NumberList, Overlay, PathRule, Personality, Profile, Readiness, ResolvConf, Root, SchedulingPolicy,
     Secret, SecretFile, SecureBitList, Socket, Stream, SystemCalls, TerminalSize, TimeOffsets, Timezone, Tmpfs, User,
     UserNamespace, UserShell, Volatile, Want,
@@ -222,6 +222,7 @@ pub(crate) fn spec(source: &mut Unstructured<'_>) -> Result<Spec> {
     }
     if set(29) {
         let text = |source: &mut Unstructured<'_>| Ok(name(source)?.unwrap_or_else(|| "joe".to_owned()));
+        spec.link_journal = *source.choose(&[LinkJournal::Host, LinkJournal::Guest, LinkJournal::Auto, LinkJournal::No])?;
         spec.bind_user.names = some(source, 3, text)?;
         spec.bind_user.groups = some(source, 2, text)?;
         spec.bind_user.shell = match source.int_in_range(0..=2)? {

@@ -2,9 +2,12 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use skep::spec::{Bind, Device, Hosts, IdMap, MountKind, Network, Overlay, ResolvConf, Timezone, User, Want};
+use skep::spec::{
+    Bind, Device, Hosts, IdMap, LinkJournal, MountKind, Network, Overlay, ResolvConf, Timezone, User, UserNamespace,
+    Want,
+};
 use skep::{Command, ErrorKind, Outcome};
 use skep_tests::{Scratch, is_root, run, skip, turn_to_start};
 
@@ -187,6 +190,55 @@ fn a_user_of_the_host_is_one_of_the_container() {
     std::fs::remove_file(&made).expect("removed");
     assert_eq!(owner, uid);
     assert!(said.starts_with(&format!("/run/host/home/{name}\n60514\n60514\n")), "{said}");
+}
+
+/// The place of a journal on the host, empty at the end.
+struct Journal(PathBuf);
+
+impl Drop for Journal {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+#[test]
+fn the_journal_of_a_machine_is_seen_on_the_host() {
+    let Some(_turn) = turn_to_start() else { return };
+    let journals = Path::new("/var/log/journal");
+    if !is_root() || !journals.is_dir() {
+        return skip("only root links journals, and only a host that keeps some");
+    }
+    let id = format!("{:032x}", u128::from(std::process::id()) << 64 | 0x4000_0000_0000);
+    let place = Journal(journals.join(&id));
+    let scratch = Scratch::new();
+    let tree = scratch.tree();
+    let script =
+        format!("cd /var/log/journal/{id} && stat -c %u . && echo x > file && grep -c {id} /proc/self/mountinfo");
+    let start = |mode: LinkJournal, users: UserNamespace, program: &str| {
+        let mut command = Command::of(skep::spec::Profile::Nspawn, program);
+        command.args(["-c", &script]).root(&tree).bind_ro("/usr", "/usr").user_namespace(users);
+        command.env("container_uuid", &id).link_journal(mode).output()
+    };
+    for users in [UserNamespace::Host, UserNamespace::Owner, UserNamespace::Pick] {
+        let output = start(LinkJournal::Host, users, "/bin/sh").expect("starts");
+        assert_eq!(String::from_utf8_lossy(&output.stdout), "0\n1\n", "{users:?}");
+        assert_eq!(
+            (place.0.metadata().expect("made").uid(), place.0.join("file").metadata().expect("written").uid()),
+            (0, 0)
+        );
+        std::fs::remove_dir_all(&place.0).expect("removed");
+
+        let output = start(LinkJournal::Guest, users, "/bin/sh").expect("starts");
+        assert_eq!(String::from_utf8_lossy(&output.stdout), "0\n0\n", "{users:?}: no mount");
+        assert_eq!(std::fs::read_to_string(place.0.join("file")).expect("through the link"), "x\n");
+        std::fs::remove_file(&place.0).expect("a link");
+        std::fs::remove_dir_all(tree.join("var/log")).expect("removed");
+    }
+    for mode in [LinkJournal::Host, LinkJournal::Guest] {
+        assert!(start(mode, UserNamespace::Host, "/bin/not-there").is_err());
+        assert!(place.0.symlink_metadata().is_err(), "{mode:?}: a start that failed leaves something");
+    }
 }
 
 #[test]

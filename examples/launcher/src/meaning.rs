@@ -240,6 +240,7 @@ fn options(spec: &mut Spec, typed: Typed, here: &Here) -> Result<(), Failure> {
         typed.deny_write_execute => memory_deny_write_execute, "--memory-deny-write-execute=";
         typed.resolv_conf => resolv_conf, "--resolv-conf=";
         typed.timezone => timezone, "--timezone=";
+        typed.link_journal => link_journal, "--link-journal=";
         typed.bind_user_shell => bind_user.shell, "--bind-user-shell=";
         typed.cpu_affinity.map(Some) => scheduling.affinity, "--cpu-affinity=";
         typed.nice.map(Some) => scheduling.nice, "--nice=";

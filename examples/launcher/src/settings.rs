@@ -101,6 +101,7 @@ categories! {
     Ephemeral: ephemeral;
     ReadOnly: read_only;
     Volatile: volatile;
+    LinkJournal: link_journal;
     BindUser: bind_users;
     BindUserShell: bind_user_shell;
 }

@@ -9,9 +9,9 @@ use skep::dialect::Format;
 use skep::dialect::nspawn::SettingsMode;
 use skep::dialect::nspawn::value::{FamilyList, SystemCallList};
 use skep::spec::{
-    Architecture, CpuLimit, HostName, Init, IoPriority, Limit, MachineName, Mount, Namespace, Network, NumberList,
-    Ownership, Personality, Profile, Readiness, ResolvConf, SchedulingPolicy, Secret, SecureBitList, Socket, Timezone,
-    User, UserNamespace, UserShell, Volatile, Want,
+    Architecture, CpuLimit, HostName, Init, IoPriority, Limit, LinkJournal, MachineName, Mount, Namespace, Network,
+    NumberList, Ownership, Personality, Profile, Readiness, ResolvConf, SchedulingPolicy, Secret, SecureBitList,
+    Socket, Timezone, User, UserNamespace, UserShell, Volatile, Want,
 };
 use skep::sys::abi::{CapabilitySet, Resource};
 
@@ -106,6 +106,7 @@ pub(crate) struct Typed {
     /// Binds and tmpfs, with the option that each was given by.
     pub(crate) mounts: Vec<(Mount, &'static str)>,
     pub(crate) masked: Vec<PathBuf>,
+    pub(crate) link_journal: Option<LinkJournal>,
     pub(crate) bind_users: Vec<String>,
     pub(crate) bind_user_shell: Option<UserShell>,
     pub(crate) bind_user_groups: Vec<String>,

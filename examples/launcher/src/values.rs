@@ -121,15 +121,6 @@ pub(crate) fn color(value: &str) -> Parsed<()> {
     }
 }
 
-/// A way to show the container's journal on the host, of those that may come to nothing.
-pub(crate) fn link_journal(value: &str) -> Parsed<()> {
-    match value {
-        "auto" | "try-host" | "try-guest" => Ok(()),
-        _ if value::boolean(value).is_ok() => Ok(()),
-        _ => anyhow("LinkJournal", value),
-    }
-}
-
 /// The name of an item of the report; which there are, a start knows.
 pub(crate) fn item(value: &str) -> Parsed<String> {
     if value.is_empty() || value.len() > 200 {

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use super::Command;
 use crate::spec::{
-    Bind, Device, File, Hosts, IdMap, Mount, MountKind, Overlay, Ownership, ResolvConf, Secret, SecretFile, Timezone,
-    Tmpfs, UserShell, Volatile, Want,
+    Bind, Device, File, Hosts, IdMap, LinkJournal, Mount, MountKind, Overlay, Ownership, ResolvConf, Secret,
+    SecretFile, Timezone, Tmpfs, UserShell, Volatile, Want,
 };
 
 /// # Files, mounts and devices
@@ -157,6 +157,12 @@ impl Command {
     pub fn bind_user_group(&mut self, group: impl Into<String>) -> &mut Self {
         let group = group.into();
         self.set(format!("bind_user.groups.{group}"), "Command::bind_user_group").bind_user.groups.push(group);
+        self
+    }
+
+    /// Sets whether the host sees the journal of a machine of the profile `nspawn`.
+    pub fn link_journal(&mut self, mode: LinkJournal) -> &mut Self {
+        self.set("link_journal", "Command::link_journal").link_journal = mode;
         self
     }
 

@@ -17,7 +17,7 @@ use crate::plan::{Plan, role};
 use crate::run::{self, Held, Limits};
 use crate::spec::{Ownership, Profile, Spec, UserNamespace};
 use crate::status::ExitStatus;
-use crate::trees::Mounted;
+use crate::trees::{Journal, Mounted};
 use crate::verify::verify;
 use crate::waiting::Output;
 
@@ -106,7 +106,12 @@ impl Command {
         if self.before_start.0.is_some() {
             return self.create()?.start();
         }
-        Container::new(self.half(self.spec())?.start()?)
+        let (held, journal) = self.half(self.spec())?;
+        let started = held.start()?;
+        if let Some(journal) = journal {
+            journal.keep();
+        }
+        Container::new(started)
     }
 
     /// Makes the container and does not start its payload yet.
@@ -117,7 +122,11 @@ impl Command {
     pub fn create(&mut self) -> Result<Created> {
         let mut spec = self.spec();
         spec.hold = true;
-        let created = Created::new(self.half(spec)?)?;
+        let (held, journal) = self.half(spec)?;
+        let created = Created::new(held)?;
+        if let Some(journal) = journal {
+            journal.keep();
+        }
         if let BeforeStart(Some(prepare)) = &mut self.before_start
             && let Err(cause) = prepare(&created)
         {
@@ -129,12 +138,14 @@ impl Command {
 
     /// The first half of a start; where the plan does not hold the child, the
     /// second follows at once.
-    fn half(&self, mut spec: Spec) -> Result<Held<Linux<'static>>> {
+    fn half(&self, mut spec: Spec) -> Result<(Held<Linux<'static>>, Option<Journal<Linux<'static>>>)> {
         let mut tries = 0;
         crate::trees::make_root(&spec)?;
         let mounted = crate::trees::image_of(&spec)?;
         loop {
-            let plan = compile(&spec, &look(&spec, mounted.as_ref())?)?;
+            let mut facts = look(&spec, mounted.as_ref())?;
+            let journal = crate::trees::make_journal(&spec, &mut facts)?;
+            let plan = compile(&spec, &facts)?;
             let verified = verify(plan)?;
             if let Some(tree) = &verified.plan().give {
                 crate::trees::give(&mut Linux::new(), tree)
@@ -146,7 +157,7 @@ impl Command {
             }
             let cancel = self.cancel.as_ref().map(Cancel::duplicate).transpose()?;
             match run::create(Linux::new(), verified, given, Limits { deadline: self.deadline, cancel }) {
-                Ok(held) => return Ok(held),
+                Ok(held) => return Ok((held, journal)),
                 // Another start was faster with the same range; there are more.
                 Err(error) if error.kind() == ErrorKind::RangeTaken && picks(&spec) && tries < 16 => tries += 1,
                 Err(error) if error.kind() == ErrorKind::NoIdMap && may_give(&spec) => {

@@ -36,6 +36,7 @@ use crate::spec::{
 
 pub(crate) use descriptors::prepare as pass;
 pub(crate) use filesystem::ROOT_IDS;
+pub(crate) use filesystem::journal_to_make;
 pub(crate) use ids::Mapping;
 pub(crate) use process::{execute, takes_rights};
 pub(crate) use start::{PASS_CREDENTIALS, begin, stream};
@@ -231,7 +232,7 @@ pub fn compile(spec: &Spec, facts: &Facts) -> Result<Plan> {
 
 /// The id of a machine of the profile `nspawn`: the tree's, else the Spec's, else a
 /// new one.
-fn machine_id(spec: &Spec, facts: &Facts) -> Option<String> {
+pub(crate) fn machine_id(spec: &Spec, facts: &Facts) -> Option<String> {
     let asked = spec.environment.get("container_uuid");
     let asked = asked.map(|id| id.reveal().to_string_lossy().replace('-', ""));
     (spec.profile == Profile::Nspawn)

@@ -19,8 +19,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::plan::RANGE_LOCK;
 use crate::profile;
 use crate::spec::{
-    Device, IdRange, Limit, MountKind, Namespace, Profile, Resources, Scheduling, Spec, Timezone, User, UserNamespace,
-    Want,
+    Device, IdRange, Limit, LinkJournal, MountKind, Namespace, Profile, Resources, Scheduling, Spec, Timezone, User,
+    UserNamespace, Want,
 };
 use crate::stat::Stat;
 
@@ -187,6 +187,7 @@ pub(super) fn gather(spec: &Spec, mounted: Option<PathBuf>) -> Result<Facts> {
             User::Name(name) => named_user(&root, name),
             User::Ids { .. } => None,
         },
+        journal: None,
         tree_accounts: super::users::of_tree(&root, spec),
         host_users,
         secure_execution: skep_sys::secure_execution(),
@@ -204,6 +205,14 @@ pub(super) fn gather(spec: &Spec, mounted: Option<PathBuf>) -> Result<Facts> {
     if !facts.privileged() {
         facts.restricted_by = restriction();
     }
+    if let Some(id) = journal_id(spec, &facts) {
+        let path = super::journal_of(&id);
+        let host = machine_id(&text("/etc/machine-id")).map(|id| format!("{id:032x}"));
+        let place = super::JournalPlace::look(&path);
+        facts.journal = Some(super::JournalFacts { host, place, failed: None });
+        facts.paths.insert(path.clone(), PathFact::look(&path));
+        facts.targets.insert(path.clone(), TargetFact::look(&root, &path));
+    }
     if facts.registry.is_some() || facts.network.is_some() || facts.cgroups.can_be_made() {
         facts.registrar = super::Registrar::look();
     }
@@ -219,6 +228,14 @@ pub(super) fn gather(spec: &Spec, mounted: Option<PathBuf>) -> Result<Facts> {
         }
     }
     Ok(facts)
+}
+
+/// The id of the machine whose journal somebody wants on the host: that of a Spec may
+/// be anything, and it becomes a name in a directory of the host.
+fn journal_id(spec: &Spec, facts: &Facts) -> Option<String> {
+    let id = crate::compile::machine_id(spec, facts).filter(|_| spec.link_journal != LinkJournal::No)?;
+    let digits = id.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte));
+    (id.len() == 32 && digits).then_some(id)
 }
 
 /// Whether devices are worth a cgroup of their own.
@@ -698,7 +715,7 @@ pub(super) fn example(spec: &Spec) -> Facts {
         gid: 0,
     };
     let host_users = super::users::example(&spec.bind_user);
-    Facts {
+    let mut facts = Facts {
         kernel: (6, 12),
         uid: 1000,
         gid: 1000,
@@ -747,6 +764,7 @@ pub(super) fn example(spec: &Spec) -> Facts {
             User::Name(_) => Some(NamedUser { uid: 33, gid: 33, groups: vec![44], home: "/var/www".into() }),
             User::Ids { .. } => None,
         },
+        journal: None,
         host_users,
         tree_accounts: super::TreeAccounts::default(),
         secure_execution: false,
@@ -762,7 +780,21 @@ pub(super) fn example(spec: &Spec) -> Facts {
             read_only: false,
             others: vec!["srv"],
         }),
+    };
+    if let Some(id) = journal_id(spec, &facts) {
+        let journal = super::journal_of(&id);
+        facts.paths.insert(journal.clone(), path(&journal));
+        facts.targets.insert(journal.clone(), target(&journal));
+        let place = match spec.link_journal {
+            LinkJournal::Guest | LinkJournal::TryGuest => {
+                super::JournalPlace::Link(spec.root.top().join(journal.strip_prefix("/").unwrap_or(&journal)))
+            }
+            LinkJournal::Host | LinkJournal::TryHost => super::JournalPlace::Directory,
+            _ => super::JournalPlace::Missing,
+        };
+        facts.journal = Some(super::JournalFacts { host: None, place, failed: None });
     }
+    facts
 }
 
 #[cfg(test)]

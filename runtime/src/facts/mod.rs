@@ -8,6 +8,7 @@ mod cgroups;
 mod files;
 mod host;
 mod image;
+mod journal;
 mod memory;
 mod network;
 mod registry;
@@ -26,6 +27,8 @@ pub(crate) use files::{BUSY, UpperPlace, behind, plain, plain_components};
 pub use files::{DeviceNumber, EntryKind, PathFact, TargetFact};
 pub(crate) use host::{LOCALTIME, OS_RELEASE};
 pub use image::{DiskImage, ImageError};
+pub(crate) use journal::{JOURNALS, directory_of as journal_of};
+pub use journal::{JournalFacts, JournalPlace};
 pub use network::NetworkFacts;
 pub(crate) use network::zone_lock;
 pub(crate) use registry::base as registry_base;
@@ -118,6 +121,9 @@ pub struct Facts {
     /// The user that the Spec names, as the root's `/etc/passwd` and
     /// `/etc/group` have it: uid, gid, supplementary groups, home.
     pub named_user: Option<NamedUser>,
+    /// Where the machine's journal could be on the host. Looked at only for a machine,
+    /// and a Spec that wants to know.
+    pub journal: Option<JournalFacts>,
     /// Users of the host that the Spec wants inside, by name.
     pub host_users: BTreeMap<String, HostUser>,
     /// What of the tree's own users and groups they could collide with.
@@ -199,6 +205,16 @@ impl Facts {
     pub(crate) fn has_ids(&self, wanted: IdRange) -> bool {
         let last = |range: &IdRange| u64::from(range.base) + u64::from(range.count);
         self.ids.iter().any(|own| own.base <= wanted.base && last(&wanted) <= last(own))
+    }
+
+    /// Looks at the place of the journal of the machine `id` once more, or, with `failed`,
+    /// keeps in mind why it could not be made.
+    pub(crate) fn journal_made(&mut self, id: &str, failed: Option<String>) {
+        let path = journal_of(id);
+        if let Some(journal) = &mut self.journal {
+            (journal.place, journal.failed) = (JournalPlace::look(&path), failed);
+        }
+        self.paths.insert(path.clone(), PathFact::look(&path));
     }
 
     /// The fact about a path of the host.

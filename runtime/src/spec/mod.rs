@@ -11,6 +11,7 @@ mod devices;
 mod exec;
 mod files;
 mod identity;
+mod journal;
 mod landlock;
 mod links;
 mod mounts;
@@ -39,6 +40,7 @@ pub use exec::ExecSpec;
 pub(crate) use files::How;
 pub use files::{File, Hosts, ResolvConf, SecretFile, Timezone};
 pub use identity::{Capabilities, Capability, CapabilityList, SecureBitList, User};
+pub use journal::LinkJournal;
 pub use landlock::{FileAccess, Landlock, PathRule};
 pub(crate) use links::network;
 pub use links::{LinkAddress, LinkError, LinkHardware, LinkName, LinkPair, Links, Port, Protocol};
@@ -163,6 +165,8 @@ pub struct Spec {
     pub credentials: BTreeMap<String, Secret>,
     /// Users of the host that the container has too.
     pub bind_user: BindUsers,
+    /// Whether the host sees the machine's journal.
+    pub link_journal: LinkJournal,
     /// `/etc/resolv.conf`.
     pub resolv_conf: ResolvConf,
     /// `/etc/localtime`.
@@ -290,6 +294,7 @@ impl Default for Spec {
             read_only: Vec::new(),
             credentials: BTreeMap::new(),
             bind_user: BindUsers::default(),
+            link_journal: LinkJournal::No,
             resolv_conf: ResolvConf::Auto,
             timezone: Timezone::Off,
             hosts: Hosts::Off,
@@ -349,6 +354,7 @@ impl Spec {
                 no_new_privileges: false,
                 init: Init::Payload,
                 timezone: Timezone::Auto,
+                link_journal: LinkJournal::Auto,
                 root: Root { path: PathBuf::from("."), volatile: Volatile::No, ..Root::default() },
                 ..strict
             },

@@ -3,9 +3,11 @@
 
 mod give;
 mod image;
+mod journal;
 mod template;
 
 use std::ffi::CString;
+use std::path::Path;
 
 use nix::dir::Dir;
 use nix::fcntl::OFlag;
@@ -14,10 +16,12 @@ use skep_sys::abi::Resolve;
 use skep_sys::{Errno, Linux, OwnedSlots, Slot};
 
 use crate::error::Result;
+use crate::facts::{Facts, JOURNALS};
 use crate::spec::{Spec, Volatile};
 
 pub(crate) use give::give;
 pub(crate) use image::Mounted;
+pub(crate) use journal::{Journal, Wanted};
 
 /// One name in a directory, of the same mount.
 const BENEATH: Resolve =
@@ -50,6 +54,23 @@ pub(crate) fn make_root(spec: &Spec) -> Result<()> {
     let Some(template) = &spec.root.template else { return Ok(()) };
     let made = template::make(&mut Linux::new(), template, &spec.root.path);
     made.map(drop).map_err(|error| error.from(spec.origins.of("root.template")))
+}
+
+/// What the Spec's machine needs on the host for its journal, made; where that is only
+/// tried, `facts` know why it was not.
+pub(crate) fn make_journal(spec: &Spec, facts: &mut Facts) -> Result<Option<Journal<Linux<'static>>>> {
+    let Some((id, wanted)) = crate::compile::journal_to_make(spec, facts)? else { return Ok(None) };
+    match Journal::make(Linux::new(), Path::new(JOURNALS), &id, &wanted) {
+        Ok(made) => {
+            facts.journal_made(&id, None);
+            Ok(Some(made))
+        }
+        Err(error) if spec.link_journal.is_tried() => {
+            facts.journal_made(&id, Some(error.to_string()));
+            Ok(None)
+        }
+        Err(error) => Err(error.from(spec.origins.of("link_journal"))),
+    }
 }
 
 /// The file system of the Spec's disk image, if its root is one.

@@ -11,10 +11,11 @@ use proptest::prelude::*;
 use skep::Spec;
 use skep::spec::{
     Architecture, Bind, BindUsers, Capabilities, CapabilityList, CpuLimit, Denial, Descriptor, Device, Family, File,
-    FileAccess, HostName, Hosts, IdMap, IdRange, Init, IoLimit, IoPriority, Landlock, Limit, Limits, MachineName,
-    Mount, MountKind, Namespace, NamespaceChoice, Network, NumberList, Overlay, PathRule, Personality, Profile,
-    Readiness, ResolvConf, Resources, Root, Scheduling, SchedulingPolicy, Secret, SecretFile, SecureBitList, Socket,
-    Stream, SystemCalls, TerminalSize, TimeOffsets, Timezone, Tmpfs, User, UserNamespace, UserShell, Volatile, Want,
+    FileAccess, HostName, Hosts, IdMap, IdRange, Init, IoLimit, IoPriority, Landlock, Limit, Limits, LinkJournal,
+    MachineName, Mount, MountKind, Namespace, NamespaceChoice, Network, NumberList, Overlay, PathRule, Personality,
+    Profile, Readiness, ResolvConf, Resources, Root, Scheduling, SchedulingPolicy, Secret, SecretFile, SecureBitList,
+    Socket, Stream, SystemCalls, TerminalSize, TimeOffsets, Timezone, Tmpfs, User, UserNamespace, UserShell, Volatile,
+    Want,
 };
 use skep::sys::Errno;
 use skep::sys::abi::{CapabilitySet, Resource, SecureBits};
@@ -318,6 +319,7 @@ pub(crate) fn change() -> impl Strategy<Value = Change> {
         field!(vec(path(), 0..4), read_only),
         field!(btree_map("[a-z.:]{0,4}", bytes().prop_map(Secret::new), 0..3), credentials),
         field!(bind_user(), bind_user),
+        field!(prop::sample::select(vec![LinkJournal::Host, LinkJournal::TryGuest, LinkJournal::Auto]), link_journal),
         field!(resolv_conf, resolv_conf),
         field!(timezone, timezone),
         field!(prop::sample::select(vec![Hosts::Generate, Hosts::CopyHost, Hosts::BindHost]), hosts),

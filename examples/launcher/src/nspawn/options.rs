@@ -67,7 +67,7 @@ pub(crate) const OPTIONS: &[Known] = &[
     known("introspect-cli", None, Refused("it shows systemd's own parser to its tests; see --help")),
     known("keep-unit", None, But("no unit is ever left; what becomes of a reboot is as there")),
     known("kill-signal", None, Works),
-    known("link-journal", None, But("the modes that may come to nothing do; `host` and `guest` are refused")),
+    known("link-journal", None, But("a directory that is made on the host is closed to others than its group")),
     known("load-credential", None, Works),
     known("machine", Some('M'), Works),
     known("mstack", None, Refused("layers are not described by a directory here; give them with --overlay=")),

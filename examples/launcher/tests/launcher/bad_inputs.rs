@@ -69,7 +69,7 @@ const CASES: &[(&[&str], &[&str])] = &[
     (&["run", "-f", "@/missing.nspawn"], &["@/missing.nspawn", "ENOENT"]),
     (&["run", "-f", "@"], &["@", "directory"]),
     (&["run", "-f", "@/unknown.nspawn"], &["@/unknown.nspawn:2:1", "Hostnam", "did you mean `Hostname=`?"]),
-    (&["run", "-f", "@/boot.nspawn"], &["@/boot.nspawn:2:13", "LinkJournal", "not supported yet"]),
+    (&["run", "-f", "@/boot.nspawn"], &["@/boot.nspawn:2:22", "PrivateUsersDelegate", "not supported yet"]),
     (&["run", "-f", "@/header.nspawn"], &["@/header.nspawn:1:1", "does not end with `]`"]),
     (&["run", "-f", "@/bind.nspawn"], &["@/bind.nspawn:4", "BindReadOnly", "/missing/book"]),
     (&["plan"], &["no command"]),
@@ -150,7 +150,7 @@ fn tree() -> Scratch {
     let tree = Scratch::new("bad");
     tree.file("file", "");
     tree.file("unknown.nspawn", "[Exec]\nHostnam=x\nParameters=true\n");
-    tree.file("boot.nspawn", "[Exec]\nLinkJournal=yes\n");
+    tree.file("boot.nspawn", "[Exec]\nPrivateUsersDelegate=1\n");
     tree.file("header.nspawn", "[Exec\nParameters=true\n");
     tree.file("bind.nspawn", "[Exec]\nParameters=true\n[Files]\nBindReadOnly=/missing/book\n");
     tree.file("file.nspawn", "");

@@ -261,6 +261,7 @@ pub(super) fn of_host(
         });
     }
     placed.extend(super::users::of_host(context, report, plan)?);
+    placed.extend(super::journal::of_host(context, report, plan)?);
     if context.nspawn() {
         placed.extend(machine(context, files, report, plan));
     }

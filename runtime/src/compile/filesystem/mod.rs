@@ -10,6 +10,7 @@ mod devices;
 mod etc;
 mod files;
 mod idmap;
+mod journal;
 mod overlay;
 mod root;
 mod source;
@@ -37,6 +38,7 @@ use crate::spec::{IdMap, Mount, MountKind, Namespace, Origin, Tmpfs, Volatile};
 pub(super) use files::{CREDENTIALS, check as check_files};
 pub(crate) use idmap::ROOT_IDS;
 pub(super) use idmap::attend;
+pub(crate) use journal::to_make as journal_to_make;
 use source::{Source, clone, require_directory, require_source};
 use target::{Covered, open_link, open_target};
 pub(super) use users::{BoundUser, assigned as assigned_users, check as check_users};
@@ -84,6 +86,8 @@ enum Content {
     Device(devices::Node),
     /// What the plan makes.
     Made(files::Part),
+    /// Nothing: the tree has a directory there.
+    Directory,
 }
 
 impl Sources {
@@ -103,7 +107,7 @@ impl Sources {
         let mounted = self.mounts.iter().flat_map(|placed| match &placed.content {
             Content::Bind(source) => vec![source],
             Content::Overlay(layers) => layers.sources().collect(),
-            Content::Tmpfs(_) | Content::Device(_) | Content::Made(_) => Vec::new(),
+            Content::Tmpfs(_) | Content::Device(_) | Content::Made(_) | Content::Directory => Vec::new(),
         });
         of_root.into_iter().chain(&self.etc).chain(&self.proc).chain(&self.sys).chain(mounted)
     }
@@ -488,6 +492,12 @@ fn mount_one(
         plan.step(Phase::Enter, what, placed.origin.clone());
     };
     let (kind, from) = match &placed.content {
+        Content::Directory => {
+            step(format!("make {shown} in the tree"), plan);
+            plan.remedy(remedy);
+            let covered = covered.on_the_way(&placed.target);
+            return open_target(context, &placed.target, EntryKind::Directory, covered, role::THREE, plan);
+        }
         Content::Tmpfs(tmpfs) => {
             step(format!("mount tmpfs on {shown}"), plan);
             let Tmpfs { size, inodes, mode, .. } = tmpfs;

@@ -213,6 +213,7 @@ impl Privileged {
             spec.bind_user.names.push(name.value.clone());
         }
         set!(spec, file, self.bind_user_shell, bind_user.shell);
+        set!(spec, file, self.link_journal, link_journal);
         if let Some(path) = &self.network_path {
             // As systemd-nspawn: a private network, and which.
             spec.network = match spec.network {

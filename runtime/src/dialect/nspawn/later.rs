@@ -41,11 +41,6 @@ pub fn happens_anyhow(key: &str, text: &str) -> Parsed<()> {
     }
 }
 
-/// One of a few words.
-fn word(text: &str, what: &str, words: &[&str]) -> Parsed<Today> {
-    if words.contains(&text) { Ok(NotYet) } else { bad(text, what, &format!("write one of {}", words.join(", "))) }
-}
-
 /// A boolean of which only `no` is what happens.
 pub(super) fn off_or_later(text: &str) -> Parsed<Today> {
     Ok(if value::boolean(text)? { NotYet } else { Anyhow })
@@ -57,14 +52,5 @@ pub(super) fn delegate(text: &str) -> Parsed<Today> {
         Some(0) => Ok(Anyhow),
         Some(1..=16) => Ok(NotYet),
         _ => bad(text, "a number of ranges", "write a number from 0 to 16"),
-    }
-}
-
-/// The link to the host's journal.
-pub(super) fn link_journal(text: &str) -> Parsed<Today> {
-    match value::as_boolean(text) {
-        Some(false) => Ok(Anyhow),
-        Some(true) => Ok(NotYet),
-        None => word(text, "a journal mode", &["no", "auto", "host", "try-host", "guest", "try-guest"]),
     }
 }

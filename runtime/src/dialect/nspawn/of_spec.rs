@@ -105,6 +105,7 @@ fn candidates(spec: &Spec) -> Settings {
     set!(any.volatile, "Volatile", root.volatile);
     set!(any.resolv_conf, "ResolvConf", resolv_conf);
     set!(any.timezone, "Timezone", timezone);
+    set!(own.link_journal, "LinkJournal", link_journal);
     set!(own.ephemeral, "Ephemeral", root.ephemeral);
     set!(own.private_users, "PrivateUsers", user_namespace);
     set!(own.ownership, "PrivateUsersOwnership", root.ownership);

@@ -9,7 +9,7 @@ use super::mounts::escaped;
 use super::settings::{Setting, Settings};
 use super::table::Section;
 use super::value::signal_name;
-use super::words::{id_map_name, resolv_conf_name, timezone_name};
+use super::words::{id_map_name, link_journal_name, resolv_conf_name, timezone_name};
 use crate::spec::{
     Bind, CapabilityList, IdMap, Init, Mount, MountKind, Network, Overlay, Ownership, Readiness, User, UserNamespace,
     UserShell, Volatile,
@@ -151,6 +151,9 @@ impl Settings {
         }
         if let Some(mode) = &any.resolv_conf {
             to.line("ResolvConf", resolv_conf_name(mode.value))?;
+        }
+        if let Some(mode) = &own.link_journal {
+            to.line("LinkJournal", link_journal_name(mode.value))?;
         }
         if let Some(mode) = &any.timezone {
             to.line("Timezone", timezone_name(mode.value))?;

@@ -13,8 +13,8 @@ use super::read::read;
 use super::settings::{Harmless, Privileged, Setting};
 use super::*;
 use crate::spec::{
-    Bind, CapabilityList, Denial, Family, IdMap, IdRange, Init, Limit, Mount, MountKind, Network, Overlay, Ownership,
-    Readiness, ResolvConf, Secret, Timezone, Tmpfs, User, UserNamespace, UserShell, Volatile,
+    Bind, CapabilityList, Denial, Family, IdMap, IdRange, Init, Limit, LinkJournal, Mount, MountKind, Network, Overlay,
+    Ownership, Readiness, ResolvConf, Secret, Timezone, Tmpfs, User, UserNamespace, UserShell, Volatile,
 };
 
 const FILE: &str = "/etc/systemd/nspawn/web.nspawn";
@@ -186,6 +186,7 @@ fn privileged() -> impl Strategy<Value = Privileged> {
                 Ownership::Auto,
             ])),
             maybe((path(), option::of(path())).prop_filter("two places", |(new, old)| old.as_ref() != Some(new))),
+            maybe(prop_oneof![Just(LinkJournal::No), Just(LinkJournal::TryGuest), Just(LinkJournal::Host)]),
             some("[a-z_][a-z0-9_-]{0,9}"),
             maybe(prop_oneof![Just(UserShell::Usual), Just(UserShell::Host), path().prop_map(UserShell::Path)]),
         ),
@@ -200,8 +201,9 @@ fn privileged() -> impl Strategy<Value = Privileged> {
             machine_id: it.9.2,
             ownership: it.9.3,
             pivot_root: it.9.4,
-            bind_users: it.9.5,
-            bind_user_shell: it.9.6,
+            link_journal: it.9.5,
+            bind_users: it.9.6,
+            bind_user_shell: it.9.7,
             limits: it.4,
             mounts: it.5,
             masked: it.6,

@@ -8,8 +8,8 @@ use super::lines::Place;
 use super::merge::Category;
 use super::table::Key;
 use crate::spec::{
-    CapabilityList, HostName, Init, Limit, LinkName, LinkPair, Mount, Network, NumberList, Origin, Ownership,
-    Personality, Port, Readiness, ResolvConf, Secret, Timezone, User, UserNamespace, UserShell, Volatile,
+    CapabilityList, HostName, Init, Limit, LinkJournal, LinkName, LinkPair, Mount, Network, NumberList, Origin,
+    Ownership, Personality, Port, Readiness, ResolvConf, Secret, Timezone, User, UserNamespace, UserShell, Volatile,
 };
 use skep_sys::abi::Resource;
 
@@ -165,6 +165,7 @@ settings! {
         limits: Vec<Setting<(Resource, Limit)>>,
         mounts: Vec<Setting<Mount>>,
         masked: Vec<Setting<PathBuf>>,
+        link_journal: Option<Setting<LinkJournal>>,
         bind_users: Vec<Setting<String>>,
         bind_user_shell: Option<Setting<UserShell>>,
         network: Option<Setting<Network>>,

@@ -196,7 +196,7 @@ pub const KEYS: &[Key] = &[
     row(Exec, "OOMScoreAdjust", Trusted, Resettable, C::OomScoreAdjust, Own(|s, v| v.reset_or_once(&mut s.oom_score_adjust, value::oom_score_adjust))),
     row(Exec, "CPUAffinity", Trusted, List, C::CpuAffinity, Own(|s, v| v.push(&mut s.cpu_affinity, value::cpu_affinity))),
     row(Exec, "ResolvConf", Accepted, Once, C::ResolvConf, Any(|s, v| v.once(&mut s.resolv_conf, value::resolv_conf))),
-    row(Exec, "LinkJournal", Trusted, Once, C::LinkJournal, Later(later::link_journal)),
+    row(Exec, "LinkJournal", Trusted, Once, C::LinkJournal, Own(|s, v| v.once(&mut s.link_journal, value::link_journal))),
     row(Exec, "Timezone", Accepted, Once, C::Timezone, Any(|s, v| v.once(&mut s.timezone, value::timezone))),
     row(Exec, "SuppressSync", Accepted, Once, C::SuppressSync, Later(later::off_or_later)),
     row(Exec, "RestrictAddressFamilies", Accepted, List, C::AddressFamilies, Any(|s, v| v.push(&mut s.address_families, value::address_families))),

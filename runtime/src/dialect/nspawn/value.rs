@@ -29,7 +29,7 @@ pub use super::calls::{FamilyList, SystemCallList, address_families, system_call
 pub use super::later::happens_anyhow;
 pub use super::links::{interface, interface_pair, link_address, link_hardware, port, zone};
 pub use super::mounts::{bind, inside, overlay, pivot_root, tmpfs};
-pub use super::words::{resolv_conf, resolv_conf_words, timezone, timezone_words};
+pub use super::words::{link_journal, resolv_conf, resolv_conf_words, timezone, timezone_words};
 use crate::Escaped;
 use crate::dialect::nearest;
 use crate::dialect::problem::quoted;

@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 
 use super::value::{Parsed, ValueError, as_boolean};
 use crate::dialect::problem::quoted;
-use crate::spec::{IdMap, ResolvConf, Timezone};
+use crate::spec::{IdMap, LinkJournal, ResolvConf, Timezone};
 
 /// The kinds of id map of a bind, by their options.
 const ID_MAPS: &[(&str, IdMap)] = &[
@@ -51,6 +51,33 @@ const TIMEZONE: &[(&str, Timezone)] = &[
     ("symlink", Timezone::Symlink),
     ("delete", Timezone::Delete),
 ];
+
+/// Where the journal is; `yes` and `no` are the first two.
+const LINK_JOURNAL: &[(&str, LinkJournal)] = &[
+    ("auto", LinkJournal::Auto),
+    ("no", LinkJournal::No),
+    ("host", LinkJournal::Host),
+    ("try-host", LinkJournal::TryHost),
+    ("guest", LinkJournal::Guest),
+    ("try-guest", LinkJournal::TryGuest),
+];
+
+/// Whether the host sees the machine's journal.
+///
+/// # Errors
+///
+/// Anything but a boolean and the words of `systemd-nspawn(1)`.
+pub fn link_journal(text: &str) -> Parsed<LinkJournal> {
+    match as_boolean(text) {
+        Some(true) => Ok(LinkJournal::Auto),
+        Some(false) => Ok(LinkJournal::No),
+        None => named(text, LINK_JOURNAL, "the journal"),
+    }
+}
+
+pub(super) fn link_journal_name(mode: LinkJournal) -> &'static str {
+    name_of(&mode, LINK_JOURNAL)
+}
 
 /// One of a table's words, or a boolean for its first two.
 fn named<T: Copy>(text: &str, table: &[(&str, T)], what: &str) -> Parsed<T> {

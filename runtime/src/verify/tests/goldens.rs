@@ -9,10 +9,10 @@ use crate::facts::{DeviceNumber, EntryKind, Facts};
 use crate::plan::Plan;
 use crate::spec::{
     Bind, Capabilities, CapabilityList, CpuLimit, Denial, Descriptor, Device, ExecSpec, Family, File, FileAccess,
-    Hosts, IdMap, IdRange, Init, IoLimit, IoPriority, Landlock, LinkName, MachineName, Mount, MountKind, Namespace,
-    NamespaceChoice, Network, NumberList, Overlay, Ownership, PathRule, Personality, Profile, Readiness, ResolvConf,
-    Resources, Root, SchedulingPolicy, SecretFile, SecureBitList, Spec, Stream, TerminalSize, Timezone, Tmpfs, User,
-    UserNamespace, UserShell, Volatile, Want,
+    Hosts, IdMap, IdRange, Init, IoLimit, IoPriority, Landlock, LinkJournal, LinkName, MachineName, Mount, MountKind,
+    Namespace, NamespaceChoice, Network, NumberList, Overlay, Ownership, PathRule, Personality, Profile, Readiness,
+    ResolvConf, Resources, Root, SchedulingPolicy, SecretFile, SecureBitList, Spec, Stream, TerminalSize, Timezone,
+    Tmpfs, User, UserNamespace, UserShell, Volatile, Want,
 };
 use crate::{ErrorKind, compile};
 
@@ -320,6 +320,18 @@ const TABLE: &[(&str, Change)] = &[
     }),
     ("nspawn", |spec, _| {
         *spec = Spec { root: plain(), ..Spec::of(Profile::Nspawn) };
+    }),
+    ("nspawn, journal of the host", |spec, _| {
+        *spec = Spec {
+            root: plain(),
+            user_namespace: UserNamespace::Auto,
+            link_journal: LinkJournal::Host,
+            ..Spec::of(Profile::Nspawn)
+        };
+    }),
+    ("nspawn, journal of the tree", |spec, facts| {
+        *spec = Spec { root: plain(), link_journal: LinkJournal::Guest, ..Spec::of(Profile::Nspawn) };
+        facts.targets.values_mut().for_each(|target| target.existing = 1);
     }),
     ("nspawn in a user namespace", |spec, _| {
         *spec = Spec {
