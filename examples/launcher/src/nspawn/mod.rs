@@ -23,6 +23,9 @@ use crate::{containers, meaning, quoted};
 /// Names of this program by which it is `systemd-nspawn`.
 pub(crate) const NAMES: [&str; 2] = ["systemd-nspawn", "nspawn"];
 
+/// The groups that may open sockets for ICMP echo (`icmp(7)`).
+const PING: &str = "net.ipv4.ping_group_range";
+
 /// Runs the verb.
 pub(crate) fn run(typed: Typed) -> Result<ExitCode, Failure> {
     rules::hold(&typed)?;
@@ -92,6 +95,7 @@ pub(crate) fn spec(mut typed: Typed) -> Result<Spec, Failure> {
     if spec.links.has_pair() && spec.links.hardware.is_none() {
         spec.links.hardware = hardware_address()?;
     }
+    let_ping(&mut spec);
     // In a user namespace it is no capability over the host's network.
     let shared = !matches!(spec.network, Network::None | Network::Own(_)) && spec.user_namespace != UserNamespace::Host;
     if shared && !asked.has(cap::NET_BIND_SERVICE) {
@@ -117,6 +121,18 @@ pub(crate) fn spec(mut typed: Typed) -> Result<Spec, Failure> {
         spec.command = vec!["/bin/sh".into(), "-l".into()];
     }
     Ok(spec)
+}
+
+/// Each group of ids that are the container's own may ping, in a network of its own.
+fn let_ping(spec: &mut Spec) {
+    let whole = match spec.user_namespace {
+        UserNamespace::Pick | UserNamespace::Managed => true,
+        UserNamespace::Range(range) => range.count >= 1 << 16,
+        _ => false,
+    };
+    if whole && matches!(spec.network, Network::None) {
+        spec.sysctls.entry(PING.to_owned()).or_insert_with(|| "0 65535".to_owned());
+    }
 }
 
 /// As the kernel does with its command line: a word that could be a variable is one for

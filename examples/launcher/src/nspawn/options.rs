@@ -117,7 +117,7 @@ pub(crate) const OPTIONS: &[Known] = &[
     known("system-call-filter", None, Works),
     known("template", None, But("a copy shares its data where the file system can (reflink); no snapshot is made")),
     known("timezone", None, But("nothing is written into the tree: the file lies over it")),
-    known("tmpfs", None, But("of the options of tmpfs(5) mode=, size=, nr_inodes=, ro, rw, exec and noexec")),
+    known("tmpfs", None, But("of the options of tmpfs(5) mode=, size=, nr_inodes=, ro, rw, exec, noexec, nosuid and nodev")),
     known("uid", Some('u'), But("the tree's /etc/passwd and /etc/group are read; no getent(1) runs")),
     known("user", None, But("as --uid=; there is no scope of a user")),
     known("uuid", None, Works),

@@ -368,6 +368,90 @@ fn t12_every_capability_can_be_asked_for() {
     assert_eq!(said, own.trim(), "no more than the caller has, and no less");
 }
 
+/// A tree to bind, with a tmpfs in it that is nobody's but this run's.
+fn with_mount(directory: &Path, tree: &Tree, words: &[&str]) -> Ran {
+    let script = "mount -t tmpfs tmpfs $0/sub && echo above > $0/sub/file && exec \"$@\"";
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "--propagation=private", "sh", "-c", script]).arg(directory);
+    command.arg(SKEP).args(ALWAYS).arg("-D").arg(&tree.root).args(words).stdin(Stdio::null());
+    let output = command.output().unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
+    Ran { code: output.status.code(), stdout: text(&output.stdout), stderr: text(&output.stderr) }
+}
+
+#[test]
+fn t13_a_bind_is_of_all_below_unless_it_is_said_otherwise() {
+    let _turn = turn();
+    let Some(tree) = Tree::new() else { return };
+    let directory = tree.scratch.directory("bound");
+    tree.scratch.file("bound/sub/file", "beneath\n");
+    let bind = |options: &str| format!("--bind={}:/mnt{options}", directory.display());
+    let script = "cat /mnt/sub/file; echo inside > /mnt/made; echo lost > /mnt/sub/lost";
+    for (options, content) in
+        [("", "above"), (":rbind", "above"), (":norbind", "beneath"), (":noidmap,norbind", "beneath")]
+    {
+        let ran = with_mount(&directory, &tree, &[&bind(options), "/bin/sh", "-c", script]);
+        assert_eq!((ran.code, ran.stdout.as_str()), (Some(0), content), "{options}: {ran:?}");
+        assert_eq!(std::fs::read_to_string(directory.join("made")).unwrap(), "inside\n");
+        // What was written on the tmpfs went with it.
+        assert_eq!(directory.join("sub/lost").exists(), content == "beneath", "{options}");
+        let _ = std::fs::remove_file(directory.join("sub/lost"));
+    }
+}
+
+#[test]
+fn t14_what_is_bound_read_only_refuses_writes() {
+    let _turn = turn();
+    let Some(tree) = Tree::new() else { return };
+    let directory = tree.scratch.directory("bound");
+    tree.scratch.file("bound/sub/file", "beneath\n");
+    for options in ["", ":rbind", ":noidmap,norbind"] {
+        let bind = format!("--bind-ro={}:/mnt{options}", directory.display());
+        let script = "for place in /mnt /mnt/sub; do (: > $place/x) 2>/dev/null && echo $place is writable; done; cat /mnt/sub/file";
+        let ran = with_mount(&directory, &tree, &[&bind, "/bin/sh", "-c", script]);
+        let content = if options == ":noidmap,norbind" { "beneath" } else { "above" };
+        assert_eq!((ran.code, ran.stdout.as_str()), (Some(0), content), "{options}: {ran:?}");
+    }
+}
+
+#[test]
+fn t15_inaccessible_places_and_file_systems_in_memory() {
+    let _turn = turn();
+    let Some(tree) = Tree::new() else { return };
+    let file = tree.root.join("srv/file");
+    std::fs::write(&file, "of the tree\n").unwrap();
+    for users in ["--private-users=no", "-U"] {
+        let script = "(: > /srv/made) 2>&1; ls /srv 2>&1; stat -c %a /srv; true";
+        let said = tree.says(&["--inaccessible=/srv", users], script);
+        assert!(!said.contains("file\n") && said.ends_with('0'), "{users}: {said}");
+        assert_eq!(tree.says(&["--inaccessible=/srv/file", users], "stat -c '%a %s' /srv/file"), "0 0", "{users}");
+        let tmpfs = "--tmpfs=/srv:rw,nosuid,noexec";
+        let script = "ls /srv; cp /usr/bin/true /srv/made; /srv/made 2>&1; echo $?";
+        assert!(tree.says(&[tmpfs, users], script).ends_with("126"), "{users}");
+        assert!(!tree.root.join("srv/made").exists());
+    }
+    assert_eq!(std::fs::read_to_string(file).unwrap(), "of the tree\n");
+}
+
+#[test]
+fn t16_three_layers_are_shown_as_one() {
+    let _turn = turn();
+    let Some(tree) = Tree::new() else { return };
+    let layers = ["one", "two", "three"].map(|name| {
+        tree.scratch.file(&format!("{name}/of-{name}"), name);
+        tree.scratch.file(&format!("{name}/same"), name);
+        tree.scratch.path().join(name).display().to_string()
+    });
+    let list = layers.join(":");
+    let script = "ls /mnt | tr '\\n' ' '; cat /mnt/same; (echo x > /mnt/made) 2>/dev/null && echo ' writable'; true";
+    let said = tree.says(&[&format!("--overlay-ro={list}:/mnt")], script);
+    assert_eq!(said, "of-one of-three of-two same three");
+    let said = tree.says(&[&format!("--overlay={list}:/mnt")], script);
+    assert_eq!(said, "of-one of-three of-two same three writable");
+    let made = layers.map(|layer| Path::new(&layer).join("made").exists());
+    assert_eq!(made, [false, false, true], "it is written to the last");
+}
+
 #[test]
 fn t17_a_file_is_bound_below_what_is_a_tmpfs() {
     let _turn = turn();
@@ -375,6 +459,43 @@ fn t17_a_file_is_bound_below_what_is_a_tmpfs() {
     let file = tree.scratch.file("file", "content\n");
     let bind = format!("--bind={}:/tmp/file", file.display());
     assert_eq!(tree.says(&[&bind], "cat /tmp/file; stat -f -c %T /tmp"), "content\ntmpfs");
+}
+
+#[test]
+fn t18_owners_are_mapped_to_the_containers_root_or_the_targets_owner() {
+    let _turn = turn();
+    let Some(tree) = Tree::new() else { return };
+    use std::os::unix::fs::chown;
+    let directory = tree.scratch.directory("bound");
+    let file = tree.scratch.file("bound/file", "");
+    for path in [&directory, &file] {
+        chown(path, Some(1000), Some(1000)).unwrap();
+    }
+    let target = tree.scratch.directory("root/mnt");
+    chown(target, Some(1010), Some(1010)).unwrap();
+    std::fs::write(tree.root.join("etc/passwd"), "joe:x:1010:1010::/:/bin/sh\n").unwrap();
+    std::fs::write(tree.root.join("etc/group"), "joe:x:1010:\n").unwrap();
+    let script = "stat -c %u:%g /mnt/file; : > /mnt/made";
+    for (how, user, shown) in [("rootidmap", "root", "0:0"), ("owneridmap", "joe", "1010:1010")] {
+        let bind = format!("--bind={}:/mnt:{how}", directory.display());
+        assert_eq!(tree.says(&["-U", "-u", user, &bind], script), shown, "{how}");
+        let made = directory.join("made");
+        let data = made.metadata().unwrap();
+        assert_eq!((data.uid(), data.gid()), (1000, 1000), "{how}");
+        std::fs::remove_file(made).unwrap();
+    }
+}
+
+#[test]
+fn t19_what_procfs_tells_of_the_host_has_no_permissions() {
+    let _turn = turn();
+    let Some(tree) = Tree::new() else { return };
+    let script = "for name in kallsyms kcore keys sysrq-trigger timer_list; do
+            [ -e /proc/$name ] && echo $name $(stat -c %a /proc/$name); done; true";
+    for users in ["--private-users=no", "-U"] {
+        let said = tree.says(&[users], script);
+        assert!(said.lines().count() >= 3 && said.lines().all(|line| line.ends_with(" 0")), "{users}: {said}");
+    }
 }
 
 #[test]
@@ -410,6 +531,40 @@ fn t22_fuse_and_tun_are_there_for_everybody_and_can_be_named_as_well() {
         assert_eq!(said, "character special file a:e5\ncharacter special file a:c8", "{users:?}");
     }
     assert_eq!(["/dev/fuse", "/dev/net/tun"].map(owner), before);
+}
+
+#[test]
+fn t23_a_settings_file_with_nearly_every_key() {
+    let _turn = turn();
+    let Some(tree) = Tree::new() else { return };
+    let name = format!("t23-{}", std::process::id());
+    let file = Path::new("/run/systemd/nspawn").join(format!("{name}.nspawn"));
+    std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+    let script = "echo $1, $A, $(pwd) $(ulimit -Sn) $(ulimit -Hn) $(cat /proc/self/oom_score_adj)
+        grep Cpus_allowed_list /proc/self/status; hostname; echo $container_uuid; stat -c 'mode %a' /srv /root
+        grep -c ' /var ' /proc/self/mountinfo; grep CapAmb /proc/self/status
+        chroot / /usr/bin/true 2>/dev/null || echo denied; ls /etc; wc -c < /etc/localtime";
+    std::fs::write(tree.root.join("probe"), script).unwrap();
+    let settings = "[Exec]\nParameters=/bin/sh /probe 'two words'\nEnvironment=\"A=one two\"\nWorkingDirectory=/tmp\n\
+         MachineID=11111111111111111111111111111111\nLimitNOFILE=100:200\nOOMScoreAdjust=32\nCPUAffinity=0\n\
+         Hostname=of-file\nResolvConf=copy-host\nTimezone=delete\nCapability=CAP_KILL\nAmbientCapability=CAP_KILL\n\
+         NoNewPrivileges=no\nSystemCallFilter=~chroot\n\
+         [Files]\nBindReadOnly=/usr\nTemporaryFileSystem=/tmp\nInaccessible=/srv\nInaccessible=/root\nTemporaryFileSystem=/var\n";
+    std::fs::write(&file, settings).unwrap();
+    // Not a bind of the command line, which would hide those of the file.
+    let ran = run(&[&ALWAYS[..5], &["-M", &name, "-D", tree.root.to_str().unwrap()]].concat(), &[]);
+    std::fs::remove_file(&file).unwrap();
+    for part in [
+        "two words, one two, /tmp 100 200 32",
+        "Cpus_allowed_list:\t0\n",
+        "\nof-file\n11111111-1111-1111-1111-111111111111\nmode 0\nmode 0\n1\n",
+        "CapAmb:\t0000000000000020\ndenied\n",
+        "\nresolv.conf",
+    ] {
+        assert!(ran.stdout.contains(part), "{part:?}: {ran:?}");
+    }
+    // Of the tree nothing is removed: an empty file lies over it.
+    assert!(ran.code == Some(0) && ran.stdout.ends_with("\n0"), "{ran:?}");
 }
 
 #[test]
@@ -454,6 +609,16 @@ fn t29_trees_of_every_kind_of_users() {
     assert!(said.starts_with("0\n") && owner(&tree) >= 0x8_0000, "{said}: {}", owner(&tree));
     // Of a tree that has a range, that one is picked, and `yes` is it.
     assert!(tree.says(&["--private-users=yes"], "cat /proc/self/uid_map").contains(&owner(&tree).to_string()));
+}
+
+#[test]
+fn t34_whoever_has_ids_and_a_network_of_his_own_may_ping() {
+    let _turn = turn();
+    let Some(tree) = Tree::new() else { return };
+    let options = ["--private-users=pick", "--private-network"];
+    assert_eq!(tree.says(&options, "cat /proc/sys/net/ipv4/ping_group_range"), "0\t65535");
+    let other = ["--private-users=pick", "--private-network", "--sysctl=net.ipv4.ping_group_range=5 6"];
+    assert_eq!(tree.says(&other, "cat /proc/sys/net/ipv4/ping_group_range"), "5\t6");
 }
 
 /// Without root, what can only be with it is not what is meant.

@@ -6,6 +6,7 @@ mod asserted;
 mod boot;
 mod many;
 mod networks;
+mod numbers;
 mod side_by_side;
 mod stand;
 mod story;

@@ -197,6 +197,8 @@ fn tmpfs_option(tmpfs: &mut Tmpfs, name: &str, value: Option<&str>) -> Parsed<()
         ("exec", None) => tmpfs.noexec = false,
         ("ro", None) => tmpfs.read_only = true,
         ("rw", None) => tmpfs.read_only = false,
+        // So it is always.
+        ("nosuid" | "nodev", None) => {}
         (
             "uid" | "gid" | "nr_blocks" | "huge" | "mpol" | "suid" | "nosuid" | "dev" | "nodev" | "atime" | "noatime"
             | "diratime" | "nodiratime" | "relatime" | "norelatime" | "strictatime" | "nostrictatime" | "lazytime"
@@ -205,7 +207,7 @@ fn tmpfs_option(tmpfs: &mut Tmpfs, name: &str, value: Option<&str>) -> Parsed<()
         ) => return Err(ValueError::not_yet(&format!("the tmpfs option `{name}`")).with_remedy("leave it out")),
         _ => {
             return Err(ValueError::new(format!("{} is not a tmpfs option", quoted(name))).with_remedy(
-                "options are mode=, size=, nr_inodes=, ro, rw, exec and noexec; write `\\:` for a colon of the path",
+                "options are mode=, size=, nr_inodes=, ro, rw, exec, noexec, nosuid and nodev; write `\\:` for a colon of the path",
             ));
         }
     }
