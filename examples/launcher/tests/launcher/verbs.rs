@@ -378,7 +378,7 @@ fn bash_completes() {
     };
     for (words, expected) in [
         (&["skep", "d"][..], &["doctor"][..]),
-        (&["skep", "run", "--bi"], &["--bind=", "--bind-ro="]),
+        (&["skep", "run", "--bind-r"], &["--bind-ro="]),
         (&["skep", "run", "--network", "=", "h"], &["host"]),
         (&["skep", "run", "--network", "="], &["none", "host"]),
         (&["skep", "run", "--network", "h"], &["host"]),
