@@ -150,12 +150,12 @@ impl Container {
     /// [`crate::ErrorKind::Ended`], or what the kernel answered.
     pub fn ports(&self) -> Result<Option<Ports>> {
         let Some(of) = &self.inner.plan.published else { return Ok(None) };
-        let ports = Ports::of(self.inner.pid, &of.0, of.1)?;
+        let ports = Ports::of(self.inner.pid, &of.0, of.1);
         // Its number was still its own.
         if has_ended(self.inner.pidfd.as_fd(), Some(Duration::ZERO))? {
             return Err(Error::new(crate::ErrorKind::Ended, "the container has ended"));
         }
-        Ok(Some(ports))
+        ports.map(Some)
     }
 
     /// Has published ports lead to the addresses that the container has by now: of each

@@ -100,27 +100,34 @@ impl Drop for Forwarding {
     }
 }
 
-/// Connections that are passed on.
-#[derive(Debug, Default)]
+/// Connections that are passed on; none is, once the port is not.
+#[derive(Debug)]
 struct Live {
     next: AtomicU64,
-    streams: Mutex<HashMap<u64, [TcpStream; 2]>>,
+    streams: Mutex<Option<HashMap<u64, [TcpStream; 2]>>>,
+}
+
+impl Default for Live {
+    fn default() -> Self {
+        Self { next: AtomicU64::new(0), streams: Mutex::new(Some(HashMap::new())) }
+    }
 }
 
 impl Live {
-    fn add(&self, streams: [TcpStream; 2]) -> u64 {
+    fn add(&self, streams: [TcpStream; 2]) -> Option<u64> {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
-        self.streams.lock().unwrap_or_else(PoisonError::into_inner).insert(number, streams);
-        number
+        self.streams.lock().unwrap_or_else(PoisonError::into_inner).as_mut()?.insert(number, streams);
+        Some(number)
     }
 
     fn remove(&self, number: u64) {
-        self.streams.lock().unwrap_or_else(PoisonError::into_inner).remove(&number);
+        let mut all = self.streams.lock().unwrap_or_else(PoisonError::into_inner);
+        all.as_mut().and_then(|all| all.remove(&number));
     }
 
     fn end(&self) {
-        let all = self.streams.lock().unwrap_or_else(PoisonError::into_inner);
-        all.values().flatten().for_each(|stream| _ = stream.shutdown(Shutdown::Both));
+        let all = self.streams.lock().unwrap_or_else(PoisonError::into_inner).take();
+        all.iter().flat_map(HashMap::values).flatten().for_each(|stream| _ = stream.shutdown(Shutdown::Both));
     }
 }
 
@@ -179,7 +186,7 @@ fn connected(outside: TcpStream, to: SocketAddr, live: &Live) {
     if outside.set_nonblocking(false).is_err() {
         return;
     }
-    let number = live.add([one, other]);
+    let Some(number) = live.add([one, other]) else { return };
     if let Ok(thread) = spawn(move || pass(from, back)) {
         pass(inside, outside);
         let _ = thread.join();

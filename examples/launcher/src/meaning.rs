@@ -14,8 +14,8 @@ use nix::unistd::geteuid;
 use skep::dialect::nspawn::value::{FamilyList, SystemCallList};
 use skep::dialect::{self, Format, nspawn};
 use skep::spec::{
-    CapabilityList, Descriptor, Init, MachineName, Mount, MountKind, Namespace, Network, Origin, Profile, Secret,
-    UserNamespace, Volatile, Want,
+    CapabilityList, Descriptor, Init, Links, MachineName, Mount, MountKind, Namespace, Network, Origin, Profile,
+    Secret, UserNamespace, Volatile, Want,
 };
 use skep::sys::abi::{CapabilitySet, cap};
 use skep::{Escaped, Spec};
@@ -261,6 +261,9 @@ fn options(spec: &mut Spec, typed: Typed, here: &Here) -> Result<(), Failure> {
     spec.resources = resources;
     let said = typed.network.is_some();
     if let Some((network, option)) = typed.network {
+        if network == Network::Host {
+            without_network_of_file(spec, typed.capability);
+        }
         spec.network = network;
         note(spec, "network", option);
     }
@@ -430,6 +433,17 @@ fn links(spec: &mut Spec, typed: &TypedLinks, said: bool) {
         spec.network = Network::None;
         note(spec, "network", option);
     }
+}
+
+/// The host's network, which the command line says, has no place for what a file gives a
+/// network of the container's own: its interfaces and ports, and the right over them.
+fn without_network_of_file(spec: &mut Spec, asked: CapabilitySet) {
+    let own = matches!(spec.network, Network::None | Network::Own(_));
+    if own && spec.origins.of("network").is_some() && spec.profile == Profile::Nspawn && !asked.has(cap::NET_ADMIN) {
+        let bounding = &mut spec.capabilities.bounding.0;
+        bounding.0 &= !CapabilitySet::EMPTY.with(cap::NET_ADMIN).0;
+    }
+    spec.links = Links::default();
 }
 
 /// A file's mount gives way to one of the command line; two of the command

@@ -11,7 +11,7 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use skep::spec::{Init, Readiness, Want};
 use skep::sys::abi::signal;
-use skep::{Command, Container, ExitStatus, Ports, Process};
+use skep::{Command, Container, ErrorKind, ExitStatus, Ports, Process};
 
 use crate::child::Child;
 use crate::console::{self, Key, Mode, Raw};
@@ -290,7 +290,9 @@ struct Following(Option<Ports>);
 impl Following {
     fn of(container: &Container) -> Self {
         let mut ports = Self(container.ports().unwrap_or_else(|error| {
-            say(format_args!("skep: published ports lead where they lead now: {error}"));
+            if error.kind() != ErrorKind::Ended {
+                say(format_args!("skep: published ports lead where they lead now: {error}"));
+            }
             None
         }));
         ports.follow(container);

@@ -619,3 +619,62 @@ fn without_nf_tables_all_ports_are_passed_on_and_are_free_again() {
         assert!(std::net::UdpSocket::bind("[::]:53").is_ok());
     });
 }
+
+#[test]
+fn a_files_network_gives_way_to_the_hosts_that_the_command_line_says() {
+    apart(|tree| {
+        ip("link add card0 type veth peer name card1");
+        let settings = "[Network]\nPrivate=yes\nVirtualEthernet=yes\nPort=80\nInterface=card0\n";
+        let file = tree.with_file_name("root.nspawn");
+        std::fs::write(&file, settings).unwrap();
+        let file = format!("--settings={}", "trusted");
+        let own = said(tree, &[&file], LOOK);
+        assert!(own.contains("names card0 host0 lo\n"), "{own}");
+        assert_ne!(bounding(&own) & NET_ADMIN, 0, "{own}");
+        for more in [None, Some("--merge=additive")] {
+            let options: Vec<&str> =
+                [Some(file.as_str()), Some("--private-network=no"), more].into_iter().flatten().collect();
+            let off = said(tree, &options, LOOK);
+            assert!(off.contains("\n2\n") && !off.contains("host0"), "{options:?}: {off}");
+            assert_eq!(bounding(&off) & NET_ADMIN, 0, "{options:?}: {off}");
+        }
+    });
+}
+
+#[test]
+fn t30_ports_are_set_while_addresses_come_and_go() {
+    apart(|tree| {
+        if !has("perl") {
+            return skip("perl is not installed");
+        }
+        const SERVE: &str = "perl -MIO::Socket::INET -e '$s = IO::Socket::INET->new(Listen => 5, LocalPort => 8080, \
+            ReuseAddr => 1) or die $!; while ($c = $s->accept) { print $c $c->sockhost . \"\\n\"; close $c }' & \
+            echo up; while read words; do ip $words; done; kill $!";
+        let served = || {
+            let Ok(stream) = std::net::TcpStream::connect("127.0.0.1:80") else { return String::new() };
+            stream.set_read_timeout(Some(std::time::Duration::from_secs(2))).unwrap();
+            let mut text = String::new();
+            let _ = std::io::BufReader::new(stream).read_line(&mut text);
+            text.trim_end().to_owned()
+        };
+        let mut command =
+            machine(tree, &["-n", "-M", "moving", "--port=80:8080", "--network-address=10.9.0.2/24"], SERVE);
+        let mut running = Running(command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap());
+        running.0.stdout.as_mut().unwrap().read_exact(&mut [0; 3]).unwrap();
+        let mut tell = |words: &str| {
+            use std::io::Write as _;
+            writeln!(running.0.stdin.as_mut().unwrap(), "{words}").unwrap();
+        };
+        assert!(until(5, || served() == "10.9.0.2"), "{}", served());
+        tell("addr add 10.9.0.7/24 dev host0");
+        tell("addr del 10.9.0.2/24 dev host0");
+        tell("addr replace 10.9.0.7/24 dev host0");
+        assert!(until(5, || served() == "10.9.0.7"), "{}", served());
+        tell("addr add 10.9.0.9/24 dev host0");
+        tell("addr del 10.9.0.9/24 dev host0");
+        assert_eq!(served(), "10.9.0.7");
+        drop(running.0.stdin.take());
+        running.0.wait().unwrap();
+        assert_eq!(rules(), "");
+    });
+}
