@@ -501,7 +501,8 @@ impl Container {
     /// ended. Needs [`crate::spec::Readiness::Notify`].
     ///
     /// Every process of the container can write there; what another than the payload
-    /// says is dropped, by the number that the kernel gives of the sender. A process
+    /// says is dropped, by the number that the kernel gives of the sender, unless
+    /// the payload had ended before anybody could ask which it was. A process
     /// with CAP_SYS_ADMIN over the container's process ids can send in the payload's
     /// name (`unix(7)`).
     ///

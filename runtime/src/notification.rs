@@ -44,14 +44,15 @@ impl Notification {
 #[derive(Debug)]
 pub(crate) struct Notifications {
     socket: OwnedFd,
-    /// The payload; `None` where nobody can tell which process it is.
+    /// The payload; `None` where it has ended already, so that what it said may be
+    /// anybody's, or procfs hides the container's processes from this one.
     payload: Option<u32>,
 }
 
 /// What was in the socket.
 pub(crate) enum Heard {
     Said(Notification),
-    /// Somebody else's words, or somebody's who cannot be told.
+    /// Somebody else's words.
     Anothers,
     Nothing,
 }
@@ -90,7 +91,7 @@ impl Notifications {
             Err(nix::Error::EAGAIN | nix::Error::EINTR) => return Ok(Heard::Nothing),
             Err(errno) => return Err(Error::system("receive a notification", Errno::from_raw(errno as u16))),
         };
-        let own = sender.is_some() && sender == self.payload;
+        let own = sender.is_some() && self.payload.is_none_or(|payload| sender == Some(payload));
         let said = datagram.get(..length).filter(|_| own).map(Notification::parse);
         Ok(said.map_or(Heard::Anothers, Heard::Said))
     }
