@@ -284,25 +284,21 @@ fn scratch() -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("skep-bench-{}", std::process::id()))
 }
 
-/// A copy of a program, as an installation makes one. What a linker writes through
-/// a mapping lies in the page cache page by page, and each fault of a start maps
-/// sixteen of them one by one: a tenth of a start of the launcher's. The peers'
-/// programs were written in one go, too.
-fn installed(program: &Path) -> Result<PathBuf> {
-    let copy = scratch().join("skep");
-    if !copy.exists() {
-        std::fs::copy(program, &copy)?;
-    }
-    Ok(copy)
-}
-
 /// The launcher: the one that is named, else this workspace's, built if it is
 /// not there or old.
 fn launcher(options: &[&str], payload: &[&str]) -> Result<Whole> {
     Ok(Whole::new(installed_launcher()?, &[&["run", "-q", "--pipe"], options, &["--"], payload].concat()))
 }
 
+/// A copy of it, as an installation makes one. What a linker writes through
+/// a mapping lies in the page cache page by page, and each fault of a start maps
+/// sixteen of them one by one: a tenth of a start of the launcher's. The peers'
+/// programs were written in one go, too.
 fn installed_launcher() -> Result<PathBuf> {
+    let copy = scratch().join("skep");
+    if copy.exists() {
+        return Ok(copy);
+    }
     let program = match std::env::var_os("SKEP") {
         Some(given) => PathBuf::from(given),
         None => {
@@ -326,7 +322,8 @@ fn installed_launcher() -> Result<PathBuf> {
             release.join("skep")
         }
     };
-    installed(&program)
+    std::fs::copy(program, &copy)?;
+    Ok(copy)
 }
 
 /// What is measured as whole processes beside the floor and the launcher.
