@@ -27,6 +27,8 @@ pub(crate) enum Sink {
     File(File),
     /// This process's log, which is always ready.
     Log,
+    /// Whoever looked has gone, and a terminal's writers are not told: they would wait.
+    Nowhere,
 }
 
 /// Carries what one file gives to another.
@@ -128,7 +130,7 @@ impl Pump {
 
     /// Whether the target's reader went away.
     pub(crate) fn is_broken(&self) -> bool {
-        self.failure.as_ref().is_some_and(|error| error.kind() == ErrorKind::BrokenPipe)
+        self.failure.as_ref().is_some_and(|error| error.kind() == ErrorKind::BrokenPipe || is_hung_up(error))
     }
 
     fn is_pending(&self) -> bool {
@@ -157,6 +159,7 @@ impl Pump {
         if let Err(error) = next {
             match error.kind() {
                 ErrorKind::WouldBlock | ErrorKind::Interrupted => {}
+                _ if self.terminal && self.own == Own::Source => self.forget(error),
                 _ => self.end(Some(error)),
             }
         }
@@ -164,7 +167,7 @@ impl Pump {
 
     fn fetch(&mut self) -> io::Result<()> {
         let Some((source, sink)) = &mut self.files else { return Ok(()) };
-        let at_once = self.own == Own::Target || matches!(sink, Sink::Log);
+        let at_once = self.own == Own::Target || !matches!(sink, Sink::File(_));
         self.sent = 0;
         self.buffer.resize(Self::BUFFER, 0);
         let terminal = self.terminal && self.own == Own::Source;
@@ -223,6 +226,10 @@ impl Pump {
                 self.buffer.clear();
                 return Ok(());
             }
+            Some((_, Sink::Nowhere)) => {
+                self.buffer.clear();
+                return Ok(());
+            }
             None => return Ok(()),
         };
         // Both outputs may be one pipe: the other pump may just have filled it.
@@ -238,12 +245,22 @@ impl Pump {
         Ok(())
     }
 
+    /// Goes on reading, for nobody.
+    fn forget(&mut self, failure: io::Error) {
+        if let Some((_, sink)) = &mut self.files {
+            *sink = Sink::Nowhere;
+        }
+        self.buffer.clear();
+        self.sent = 0;
+        self.failure = Some(failure);
+    }
+
     /// Closes both files. A payload that writes on learns that nobody reads.
     pub(crate) fn end(&mut self, failure: Option<io::Error>) {
         self.files = None;
         self.buffer = Vec::new();
         self.sent = 0;
-        self.failure = failure;
+        self.failure = failure.or(self.failure.take());
     }
 
     /// Called once the container has ended: what is in its pipe now is all

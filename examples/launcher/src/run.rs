@@ -357,10 +357,11 @@ impl<'a> Session<'a> {
             let happened = self.wait(ended.is_some());
             if happened.signal {
                 let heard = self.signals.heard();
-                if heard.stop && ended.is_some() {
+                if (heard.stop || heard.hangup) && ended.is_some() {
                     break;
                 }
-                if heard.stop {
+                // Of a terminal that is lost its end is seen as well.
+                if heard.stop || (heard.hangup && self.stop == Stop::NotAsked) {
                     self.stop_harder()?;
                 }
                 self.follow(&heard);
@@ -564,6 +565,8 @@ fn suspend(console: &mut Raw) {
 #[derive(Default)]
 struct Heard {
     stop: bool,
+    /// SIGHUP, unless it is ignored.
+    hangup: bool,
     /// SIGTSTP, from outside: on a raw terminal no key sends it.
     suspend: bool,
     /// SIGCONT
@@ -604,7 +607,7 @@ impl Signals {
                 Ok(Signal::SIGTSTP) => heard.suspend = true,
                 Ok(Signal::SIGCONT) => heard.proceed = true,
                 Ok(Signal::SIGWINCH) => heard.resized = true,
-                Ok(Signal::SIGHUP) => heard.stop |= !ignores_hangup(),
+                Ok(Signal::SIGHUP) => heard.hangup |= !ignores_hangup(),
                 _ => heard.stop = true,
             }
         }

@@ -116,6 +116,21 @@ fn a_terminal_that_is_lost_ends_the_container() {
     assert_eq!(registry.skep(&["status", &name]).code, Some(1));
 }
 
+/// It is asked once, however the loss is noticed, and what it says meanwhile is nobody's.
+#[test]
+fn a_terminal_that_is_lost_is_a_stop_in_order() {
+    let Some(_guard) = containers("a_terminal_that_is_lost_is_a_stop") else { return };
+    let script =
+        "trap '' HUP; trap 'sleep 0.3; i=0; while [ $i -lt 20000 ]; do echo bye $i; i=$((i+1)); done; exit 0' TERM
+        echo up; while :; do sleep 0.05; done";
+    let words = ["run", "-q", "--kill-signal=TERM", "--", "sh", "-c", script];
+    let Some(mut terminal) = Terminal::start("a_terminal_that_is_lost_is_a_stop", &words, &[]) else { return };
+    terminal.until("up");
+    let begin = Instant::now();
+    assert_eq!(terminal.hang_up().wait().unwrap().code(), Some(0));
+    assert!(begin.elapsed() < Duration::from_secs(8), "it was not heard out, or waited for");
+}
+
 /// As a service manager does with its console.
 #[test]
 fn a_terminal_that_nobody_has_open_for_a_while_comes_back() {
