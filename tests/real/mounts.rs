@@ -263,6 +263,37 @@ fn an_overlay_merges_and_forgets() {
 }
 
 #[test]
+fn layers_of_the_tree_and_a_tmpfs_of_somebody() {
+    let Some(_turn) = turn_to_start() else { return };
+    let scratch = Scratch::new();
+    let tree = scratch.tree();
+    scratch.file("root/srv/file", "tree\n");
+    scratch.file("more/file", "more\n");
+    scratch.link("root/out", "/etc");
+    let layered = |layers: &[&str]| {
+        let mut overlay = Overlay::default();
+        overlay.lower = layers.iter().map(PathBuf::from).collect();
+        let mut tmpfs = skep::spec::Tmpfs::default();
+        tmpfs.percent = Some(5);
+        let mut command =
+            shell("cat /mnt/file; echo x > /mnt/file && cat /mnt/file /srv/file; grep ' /t ' /proc/self/mountinfo");
+        command.root(&tree).bind_ro("/usr", "/usr");
+        command.mount("/mnt", MountKind::Overlay(overlay)).mount("/t", MountKind::Tmpfs(tmpfs));
+        command.output()
+    };
+    let more = scratch.path().join("more");
+    for (layers, first) in [(vec!["+/srv"], "tree"), (vec!["+/srv", more.to_str().expect("text")], "more")] {
+        let output = layered(&layers).expect("starts");
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(said.starts_with(&format!("{first}\nx\ntree\n")), "{said}{}", String::from_utf8_lossy(&output.stderr));
+        assert!(said.contains("nosuid,nodev") && said.contains("size="), "{said}");
+    }
+    assert_eq!(std::fs::read_to_string(tree.join("srv/file")).expect("a file"), "tree\n", "thrown away");
+    let error = layered(&["+/out"]).expect_err("a link that leads out");
+    assert!(error.to_string().contains("link"), "{error}");
+}
+
+#[test]
 fn what_is_written_to_an_overlay_can_be_kept() {
     let Some(_turn) = turn_to_start() else { return };
     let scratch = Scratch::new();

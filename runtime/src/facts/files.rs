@@ -276,8 +276,8 @@ impl UpperPlace {
     }
 
     /// Of an overlay, if it keeps changes.
-    pub(crate) fn of_overlay(overlay: &Overlay) -> Option<Self> {
-        Self::of(overlay.upper.as_deref()?, overlay.work.as_deref())
+    pub(crate) fn of_overlay(overlay: &Overlay, root: &Root) -> Option<Self> {
+        Self::of(&Overlay::of_host(overlay.upper.as_deref()?, root).0, overlay.work.as_deref())
     }
 
     /// Of the root, if it keeps changes elsewhere.

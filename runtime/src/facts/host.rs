@@ -19,8 +19,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::plan::RANGE_LOCK;
 use crate::profile;
 use crate::spec::{
-    Device, IdRange, Limit, LinkJournal, MountKind, Namespace, Profile, Resources, Scheduling, Spec, Timezone, User,
-    UserNamespace, Want,
+    Device, IdRange, Limit, LinkJournal, MountKind, Namespace, Overlay, Profile, Resources, Scheduling, Spec, Timezone,
+    User, UserNamespace, Want,
 };
 use crate::stat::Stat;
 
@@ -288,8 +288,9 @@ fn named_paths(spec: &Spec) -> impl Iterator<Item = PathBuf> {
         MountKind::Bind(bind) => vec![bind.of_host(&spec.root)],
         MountKind::Device(Device { source, .. }) => vec![source.clone()],
         MountKind::Overlay(overlay) => {
-            let upper = UpperPlace::of_overlay(overlay).map(UpperPlace::paths);
-            overlay.lower.iter().cloned().chain(upper.into_iter().flatten()).collect()
+            let upper = UpperPlace::of_overlay(overlay, &spec.root).map(UpperPlace::paths);
+            let lower = overlay.lower.iter().map(|layer| Overlay::of_host(layer, &spec.root).0);
+            lower.chain(upper.into_iter().flatten()).collect()
         }
         MountKind::Tmpfs(_) | MountKind::File(_) | MountKind::Secret(_) => Vec::new(),
     });

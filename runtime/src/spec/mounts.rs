@@ -248,10 +248,16 @@ impl Bind {
 pub struct Tmpfs {
     /// Bytes at most.
     pub size: u64,
+    /// The same in percent of this machine's memory, 1 to 100; then `size` says nothing.
+    pub percent: Option<u8>,
     /// Files and directories at most.
     pub inodes: u64,
     /// Mode of its root.
     pub mode: u32,
+    /// To whom its root belongs, by the container's ids.
+    pub uid: u32,
+    /// To which group.
+    pub gid: u32,
     /// Read-only: an empty directory.
     pub read_only: bool,
     /// Programs in it cannot be executed.
@@ -260,7 +266,16 @@ pub struct Tmpfs {
 
 impl Default for Tmpfs {
     fn default() -> Self {
-        Self { size: 256 << 20, inodes: 100_000, mode: 0o755, read_only: false, noexec: false }
+        Self {
+            size: 256 << 20,
+            percent: None,
+            inodes: 100_000,
+            mode: 0o755,
+            uid: 0,
+            gid: 0,
+            read_only: false,
+            noexec: false,
+        }
     }
 }
 

@@ -145,6 +145,8 @@ fn tmpfs() -> impl Strategy<Value = MountKind> {
         |(size, inodes, mode, read_only)| {
             let mut tmpfs = Tmpfs::default();
             (tmpfs.size, tmpfs.inodes, tmpfs.mode, tmpfs.read_only) = (size, inodes, mode, read_only);
+            tmpfs.percent = (mode % 7 == 0).then_some((size % 130) as u8);
+            (tmpfs.uid, tmpfs.gid) = if mode % 5 == 0 { ((inodes % 70_000) as u32, mode % 3) } else { (0, 0) };
             MountKind::Tmpfs(tmpfs)
         },
     )

@@ -306,8 +306,12 @@ fn placed(
     let item = format!("mount {shown}");
     let content = match &mount.kind {
         MountKind::Tmpfs(tmpfs) => {
-            let Tmpfs { size, inodes, mode, .. } = tmpfs;
-            let shown = format!("tmpfs of {size} bytes and {inodes} files, mode {mode:o}: {}", tmpfs_attrs(tmpfs));
+            check_tmpfs(context, &field, tmpfs)?;
+            let Tmpfs { size, inodes, mode, uid, gid, .. } = tmpfs;
+            let size = tmpfs.percent.map_or_else(|| format!("{size} bytes"), |percent| format!("{percent}% of memory"));
+            let owner = if (*uid, *gid) == (0, 0) { String::new() } else { format!(", of {uid}:{gid}") };
+            let attrs = tmpfs_attrs(tmpfs);
+            let shown = format!("tmpfs of {size} and {inodes} files, mode {mode:o}{owner}: {attrs}");
             report.applied(item, shown);
             Content::Tmpfs(*tmpfs)
         }
@@ -348,7 +352,7 @@ fn placed(
             Content::Bind(source)
         }
         MountKind::Overlay(overlay) => {
-            let layers = overlay::of_mount(context, &field, number, overlay, plan)?;
+            let layers = overlay::of_mount(context, &field, number, overlay, plan, report)?;
             let lower = overlay::shown(&layers);
             report.applied(item, format!("overlay of {lower}, {}: {}", layers.changes(), layers.attrs));
             Content::Overlay(layers)
@@ -379,14 +383,31 @@ fn own_tmpfs(of: &profile::Scratch, attrs: MountAttrs, into: Slot, plan: &mut Bu
 
 /// A new tmpfs in `into`, detached.
 fn new_tmpfs(size: &str, inodes: u64, mode: u32, attrs: MountAttrs, into: Slot, plan: &mut Builder) -> Result<()> {
+    tmpfs_of(size, inodes, mode, (0, 0), attrs, into, plan)
+}
+
+/// The same, of somebody else than root.
+fn tmpfs_of(
+    size: &str,
+    inodes: u64,
+    mode: u32,
+    owner: (u32, u32),
+    attrs: MountAttrs,
+    into: Slot,
+    plan: &mut Builder,
+) -> Result<()> {
     let (size, inodes) = (c_text(size.as_bytes())?, c_text(inodes.to_string().as_bytes())?);
     let mode = c_text(format!("{mode:o}").as_bytes())?;
     plan.op(Op::FsOpen { kind: c"tmpfs", into: role::ONE })
         .op(Op::FsString { fs: role::ONE, key: c"size", value: &size })
         .op(Op::FsString { fs: role::ONE, key: c"nr_inodes", value: &inodes })
-        .op(Op::FsString { fs: role::ONE, key: c"mode", value: &mode })
-        .op(Op::FsCreate { fs: role::ONE })
-        .op(Op::FsMount { fs: role::ONE, attrs, into });
+        .op(Op::FsString { fs: role::ONE, key: c"mode", value: &mode });
+    for (key, id) in [(c"uid", owner.0), (c"gid", owner.1)] {
+        if owner != (0, 0) {
+            plan.op(Op::FsString { fs: role::ONE, key, value: &c_text(id.to_string().as_bytes())? });
+        }
+    }
+    plan.op(Op::FsCreate { fs: role::ONE }).op(Op::FsMount { fs: role::ONE, attrs, into });
     Ok(())
 }
 
@@ -408,6 +429,21 @@ fn attach_name(from: Slot, dir: Slot, name: &CStr, plan: &mut Builder) {
         dir: At::Slot(dir),
         path: name,
     });
+}
+
+fn check_tmpfs(context: &Context<'_>, field: &str, tmpfs: &Tmpfs) -> Result<()> {
+    if tmpfs.percent.is_some_and(|percent| !(1..=100).contains(&percent)) {
+        let what = "a tmpfs of no part of the memory, or of more than all of it";
+        return Err(context.invalid(field, what).remedy("Give 1 to 100 percent."));
+    }
+    for (id, group) in [(tmpfs.uid, false), (tmpfs.gid, true)] {
+        if id == u32::MAX || !context.mapping.maps(id, group) {
+            return Err(context
+                .invalid(field, format!("a tmpfs of the id {id}, which the container does not map"))
+                .remedy("Choose one within the mapped range."));
+        }
+    }
+    Ok(())
 }
 
 fn tmpfs_attrs(tmpfs: &Tmpfs) -> MountAttrs {
@@ -500,8 +536,9 @@ fn mount_one(
         }
         Content::Tmpfs(tmpfs) => {
             step(format!("mount tmpfs on {shown}"), plan);
-            let Tmpfs { size, inodes, mode, .. } = tmpfs;
-            new_tmpfs(&size.to_string(), *inodes, *mode, tmpfs_attrs(tmpfs), role::TWO, plan)?;
+            let Tmpfs { size, inodes, mode, uid, gid, .. } = tmpfs;
+            let size = tmpfs.percent.map_or_else(|| size.to_string(), |percent| format!("{percent}%"));
+            tmpfs_of(&size, *inodes, *mode, (*uid, *gid), tmpfs_attrs(tmpfs), role::TWO, plan)?;
             (EntryKind::Directory, role::TWO)
         }
         Content::Bind(source) => {

@@ -18,7 +18,8 @@ use crate::compile::{Context, Mapping, absolute, c_path, c_text};
 use crate::error::{Error, ErrorKind, Result};
 use crate::facts::{EntryKind, PathFact, UpperPlace};
 use crate::plan::{Builder, role};
-use crate::spec::Overlay;
+use crate::report::Report;
+use crate::spec::{Overlay, Volatile};
 
 /// As many as fit into the 255 bytes that an option of a file system has.
 const LAYERS: usize = 32;
@@ -86,6 +87,7 @@ pub(super) fn of_mount(
     number: usize,
     overlay: &Overlay,
     plan: &mut Builder,
+    report: &mut Report,
 ) -> Result<Layers> {
     let count = overlay.lower.len();
     if count == 0 || count > LAYERS {
@@ -107,20 +109,59 @@ pub(super) fn of_mount(
         return Err(context.invalid(field, "a work directory without an upper one").remedy(BOTH));
     }
     let mut lower = Vec::new();
-    for path in &overlay.lower {
-        let mut source = Source::read_only(context, path, context.origin(field), plan);
-        source.ids = layer_ids(context);
+    let root = &context.spec.root;
+    for (index, layer) in overlay.lower.iter().enumerate() {
+        let (path, of_tree) = Overlay::of_host(layer, root);
+        let mut source = Source::read_only(context, &path, context.origin(field), plan);
+        source.no_links = of_tree;
+        source.ids = if of_tree { tree_ids(context, field)? } else { layer_ids(context) };
+        if of_tree {
+            report.applied(format!("layer {number}l{index}"), of_tree_shown(source.ids));
+        }
         require_source(context, field, "lower directory", &source)?;
         require_directory(&source)?;
         lower.push(source);
     }
     let upper = match (&overlay.upper, overlay.read_only) {
-        (Some(upper), _) => kept(context, field, upper, overlay.work.as_deref(), layer_ids(context), plan)?,
+        (Some(upper), _) => {
+            let (path, of_tree) = Overlay::of_host(upper, root);
+            let ids = if of_tree { tree_ids(context, field)? } else { layer_ids(context) };
+            if of_tree && (super::is_overlay(context) || root.read_only || root.volatile != Volatile::No) {
+                let what = format!("changes are kept in {}, in a tree that keeps none", upper.display());
+                return Err(context
+                    .invalid(field, what)
+                    .remedy("Leave the upper directory empty, or write one of the host."));
+            }
+            if of_tree {
+                report.applied(format!("layer {number}t"), of_tree_shown(ids));
+            }
+            let mut upper = kept(context, field, &path, overlay.work.as_deref(), ids, plan)?;
+            if let Upper::Kept(kept) = &mut upper {
+                // What lies in the tree may lead out of it.
+                kept.tree.no_links = of_tree;
+            }
+            upper
+        }
         (None, true) => Upper::None,
         (None, false) => Upper::Thrown,
     };
     let attrs = with_chosen(CONFINED, [(overlay.read_only, MountAttrs::RDONLY), (overlay.noexec, MountAttrs::NOEXEC)]);
     Ok(Layers { number, lower, upper, attrs })
+}
+
+/// How a layer of the root's own tree shows its ids: as the root does.
+fn tree_ids(context: &Context<'_>, field: &str) -> Result<Ids> {
+    let root = &context.spec.root;
+    if root.image {
+        let what = "a layer lies in the container's tree, which is a disk image";
+        return Err(context.invalid(field, what).remedy("Name a directory of the host."));
+    }
+    Ok(super::idmap::of_root(context, &context.facts.path(&root.top()), true)?.0)
+}
+
+/// For the report.
+fn of_tree_shown(ids: Ids) -> &'static str {
+    if ids == Ids::Plain { "of the tree" } else { "of the tree, ids mapped" }
 }
 
 const BOTH: &str = "Name the upper directory too, or leave both out.";

@@ -472,3 +472,29 @@ fn users_that_cannot_be_brought_in() {
     let ordinary = joe(|_| ());
     assert_eq!(self::refused(&ordinary, &Facts::example(&ordinary)).0, ErrorKind::NotPermitted);
 }
+
+#[test]
+fn layers_of_the_tree_are_found_through_no_link() {
+    let kind = overlay(&["/srv/a", "+/opt//b"], |overlay| overlay.upper = Some("+/var/up".into()));
+    let mut spec = spec(vec![at("/m", kind)]);
+    spec.root = Root { path: "/tree".into(), volatile: Volatile::No, ..Root::default() };
+    let mut facts = as_root(&spec);
+    let missing = std::path::Path::new("/tree/var/.up.work");
+    facts.paths.insert(missing.into(), Default::default());
+    let plan = compile(&spec, &facts).unwrap();
+    let opens = |path: &str| ops(&plan).into_iter().find(|op| op.contains(&format!("path={path} "))).unwrap();
+    for of_tree in ["/tree/opt/b", "/tree/var"] {
+        assert!(opens(of_tree).contains("no-symlinks"), "{}", opens(of_tree));
+    }
+    assert!(!opens("/srv/a").contains("no-symlinks"));
+    for change in [
+        (|root: &mut Root| root.read_only = true) as fn(&mut Root),
+        |root| root.volatile = Volatile::State,
+        |root| root.ephemeral = true,
+        |root| root.image = true,
+    ] {
+        let mut spec = spec.clone();
+        change(&mut spec.root);
+        assert!(compile(&spec, &as_root(&spec)).is_err(), "{:?}", spec.root);
+    }
+}

@@ -188,35 +188,58 @@ pub fn tmpfs(text: impl AsRef<OsStr>) -> Parsed<Mount> {
 fn tmpfs_option(tmpfs: &mut Tmpfs, name: &str, value: Option<&str>) -> Parsed<()> {
     match (name, value) {
         ("mode", Some(value)) => tmpfs.mode = value::mode(value, 0o7777)?,
-        ("size", Some(value)) if value.ends_with('%') => {
-            return Err(ValueError::not_yet("a size in percent").with_remedy("write a size such as 512M"));
+        ("size", Some(value)) => match value.strip_suffix('%') {
+            Some(percent) => {
+                let fits = |percent: &u8| (1..=100).contains(percent) && !value.starts_with(['0', '+']);
+                tmpfs.percent = Some(percent.parse().ok().filter(fits).ok_or_else(|| {
+                    ValueError::new(format!("{} is no part of the memory", quoted(value)))
+                        .with_remedy("write 1% to 100%, or a size such as 512M")
+                })?);
+            }
+            None => tmpfs.size = count(name, value)?,
+        },
+        ("uid", Some(value)) => tmpfs.uid = owner(value)?,
+        ("gid", Some(value)) => tmpfs.gid = owner(value)?,
+        // So it is anyhow.
+        ("nosuid" | "nodev" | "relatime", None) => {}
+        ("suid" | "dev", None) => {
+            return Err(ValueError::new(format!(
+                "a tmpfs honours no {}",
+                if name == "dev" { "devices" } else { "set-user-id" }
+            ))
+            .with_remedy("leave the option out, or bind a device with --device="));
         }
-        ("size", Some(value)) => tmpfs.size = count(name, value)?,
         ("nr_inodes", Some(value)) => tmpfs.inodes = count(name, value)?,
         ("noexec", None) => tmpfs.noexec = true,
         ("exec", None) => tmpfs.noexec = false,
         ("ro", None) => tmpfs.read_only = true,
         ("rw", None) => tmpfs.read_only = false,
-        // So it is always.
-        ("nosuid" | "nodev", None) => {}
         (
-            "uid" | "gid" | "nr_blocks" | "huge" | "mpol" | "suid" | "nosuid" | "dev" | "nodev" | "atime" | "noatime"
-            | "diratime" | "nodiratime" | "relatime" | "norelatime" | "strictatime" | "nostrictatime" | "lazytime"
-            | "nolazytime" | "sync" | "dirsync" | "inode32" | "inode64" | "noswap",
+            "nr_blocks" | "huge" | "mpol" | "atime" | "noatime" | "diratime" | "nodiratime" | "norelatime"
+            | "strictatime" | "nostrictatime" | "lazytime" | "nolazytime" | "sync" | "dirsync" | "inode32" | "inode64"
+            | "noswap",
             _,
         ) => return Err(ValueError::not_yet(&format!("the tmpfs option `{name}`")).with_remedy("leave it out")),
         _ => {
             return Err(ValueError::new(format!("{} is not a tmpfs option", quoted(name))).with_remedy(
-                "options are mode=, size=, nr_inodes=, ro, rw, exec, noexec, nosuid and nodev; write `\\:` for a colon of the path",
+                "options are mode=, uid=, gid=, size=, nr_inodes=, ro, rw, exec, noexec, nosuid and nodev; write `\\:` for a colon of the path",
             ));
         }
     }
     Ok(())
 }
 
+/// A user or group id, as the container has it.
+fn owner(text: &str) -> Parsed<u32> {
+    value::decimal(text).filter(|id| *id != u32::MAX).ok_or_else(|| {
+        ValueError::new(format!("{} is not an id", quoted(text))).with_remedy("write a number below 4294967295")
+    })
+}
+
 /// `LOWER:TARGET`, whose target on the host is the upper layer, or
 /// `LOWER…:UPPER:TARGET`; the bottom layer comes first. An empty upper layer is
-/// thrown away. Read-only, the upper layer is one more that is not changed.
+/// thrown away. Read-only, the upper layer is one more that is not changed. With `+` in
+/// front a layer lies in the container's own tree.
 ///
 /// # Errors
 ///
@@ -239,14 +262,21 @@ pub fn overlay(text: impl AsRef<OsStr>, read_only: bool) -> Parsed<Mount> {
         fields.push((target_at, target.clone().into()));
     }
     let thrown_away = fields.pop_if(|(_, upper)| upper.is_empty() && !read_only).is_some();
+    if read_only && fields.len() > 2 {
+        // Nothing is ever in it.
+        let _ = fields.pop_if(|(_, upper)| upper.is_empty());
+    }
     let mut layers = Vec::new();
     for (at, layer) in fields {
-        if layer.as_bytes().starts_with(b"+") {
-            return Err(ValueError::not_yet("a layer below the container's root (`+`)")
-                .with_remedy("write the path on the host")
-                .at(at));
-        }
-        layers.push(inside(&layer).map_err(|fault| fault.at(at))?);
+        layers.push(match layer.as_bytes().strip_prefix(b"+") {
+            Some(of_tree) => {
+                let of_tree = inside(OsStr::from_bytes(of_tree)).map_err(|fault| fault.at(at))?;
+                let mut layer = OsString::from("+");
+                layer.push(of_tree);
+                PathBuf::from(layer)
+            }
+            None => inside(&layer).map_err(|fault| fault.at(at))?,
+        });
     }
     let upper = if read_only || thrown_away { None } else { layers.pop() };
     let overlay = Overlay { lower: layers, upper, read_only, ..Overlay::default() };

@@ -204,12 +204,16 @@ impl Settings {
                 MountKind::Tmpfs(tmpfs) => to.line(
                     "TemporaryFileSystem",
                     format_args!(
-                        "{target}:mode={:04o},size={},nr_inodes={},{}{}",
+                        "{target}:mode={:04o},size={},nr_inodes={},{}{}{}",
                         tmpfs.mode,
-                        tmpfs.size,
+                        tmpfs.percent.map_or_else(|| tmpfs.size.to_string(), |percent| format!("{percent}%")),
                         tmpfs.inodes,
                         if tmpfs.read_only { "ro" } else { "rw" },
-                        if tmpfs.noexec { ",noexec" } else { "" }
+                        if tmpfs.noexec { ",noexec" } else { "" },
+                        match (tmpfs.uid, tmpfs.gid) {
+                            (0, 0) => String::new(),
+                            (uid, gid) => format!(",uid={uid},gid={gid}"),
+                        }
                     ),
                 )?,
                 MountKind::Overlay(overlay) => to.line(

@@ -93,7 +93,10 @@ fn mount() -> impl Strategy<Value = Mount> {
     let layers = vec(path(), 2..4)
         .prop_map(|lower| MountKind::Overlay(Overlay { lower, read_only: true, ..Overlay::default() }));
     let tmpfs = (1..u64::MAX / 4, 1..u64::MAX / 4, 0..=0o7777_u32, any::<(bool, bool)>()).prop_map(
-        |(size, inodes, mode, (read_only, noexec))| MountKind::Tmpfs(Tmpfs { size, inodes, mode, read_only, noexec }),
+        |(size, inodes, mode, (read_only, noexec))| {
+            let (uid, gid) = if noexec { (mode, 7) } else { (0, 0) };
+            MountKind::Tmpfs(Tmpfs { size, inodes, mode, uid, gid, read_only, noexec, ..Tmpfs::default() })
+        },
     );
     (path(), prop_oneof![bind, tmpfs, overlay, layers]).prop_map(|(target, kind)| Mount { target, kind })
 }

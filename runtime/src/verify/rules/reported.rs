@@ -184,8 +184,12 @@ pub(super) fn trees_as_reported(view: &View<'_>, found: &mut Findings) {
         if seen.onto == view.building {
             // The root's are as the root; of others all show what the container has,
             // where this process maps a range.
-            let of_root = matches!(seen.op, Op::MoveMount { path, .. } if path.to_bytes().first() == Some(&b'0'));
-            let shows = if of_root {
+            let Op::MoveMount { path: name, .. } = seen.op else { continue };
+            let of_root = name.to_bytes().first() == Some(&b'0');
+            let of_tree = applied(view, &format!("layer {}", name.to_string_lossy()));
+            let shows = if let Some(said) = of_tree {
+                said.ends_with(MAPPED)
+            } else if of_root {
                 root_is_mapped
             } else {
                 applied(view, "id map").is_some_and(|said| said.ends_with(" on"))
@@ -392,9 +396,19 @@ fn sizes(view: &View<'_>, found: &mut Findings) {
         let [size, inodes, mode] = &is;
         // A machine's has times of access.
         let timed = view.profile() == Profile::Strict || view.thing(mount.made).attrs.has(MountAttrs::STRICTATIME);
-        let asked = format!("tmpfs of {size} bytes and {inodes} files, mode {mode}: ");
+        let size = match size.ends_with('%') {
+            true => format!("{size} of memory"),
+            false => format!("{size} bytes"),
+        };
+        let owner = match [c"uid", c"gid"].map(value) {
+            [uid, gid] if uid.is_empty() && gid.is_empty() => String::new(),
+            [uid, gid] => format!(", of {uid}:{gid}"),
+        };
+        let asked = format!("tmpfs of {size} and {inodes} files, mode {mode}{owner}: ");
         let fits = said.is_some_and(|said| said.starts_with(&asked))
-            || scratches(view.profile()).iter().any(|own| own.path == place && own.options() == is && timed);
+            || scratches(view.profile())
+                .iter()
+                .any(|own| own.path == place && own.options() == is && timed && owner.is_empty());
         if !fits {
             found.at(mount, format!("is not the tmpfs on {place} that the report or the profile says"));
         }

@@ -321,6 +321,28 @@ const TABLE: &[(&str, Change)] = &[
     ("nspawn", |spec, _| {
         *spec = Spec { root: plain(), ..Spec::of(Profile::Nspawn) };
     }),
+    ("overlay of the tree", |spec, _| {
+        spec.root = plain();
+        spec.mounts = vec![
+            mount("/var", MountKind::Overlay(Overlay { lower: vec!["+/var".into()], ..Overlay::default() })),
+            mount(
+                "/opt",
+                MountKind::Overlay(Overlay {
+                    lower: vec!["/srv/opt".into(), "+/opt".into()],
+                    upper: Some("+/changes".into()),
+                    ..Overlay::default()
+                }),
+            ),
+            mount("/cache", MountKind::Tmpfs(Tmpfs { percent: Some(50), gid: 33, ..Tmpfs::default() })),
+        ];
+        spec.user_namespace = UserNamespace::Subordinate;
+    }),
+    ("nspawn, overlay of the tree", |spec, _| {
+        let lower = vec!["+/var".into(), "/srv/var".into()];
+        let var = mount("/var", MountKind::Overlay(Overlay { lower, ..Overlay::default() }));
+        let user_namespace = UserNamespace::Range(IdRange { base: 0x0010_0000, count: 65_536 });
+        *spec = Spec { root: plain(), mounts: vec![var], user_namespace, ..Spec::of(Profile::Nspawn) };
+    }),
     ("nspawn, journal of the host", |spec, _| {
         *spec = Spec {
             root: plain(),

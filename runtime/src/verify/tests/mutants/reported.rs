@@ -118,6 +118,21 @@ pub(super) const ALL: &[Mutant] = &[
     mutant(84, "enter, score", "a process that stays open", |plan| {
         cut(plan, Attend, places(plan, Attend, |op| *op == Op::Close { file: role::PROCESS })[0])
     }),
+    mutant(83, "overlay of the tree/root", "a larger part of the memory", |plan| {
+        each(plan, Enter, OpKind::FsString, |op| match op {
+            Op::FsString { fs, key, value } if value == c"50%" => Op::FsString { fs, key, value: c"90%" },
+            other => other,
+        })
+    }),
+    mutant(83, "overlay of the tree/root", "a tmpfs of somebody else", |plan| {
+        each(plan, Enter, OpKind::FsString, |op| match op {
+            Op::FsString { fs, key, value } if value == c"33" => Op::FsString { fs, key, value: c"34" },
+            other => other,
+        })
+    }),
+    mutant(80, "overlay of the tree/root", "a layer of the tree that shows ids as they are", |plan| {
+        cut(plan, Attend, places(plan, Attend, |op| op.kind() == OpKind::MountSetAttr)[1])
+    }),
     mutant(83, "default", "a higher limit", |plan| {
         each(plan, Enter, OpKind::SetLimit, |op| match op {
             Op::SetLimit { resource: Resource::MEMLOCK, .. } => {
