@@ -89,7 +89,7 @@ pub(crate) const COVERS: &[(&str, Cover)] = &[
 ];
 
 /// The same for `nspawn`: those of `systemd-nspawn`, and `/proc/kmsg`, which there is a
-/// FIFO. Where it shows a part of `/sys` only, the others are covered.
+/// FIFO. Of `/sys` it shows a part, or the host's.
 const NSPAWN_COVERS: &[(&str, Cover)] = &[
     ("/proc/kallsyms", Cover::File),
     ("/proc/kcore", Cover::File),
@@ -105,14 +105,16 @@ const NSPAWN_COVERS: &[(&str, Cover)] = &[
     ("/proc/irq", Cover::ReadOnly),
     ("/proc/scsi", Cover::ReadOnly),
     ("/proc/sys", Cover::ReadOnly),
-    ("/sys/firmware", Cover::Directory),
-    ("/sys/hypervisor", Cover::Directory),
-    ("/sys/module", Cover::Directory),
-    ("/sys/power", Cover::Directory),
 ];
+
+/// What a machine with a network of its own finds in `/sys`.
+pub(crate) const SYS_PARTS: [&std::ffi::CStr; 6] = [c"block", c"bus", c"class", c"dev", c"devices", c"kernel"];
 
 /// Where a machine has its cgroups.
 pub(crate) const GROUP_PLACE: &str = "/sys/fs/cgroup";
+
+/// The kernel's random id of this boot.
+pub(crate) const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
 /// What a profile covers.
 pub(crate) const fn covers(profile: Profile) -> &'static [(&'static str, Cover)] {
@@ -125,7 +127,7 @@ pub(crate) const fn covers(profile: Profile) -> &'static [(&'static str, Cover)]
 /// The paths of the kernel that some profile covers.
 pub(crate) fn kernel_paths() -> impl Iterator<Item = &'static str> {
     let more = NSPAWN_COVERS.iter().filter(|(path, _)| !COVERS.iter().any(|(known, _)| known == path));
-    COVERS.iter().chain(more).map(|(path, _)| *path).chain([GROUP_PLACE])
+    COVERS.iter().chain(more).map(|(path, _)| *path).chain([GROUP_PLACE, BOOT_ID])
 }
 
 /// Limits of a payload that nobody has asked for, before they are lowered to
@@ -232,6 +234,7 @@ const NSPAWN_SCRATCHES: &[Scratch] = &[
     Scratch::new("/dev", Size::Bytes(4 << 20), 65_536, 0o755),
     Scratch::new("/dev/shm", Size::Percent(10), 409_600, 0o1777),
     Scratch::new("/run", Size::Percent(20), 819_200, 0o755),
+    Scratch::new("/sys", Size::Bytes(4 << 20), 1024, 0o555),
     Scratch::new("/tmp", Size::Percent(10), 409_600, 0o1777),
     Scratch::new("/var", Size::Percent(25), 1_048_576, 0o755),
 ];

@@ -8,6 +8,7 @@ use skep_sys::wire::Blob;
 use skep_sys::{At, Op, Proof, Slot};
 
 use super::cgroups::Resources;
+use super::filesystem::{attach_name, own_tmpfs};
 use super::{Context, absolute, c_path};
 use crate::error::{Error, ErrorKind, Result};
 use crate::facts::{EntryKind, behind, plain, plain_components};
@@ -97,7 +98,10 @@ pub(super) fn mount(
             .op(Op::Close { file });
     }
     super::sysctls::set(context, plan, report)?;
-    if context.administers_network() {
+    if context.administers_network() && context.nspawn() {
+        parts_of_sysfs(context, plan)?;
+        report.applied("sysfs", PARTS);
+    } else if context.administers_network() {
         plan.step(Phase::Enter, "mount sysfs on /sys read-only", context.origin("profile"))
             .remedy("A new sysfs needs a caller that has one itself, not covered by other mounts (EPERM), and no link at `sys` in the root.");
         mount_kernel_fs(c"sysfs", fs_magic::SYSFS, LOCKED_DOWN.with(MountAttrs::RDONLY), role::SYS, plan);
@@ -133,6 +137,40 @@ pub(super) fn mount(
 
 /// What the report says of a sysfs that is the host's.
 pub(crate) const OF_HOST: &str = "the host's, read-only";
+
+/// And of a few directories of one of the container's own.
+const PARTS: &str = "parts of it, read-only";
+
+/// A `/sys` with what a machine may see of it. The whole lies beside the root until the
+/// switch: before 6.15 no part of a mount is cloned that is attached nowhere.
+fn parts_of_sysfs(context: &Context<'_>, plan: &mut Builder) -> Result<()> {
+    const NO_LINK: &str = "A new sysfs needs a caller that has one itself, not covered by other mounts (EPERM), and no link at `sys` in the root.";
+    plan.step(Phase::Enter, "mount sysfs beside the root", context.origin("profile")).remedy(NO_LINK);
+    mount_kernel_fs(c"sysfs", fs_magic::SYSFS, LOCKED_DOWN.with(MountAttrs::RDONLY), role::FOUR, plan);
+    attach_name(role::FOUR, role::SCRATCH, c"sysfs", plan);
+    plan.step(Phase::Enter, "show parts of it on /sys", context.origin("profile")).remedy(NO_LINK);
+    own_tmpfs(profile::scratch_on(context.spec.profile, "/sys"), LOCKED_DOWN, role::SYS, plan)?;
+    place(c"sys", plan);
+    plan.op(Op::MoveMount { from: role::SYS, dir: At::Slot(role::THREE), path: c"" });
+    let dir = At::Slot(role::SYS);
+    for name in profile::SYS_PARTS {
+        plan.op(Op::Mkdir { dir, name, mode: 0o755, exist_ok: false })
+            .op(Op::OpenTree { dir: At::Slot(role::FOUR), path: name, flags: TreeFlags::CLONE, into: role::TWO })
+            .op(Op::MoveMount { from: role::TWO, dir, path: name });
+    }
+    plan.op(Op::Mkdir { dir, name: c"fs", mode: 0o755, exist_ok: false }).op(Op::OpenAt2 {
+        dir,
+        path: c"fs",
+        flags: OpenFlags::PATH.with(OpenFlags::DIRECTORY),
+        mode: 0,
+        resolve: Resolve::BENEATH.with(Resolve::NO_SYMLINKS),
+        into: role::THREE,
+    });
+    for name in [c"bpf", c"cgroup"] {
+        plan.op(Op::Mkdir { dir: At::Slot(role::THREE), name, mode: 0o755, exist_ok: false });
+    }
+    Ok(())
+}
 
 /// What the report calls the container's own view of its cgroup.
 pub(crate) const GROUPS: &str = "cgroup view";
@@ -222,6 +260,17 @@ pub(super) fn restrict(context: &Context<'_>, plan: &mut Builder, report: &mut R
     if writable {
         network_settings(plan, context)?;
         report.applied("network settings", NETWORK_SETTINGS);
+    }
+    if context.nspawn() && context.administers_network() {
+        plan.step(Phase::Enter, "make /sys read-only", context.origin("profile")).op(Op::MountSetAttr {
+            dir: At::Slot(role::SYS),
+            path: c"",
+            flags: TreeFlags::EMPTY_PATH,
+            set: MountAttrs::RDONLY,
+            clear: MountAttrs::NONE,
+            propagation: Propagation::NONE,
+            userns: None,
+        });
     }
     plan.step(Phase::Enter, "make the blanks for masks read-only", Origin::Always).op(Op::MountSetAttr {
         dir: At::Slot(role::SCRATCH),
@@ -335,7 +384,7 @@ fn own_entry<'a>(context: &Context<'_>, path: &'a str) -> Option<(Slot, &'a str)
 }
 
 /// Opens what is to be covered, beneath the root, no link followed.
-fn open_covered(path: &Path, plan: &mut Builder) -> Result<()> {
+pub(super) fn open_covered(path: &Path, plan: &mut Builder) -> Result<()> {
     let relative = c_path(path.strip_prefix("/").unwrap_or(path))?;
     plan.op(Op::OpenAt2 {
         dir: At::Slot(role::ROOT),

@@ -8,7 +8,7 @@ mod attributes;
 pub(crate) mod cgroups;
 mod descriptors;
 pub(crate) mod device_policy;
-mod filesystem;
+pub(crate) mod filesystem;
 mod filters;
 mod ids;
 pub(crate) mod kernel_files;

@@ -165,6 +165,9 @@ pub(super) fn inherited(
             .op(Op::Close { file: role::NOTIFY });
         report.applied("notification socket", "/run/host/notify");
     }
+    if context.nspawn() {
+        super::filesystem::interface::close(context, plan);
+    }
     match (spec.keyring, context.facts.keyrings) {
         (Want::Off, _) => report.off("keyring", "the caller's session keyring"),
         (Want::Require, false) => {

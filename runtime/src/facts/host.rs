@@ -157,6 +157,7 @@ pub(super) fn gather(spec: &Spec, mounted: Option<PathBuf>) -> Result<Facts> {
             .map(|id| format!("{id:032x}")),
         os_release: if nspawn { os_release(&text(OS_RELEASE)) } else { BTreeMap::new() },
         fresh_id: if nspawn { fresh_id() } else { String::new() },
+        fresh_boot: if nspawn { fresh_id() } else { String::new() },
         // Each time: a module that is loaded brings some of them.
         kernel_paths: profile::kernel_paths().filter(|path| may_exist(path)).collect(),
         cgroups: Cgroups::look(Needs {
@@ -736,6 +737,7 @@ pub(super) fn example(spec: &Spec) -> Facts {
         machine_id: None,
         os_release: BTreeMap::from([("ID", "example".to_owned())]),
         fresh_id: "0123456789abcdef0123456789abcdef".to_owned(),
+        fresh_boot: "fedcba9876544321b0123456789abcde".to_owned(),
         kernel_paths: profile::kernel_paths().collect(),
         cgroups: Cgroups {
             layout: super::CgroupLayout::Unified,

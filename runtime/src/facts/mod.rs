@@ -89,6 +89,8 @@ pub struct Facts {
     pub os_release: BTreeMap<&'static str, String>,
     /// An id that nobody has: 32 hexadecimal digits.
     pub fresh_id: String,
+    /// One more, of the container's boot.
+    pub fresh_boot: String,
     /// Entries of `/proc` and `/sys` that exist, of those that profiles name.
     pub kernel_paths: BTreeSet<&'static str>,
     /// The cgroups.

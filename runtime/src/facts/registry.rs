@@ -34,7 +34,7 @@ impl Registrar {
 
     fn anew() -> Self {
         let pid = std::process::id();
-        let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+        let boot = fs::read_to_string(crate::profile::BOOT_ID).unwrap_or_default();
         Self {
             pid,
             start_time: entry::start_time(pid).unwrap_or(0),

@@ -38,7 +38,7 @@
 //! | 27 | `slots-filled` | Every slot that an op reads was filled before, by the same process, with what the op needs. |
 //! | 28 | `phases-own-ops` | No op that would change the embedding process runs in it, and none of the embedder's runs in the child. |
 //! | 29 | `no-stand-in` | No op stands in for another, in the phases, the undo or the watcher's ops. |
-//! | 30 | `kernel-fs-proved` | A new procfs or sysfs is proved to be one and goes onto a real directory directly below the root. |
+//! | 30 | `kernel-fs-proved` | A new procfs or sysfs is proved to be one and goes onto a real directory directly below the root; of sysfs a machine sees a few directories, on a read-only /sys. |
 //! | 31 | `writes-through-proved-handles` | Files of the kernel are written below a handle proved to be cgroup, the child's own /proc directory, or our own procfs. |
 //! | 32 | `undo-of-everything-made` | Whatever the embedder makes has an undo, in the order that works, and the watcher knows of it before it is made; no process outlives the container. |
 //! | 33 | `nested-userns-forbidden` | In a user namespace of its own the container can make no further one, but for a machine (profile `nspawn`). |
@@ -97,6 +97,7 @@
 //! | 86 | `links-as-reported` | Interfaces are made, moved and addressed as the report says: inside in the container's own network alone, outside those that the plan makes or the report names and no other. |
 //! | 87 | `links-taken-back` | Every interface that is made outside says whose it is, and undo and watcher take it back; one that is moved in comes back by its number. |
 //! | 88 | `ports-as-reported` | What is published are the ports of the report, to the container's addresses; the rules are those of its own tables, which go with their socket. |
+//! | 89 | `host-interface-closed` | /run/host of a machine is a mount of its own, read-only once all of it is there; what is made in it are files of ours and nodes that nobody can use. |
 //!
 //! A plan that brings a process into a container ([`crate::compile_exec`]) keeps
 //! those of them that are about processes; it has no op to do anything else.

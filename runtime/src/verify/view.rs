@@ -57,6 +57,11 @@ pub(super) enum What<'a> {
     MadeCopy {
         of: Id,
     },
+    /// A detached copy of a directory of a sysfs of the container's own.
+    SysPart {
+        of: Id,
+        name: &'a CStr,
+    },
     /// A user namespace for one id-mapped mount.
     MappedNamespace,
     /// A program for the devices of a cgroup.
@@ -128,6 +133,7 @@ impl Thing<'_> {
                 | What::HostClone { .. }
                 | What::Blank
                 | What::MadeCopy { .. }
+                | What::SysPart { .. }
                 | What::TreeClone { .. }
                 | What::Console { .. }
         )
@@ -144,6 +150,7 @@ impl Thing<'_> {
                 | What::HostClone { .. }
                 | What::Blank
                 | What::MadeCopy { .. }
+                | What::SysPart { .. }
                 | What::TreeClone { .. }
         )
     }

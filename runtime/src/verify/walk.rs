@@ -330,6 +330,7 @@ impl<'a> Walk<'a> {
             _ if dir == At::Cwd => What::HostClone { recursive },
             _ if on == self.view.building && on != Id::NONE => What::Blank,
             What::Mount(kind) if kind == c"ramfs" && !recursive => What::MadeCopy { of: on },
+            What::Mount(kind) if kind == c"sysfs" && !recursive => What::SysPart { of: on, name: path },
             What::Terminal if path.is_empty() && !recursive => What::Console { of: on },
             What::Inside { .. } if path.is_empty() => What::TreeClone { of: on, recursive },
             _ => What::Other,

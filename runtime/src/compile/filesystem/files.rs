@@ -5,17 +5,16 @@
 //! write once it is filled; what is mounted inside are copies of its parts.
 
 use std::ffi::CString;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use skep_sys::abi::{MountAttrs, OpenFlags, Propagation, Resolve, TreeFlags};
 use skep_sys::wire::{Blob, SecretBlob};
 use skep_sys::{At, Op, Slot};
 
-use super::source::Source;
 use super::{CONFINED, Content, EMPTY, Placed};
 use crate::compile::{Context, c_text};
 use crate::error::{Error, Result};
-use crate::facts::{EntryKind, OS_RELEASE};
+use crate::facts::EntryKind;
 use crate::plan::{Builder, Phase, role};
 use crate::report::Report;
 use crate::spec::{Origin, Secret, Spec};
@@ -263,37 +262,8 @@ pub(super) fn of_host(
     placed.extend(super::users::of_host(context, report, plan)?);
     placed.extend(super::journal::of_host(context, report, plan)?);
     if context.nspawn() {
-        placed.extend(machine(context, files, report, plan));
+        placed.extend(super::interface::of_host(context, report, plan));
     }
     placed.extend(super::etc::of_host(context, files, report, plan)?);
     Ok(placed)
-}
-
-/// What of the host a machine finds at `/run/host` (container interface of systemd).
-fn machine(context: &Context<'_>, files: &mut Files, report: &mut Report, plan: &mut Builder) -> Vec<Placed> {
-    let uuid = context.machine_id.as_deref().map_or_else(String::new, crate::compile::process::dashed);
-    let made = [("container-manager", "systemd-nspawn".to_owned()), ("container-uuid", uuid)];
-    let mut placed: Vec<(PathBuf, Content)> = made
-        .into_iter()
-        .map(|(name, text)| {
-            let content = Content::Made(files.plain(format!("{text}\n").as_bytes()));
-            (Path::new("/run/host").join(name), content)
-        })
-        .collect();
-    let mut os_release = Source::read_only(context, Path::new(OS_RELEASE), context.origin("profile"), plan);
-    os_release.attrs = os_release.attrs.with(MountAttrs::NOEXEC);
-    if os_release.fact.kind == EntryKind::File {
-        placed.push((PathBuf::from("/run/host/os-release"), Content::Bind(os_release)));
-    }
-    // A mount of the Spec there is what somebody has asked for.
-    placed.retain(|(target, _)| !context.spec.mounts.iter().any(|mount| target.starts_with(&mount.target)));
-    for (target, content) in &placed {
-        let what = match content {
-            Content::Bind(source) => format!("bind of {}: {}", source.path.display(), source.all_attrs()),
-            _ => format!("file: {ATTRS}"),
-        };
-        report.applied(format!("mount {}", target.display()), what);
-    }
-    let place = |(target, content)| Placed { target, content, origin: context.origin("profile"), over_link: false };
-    placed.into_iter().map(place).collect()
 }

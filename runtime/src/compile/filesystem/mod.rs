@@ -10,6 +10,7 @@ mod devices;
 mod etc;
 mod files;
 mod idmap;
+pub(crate) mod interface;
 mod journal;
 mod overlay;
 mod root;
@@ -377,7 +378,7 @@ fn placed(
 }
 
 /// One that nobody has asked for.
-fn own_tmpfs(of: &profile::Scratch, attrs: MountAttrs, into: Slot, plan: &mut Builder) -> Result<()> {
+pub(super) fn own_tmpfs(of: &profile::Scratch, attrs: MountAttrs, into: Slot, plan: &mut Builder) -> Result<()> {
     new_tmpfs(&of.size.to_string(), of.inodes, of.mode, attrs, into, plan)
 }
 
@@ -423,7 +424,7 @@ fn attach(from: Slot, to: Slot, plan: &mut Builder) {
 }
 
 /// Attaches to a directory of ours, made now.
-fn attach_name(from: Slot, dir: Slot, name: &CStr, plan: &mut Builder) {
+pub(super) fn attach_name(from: Slot, dir: Slot, name: &CStr, plan: &mut Builder) {
     plan.op(Op::Mkdir { dir: At::Slot(dir), name, mode: 0o755, exist_ok: true }).op(Op::MoveMount {
         from,
         dir: At::Slot(dir),
@@ -488,10 +489,16 @@ pub(super) fn assemble(
         scratch(context, path, context.origin("profile"), plan)?;
         covered.add(path);
     }
+    if context.nspawn() {
+        interface::make(context, plan, report)?;
+    }
     if context.spec.root.volatile == Volatile::State {
         scratch(context, "/var", context.root_origin(), plan)?;
     }
     covered.add("/dev");
+    if context.nspawn() {
+        covered.add("/sys");
+    }
     for placed in &sources.mounts {
         mount_one(context, sources, placed, &covered, plan)?;
         covered.add(&placed.target);

@@ -101,7 +101,10 @@ fn skeleton(context: &Context<'_>, plan: &mut Builder) -> Result<()> {
             plan.op(Op::Symlink { target: &target, dir: At::Slot(role::ROOT), name: &name });
         }
     }
-    for (name, mode) in [("etc", 0o755), ("root", 0o700), ("home", 0o755), ("var", 0o755)] {
+    // As systemd-nspawn has them.
+    let machine: &[(&str, u32)] = &[("etc", 0o755), ("root", 0o750), ("var", 0o755)];
+    let own: &[(&str, u32)] = &[("etc", 0o755), ("root", 0o700), ("home", 0o755), ("var", 0o755)];
+    for &(name, mode) in if context.nspawn() { machine } else { own } {
         make_directory(role::ROOT, OsStr::new(name), mode, plan)?;
     }
     plan.op(Op::OpenAt2 {

@@ -48,10 +48,17 @@ pub(super) fn sorted(context: &Context<'_>) -> Result<Vec<Mount>> {
         if mount.target == Path::new("/") {
             return Err(context.invalid(&field, "a mount on / itself").remedy("Name another root directory instead."));
         }
-        if is_kernel_place(&mount.target) {
+        // A machine may be given more of the host's.
+        let below_sys = context.nspawn() && mount.target != Path::new("/sys") && mount.target.starts_with("/sys");
+        if is_kernel_place(&mount.target) && !below_sys {
+            let remedy = if context.nspawn() {
+                "Mount it elsewhere: nothing may be put on /sys, and on or below /proc."
+            } else {
+                "Mount it elsewhere: nothing may be put on or below /proc and /sys."
+            };
             return Err(context
                 .invalid(&field, format!("a mount on {shown} would hide what the kernel says of the container"))
-                .remedy("Mount it elsewhere: nothing may be put on or below /proc and /sys."));
+                .remedy(remedy));
         }
         if let MountKind::Tmpfs(Tmpfs { size: 0, .. } | Tmpfs { inodes: 0, .. }) = mount.kind {
             return Err(context

@@ -100,6 +100,7 @@ const OWN: [Kinds; 5] = {
                 CreateSecret,
                 Chown,
                 Symlink,
+                Mknod,
                 Fchdir,
                 PivotRoot,
                 UmountOld,

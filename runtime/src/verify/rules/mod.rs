@@ -11,6 +11,7 @@ mod frame;
 mod groups;
 mod host;
 mod ids;
+mod interface;
 mod landlock;
 mod links;
 mod mounts;
@@ -294,7 +295,7 @@ pub(super) const RULES: &[Rule] = &[
         30,
         "kernel-fs-proved",
         &[3, 7, 86],
-        "A new procfs or sysfs is proved to be one and goes onto a real directory directly below the root.",
+        "A new procfs or sysfs is proved to be one and goes onto a real directory directly below the root; of sysfs a machine sees a few directories, on a read-only /sys.",
         switch::kernel_fs_proved,
     ),
     rule(
@@ -702,5 +703,12 @@ pub(super) const RULES: &[Rule] = &[
         &[74, 146],
         "What is published are the ports of the report, to the container's addresses; the rules are those of its own tables, which go with their socket.",
         links::ports_as_reported,
+    ),
+    rule(
+        89,
+        "host-interface-closed",
+        &[62, 69],
+        "/run/host of a machine is a mount of its own, read-only once all of it is there; what is made in it are files of ours and nodes that nobody can use.",
+        interface::interface_closed,
     ),
 ];

@@ -108,7 +108,8 @@ pub(super) fn numbers(text: &str) -> Vec<u64> {
 /// As many masks and read-only covers as it says.
 fn masks(view: &View<'_>, detail: &str) -> bool {
     let attached = |is: fn(&What<'_>) -> bool| {
-        view.of(OpKind::MoveMount).filter(|seen| is(&view.thing(seen.on).what)).count() as u64
+        let covers = |seen: &&Seen<'_>| is(&view.thing(seen.on).what) && !super::interface::is_copy(view, seen);
+        view.of(OpKind::MoveMount).filter(covers).count() as u64
     };
     let masked = attached(|what| matches!(what, What::Blank));
     let covered = attached(|what| matches!(what, What::TreeClone { .. }));

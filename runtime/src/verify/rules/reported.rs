@@ -11,6 +11,7 @@ use skep_sys::{Op, OpKind, Proof};
 use super::Findings;
 use super::contents::place_of;
 use super::groups::limit_files;
+use super::interface::is_copy;
 use super::report::numbers;
 use crate::compile::kernel_files::{NETWORK_SETTINGS, OF_HOST};
 use crate::compile::process::shown_limits;
@@ -21,7 +22,7 @@ use crate::spec::Profile;
 use crate::verify::view::{Id, Seen, View, What};
 
 /// The value of an item that is applied.
-fn applied<'v>(view: &View<'v>, item: &str) -> Option<&'v str> {
+pub(super) fn applied<'v>(view: &View<'v>, item: &str) -> Option<&'v str> {
     match view.plan.report().of(item) {
         Some(Outcome::Applied(detail)) => Some(detail),
         _ => None,
@@ -29,7 +30,7 @@ fn applied<'v>(view: &View<'v>, item: &str) -> Option<&'v str> {
 }
 
 /// Where inside something is attached, without `.` and doubled slashes.
-fn place<'v>(view: &'v View<'_>, seen: &Seen<'_>) -> Option<&'v str> {
+pub(super) fn place<'v>(view: &'v View<'_>, seen: &Seen<'_>) -> Option<&'v str> {
     // Several rules ask for each of them.
     let all = view.inside.get_or_init(|| {
         view.of(OpKind::MoveMount).filter_map(|seen| Some((seen.at, plain(&raw_place(view, seen)?)))).collect()
@@ -67,6 +68,7 @@ pub(super) fn covers_in_place(view: &View<'_>, found: &mut Findings) {
     for seen in view.of(OpKind::MoveMount) {
         let how = match view.thing(seen.on).what {
             What::Blank => "masked",
+            What::TreeClone { .. } if is_copy(view, seen) => continue,
             What::TreeClone { of, recursive } => {
                 // What is attached to itself before anything covers it, to stay as it is.
                 let writable = view.profile() == Profile::Nspawn
@@ -395,7 +397,9 @@ fn sizes(view: &View<'_>, found: &mut Findings) {
         let said = applied(view, &format!("mount {place}"));
         let [size, inodes, mode] = &is;
         // A machine's has times of access.
-        let timed = view.profile() == Profile::Strict || view.thing(mount.made).attrs.has(MountAttrs::STRICTATIME);
+        let timed = view.profile() == Profile::Strict
+            || place == "/sys"
+            || view.thing(mount.made).attrs.has(MountAttrs::STRICTATIME);
         let size = match size.ends_with('%') {
             true => format!("{size} of memory"),
             false => format!("{size} bytes"),

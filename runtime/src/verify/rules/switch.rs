@@ -4,9 +4,12 @@
 use skep_sys::abi::{MountAttrs, Namespaces, OpenFlags, Resolve, TreeFlags, fs_magic};
 use skep_sys::{At, Op, OpKind, Proof};
 
+use super::interface::is_close;
 use super::mounts::{is_mount, is_spread};
+use super::reported::place;
 use super::{Findings, the_one};
 use crate::plan::Phase;
+use crate::profile::SYS_PARTS;
 use crate::report::Outcome;
 use crate::spec::Profile;
 use crate::verify::view::{Id, Seen, View, What};
@@ -54,7 +57,8 @@ pub(super) fn no_mount_after_switch(view: &View<'_>, found: &mut Findings) {
     found.unless(switch != usize::MAX, "the root is never switched");
     // The umount belongs to the switch, and rule 7 counts it.
     for seen in view.ops().iter().skip(switch.saturating_add(1)) {
-        if is_mount(seen.kind()) && seen.kind() != OpKind::UmountOld && !is_spread(view, seen) {
+        let known = is_spread(view, seen) || is_close(view, seen);
+        if is_mount(seen.kind()) && seen.kind() != OpKind::UmountOld && !known {
             found.at(seen, "comes after the switch");
         }
     }
@@ -84,7 +88,7 @@ pub(super) fn mask_after_caller_mounts(view: &View<'_>, found: &mut Findings) {
         found.at(seen, "makes a file system after the first mask");
     }
     for seen in view.of(OpKind::MountSetAttr).filter(|seen| seen.at > first && !is_spread(view, seen)) {
-        if !matches!(view.thing(seen.on).what, What::TreeClone { .. }) {
+        if !is_close(view, seen) && !matches!(view.thing(seen.on).what, What::TreeClone { .. }) {
             found.at(seen, "changes a mount after the first mask");
         }
     }
@@ -132,6 +136,7 @@ pub(super) fn masks_are_ours(view: &View<'_>, found: &mut Findings) {
 }
 
 pub(super) fn kernel_fs_proved(view: &View<'_>, found: &mut Findings) {
+    parts_of_sysfs(view, found);
     for seen in view.of(OpKind::FsMount) {
         let (wanted, place) = match view.thing(seen.on).what {
             What::Context(kind) if kind == c"proc" => (fs_magic::PROC, c"proc"),
@@ -146,6 +151,13 @@ pub(super) fn kernel_fs_proved(view: &View<'_>, found: &mut Findings) {
             found.at(seen, "is not proved by the next op");
         }
         let Some(attach) = view.thing(seen.made).attached.and_then(|at| view.ops().get(at)) else { continue };
+        // The whole of what a machine sees parts of goes with the old root.
+        if place == c"sys" && view.profile() == Profile::Nspawn {
+            if attach.onto != view.building || !matches!(attach.op, Op::MoveMount { path, .. } if path == c"sysfs") {
+                found.at(attach, "shows a machine all of sysfs");
+            }
+            continue;
+        }
         let real = view.maker(attach.onto).is_some_and(|maker| {
             is_root(view, maker.on)
                 && matches!(
@@ -159,6 +171,31 @@ pub(super) fn kernel_fs_proved(view: &View<'_>, found: &mut Findings) {
         });
         if !real {
             found.at(attach, "goes elsewhere than onto a real directory directly below the root");
+        }
+    }
+}
+
+/// The `/sys` of a machine with a network of its own: a few directories of a sysfs, on a
+/// tmpfs that is read-only before the masks.
+fn parts_of_sysfs(view: &View<'_>, found: &mut Findings) {
+    let on_sys = |seen: &Seen<'_>| view.thing(seen.on).is_mount(c"tmpfs") && place(view, seen) == Some("/sys");
+    for seen in view.of(OpKind::MoveMount).filter(|seen| on_sys(seen)) {
+        let masks = first_mask(view).unwrap_or(view.switch());
+        let closed = |set: &Seen<'_>| {
+            set.on == seen.on
+                && set.at < masks
+                && matches!(set.op, Op::MountSetAttr { path, set, .. } if path.is_empty() && set.has(MountAttrs::RDONLY))
+        };
+        if !view.of_in(OpKind::MountSetAttr, Phase::Enter).any(closed) {
+            found.at(seen, "stays a /sys that can be written");
+        }
+    }
+    for seen in view.of(OpKind::MoveMount) {
+        let What::SysPart { of, name } = view.thing(seen.on).what else { continue };
+        let at = place(view, seen).and_then(|place| place.strip_prefix("/sys/"));
+        let listed = SYS_PARTS.contains(&name) && at.is_some_and(|at| at.as_bytes() == name.to_bytes());
+        if !listed || view.profile() != Profile::Nspawn || view.thing(of).attached.is_none() {
+            found.at(seen, "shows a part of sysfs that no machine sees");
         }
     }
 }

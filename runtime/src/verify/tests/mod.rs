@@ -129,7 +129,10 @@ fn is_expendable(phase: Phase, op: &Op<'_>) -> bool {
         // The tree's files then belong to nobody.
         (Phase::Attend, Op::MountSetAttr { set, .. }) => *set == MountAttrs::IDMAP,
         // Files of the container's own, and its name.
-        (Phase::Enter, Op::Symlink { .. } | Op::Create { .. } | Op::CreateSecret { .. } | Op::HostName { .. }) => true,
+        (
+            Phase::Enter,
+            Op::Symlink { .. } | Op::Create { .. } | Op::CreateSecret { .. } | Op::Mknod { .. } | Op::HostName { .. },
+        ) => true,
         // The exec closes it: only a stub init has to let go itself.
         (Phase::Enter, Op::Close { file }) => *file == role::NOTIFY,
         // Then that stream stays /dev/null.

@@ -71,7 +71,7 @@ pub(super) const ALL: &[Mutant] = &[
     mutant(28, "default", "the child speaks to the watcher", |plan| {
         append_before_fork(plan, Op::Dismiss { watcher: role::CONTROL, id: 0 })
     }),
-    mutant(28, "default", "the child makes a device node", |plan| {
+    mutant(89, "default", "the child makes a device node", |plan| {
         insert(
             plan,
             Enter,

@@ -9,6 +9,7 @@ mod filter;
 mod frame;
 mod host;
 mod ids;
+mod interface;
 mod landlock;
 mod links;
 mod mounts;
@@ -56,6 +57,7 @@ pub(super) fn all() -> impl Iterator<Item = &'static Mutant> {
         entering::ALL,
         landlock::ALL,
         links::ALL,
+        interface::ALL,
         reported::ALL,
     ]
     .into_iter()

@@ -138,6 +138,23 @@ pub(super) const ALL: &[Mutant] = &[
             Op::Prove { file: role::PROC, proof: Proof::FileSystem { magic: skep_sys::abi::fs_magic::TMPFS } },
         )
     }),
+    mutant(30, "nspawn in a user namespace/root", "a /sys that can be written", |plan| {
+        cut(plan, Enter, places(plan, Enter, |op| matches!(op, Op::MountSetAttr { dir: At::Slot(role::SYS), .. }))[0])
+    }),
+    mutant(30, "nspawn in a user namespace/root", "another part of sysfs", |plan| {
+        each(plan, Enter, OpKind::OpenTree, |op| match op {
+            Op::OpenTree { dir, path, flags, into } if path == c"kernel" => {
+                Op::OpenTree { dir, path: c"firmware", flags, into }
+            }
+            other => other,
+        })
+    }),
+    mutant(30, "nspawn in a user namespace/root", "all of sysfs", |plan| {
+        let at =
+            places(plan, Enter, |op| matches!(op, Op::MoveMount { from: role::FOUR, path, .. } if *path == c"sysfs"))
+                [0];
+        put(plan, Enter, at, Op::MoveMount { from: role::FOUR, dir: At::Slot(role::ROOT), path: c"sysfs" })
+    }),
     mutant(30, "root", "proc may be a link", |plan| {
         opened(plan, Enter, c"proc", |_| Resolve::IN_ROOT.with(Resolve::NO_MAGICLINKS))
     }),

@@ -1,0 +1,132 @@
+//! `/run/host`: what a machine learns of its host (systemd's container interface).
+//!
+//! A mount of its own, so that it can be closed once all that lies in it is there.
+
+use std::path::{Path, PathBuf};
+
+use skep_sys::abi::{MountAttrs, OpenFlags, Propagation, Resolve, TreeFlags};
+use skep_sys::wire::Blob;
+use skep_sys::{At, Op, Slot};
+
+use super::source::Source;
+use super::target::open_target;
+use super::{CONFINED, Content, EMPTY, Placed, attach};
+use crate::compile::kernel_files::open_covered;
+use crate::compile::{Context, c_text};
+use crate::error::Result;
+use crate::facts::{EntryKind, OS_RELEASE};
+use crate::plan::{Builder, Phase, role};
+use crate::profile::BOOT_ID;
+use crate::report::Report;
+
+/// Where it is.
+pub(crate) const HOST: &str = "/run/host";
+
+/// The file in it that lies over the kernel's id of the boot.
+pub(crate) const BOOT_FILE: &str = "proc-sys-kernel-random-boot-id";
+
+/// What the report calls it, and the id of the boot.
+pub(crate) const ITEM: &str = "host interface";
+pub(crate) const BOOT_ITEM: &str = "boot id";
+
+/// What a mount of it is made with, and what it is closed by.
+const ATTRS: MountAttrs = CONFINED.with(MountAttrs::NOEXEC);
+pub(crate) const CLOSED: MountAttrs = ATTRS.with(MountAttrs::RDONLY);
+
+/// What is bound over what nobody may use. A block device is missing: whether a device
+/// policy above forbids to make one cannot be seen, and who wants one takes another node.
+pub(crate) const NODES: [(&std::ffi::CStr, u32); 3] = [(c"fifo", 0o010_000), (c"sock", 0o140_000), (c"chr", 0o020_000)];
+
+/// Makes it on the tmpfs of `/run`, and puts an id of the boot over the kernel's.
+pub(super) fn make(context: &Context<'_>, plan: &mut Builder, report: &mut Report) -> Result<()> {
+    let origin = || context.origin("profile");
+    plan.step(Phase::Enter, "make /run/host", origin());
+    open_target(context, Path::new(HOST), EntryKind::Directory, true, role::THREE, plan)?;
+    open_covered(Path::new(HOST), plan)?;
+    copy(role::THREE, ATTRS, plan);
+    attach(role::TWO, role::THREE, plan);
+    let line = |id: Option<&str>| format!("{}\n", id.map_or_else(String::new, crate::compile::process::dashed));
+    open_covered(Path::new(HOST), plan)?;
+    file(c"container-manager", 0o444, b"systemd-nspawn\n", plan);
+    file(c"container-uuid", 0o444, line(context.machine_id.as_deref()).as_bytes(), plan);
+    file(&c_text(BOOT_FILE.as_bytes())?, 0o444, line(Some(&context.facts.fresh_boot)).as_bytes(), plan);
+    plan.op(Op::Mkdir { dir: At::Slot(role::THREE), name: c"inaccessible", mode: 0o755, exist_ok: false }).op(
+        Op::OpenAt2 {
+            dir: At::Slot(role::THREE),
+            path: c"inaccessible",
+            flags: OpenFlags::PATH.with(OpenFlags::DIRECTORY),
+            mode: 0,
+            resolve: Resolve::BENEATH.with(Resolve::NO_SYMLINKS),
+            into: role::THREE,
+        },
+    );
+    file(c"reg", 0, b"", plan);
+    let dir = At::Slot(role::THREE);
+    plan.op(Op::Mkdir { dir, name: c"dir", mode: 0, exist_ok: false });
+    for (name, mode) in NODES {
+        plan.op(Op::Mknod { dir, name, mode, major: 0, minor: 0 });
+    }
+    report.applied(ITEM, format!("{HOST}, read-only"));
+    if !context.facts.kernel_paths.contains(BOOT_ID) {
+        report.unsupported(BOOT_ITEM, format!("this host has no {BOOT_ID}"));
+        return Ok(());
+    }
+    plan.step(Phase::Enter, "put an id of its own over that of the host's boot", origin());
+    open_covered(&Path::new(HOST).join(BOOT_FILE), plan)?;
+    copy(role::THREE, CLOSED, plan);
+    open_covered(Path::new(BOOT_ID), plan)?;
+    attach(role::TWO, role::THREE, plan);
+    report.applied(BOOT_ITEM, "a new one");
+    Ok(())
+}
+
+fn file(name: &std::ffi::CStr, mode: u32, text: &[u8], plan: &mut Builder) {
+    plan.op(Op::Create { dir: At::Slot(role::THREE), name, mode, content: Blob(text), exist_ok: false });
+}
+
+/// A copy of what `from` holds, in slot two.
+fn copy(from: Slot, set: MountAttrs, plan: &mut Builder) {
+    plan.op(Op::OpenTree {
+        dir: At::Slot(from),
+        path: EMPTY,
+        flags: TreeFlags::EMPTY_PATH.with(TreeFlags::CLONE),
+        into: role::TWO,
+    })
+    .op(Op::MountSetAttr {
+        dir: At::Slot(role::TWO),
+        path: EMPTY,
+        flags: TreeFlags::EMPTY_PATH,
+        set,
+        clear: MountAttrs::NONE,
+        propagation: Propagation::NONE,
+        userns: None,
+    });
+}
+
+/// Closes it, inside, after the last file in it is made.
+pub(in crate::compile) fn close(context: &Context<'_>, plan: &mut Builder) {
+    plan.step(Phase::Enter, "make /run/host read-only", context.origin("profile")).op(Op::MountSetAttr {
+        dir: At::Cwd,
+        path: c"/run/host",
+        flags: TreeFlags::NONE,
+        set: CLOSED,
+        clear: MountAttrs::NONE,
+        propagation: Propagation::NONE,
+        userns: None,
+    });
+}
+
+/// What of the host's own is shown there.
+pub(super) fn of_host(context: &Context<'_>, report: &mut Report, plan: &mut Builder) -> Option<Placed> {
+    let mut source = Source::read_only(context, Path::new(OS_RELEASE), context.origin("profile"), plan);
+    source.attrs = source.attrs.with(MountAttrs::NOEXEC);
+    let target = PathBuf::from("/run/host/os-release");
+    // A mount of the Spec there is what somebody has asked for.
+    let covered = context.spec.mounts.iter().any(|mount| target.starts_with(&mount.target));
+    if covered || source.fact.kind != EntryKind::File {
+        return None;
+    }
+    let what = format!("bind of {}: {}", source.path.display(), source.all_attrs());
+    report.applied(format!("mount {}", target.display()), what);
+    Some(Placed { target, content: Content::Bind(source), origin: context.origin("profile"), over_link: false })
+}
