@@ -8,7 +8,7 @@ use arbitrary::{Result, Unstructured};
 use skep::Spec;
 use skep::spec::{
     Architecture, Bind, CapabilityList, CpuLimit, Denial, Descriptor, Device, Family, File, FileAccess, HostName,
-    Hosts, IdMap, IdRange, Init, IoLimit, IoPriority, Landlock, Limit, LinkJournal, MachineName, Mount, MountKind, Namespace,
+    Hosts, IdMap, IdRange, Init, IoLimit, IoPriority, KernelFiles, Landlock, Limit, LinkJournal, MachineName, Mount, MountKind, Namespace,
     Network, NumberList, Overlay, PathRule, Personality, Profile, Readiness, ResolvConf, Root, SchedulingPolicy,
     Secret, SecretFile, SecureBitList, Socket, Stream, SystemCalls, TerminalSize, TimeOffsets, Timezone, Tmpfs, User,
     UserNamespace, UserShell, Volatile, Want,
@@ -234,6 +234,10 @@ pub(crate) fn spec(source: &mut Unstructured<'_>) -> Result<Spec> {
     if set(26) {
         spec.system_calls = system_calls(source)?;
     }
+    if set(29) {
+        (spec.tmp, spec.login_shell) = (source.arbitrary()?, source.arbitrary()?);
+        spec.kernel_files = *source.choose(&[KernelFiles::ReadOnly, KernelFiles::Network, KernelFiles::Writable])?;
+    }
     if set(28) {
         spec.landlock = landlock(source)?;
     }
@@ -267,6 +271,7 @@ fn system_calls(source: &mut Unstructured<'_>) -> Result<SystemCalls> {
     calls.allow = some(source, 3, &mut item)?.into_iter().collect();
     calls.danger_allow = some(source, 3, &mut item)?.into_iter().collect();
     calls.notify = some(source, 2, &mut item)?.into_iter().collect();
+    calls.suppress_sync = source.arbitrary()?;
     for _ in 0..source.int_in_range(0..=3)? {
         let errno = Errno::from_raw(source.int_in_range(0..=5000)?);
         let denial = if source.ratio(1, 4)? { Denial::Kill } else { Denial::Errno(errno) };

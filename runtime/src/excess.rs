@@ -7,7 +7,9 @@ use skep_sys::{Actor, Model};
 
 use crate::plan::Plan;
 use crate::report::Outcome;
-use crate::spec::{Init, Mount, MountKind, Namespace, Network, Profile, Spec, User, UserNamespace, Volatile, Want};
+use crate::spec::{
+    Init, KernelFiles, Mount, MountKind, Namespace, Network, Profile, Spec, User, UserNamespace, Volatile, Want,
+};
 
 /// What the payload and its stub init hold on `model` beyond what `spec` says, one
 /// line for each thing; nothing, if the start is what was asked for. `plan` is the
@@ -204,7 +206,8 @@ impl Findings<'_> {
                 at(Path::new(&path)).is_some_and(|line| line.has("ro") && line.has("noexec") && line.kind == "tmpfs");
             self.unless(masked || payload.kind(&path).is_none(), || format!("{path} is not masked"));
         }
-        let proc = mounts.iter().any(|line| line.kind == "proc");
+        let open = self.spec.kernel_files == KernelFiles::Writable && machine;
+        let proc = mounts.iter().any(|line| line.kind == "proc") && !open;
         for path in
             self.spec.read_only.iter().filter_map(|path| plain(path)).chain(proc.then(|| "/proc/sys".to_owned()))
         {

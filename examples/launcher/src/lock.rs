@@ -65,7 +65,7 @@ impl TreeLock {
     /// container only reads it, none where its changes are thrown away.
     pub(crate) fn of(spec: &Spec) -> Result<Option<Self>, Failure> {
         let root = &spec.root;
-        let disabled = std::env::var_os("SYSTEMD_NSPAWN_LOCK").is_some_and(|word| word == "0" || word == "no");
+        let disabled = crate::nspawn::environment::boolean("SYSTEMD_NSPAWN_LOCK")? == Some(false);
         if disabled || root.ephemeral || root.path == Path::new("/") {
             return Ok(None);
         }

@@ -252,6 +252,7 @@ fn options(spec: &mut Spec, typed: Typed, here: &Here) -> Result<(), Failure> {
         typed.ownership => root.ownership, "--private-users-ownership=";
         typed.securebits.map(Some) => securebits, "--securebits=";
         typed.no_new_privileges => no_new_privileges, "--no-new-privileges=";
+        typed.suppress_sync => system_calls.suppress_sync, "--suppress-sync=";
         typed.memory.map(Some) => resources.memory, "--memory=";
         typed.cpus.map(Some) => resources.cpu, "--cpus=";
         typed.pids.map(Some) => resources.pids, "--pids=";

@@ -154,7 +154,7 @@ mod tests {
         ("link-journal", Some("try-guest"), Some("guests")),
         ("private-users-ownership", Some("map"), Some("mine")),
         ("private-users-chown", None, Some("x")),
-        ("suppress-sync", Some("no"), Some("yes")),
+        ("suppress-sync", Some("yes"), Some("maybe")),
         ("profile", Some("nspawn"), Some("lax")),
         ("machine", Some("web"), Some("a_b")),
         ("json", None, Some("x")),

@@ -94,6 +94,7 @@ categories! {
     AddressFamilies: address_families;
     Hostname: hostname;
     NoNewPrivileges: no_new_privileges;
+    SuppressSync: suppress_sync;
     OomScoreAdjust: oom_score_adjust;
     CpuAffinity: cpu_affinity;
     ResolvConf: resolv_conf;

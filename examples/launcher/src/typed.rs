@@ -145,6 +145,7 @@ pub(crate) struct Typed {
     pub(crate) ambient_capability: CapabilitySet,
     pub(crate) securebits: Option<SecureBitList>,
     pub(crate) no_new_privileges: Option<bool>,
+    pub(crate) suppress_sync: Option<bool>,
     pub(crate) system_calls: Vec<SystemCallList>,
     pub(crate) address_families: Vec<FamilyList>,
     pub(crate) architectures: Option<BTreeSet<Architecture>>,

@@ -86,15 +86,6 @@ pub(crate) fn ambient(value: &str) -> Parsed<CapabilitySet> {
     value::ambient_capabilities(value, Separator::Commas).map(|list| list.0)
 }
 
-/// A value of a key of `.nspawn` that this version accepts where it asks for what
-/// happens anyhow.
-pub(crate) fn anyhow(key: &str, value: &str) -> Parsed<()> {
-    value::happens_anyhow(key, value).map_err(|error| match error.remedy {
-        Some(_) => error,
-        None => error.with_remedy("leave it out if the container can do without it"),
-    })
-}
-
 /// Whether systemd-machined has to know the container.
 pub(crate) fn register(value: &str) -> Parsed<Want> {
     if value == "auto" {

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use super::Command;
 use crate::spec::{
-    Bind, Device, File, Hosts, IdMap, LinkJournal, Mount, MountKind, Overlay, Ownership, ResolvConf, Secret,
-    SecretFile, Timezone, Tmpfs, UserShell, Volatile, Want,
+    Bind, Device, File, Hosts, IdMap, KernelFiles, LinkJournal, Mount, MountKind, Overlay, Ownership, ResolvConf,
+    Secret, SecretFile, Timezone, Tmpfs, UserShell, Volatile, Want,
 };
 
 /// # Files, mounts and devices
@@ -177,6 +177,18 @@ impl Command {
     /// written into the tree.
     pub fn timezone(&mut self, mode: Timezone) -> &mut Self {
         self.set("timezone", "Command::timezone").timezone = mode;
+        self
+    }
+
+    /// Whether `/tmp` is a file system of its own; it is, unless somebody says otherwise.
+    pub fn tmp(&mut self, own: bool) -> &mut Self {
+        self.set("tmp", "Command::tmp").tmp = own;
+        self
+    }
+
+    /// Lets a machine (profile `nspawn`) write files of the kernel that are the host's.
+    pub fn danger_kernel_files(&mut self, files: KernelFiles) -> &mut Self {
+        self.set("kernel_files", "Command::danger_kernel_files").kernel_files = files;
         self
     }
 

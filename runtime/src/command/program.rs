@@ -26,6 +26,12 @@ impl Command {
         self
     }
 
+    /// Runs the program as a login shell; see [`Spec::login_shell`].
+    pub fn login_shell(&mut self, on: bool) -> &mut Self {
+        self.set("login_shell", "Command::login_shell").login_shell = on;
+        self
+    }
+
     /// Adds arguments, after those that there are.
     pub fn args<A: AsRef<OsStr>>(&mut self, arguments: impl IntoIterator<Item = A>) -> &mut Self {
         self.spec.command.extend(arguments.into_iter().map(|argument| argument.as_ref().to_owned()));

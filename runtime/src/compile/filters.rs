@@ -37,6 +37,9 @@ pub(super) fn payload(context: &Context<'_>, report: &mut Report) -> Result<Opti
         Profile::Nspawn => "allow list of systemd-nspawn",
     };
     report.applied("system-call filter", format!("{kind}, {} instructions", program.len() / 8));
+    if spec.system_calls.suppress_sync {
+        report.applied(PRETENDED, pretended(&program));
+    }
     if let Some(asked) = listened(spec, &program) {
         report.applied("system-call listener", format!("asked about {asked}"));
     }
@@ -110,6 +113,14 @@ fn listened(spec: &Spec, program: &[u8]) -> Option<String> {
     }
     let program = Program::from_bytes(program).ok()?;
     Some(program.notified().join(" "))
+}
+
+/// What the report calls the calls that say they are done and do nothing.
+pub(crate) const PRETENDED: &str = "suppressed system calls";
+
+/// Those, by name.
+pub(crate) fn pretended(program: &[u8]) -> String {
+    Program::from_bytes(program).map_or_else(|_| String::new(), |program| program.pretended().join(" "))
 }
 
 /// What a denied call answers is an error: 0 would be a success that did nothing.

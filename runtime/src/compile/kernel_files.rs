@@ -15,7 +15,7 @@ use crate::facts::{EntryKind, behind, plain, plain_components};
 use crate::plan::{Builder, OWN_TIME, Phase, role};
 use crate::profile::{self, Cover, GROUP_PLACE};
 use crate::report::Report;
-use crate::spec::{Namespace, Origin, TimeOffsets};
+use crate::spec::{KernelFiles, Namespace, Origin, TimeOffsets};
 
 const LOCKED_DOWN: MountAttrs = MountAttrs::NOSUID.with(MountAttrs::NODEV).with(MountAttrs::NOEXEC);
 
@@ -112,7 +112,10 @@ pub(super) fn mount(
         plan.step(Phase::Enter, "show the host's /sys read-only", context.origin("profile"));
         place(c"sys", plan);
         plan.op(Op::MoveMount { from: clone, dir: At::Slot(role::THREE), path: c"" });
-        report.applied("sysfs", OF_HOST);
+        match context.spec.kernel_files {
+            KernelFiles::Writable => report.off("sysfs", "the host's"),
+            _ => report.applied("sysfs", OF_HOST),
+        }
     } else {
         // A new one is refused without a network namespace of one's own, and
         // the host's would show the host.
@@ -133,6 +136,30 @@ pub(super) fn mount(
         report.unsupported("nested user namespaces", "the count is the host's; only the filter refuses them");
     }
     Ok(())
+}
+
+/// What the report calls files of the kernel that are open to a machine, and how far.
+pub(crate) const OPEN: &str = "kernel files";
+pub(crate) const OPEN_NETWORK: &str = "the settings of the network that it has can be written";
+pub(crate) const OPEN_ALL: &str = "all can be written, and none is masked";
+
+/// Whether a Spec opens them to one whom that would not be for.
+pub(super) fn check(context: &Context<'_>) -> Result<()> {
+    let files = context.spec.kernel_files;
+    let (own, mapped) = (context.administers_network(), context.mapping.is_new());
+    let wrong = match files {
+        KernelFiles::ReadOnly => return Ok(()),
+        _ if !context.nspawn() => "files of the kernel are opened to a machine alone (profile nspawn)",
+        KernelFiles::Writable if mapped => "files of the kernel that all can be written are not for a user namespace",
+        KernelFiles::Network if mapped && !own => {
+            "the settings of a network that is not its own are not for a user namespace"
+        }
+        _ if context.spec.namespaces.pid == Namespace::Host => {
+            "files of the kernel are opened in a procfs of its own alone"
+        }
+        _ => return Ok(()),
+    };
+    Err(context.invalid("kernel_files", wrong).remedy("Leave them read-only, or leave that out."))
 }
 
 /// What the report says of a sysfs that is the host's.
@@ -256,7 +283,17 @@ fn network_settings(plan: &mut Builder, context: &Context<'_>) -> Result<()> {
 /// Everything that is covered, after every mount of the caller: proc and sys
 /// paths of the profile, then the paths of the Spec.
 pub(super) fn restrict(context: &Context<'_>, plan: &mut Builder, report: &mut Report) -> Result<()> {
-    let writable = context.nspawn() && context.administers_network() && context.spec.namespaces.pid != Namespace::Host;
+    let own = match context.spec.kernel_files {
+        KernelFiles::ReadOnly => context.administers_network(),
+        KernelFiles::Network => true,
+        KernelFiles::Writable => false,
+    };
+    let writable = context.nspawn() && own && context.spec.namespaces.pid != Namespace::Host;
+    match context.spec.kernel_files {
+        KernelFiles::ReadOnly => {}
+        KernelFiles::Network => report.off(OPEN, OPEN_NETWORK),
+        KernelFiles::Writable => report.off(OPEN, OPEN_ALL),
+    }
     if writable {
         network_settings(plan, context)?;
         report.applied("network settings", NETWORK_SETTINGS);
@@ -272,17 +309,20 @@ pub(super) fn restrict(context: &Context<'_>, plan: &mut Builder, report: &mut R
             userns: None,
         });
     }
-    plan.step(Phase::Enter, "make the blanks for masks read-only", Origin::Always).op(Op::MountSetAttr {
-        dir: At::Slot(role::SCRATCH),
-        path: c"",
-        flags: TreeFlags::EMPTY_PATH,
-        set: LOCKED_DOWN.with(MountAttrs::RDONLY),
-        clear: MountAttrs::NONE,
-        propagation: Propagation::NONE,
-        userns: None,
-    });
     let sysfs = context.administers_network();
-    let covers = profile::covers(context.spec.profile);
+    let bare = context.spec.kernel_files == KernelFiles::Writable;
+    if !bare || !context.spec.masked.is_empty() {
+        plan.step(Phase::Enter, "make the blanks for masks read-only", Origin::Always).op(Op::MountSetAttr {
+            dir: At::Slot(role::SCRATCH),
+            path: c"",
+            flags: TreeFlags::EMPTY_PATH,
+            set: LOCKED_DOWN.with(MountAttrs::RDONLY),
+            clear: MountAttrs::NONE,
+            propagation: Propagation::NONE,
+            userns: None,
+        });
+    }
+    let covers = if bare { &[] } else { profile::covers(context.spec.profile) };
     let (mut masked, mut absent, mut read_only) = (Vec::new(), Vec::new(), Vec::new());
     for (path, cover) in covers {
         if path.starts_with("/sys") && !sysfs {
@@ -307,7 +347,9 @@ pub(super) fn restrict(context: &Context<'_>, plan: &mut Builder, report: &mut R
         }
         what.extend([" ", name]);
     }
-    plan.step(Phase::Enter, what, context.origin("profile"));
+    if !masked.is_empty() {
+        plan.step(Phase::Enter, what, context.origin("profile"));
+    }
     for (path, directory) in &masked {
         match own_entry(context, path) {
             Some((mount, name)) => {
@@ -317,7 +359,9 @@ pub(super) fn restrict(context: &Context<'_>, plan: &mut Builder, report: &mut R
             None => mask(Path::new(path), *directory, plan)?,
         }
     }
-    plan.step(Phase::Enter, format!("make read-only {}", read_only.join(" ")), context.origin("profile"));
+    if !read_only.is_empty() {
+        plan.step(Phase::Enter, format!("make read-only {}", read_only.join(" ")), context.origin("profile"));
+    }
     for path in read_only.iter().filter(|path| !writable || **path != SETTINGS) {
         make_read_only(Path::new(path), plan)?;
     }

@@ -9,7 +9,7 @@ pub(crate) mod cgroups;
 mod descriptors;
 pub(crate) mod device_policy;
 pub(crate) mod filesystem;
-mod filters;
+pub(crate) mod filters;
 mod ids;
 pub(crate) mod kernel_files;
 pub(crate) mod landlock;
@@ -172,6 +172,7 @@ pub fn compile(spec: &Spec, facts: &Facts) -> Result<Plan> {
         machine_id: machine_id(spec, facts),
         host_clones: facts.privileged(),
     };
+    kernel_files::check(&context)?;
     let mut report = Report::default();
     report.applied("profile", context.profile_name());
     let mut plan = Builder::new();
@@ -274,10 +275,7 @@ fn payload(
     users: &[filesystem::BoundUser<'_>],
 ) -> Result<(u32, u32, Vec<u32>, std::path::PathBuf)> {
     match &spec.user {
-        User::Ids { uid, gid } => {
-            let home = if *uid == 0 { "/root" } else { "/" };
-            Ok((*uid, *gid, spec.groups.clone(), home.into()))
-        }
+        User::Ids { uid, gid } => Ok((*uid, *gid, spec.groups.clone(), spec.home(None).to_owned())),
         User::Name(name) => {
             if let Some(user) = users.iter().find(|user| user.is(name)) {
                 let known = &facts.tree_accounts.groups;
@@ -350,11 +348,15 @@ pub(crate) fn check(spec: &Spec) -> Result<()> {
     let invalid = |field: &str, what: String, remedy: &str| {
         Err(Error::new(ErrorKind::InvalidSpec, what).from(spec.origins.of(field)).remedy(remedy))
     };
+    if spec.login_shell && spec.init == Init::Boot {
+        return invalid("login_shell", "an init is no login shell".to_owned(), "Leave one of the two out.");
+    }
     if spec.version != 1 {
         let what = format!("a spec of version {} is not known here", spec.version);
         return invalid("version", what, "Write version 1, or leave it out.");
     }
-    if spec.init != Init::Boot && spec.command.first().is_none_or(|program| program.is_empty()) {
+    let shell = spec.login_shell && spec.command.is_empty();
+    if spec.init != Init::Boot && !shell && spec.command.first().is_none_or(|program| program.is_empty()) {
         return invalid("command", "there is no command to run".to_owned(), "Name a program, such as /bin/sh.");
     }
     // What the kernel takes in one exec (execve(2)): 128 KiB a string.

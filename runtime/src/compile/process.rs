@@ -17,7 +17,7 @@ use skep_sys::{Op, Slot};
 use super::cgroups::Resources;
 use super::{Context, Mapping, c_path, filters, landlock};
 use crate::error::{Error, ErrorKind, Result};
-use crate::facts::Facts;
+use crate::facts::{Facts, SHELLS};
 use crate::plan::{Builder, Phase, role};
 use crate::profile;
 use crate::report::Report;
@@ -384,10 +384,12 @@ pub(super) fn payload(context: &Context<'_>, plan: &mut Builder, report: &mut Re
         confine(context, Phase::Payload, filter.as_deref(), plan);
         landlock::restrict(context, handled, Phase::Payload, plan);
     }
-    let directory = c_path(&spec.working_directory)?;
+    let directory = working_directory(context);
+    let shown = directory.display();
+    let directory = c_path(directory)?;
     plan.step(
         Phase::Payload,
-        format!("go to {}", spec.working_directory.display()),
+        format!("go to {shown}"),
         context.origin("working_directory"),
     )
     .remedy("The working directory must exist inside, and the payload's user must be allowed to enter it. ELOOP: a link of /proc to what a process has open is none.")
@@ -462,6 +464,15 @@ fn environment(context: &Context<'_>) -> BTreeMap<String, OsString> {
     variables
 }
 
+/// Where the payload begins.
+fn working_directory<'a>(context: &'a Context<'_>) -> &'a Path {
+    let home = context.facts.login.as_ref().is_some_and(|login| login.home);
+    match context.spec.working_directory.as_path() {
+        said if said == Path::new("/") && home && context.spec.login_shell => &context.home,
+        said => said,
+    }
+}
+
 /// An id as a UUID is written.
 pub(super) fn dashed(id: &str) -> String {
     let mut text = id.to_owned();
@@ -502,14 +513,39 @@ fn joined(words: impl IntoIterator<Item = Vec<u8>>) -> Vec<u8> {
 
 fn exec(context: &Context<'_>, plan: &mut Builder) -> Result<()> {
     let (command, variables) = (&context.spec.command, environment(context));
-    if context.spec.init != Init::Boot {
+    if context.spec.init != Init::Boot && !context.spec.login_shell {
         return execute(command, variables, context.origin("command"), plan);
+    }
+    if context.spec.login_shell {
+        return login(context, variables, plan);
     }
     let programs = INITS.iter().map(|path| path.as_bytes().to_vec()).collect();
     // The name that it is called by is the first, as most trees have that.
     let words: Vec<OsString> = std::iter::once(INITS[0].into()).chain(command.iter().cloned()).collect();
     execute_first(programs, &words, variables, context.origin("init"), plan);
     Ok(())
+}
+
+/// A shell, by a name with a dash (`login(1)`).
+fn login(context: &Context<'_>, variables: BTreeMap<String, OsString>, plan: &mut Builder) -> Result<()> {
+    let mut words = context.spec.command.clone();
+    let (origin, programs) = match words.first() {
+        Some(program) => {
+            let path = variables.get("PATH").cloned().unwrap_or_default();
+            (context.origin("command"), candidates(program, &path))
+        }
+        None => {
+            let shell = context.facts.login.as_ref().map_or(SHELLS[1], |login| login.shell);
+            words.push(shell.into());
+            let tried = SHELLS.iter().skip_while(|tried| **tried != shell);
+            (context.origin("login_shell"), tried.map(|tried| tried.as_bytes().to_vec()).collect())
+        }
+    };
+    if let Some(program) = words.first_mut() {
+        let name = program.as_bytes().rsplit(|byte| *byte == b'/').next().unwrap_or_default();
+        *program = OsString::from_vec([b"-", name].concat());
+    }
+    first_of(programs, &words, variables, origin, plan)
 }
 
 /// The last two ops of whoever executes.
@@ -521,9 +557,18 @@ pub(crate) fn execute(
 ) -> Result<()> {
     let program = command.first().cloned().unwrap_or_default();
     let path = variables.get("PATH").cloned().unwrap_or_default();
-    let candidates = candidates(&program, &path);
+    first_of(candidates(&program, &path), command, variables, origin, plan)
+}
+
+fn first_of(
+    candidates: Vec<Vec<u8>>,
+    command: &[OsString],
+    variables: BTreeMap<String, OsString>,
+    origin: Origin,
+    plan: &mut Builder,
+) -> Result<()> {
     if candidates.is_empty() {
-        let what = format!("{program:?} cannot be looked for: PATH names no absolute directory");
+        let what = format!("{:?} cannot be looked for: PATH names no absolute directory", command.first());
         return Err(Error::new(ErrorKind::InvalidSpec, what)
             .from(Some(&origin))
             .remedy("Write the program with its path, or set PATH otherwise."));

@@ -134,6 +134,10 @@ pub(super) fn gather(spec: &Spec, mounted: Option<PathBuf>) -> Result<Facts> {
     let root = root_of(spec, mounted);
     let nspawn = spec.profile == Profile::Nspawn;
     let host_users = super::users::of_host(&spec.bind_user);
+    let named_user = match &spec.user {
+        User::Name(name) => named_user(&root, name),
+        User::Ids { .. } => None,
+    };
     let mut facts = Facts {
         kernel: constant.kernel,
         uid,
@@ -184,13 +188,11 @@ pub(super) fn gather(spec: &Spec, mounted: Option<PathBuf>) -> Result<Facts> {
             _ => None,
         },
         usr_links: usr_links(&root),
-        named_user: match &spec.user {
-            User::Name(name) => named_user(&root, name),
-            User::Ids { .. } => None,
-        },
         journal: None,
         tree_accounts: super::users::of_tree(&root, spec),
         host_users,
+        login: spec.login_shell.then(|| login(spec, &root, named_user.as_ref())),
+        named_user,
         secure_execution: skep_sys::secure_execution(),
         registrar: super::Registrar::default(),
         serial: SERIAL.fetch_add(1, Ordering::Relaxed),
@@ -656,6 +658,21 @@ fn named_user(root: &Path, name: &str) -> Option<NamedUser> {
     Some(NamedUser { uid, gid, groups, home: PathBuf::from(home) })
 }
 
+/// Through links as they lead inside. A root in memory has a home for root alone.
+fn login(spec: &Spec, root: &Path, named: Option<&super::NamedUser>) -> super::Login {
+    let is = |path: &Path, kind: fn(&fs::Metadata) -> bool| {
+        let path = path.strip_prefix("/").unwrap_or(path);
+        find_in(root, path, true).and_then(|file| file.metadata()).is_ok_and(|found| kind(&found))
+    };
+    // As the tree has it, or below a /usr that is bound over its own.
+    let bound = |shell: &str| behind(spec, Path::new(&format!("/usr{shell}"))).is_some_and(|path| path.is_file());
+    let shell = super::SHELLS.into_iter().find(|shell| is(Path::new(shell), fs::Metadata::is_file) || bound(shell));
+    let home = spec.home(named.map(|user| user.home.as_path()));
+    let fresh = spec.root.volatile == crate::spec::Volatile::Yes;
+    let there = if fresh { home == Path::new("/root") } else { is(home, fs::Metadata::is_dir) };
+    super::Login { shell: shell.unwrap_or(super::SHELLS[1]), home: there }
+}
+
 /// A regular file of at most 1 MiB; empty where it is anything else. Opened for
 /// reading only when it has been looked at: to open a device can act on it.
 fn file_of_tree(root: &Path, path: &str) -> String {
@@ -736,6 +753,7 @@ pub(super) fn example(spec: &Spec) -> Facts {
         first_limits: BTreeMap::new(),
         machine_id: None,
         os_release: BTreeMap::from([("ID", "example".to_owned())]),
+        login: spec.login_shell.then_some(super::Login { shell: super::SHELLS[0], home: true }),
         fresh_id: "0123456789abcdef0123456789abcdef".to_owned(),
         fresh_boot: "fedcba9876544321b0123456789abcde".to_owned(),
         kernel_paths: profile::kernel_paths().collect(),

@@ -91,6 +91,9 @@ pub struct Facts {
     pub fresh_id: String,
     /// One more, of the container's boot.
     pub fresh_boot: String,
+    /// The shell of a login that the tree has, and whether it has the home of the
+    /// payload's user. Looked at for a login shell alone.
+    pub login: Option<Login>,
     /// Entries of `/proc` and `/sys` that exist, of those that profiles name.
     pub kernel_paths: BTreeSet<&'static str>,
     /// The cgroups.
@@ -164,6 +167,19 @@ pub struct NamedUser {
     /// Home directory.
     pub home: PathBuf,
 }
+
+/// What a login shell finds in the tree.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct Login {
+    /// The first of those that are tried.
+    pub shell: &'static str,
+    /// Whether the payload's user has a home that is there.
+    pub home: bool,
+}
+
+/// The shells of a login, in the order in which they are tried.
+pub(crate) const SHELLS: [&str; 2] = ["/bin/bash", "/bin/sh"];
 
 impl Facts {
     /// Looks at this host, with an eye to what `spec` names.

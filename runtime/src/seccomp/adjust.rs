@@ -9,6 +9,23 @@ use super::policy::{Action, Clause, Condition, EAFNOSUPPORT, Policy, Rule, Test}
 use super::table::exists_somewhere;
 use crate::spec::{Socket, Sockets, SystemCalls};
 
+/// What writes data out, and whether its first argument is a descriptor.
+pub(crate) const SYNC: &[(&str, bool)] = &[
+    ("fdatasync", true),
+    ("fsync", true),
+    ("msync", false),
+    ("sync", false),
+    ("sync_file_range", true),
+    ("sync_file_range2", true),
+    ("syncfs", true),
+];
+
+/// `O_DSYNC`, and the bit that `O_SYNC` has beside it: the same everywhere.
+const WRITE_THROUGH: [u64; 2] = [0o10_000, 0o4_000_000];
+
+/// `EINVAL`: what a file system says that does not know a flag.
+const EINVAL: u16 = 22;
+
 /// What is wrong with a change, and the item that it is about.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -118,6 +135,9 @@ impl Policy {
             }
             self.set(item, denial.action());
         }
+        if calls.suppress_sync {
+            self.suppress_sync();
+        }
         Ok(left)
     }
 
@@ -191,6 +211,32 @@ impl Policy {
             }
         }
         Ok(left)
+    }
+
+    /// Has what is allowed of [`SYNC`] do nothing and say that it is done, but for a
+    /// descriptor that there cannot be; and what opens files refuse to write them through.
+    fn suppress_sync(&mut self) {
+        for (call, descriptor) in SYNC {
+            let when =
+                if *descriptor { vec![Condition::low32(0, Test::Range { min: 0, max: 0x7fff_ffff })] } else { vec![] };
+            self.before(call, [Clause { when, then: Action::Errno(0) }]);
+        }
+        for (call, flags) in [("open", 1), ("openat", 2)] {
+            let refused = |mask| Clause {
+                when: vec![Condition::low32(flags, Test::MaskedEq { mask, value: mask })],
+                then: Action::Errno(EINVAL),
+            };
+            self.before(call, WRITE_THROUGH.map(refused));
+        }
+    }
+
+    /// Puts clauses before those of a call that runs.
+    fn before(&mut self, call: &str, clauses: impl IntoIterator<Item = Clause>) {
+        if let Some(rule) = self.rules.get(call).filter(|rule| rule.permits_all()) {
+            let mut rule = rule.clone();
+            rule.clauses.splice(0..0, clauses);
+            self.set(call, rule);
+        }
     }
 
     /// Allows a call. One that only some arguments refuse is allowed already
@@ -289,6 +335,42 @@ mod tests {
 
     fn answer(calls: &SystemCalls, call: &str, args: [u64; 6]) -> Action {
         ask(&strict(calls).unwrap().0, call, args)
+    }
+
+    #[test]
+    fn suppressed_sync_is_done_at_once_and_files_are_not_written_through() {
+        const DONE: Action = Action::Errno(0);
+        const INVALID: Action = Action::Errno(EINVAL);
+        let mut changes = calls(&[], &[], &[("syncfs", Denial::EPERM)]);
+        changes.suppress_sync = true;
+        let read = SystemCalls { suppress_sync: true, ..SystemCalls::default() };
+        for (call, args, expected) in [
+            ("fsync", [3, 0, 0, 0, 0, 0], DONE),
+            ("fdatasync", [0; 6], DONE),
+            // The kernel says what is wrong with such a number.
+            ("fsync", [u64::MAX, 0, 0, 0, 0, 0], ALLOW),
+            ("fsync", [0xffff_ffff, 0, 0, 0, 0, 0], ALLOW),
+            ("msync", [u64::MAX, 1, 4, 0, 0, 0], DONE),
+            ("sync", [0; 6], DONE),
+            ("syncfs", [3, 0, 0, 0, 0, 0], NO),
+            ("open", [1, 0o4_010_000, 0, 0, 0, 0], INVALID),
+            ("open", [1, 0o10_000, 0, 0, 0, 0], INVALID),
+            ("openat", [1, 1, 0o4_010_002, 0, 0, 0], INVALID),
+            ("openat", [1, 1, 0o2, 0, 0, 0], ALLOW),
+            ("openat2", [1, 1, 1, 1, 0, 0], ALLOW),
+            ("write", [1, 1, 1, 1, 0, 0], ALLOW),
+        ] {
+            assert_eq!(answer(&changes, call, args), expected, "{call} {args:?}");
+        }
+        assert_eq!(answer(&read, "syncfs", [3, 0, 0, 0, 0, 0]), DONE);
+        let pretended = compile(&strict(&read).unwrap().0).unwrap().pretended();
+        let mut names: Vec<&str> =
+            SYNC.iter().map(|(call, _)| *call).filter(|call| *call != "sync_file_range2").collect();
+        names.sort_unstable();
+        assert_eq!(
+            pretended.iter().copied().collect::<std::collections::BTreeSet<_>>().into_iter().collect::<Vec<_>>(),
+            names
+        );
     }
 
     #[test]

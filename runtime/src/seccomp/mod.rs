@@ -42,7 +42,7 @@ mod table;
 mod tests;
 
 pub use adjust::AdjustError;
-pub(crate) use adjust::family_names;
+pub(crate) use adjust::{SYNC, family_names};
 pub use emit::compile;
 pub use groups::{GROUPS, Group, group};
 pub use policy::{

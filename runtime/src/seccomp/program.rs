@@ -165,18 +165,32 @@ impl Program {
     /// Whether some instruction of a filter, in the kernel's form, answers "ask
     /// the listener".
     pub(crate) fn asks(bytes: &[u8]) -> bool {
-        let answer = Instruction { code: op::RET, jt: 0, jf: 0, k: Action::Notify.encode() };
+        Self::has(bytes, Action::Notify)
+    }
+
+    /// Whether some instruction answers so.
+    pub(crate) fn has(bytes: &[u8], action: Action) -> bool {
+        let answer = Instruction { code: op::RET, jt: 0, jf: 0, k: action.encode() };
         bytes.chunks_exact(8).any(|instruction| instruction == answer.bytes())
     }
 
     /// The calls that it asks a listener about when all their arguments are 0, by
     /// any ABI: the native ones first.
     pub(crate) fn notified(&self) -> Vec<&'static str> {
+        self.answered(Action::Notify)
+    }
+
+    /// The calls that it says are done when all their arguments are 0, and that do not
+    /// run, likewise.
+    pub(crate) fn pretended(&self) -> Vec<&'static str> {
+        self.answered(Action::Errno(0))
+    }
+
+    fn answered(&self, answer: Action) -> Vec<&'static str> {
         let mut names = Vec::new();
         for arch in self.tables() {
             let asks = |(number, name): &(u32, &str)| {
-                let asks =
-                    |part| self.decide(&SeccompData::new(arch, *number, [part, 0, 0, 0, 0, 0])) == Action::Notify;
+                let asks = |part| self.decide(&SeccompData::new(arch, *number, [part, 0, 0, 0, 0, 0])) == answer;
                 arch.selectors(name).any(asks)
             };
             names.extend(

@@ -160,6 +160,22 @@ pub enum Timezone {
     Auto,
 }
 
+/// Which files of the kernel a machine can write, beyond their own permissions.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum KernelFiles {
+    /// `/proc/sys/net` of a network of its own; all else of `/proc/sys` and `/sys` is
+    /// read-only, and what tells of the host is masked.
+    #[default]
+    ReadOnly,
+    /// `/proc/sys/net` of whatever network it has: with the host's, that is the host's.
+    Network,
+    /// All: nothing is covered, masked or read-only. Its root then is the host's.
+    Writable,
+}
+
 /// What `/etc/hosts` is inside.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Hash, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]

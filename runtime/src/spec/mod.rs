@@ -38,7 +38,7 @@ pub use descriptors::Descriptor;
 pub use devices::{Device, DeviceAccess};
 pub use exec::ExecSpec;
 pub(crate) use files::How;
-pub use files::{File, Hosts, ResolvConf, SecretFile, Timezone};
+pub use files::{File, Hosts, KernelFiles, ResolvConf, SecretFile, Timezone};
 pub use identity::{Capabilities, Capability, CapabilityList, SecureBitList, User};
 pub use journal::LinkJournal;
 pub use landlock::{FileAccess, Landlock, PathRule};
@@ -155,6 +155,10 @@ pub struct Spec {
     /// Binds, tmpfs, overlays, devices and files, in any order; they are
     /// mounted parents first.
     pub mounts: Vec<Mount>,
+    /// Whether `/tmp` is a tmpfs of its own. If not, it is as the root has it.
+    pub tmp: bool,
+    /// Which files of the kernel can be written, in the profile `nspawn`.
+    pub kernel_files: KernelFiles,
     /// Paths that read as empty: a file or directory without permissions is
     /// put over each. Applied after every mount.
     pub masked: Vec<PathBuf>,
@@ -251,6 +255,10 @@ pub struct Spec {
     #[serde(with = "secret::words")]
     #[cfg_attr(test, schemars(with = "Vec<secret::Word>"))]
     pub command: Vec<OsString>,
+    /// Whether the program is a login shell, as `login(1)` runs it: its name begins with
+    /// a dash, and where no other working directory is said, it begins in its user's
+    /// home, if that is there. Without a command it is `/bin/bash`, else `/bin/sh`.
+    pub login_shell: bool,
     /// When it counts as ready.
     pub readiness: Readiness,
     /// The signal of an orderly stop, by number.
@@ -290,6 +298,8 @@ impl Default for Spec {
             machine: None,
             root: Root::default(),
             mounts: Vec::new(),
+            tmp: true,
+            kernel_files: KernelFiles::ReadOnly,
             masked: Vec::new(),
             read_only: Vec::new(),
             credentials: BTreeMap::new(),
@@ -326,6 +336,7 @@ impl Default for Spec {
             hostname: None,
             init: Init::Stub,
             command: Vec::new(),
+            login_shell: false,
             readiness: Readiness::Exec,
             kill_signal: signal::TERM,
             stdio: [Stream::Null; 3],
@@ -340,6 +351,12 @@ impl Default for Spec {
 }
 
 impl Spec {
+    /// The home of the payload's user; `named`: what the tree says of one with a name.
+    pub(crate) fn home<'a>(&self, named: Option<&'a std::path::Path>) -> &'a std::path::Path {
+        let root = matches!(self.user, User::Ids { uid: 0, .. });
+        named.unwrap_or_else(|| std::path::Path::new(if root { "/root" } else { "/" }))
+    }
+
     /// The Spec of a profile before anybody has asked for anything.
     #[must_use]
     pub fn of(profile: Profile) -> Self {

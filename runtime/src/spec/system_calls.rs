@@ -38,6 +38,11 @@ pub struct SystemCalls {
     pub notify: BTreeSet<String>,
     /// Sockets opened and closed by their family.
     pub sockets: Sockets,
+    /// Whether fsync(2), fdatasync(2), msync(2), sync(2), syncfs(2) and
+    /// sync_file_range(2) say that they have done it, and do nothing; and open(2) and
+    /// openat(2) refuse `O_SYNC` and `O_DSYNC` (EINVAL). For what can be made again.
+    /// openat2(2) and io_uring_enter(2) are not seen by a filter, and do what they do.
+    pub suppress_sync: bool,
     /// Other ABIs whose calls the filter lets through, by the same rules as the
     /// machine's own, which is always there: 32-bit programs need theirs. Off, the
     /// first call of such a program kills it. If absent, the profile's: none in
@@ -56,9 +61,12 @@ pub struct SystemCalls {
 impl SystemCalls {
     /// Whether it changes any rule of the profile's.
     pub(crate) fn changes_rules(&self) -> bool {
-        let Self { allow, danger_allow, deny, notify, sockets, architectures: _ } = self;
+        let Self { allow, danger_allow, deny, notify, sockets, suppress_sync, architectures: _ } = self;
         let lists = [allow, danger_allow, notify];
-        lists.iter().any(|list| !list.is_empty()) || !deny.is_empty() || *sockets != Sockets::default()
+        lists.iter().any(|list| !list.is_empty())
+            || !deny.is_empty()
+            || *sockets != Sockets::default()
+            || *suppress_sync
     }
 }
 

@@ -98,6 +98,7 @@
 //! | 87 | `links-taken-back` | Every interface that is made outside says whose it is, and undo and watcher take it back; one that is moved in comes back by its number. |
 //! | 88 | `ports-as-reported` | What is published are the ports of the report, to the container's addresses; the rules are those of its own tables, which go with their socket. |
 //! | 89 | `host-interface-closed` | /run/host of a machine is a mount of its own, read-only once all of it is there; what is made in it are files of ours and nodes that nobody can use. |
+//! | 90 | `success-as-reported` | A filter says of no call that it is done which does not run, but of those that write data out and that the report names. |
 //!
 //! A plan that brings a process into a container ([`crate::compile_exec`]) keeps
 //! those of them that are about processes; it has no op to do anything else.

@@ -11,11 +11,11 @@ use proptest::prelude::*;
 use skep::Spec;
 use skep::spec::{
     Architecture, Bind, BindUsers, Capabilities, CapabilityList, CpuLimit, Denial, Descriptor, Device, Family, File,
-    FileAccess, HostName, Hosts, IdMap, IdRange, Init, IoLimit, IoPriority, Landlock, Limit, Limits, LinkJournal,
-    MachineName, Mount, MountKind, Namespace, NamespaceChoice, Network, NumberList, Overlay, PathRule, Personality,
-    Profile, Readiness, ResolvConf, Resources, Root, Scheduling, SchedulingPolicy, Secret, SecretFile, SecureBitList,
-    Socket, Stream, SystemCalls, TerminalSize, TimeOffsets, Timezone, Tmpfs, User, UserNamespace, UserShell, Volatile,
-    Want,
+    FileAccess, HostName, Hosts, IdMap, IdRange, Init, IoLimit, IoPriority, KernelFiles, Landlock, Limit, Limits,
+    LinkJournal, MachineName, Mount, MountKind, Namespace, NamespaceChoice, Network, NumberList, Overlay, PathRule,
+    Personality, Profile, Readiness, ResolvConf, Resources, Root, Scheduling, SchedulingPolicy, Secret, SecretFile,
+    SecureBitList, Socket, Stream, SystemCalls, TerminalSize, TimeOffsets, Timezone, Tmpfs, User, UserNamespace,
+    UserShell, Volatile, Want,
 };
 use skep::sys::Errno;
 use skep::sys::abi::{CapabilitySet, Resource, SecureBits};
@@ -352,6 +352,10 @@ pub(crate) fn change() -> impl Strategy<Value = Change> {
             option::of(btree_set(prop::sample::select(Architecture::NAMES.map(|(_, one)| one).to_vec()), 0..3)),
             system_calls.architectures
         ),
+        field!(any::<bool>(), system_calls.suppress_sync),
+        field!(any::<bool>(), tmp),
+        field!(prop::sample::select(vec![KernelFiles::Network, KernelFiles::Writable]), kernel_files),
+        field!(any::<bool>(), login_shell),
         field!(landlock(), landlock),
         field!(want(), keyring),
         field!(want(), register),

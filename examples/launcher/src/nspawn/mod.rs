@@ -5,6 +5,7 @@
 //! becomes of each. Here is what `systemd-nspawn` finds out by itself: which tree,
 //! under which name, what runs.
 
+pub(crate) mod environment;
 pub(crate) mod options;
 mod rules;
 mod tree;
@@ -103,6 +104,7 @@ pub(crate) fn spec(mut typed: Typed) -> Result<Spec, Failure> {
         *all = CapabilitySet(all.0 & !CapabilitySet::EMPTY.with(cap::NET_BIND_SERVICE).0);
     }
     spec.register = registers;
+    environment::apply(&mut spec)?;
     if spec.root.ephemeral && !named {
         spec.machine = Some(tree::unique(&name)?);
     }
@@ -118,7 +120,7 @@ pub(crate) fn spec(mut typed: Typed) -> Result<Spec, Failure> {
         spec.kill_signal = signal::KILL;
     }
     if spec.command.is_empty() {
-        spec.command = vec!["/bin/sh".into(), "-l".into()];
+        spec.login_shell = true;
     }
     Ok(spec)
 }

@@ -2,6 +2,8 @@
 //! the manual page, the guide's page and the tests speak.
 
 use skep::dialect::nspawn::value;
+
+use super::environment;
 use skep::sys::abi::{CAPABILITY_NAMES, Resource};
 
 /// What becomes of an option.
@@ -112,7 +114,7 @@ pub(crate) const OPTIONS: &[Known] = &[
     known("settings", None, Works),
     known("share-system", None, Refused("it is a leftover; share namespaces one by one with --namespace=")),
     known("slice", Some('S'), Nothing("there is no unit of its own")),
-    known("suppress-sync", None, But("`no` alone")),
+    known("suppress-sync", None, Works),
     known("system", None, Nothing("the scope is that of the caller: of the system for root")),
     known("system-call-filter", None, Works),
     known("template", None, But("a copy shares its data where the file system can (reflink); no snapshot is made")),
@@ -167,7 +169,10 @@ pub(crate) fn table() -> String {
         };
         format!("| {letter}`{}` | {status} | {note} |\n", known.spelled())
     };
-    format!("| option | | |\n|---|---|---|\n{}", OPTIONS.iter().map(row).collect::<String>())
+    let options: String = OPTIONS.iter().map(row).collect();
+    let variables: String =
+        environment::VARIABLES.iter().map(|(name, what)| format!("| `{name}` | {what} |\n")).collect();
+    format!("| option | | |\n|---|---|---|\n{options}\n| variable | |\n|---|---|\n{variables}")
 }
 
 /// The words that the value of an option can be, where it lists them for `help`.

@@ -1,6 +1,5 @@
 //! Which tree is meant, and what its machine is called.
 
-use std::ffi::OsStr;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
@@ -81,8 +80,7 @@ pub(crate) fn new_root(typed: &Typed, tree: &Path) -> PathBuf {
 /// Refuses to boot what has no `os-release(5)` that can be read, as `systemd-nspawn`
 /// does, unless `SYSTEMD_NSPAWN_CHECK_OS_RELEASE=` says no.
 pub(crate) fn holds_a_system(root: &Path) -> Result<(), Failure> {
-    let no = |word: &OsStr| ["0", "no", "n", "false", "f", "off"].iter().any(|no| word.eq_ignore_ascii_case(no));
-    if std::env::var_os("SYSTEMD_NSPAWN_CHECK_OS_RELEASE").is_some_and(|word| no(&word)) {
+    if super::environment::boolean("SYSTEMD_NSPAWN_CHECK_OS_RELEASE")? == Some(false) {
         return Ok(());
     }
     let found = File::open(root).and_then(|tree| {

@@ -322,7 +322,6 @@ const CONTRADICTIONS: &[(&str, &[&str])] = &[
     ("--settings=override", &["--settings=", "--machine=NAME"]),
     ("--register=perhaps", &["--register=", "yes, no or auto"]),
     ("--link-journal=host", &["--link-journal=", "not supported yet", "leave it out"]),
-    ("--suppress-sync=yes", &["--suppress-sync=", "not supported yet"]),
     ("--private-users-ownership=chown", &["--private-users-ownership=", "as the container's own"]),
     ("--keep-unit=no", &["--keep-unit", "takes no value"]),
     ("--fd=99", &["--fd=", "descriptor 99"]),

@@ -10,3 +10,4 @@ mod numbers;
 mod side_by_side;
 mod stand;
 mod story;
+mod view;

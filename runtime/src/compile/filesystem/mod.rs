@@ -34,7 +34,7 @@ use crate::facts::{EntryKind, PathFact};
 use crate::plan::{ASIDE, Builder, Give, Phase, role};
 use crate::profile;
 use crate::report::Report;
-use crate::spec::{IdMap, Mount, MountKind, Namespace, Origin, Tmpfs, Volatile};
+use crate::spec::{IdMap, KernelFiles, Mount, MountKind, Namespace, Origin, Tmpfs, Volatile};
 
 pub(super) use files::{CREDENTIALS, check as check_files};
 pub(crate) use idmap::ROOT_IDS;
@@ -213,7 +213,10 @@ pub(super) fn sources(context: &Context<'_>, plan: &mut Builder, report: &mut Re
         ..Source::read_only(context, Path::new("/proc"), context.origin("namespaces.pid"), plan)
     });
     let sys = (context.nspawn() && !context.administers_network() && context.host_clones).then(|| Source {
-        attrs: MountAttrs::RDONLY.with(MountAttrs::NOEXEC),
+        attrs: match spec.kernel_files {
+            KernelFiles::Writable => MountAttrs::NOEXEC,
+            _ => MountAttrs::RDONLY.with(MountAttrs::NOEXEC),
+        },
         ..Source::read_only(context, Path::new("/sys"), context.origin("profile"), plan)
     });
     let sys = sys.filter(|source| source.fact.kind == EntryKind::Directory);
@@ -485,7 +488,7 @@ pub(super) fn assemble(
     super::kernel_files::mount(context, slot(&sources.proc), slot(&sources.sys), resources, plan, report)?;
     devices::devices(context, plan, report)?;
     let mut covered = Covered::default();
-    for path in ["/run", "/tmp"] {
+    for path in ["/run", "/tmp"].into_iter().filter(|path| *path != "/tmp" || context.spec.tmp) {
         scratch(context, path, context.origin("profile"), plan)?;
         covered.add(path);
     }

@@ -111,6 +111,7 @@ impl Harmless {
         set!(spec, file, self.readiness, readiness);
         set!(spec, file, self.hostname, hostname);
         set!(spec, file, self.no_new_privileges, no_new_privileges);
+        set!(spec, file, self.suppress_sync, system_calls.suppress_sync);
         set!(spec, file, self.read_only, root.read_only);
         set!(spec, file, self.volatile, root.volatile);
         set!(spec, file, self.resolv_conf, resolv_conf);

@@ -6,13 +6,13 @@
 //! where the value is kept.
 
 use super::table::{KEYS, Read};
-use super::value::{self, Parsed, ValueError, decimal};
+use super::value::{Parsed, ValueError, decimal};
 use crate::dialect::problem::{excerpt, quoted};
 
 /// What becomes of a value today.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Today {
-    /// It asks for what happens anyhow, such as `SuppressSync=no`.
+    /// It asks for what happens anyhow, such as `LinkJournal=no`.
     Anyhow,
     /// It asks for what this version does not do.
     NotYet,
@@ -24,7 +24,7 @@ fn bad<T>(text: &str, what: &str, remedy: &str) -> Parsed<T> {
     Err(ValueError::new(format!("{} is not {what}", quoted(text))).with_remedy(remedy))
 }
 
-/// Reads a value of a key that is not acted on yet: `SuppressSync`, `no`.
+/// Reads a value of a key that is not acted on yet: `LinkJournal`, `no`.
 ///
 /// # Errors
 ///
@@ -39,11 +39,6 @@ pub fn happens_anyhow(key: &str, text: &str) -> Parsed<()> {
         Some(Anyhow) => Ok(()),
         _ => Err(ValueError::not_yet(&format!("`{key}={}`", excerpt(text)))),
     }
-}
-
-/// A boolean of which only `no` is what happens.
-pub(super) fn off_or_later(text: &str) -> Parsed<Today> {
-    Ok(if value::boolean(text)? { NotYet } else { Anyhow })
 }
 
 /// How many further id ranges are delegated.

@@ -101,6 +101,7 @@ fn candidates(spec: &Spec) -> Settings {
     set!(any.personality, "Personality", personality);
     set!(any.readiness, "NotifyReady", readiness);
     set!(any.no_new_privileges, "NoNewPrivileges", no_new_privileges);
+    set!(any.suppress_sync, "SuppressSync", system_calls.suppress_sync);
     set!(any.read_only, "ReadOnly", root.read_only);
     set!(any.volatile, "Volatile", root.volatile);
     set!(any.resolv_conf, "ResolvConf", resolv_conf);

@@ -136,6 +136,7 @@ impl Settings {
             to.line("Hostname", &name.value)?;
         }
         to.boolean("NoNewPrivileges", flag(&any.no_new_privileges))?;
+        to.boolean("SuppressSync", flag(&any.suppress_sync))?;
         for list in &any.system_calls {
             let tilde = if matches!(list.value, SystemCallList::Deny(_)) { "~" } else { "" };
             to.line("SystemCallFilter", format_args!("{tilde}{}", list.value.items().join(" ")))?;

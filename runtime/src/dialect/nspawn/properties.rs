@@ -138,6 +138,7 @@ fn harmless() -> impl Strategy<Value = Harmless> {
             btree_set(family(), 0..4).prop_map(FamilyList::Only),
             btree_set(family(), 1..4).prop_map(FamilyList::Deny),
         ]),
+        maybe(any::<bool>()),
     );
     (who, what).prop_map(|(who, what)| Harmless {
         boot: None,
@@ -152,6 +153,7 @@ fn harmless() -> impl Strategy<Value = Harmless> {
         readiness: what.1,
         hostname: what.2,
         no_new_privileges: what.3,
+        suppress_sync: what.10,
         read_only: what.4,
         volatile: what.5,
         resolv_conf: what.6,

@@ -137,6 +137,7 @@ settings! {
         readiness: Option<Setting<Readiness>>,
         hostname: Option<Setting<HostName>>,
         no_new_privileges: Option<Setting<bool>>,
+        suppress_sync: Option<Setting<bool>>,
         read_only: Option<Setting<bool>>,
         volatile: Option<Setting<Volatile>>,
         resolv_conf: Option<Setting<ResolvConf>>,

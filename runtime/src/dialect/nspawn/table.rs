@@ -198,7 +198,7 @@ pub const KEYS: &[Key] = &[
     row(Exec, "ResolvConf", Accepted, Once, C::ResolvConf, Any(|s, v| v.once(&mut s.resolv_conf, value::resolv_conf))),
     row(Exec, "LinkJournal", Trusted, Once, C::LinkJournal, Own(|s, v| v.once(&mut s.link_journal, value::link_journal))),
     row(Exec, "Timezone", Accepted, Once, C::Timezone, Any(|s, v| v.once(&mut s.timezone, value::timezone))),
-    row(Exec, "SuppressSync", Accepted, Once, C::SuppressSync, Later(later::off_or_later)),
+    row(Exec, "SuppressSync", Accepted, Once, C::SuppressSync, Any(|s, v| v.once(&mut s.suppress_sync, value::boolean))),
     row(Exec, "RestrictAddressFamilies", Accepted, List, C::AddressFamilies, Any(|s, v| v.push(&mut s.address_families, value::address_families))),
     row(Files, "ReadOnly", Accepted, Once, C::ReadOnly, Any(|s, v| v.once(&mut s.read_only, value::boolean))),
     row(Files, "Volatile", Accepted, Once, C::Volatile, Any(|s, v| v.once(&mut s.volatile, value::volatile))),

@@ -3,9 +3,10 @@
 use skep_sys::{Op, OpKind, Slot};
 
 use super::Findings;
+use crate::compile::filters::{PRETENDED, pretended};
 use crate::plan::{Phase, role};
 use crate::report::Outcome;
-use crate::seccomp::{ABIS, Arch, Program, built, floor};
+use crate::seccomp::{ABIS, Action, Arch, Program, SYNC, built, floor};
 use crate::verify::view::{Seen, View};
 
 /// The slot of a filter's listener.
@@ -104,6 +105,29 @@ pub(super) fn floor_as_reported(view: &View<'_>, found: &mut Findings) {
         _ => false,
     };
     found.unless(said, "the report says of the filter's floor what is not");
+}
+
+pub(super) fn success_as_reported(view: &View<'_>, found: &mut Findings) {
+    let item = match view.plan.report().of(PRETENDED) {
+        Some(Outcome::Applied(names)) => Some(names.as_str()),
+        _ => None,
+    };
+    let mut said = false;
+    for phase in [Phase::Enter, Phase::Payload, Phase::Init] {
+        for seen in view.of_in(OpKind::Seccomp, phase) {
+            let Op::Seccomp { program, .. } = seen.op else { continue };
+            if !Program::has(program.0, Action::Errno(0)) {
+                continue;
+            }
+            let names = pretended(program.0);
+            let sync = names.split(' ').all(|name| SYNC.iter().any(|(call, _)| *call == name));
+            if phase != Phase::Payload || !sync || item != Some(names.as_str()) {
+                found.at(seen, "says that calls are done which do not run, of which the report says nothing");
+            }
+            said = true;
+        }
+    }
+    found.unless(said == item.is_some() || view.enters(), "the report says that calls are suppressed which are not");
 }
 
 pub(super) fn architectures_as_reported(view: &View<'_>, found: &mut Findings) {

@@ -711,4 +711,11 @@ pub(super) const RULES: &[Rule] = &[
         "/run/host of a machine is a mount of its own, read-only once all of it is there; what is made in it are files of ours and nodes that nobody can use.",
         interface::interface_closed,
     ),
+    rule(
+        90,
+        "success-as-reported",
+        &[91],
+        "A filter says of no call that it is done which does not run, but of those that write data out and that the report names.",
+        filter::success_as_reported,
+    ),
 ];

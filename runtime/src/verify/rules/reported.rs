@@ -13,7 +13,8 @@ use super::contents::place_of;
 use super::groups::limit_files;
 use super::interface::is_copy;
 use super::report::numbers;
-use crate::compile::kernel_files::{NETWORK_SETTINGS, OF_HOST};
+use super::switch::opens;
+use crate::compile::kernel_files::{NETWORK_SETTINGS, OF_HOST, OPEN_ALL, OPEN_NETWORK};
 use crate::compile::process::shown_limits;
 use crate::plan::Phase;
 use crate::profile::{BUILDING, Cover, ETC, covers, nodes, scratches};
@@ -76,7 +77,7 @@ pub(super) fn covers_in_place(view: &View<'_>, found: &mut Findings) {
                     && place_of(view, of).is_some_and(|place| place == NETWORK_SETTINGS.as_bytes())
                     && place(view, seen).is_some_and(|place| place == NETWORK_SETTINGS)
                     && applied(view, "network settings") == Some(NETWORK_SETTINGS)
-                    && applied(view, "network").is_some();
+                    && (applied(view, "network").is_some() || opens(view, OPEN_NETWORK));
                 if writable {
                     continue;
                 }
@@ -96,7 +97,7 @@ pub(super) fn covers_in_place(view: &View<'_>, found: &mut Findings) {
     let sysfs = view.things().any(|(_, thing)| thing.is_mount(c"sysfs") && thing.attached.is_some());
     let how = |cover: Cover| if cover == Cover::ReadOnly { "read-only" } else { "masked" };
     for (path, cover) in covers(view.profile()) {
-        let needed = !absent.contains(path) && (sysfs || !path.starts_with("/sys/"));
+        let needed = !absent.contains(path) && !opens(view, OPEN_ALL) && (sysfs || !path.starts_with("/sys/"));
         if needed && !covered.contains_key(&(*path, how(*cover))) {
             found.plan(format!("{path} is neither covered nor said to be absent"));
         }
@@ -208,7 +209,7 @@ pub(super) fn trees_as_reported(view: &View<'_>, found: &mut Findings) {
         let node = place.strip_prefix("/dev/").is_some_and(|name| nodes(view.profile()).any(|node| node.name == name));
         let usual = place == "/usr"
             || (place == "/proc" && applied(view, "process view").is_none())
-            || (place == "/sys" && applied(view, "sysfs") == Some(OF_HOST))
+            || (place == "/sys" && (applied(view, "sysfs") == Some(OF_HOST) || opens(view, OPEN_ALL)))
             || ETC.iter().any(|name| place.strip_prefix('/') == Some(name))
             || of_host(place);
         match reported_attrs(view, place).filter(|_| last.get(place) == Some(&seen.at)) {
@@ -220,7 +221,7 @@ pub(super) fn trees_as_reported(view: &View<'_>, found: &mut Findings) {
             }
             None if node => {}
             None if usual => {
-                if writable {
+                if writable && !(place == "/sys" && opens(view, OPEN_ALL)) {
                     found.at(seen, "is a tree of the host that can be written, of which the report says nothing");
                 }
                 if mapped != (place == "/usr" && root_is_mapped) {

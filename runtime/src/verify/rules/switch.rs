@@ -8,6 +8,7 @@ use super::interface::is_close;
 use super::mounts::{is_mount, is_spread};
 use super::reported::place;
 use super::{Findings, the_one};
+use crate::compile::kernel_files::{OPEN, OPEN_ALL, OPEN_NETWORK};
 use crate::plan::Phase;
 use crate::profile::SYS_PARTS;
 use crate::report::Outcome;
@@ -180,7 +181,7 @@ pub(super) fn kernel_fs_proved(view: &View<'_>, found: &mut Findings) {
 fn parts_of_sysfs(view: &View<'_>, found: &mut Findings) {
     let on_sys = |seen: &Seen<'_>| view.thing(seen.on).is_mount(c"tmpfs") && place(view, seen) == Some("/sys");
     for seen in view.of(OpKind::MoveMount).filter(|seen| on_sys(seen)) {
-        let masks = first_mask(view).unwrap_or(view.switch());
+        let masks = first_mask(view).unwrap_or_else(|| view.switch());
         let closed = |set: &Seen<'_>| {
             set.on == seen.on
                 && set.at < masks
@@ -188,6 +189,9 @@ fn parts_of_sysfs(view: &View<'_>, found: &mut Findings) {
         };
         if !view.of_in(OpKind::MountSetAttr, Phase::Enter).any(closed) {
             found.at(seen, "stays a /sys that can be written");
+        }
+        if !view.thing(seen.on).attrs.has(MountAttrs::NOSUID.with(MountAttrs::NODEV).with(MountAttrs::NOEXEC)) {
+            found.at(seen, "is a /sys that lets programs be executed");
         }
     }
     for seen in view.of(OpKind::MoveMount) {
@@ -219,8 +223,16 @@ pub(super) fn nested_userns_forbidden(view: &View<'_>, found: &mut Findings) {
     }
 }
 
+/// Whether files of the kernel are open to a machine of root's own ids, as the report says.
+pub(super) fn opens(view: &View<'_>, how: &str) -> bool {
+    view.profile() == Profile::Nspawn
+        && (!view.namespaces().has(Namespaces::USER)
+            || view.namespaces().has(Namespaces::NETWORK) && how == OPEN_NETWORK)
+        && matches!(view.plan.report().of(OPEN), Some(Outcome::Off(said)) if said == how)
+}
+
 pub(super) fn proc_sys_read_only(view: &View<'_>, found: &mut Findings) {
-    if !view.things().any(|(_, thing)| thing.is_mount(c"proc") && thing.attached.is_some()) {
+    if !view.things().any(|(_, thing)| thing.is_mount(c"proc") && thing.attached.is_some()) || opens(view, OPEN_ALL) {
         return;
     }
     let covered = view.of(OpKind::MoveMount).any(|seen| {

@@ -9,10 +9,10 @@ use crate::facts::{DeviceNumber, EntryKind, Facts};
 use crate::plan::Plan;
 use crate::spec::{
     Bind, Capabilities, CapabilityList, CpuLimit, Denial, Descriptor, Device, ExecSpec, Family, File, FileAccess,
-    Hosts, IdMap, IdRange, Init, IoLimit, IoPriority, Landlock, LinkJournal, LinkName, MachineName, Mount, MountKind,
-    Namespace, NamespaceChoice, Network, NumberList, Overlay, Ownership, PathRule, Personality, Profile, Readiness,
-    ResolvConf, Resources, Root, SchedulingPolicy, SecretFile, SecureBitList, Spec, Stream, TerminalSize, Timezone,
-    Tmpfs, User, UserNamespace, UserShell, Volatile, Want,
+    Hosts, IdMap, IdRange, Init, IoLimit, IoPriority, KernelFiles, Landlock, LinkJournal, LinkName, MachineName, Mount,
+    MountKind, Namespace, NamespaceChoice, Network, NumberList, Overlay, Ownership, PathRule, Personality, Profile,
+    Readiness, ResolvConf, Resources, Root, SchedulingPolicy, SecretFile, SecureBitList, Spec, Stream, TerminalSize,
+    Timezone, Tmpfs, User, UserNamespace, UserShell, Volatile, Want,
 };
 use crate::{ErrorKind, compile};
 
@@ -414,6 +414,17 @@ const TABLE: &[(&str, Change)] = &[
     ("32-bit programs", |spec, _| {
         spec.system_calls.architectures = Some([crate::spec::Architecture::X86].into());
         spec.system_calls.danger_allow = ["bpf".into()].into();
+    }),
+    ("nspawn, open network", |spec, _| {
+        *spec = Spec { root: plain(), kernel_files: KernelFiles::Network, ..Spec::of(Profile::Nspawn) };
+    }),
+    ("nspawn, open files", |spec, _| {
+        *spec = Spec { root: plain(), kernel_files: KernelFiles::Writable, ..Spec::of(Profile::Nspawn) };
+    }),
+    ("suppressed sync", |spec, _| spec.system_calls.suppress_sync = true),
+    ("login shell", |spec, facts| {
+        (spec.command, spec.login_shell) = (Vec::new(), true);
+        facts.login = Facts::example(spec).login;
     }),
     ("listener", |spec, _| spec.system_calls.notify = ["mkdirat".into(), "uname".into(), "@basic-io".into()].into()),
     ("listener, and new privileges of process 1", |spec, _| {

@@ -47,6 +47,14 @@ pub(super) const ALL: &[Mutant] = &[
         })
     }),
     mutant(64, "calls opened", "a filter without what is reported", |plan| program(plan, &[0x0005_0001_0000_0006])),
+    mutant(90, "default", "calls that say they are done", |plan| program(plan, &[0x0005_0000_0000_0006])),
+    mutant(90, "suppressed sync", "more of them", |plan| program(plan, &[0x0005_0000_0000_0006])),
+    mutant(90, "suppressed sync", "none of them", |plan| program(plan, &[0x0005_0001_0000_0006])),
+    mutant(90, "suppressed sync", "not in the report", |plan| {
+        let mut changed = plan.clone();
+        changed.report = crate::Report::default();
+        changed
+    }),
     mutant(77, "default", "every ABI is allowed", |plan| program(plan, &[0x7fff_0000_0000_0006])),
     mutant(77, "default", "another ABI's calls as well", |plan| foreign(plan, Payload)),
     mutant(77, "default", "another ABI's calls for the stub init", |plan| foreign(plan, Init)),

@@ -138,6 +138,17 @@ pub(super) const ALL: &[Mutant] = &[
             Op::Prove { file: role::PROC, proof: Proof::FileSystem { magic: skep_sys::abi::fs_magic::TMPFS } },
         )
     }),
+    mutant(52, "nspawn, open network/root", "all can be written", |plan| {
+        let at = places(plan, Enter, |op| matches!(op, Op::OpenAt2 { path, .. } if *path == c"proc/sys"))[0];
+        let cuts: Vec<usize> = (at..at + 4).collect();
+        rewrite(plan, Enter, |place, op| if cuts.contains(&place) { vec![] } else { vec![op] })
+    }),
+    mutant(79, "nspawn, open files/root", "open, and the report does not say it", |plan| {
+        let mut changed = plan.clone();
+        changed.report = crate::Report::default();
+        changed.report.applied("profile", "nspawn");
+        changed
+    }),
     mutant(30, "nspawn in a user namespace/root", "a /sys that can be written", |plan| {
         cut(plan, Enter, places(plan, Enter, |op| matches!(op, Op::MountSetAttr { dir: At::Slot(role::SYS), .. }))[0])
     }),

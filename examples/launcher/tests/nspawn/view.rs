@@ -1,0 +1,308 @@
+//! What a machine sees, read from inside.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use crate::stand::{SKEP, groups, has, is_root, skip, turn, until};
+
+/// A tree that has the host's `/usr`; or why there is none.
+struct Tree(PathBuf);
+
+impl Tree {
+    fn new(name: &str) -> Result<Self, String> {
+        if !is_root() {
+            return Err("only root runs a tree of root's".to_owned());
+        }
+        if !Path::new("/bin").is_symlink() {
+            return Err("this host has directories beside /usr".to_owned());
+        }
+        let top = PathBuf::from(format!("/var/tmp/skep-tests/{name}-{}", std::process::id()));
+        for directory in ["usr", "etc", "var/empty", "root"] {
+            std::fs::create_dir_all(top.join(directory)).unwrap();
+        }
+        for name in ["bin", "lib", "lib64", "sbin"] {
+            if Path::new("/").join(name).exists() {
+                std::os::unix::fs::symlink(format!("usr/{name}"), top.join(name)).unwrap();
+            }
+        }
+        std::fs::write(top.join("etc/os-release"), "ID=test\n").unwrap();
+        Ok(Self(top))
+    }
+
+    fn run(&self, options: &[&str], variables: &[(&str, &str)], command: &[&str]) -> Output {
+        let mut skep = Command::new(SKEP);
+        skep.args(["nspawn", "--register=no", "--keep-unit", "--pipe", "-q", "--bind-ro=/usr", "-D"]).arg(&self.0);
+        skep.args(options).args(command).envs(variables.iter().copied());
+        skep.env_remove("NOTIFY_SOCKET").stdin(Stdio::null()).output().unwrap()
+    }
+
+    /// What a script prints, which has to end well.
+    fn prints(&self, options: &[&str], variables: &[(&str, &str)], script: &str) -> String {
+        let output = self.run(options, variables, &["/bin/sh", "-c", script]);
+        assert!(output.status.success(), "{options:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    fn fails(&self, options: &[&str], variables: &[(&str, &str)], with: &str) {
+        let output = self.run(options, variables, &["/bin/true"]);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && said.contains(with), "{options:?} {variables:?}: {said}");
+    }
+}
+
+impl Drop for Tree {
+    fn drop(&mut self) {
+        let _ = Command::new("chattr").args(["-R", "-i"]).arg(&self.0).stderr(Stdio::null()).status();
+        std::fs::remove_dir_all(&self.0).unwrap();
+    }
+}
+
+macro_rules! tree {
+    ($name:literal) => {
+        match Tree::new($name) {
+            Ok(tree) => tree,
+            Err(why) => return skip(&why),
+        }
+    };
+}
+
+const FLAGS: &str =
+    r#"while read -r _ _ _ _ point flags _; do [ "$point" = "$0" ] && echo "$flags"; done < /proc/self/mountinfo"#;
+
+fn flags(tree: &Tree, options: &[&str], point: &str) -> String {
+    let output = tree.run(options, &[], &["/bin/sh", "-c", FLAGS, point]);
+    String::from_utf8(output.stdout).unwrap().lines().last().unwrap_or_default().to_owned()
+}
+
+#[test]
+fn what_lies_in_run_host_is_closed() {
+    let _turn = turn();
+    let tree = tree!("host");
+    for options in [&[][..], &["-U"], &["--private-network"], &["-U", "--private-network", "-a"]] {
+        let found = flags(&tree, options, "/run/host");
+        for flag in ["ro", "nosuid", "nodev", "noexec"] {
+            assert!(found.split(',').any(|one| one == flag), "{options:?}: {found}");
+        }
+        let seen = tree.prints(
+            options,
+            &[],
+            "cd /run/host; stat -c '%n %F %a %t:%T' inaccessible/* container-*; touch x 2>/dev/null && echo written; \
+             touch inaccessible/x 2>/dev/null && echo written; cat container-manager",
+        );
+        let expected = "inaccessible/chr character special file 0 0:0\ninaccessible/dir directory 0 0:0\n\
+             inaccessible/fifo fifo 0 0:0\ninaccessible/reg regular empty file 0 0:0\ninaccessible/sock socket 0 0:0\n\
+             container-manager regular file 444 0:0\ncontainer-uuid regular file 444 0:0\nsystemd-nspawn\n";
+        assert_eq!(seen, expected, "{options:?}");
+    }
+}
+
+#[test]
+fn each_start_is_a_boot_of_its_own() {
+    let _turn = turn();
+    let tree = tree!("boot-id");
+    const ID: &str = "/proc/sys/kernel/random/boot_id";
+    let mut seen = vec![std::fs::read_to_string(ID).unwrap()];
+    for options in [&[][..], &[], &["-U"], &["--private-network"]] {
+        let script =
+            format!("cat {ID}; (echo x > {ID}) 2>/dev/null && echo written; cat /run/host/container-uuid > /dev/null");
+        let id = tree.prints(options, &[], &script);
+        assert_eq!((id.len(), id.matches('-').count()), (37, 4), "{id}");
+        assert!(!seen.contains(&id), "{id} again");
+        seen.push(id);
+    }
+}
+
+#[test]
+fn row_063_masked_files_of_proc_have_no_permissions() {
+    let _turn = turn();
+    let tree = tree!("masks");
+    let modes = tree.prints(
+        &[],
+        &[],
+        "for file in kallsyms kcore keys sysrq-trigger timer_list; do [ -e /proc/$file ] && stat -c '%a' /proc/$file; done; true",
+    );
+    assert!(modes.lines().count() >= 3 && modes.lines().all(|mode| mode == "0"), "{modes}");
+}
+
+#[test]
+fn sys_is_a_few_directories_and_takes_mounts() {
+    let _turn = turn();
+    let tree = tree!("sys");
+    let options = ["-U", "--private-network", "--bind-ro=/usr/share:/sys/share", "--bind-ro=/usr/bin/env:/sys/fs/env"];
+    let seen = tree.prints(
+        &options,
+        &[],
+        "echo /sys/*; test -d /sys/share/doc && test -x /sys/fs/env && echo bound; touch /sys/x 2>/dev/null && echo written; \
+         ls /sys/class/net; cat /proc/sys/net/ipv4/ping_group_range; test -w /proc/sys/net/ipv4/ip_forward && echo own; \
+         test -w /proc/sys/kernel/panic || echo closed",
+    );
+    let words: Vec<&str> = seen.split_whitespace().collect();
+    let all = ["block", "bus", "class", "dev", "devices", "fs", "kernel", "share"].map(|name| format!("/sys/{name}"));
+    assert_eq!(words[..8], all, "{seen}");
+    assert_eq!(words[8..], ["bound", "lo", "0", "65535", "own", "closed"], "{seen}");
+    tree.fails(&["--private-network", "--bind-ro=/usr:/sys"], &[], "nothing may be put on");
+    tree.fails(&["--private-network", "--bind-ro=/usr:/proc/acpi"], &[], "nothing may be put on");
+    // Where /sys is the host's, a place has to be there.
+    assert_eq!(
+        tree.prints(&["--bind-ro=/usr/share:/sys/power"], &[], "test -d /sys/power/doc && echo bound"),
+        "bound\n"
+    );
+}
+
+#[test]
+fn without_a_command_a_login_shell_runs_at_home() {
+    let _turn = turn();
+    let tree = tree!("login");
+    let shell = if Path::new("/bin/bash").exists() { "-bash" } else { "-sh" };
+    let mut skep = Command::new(SKEP);
+    skep.args(["nspawn", "--register=no", "--keep-unit", "--pipe", "-q", "--bind-ro=/usr", "-D"]).arg(&tree.0);
+    let mut child = skep.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    std::io::Write::write_all(&mut child.stdin.take().unwrap(), b"echo $0; pwd; exit 3\n").unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stdout), format!("{shell}\n/root\n"));
+    assert_eq!(output.status.code(), Some(3));
+}
+
+#[test]
+fn the_variables_of_the_original_have_their_effect() {
+    let _turn = turn();
+    let tree = tree!("variables");
+    let on_tmp = "grep -c ' /tmp ' /proc/self/mountinfo || true";
+    assert_eq!(tree.prints(&[], &[], on_tmp), "1\n");
+    assert_eq!(tree.prints(&[], &[("SYSTEMD_NSPAWN_TMPFS_TMP", "0")], on_tmp), "0\n");
+    let container = [("SYSTEMD_NSPAWN_CONTAINER_SERVICE", "other")];
+    assert_eq!(tree.prints(&[], &container, "echo $container"), "other\n");
+    assert_eq!(tree.prints(&["-E", "container=mine"], &container, "echo $container"), "mine\n");
+    let host = |kind: &str| std::fs::read_link(format!("/proc/self/ns/{kind}")).unwrap().display().to_string();
+    for (kind, name) in [
+        ("ipc", "SYSTEMD_NSPAWN_SHARE_NS_IPC"),
+        ("uts", "SYSTEMD_NSPAWN_SHARE_NS_UTS"),
+        ("cgroup", "SYSTEMD_NSPAWN_USE_CGNS"),
+    ] {
+        let value = if kind == "cgroup" { "no" } else { "yes" };
+        let script = format!("readlink /proc/self/ns/{kind}");
+        assert_eq!(tree.prints(&[], &[(name, value)], &script).trim(), host(kind), "{name}");
+        assert_ne!(tree.prints(&[], &[(name, "")], &script).trim(), host(kind), "{name}");
+        tree.fails(&[], &[(name, "perhaps")], name);
+    }
+    let seccomp = "grep ^Seccomp: /proc/self/status | tr -dc 0-9";
+    assert_eq!(tree.prints(&[], &[("SYSTEMD_SECCOMP", "0")], seccomp), "0");
+    assert_eq!(tree.prints(&[], &[], seccomp), "2");
+    tree.fails(&[], &[("SYSTEMD_NSPAWN_LOCK", "perhaps")], "SYSTEMD_NSPAWN_LOCK");
+    tree.fails(&["-a"], &[("SYSTEMD_NSPAWN_SHARE_SYSTEM", "1")], "SYSTEMD_NSPAWN_SHARE_SYSTEM");
+}
+
+#[test]
+fn files_of_the_kernel_are_opened_by_name_only() {
+    let _turn = turn();
+    let tree = tree!("kernel-files");
+    const WRITABLE: &str = "SYSTEMD_NSPAWN_API_VFS_WRITABLE";
+    let script = "for file in /proc/sys/net/core/somaxconn /proc/sys/kernel/panic; do (: >> $file) 2>/dev/null && echo own || echo closed; done; \
+                  stat -c %a /proc/kallsyms; while read -r _ _ _ _ point flags _; do [ $point = /sys ] && echo ${flags%%,*}; done < /proc/self/mountinfo; true";
+    let mode =
+        std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata("/proc/kallsyms").unwrap().permissions()) & 0o777;
+    let open = format!("own own {mode:o} rw");
+    for (value, options, expected) in [
+        ("no", &[][..], "closed closed 0 ro"),
+        ("network", &[], "own closed 0 ro"),
+        ("network", &["--private-network"], "own closed 0 ro"),
+        ("network", &["--private-network", "-U"], "own closed 0 ro"),
+        ("yes", &[], open.as_str()),
+    ] {
+        let seen = tree.prints(options, &[(WRITABLE, value)], script);
+        assert_eq!(seen.split_whitespace().collect::<Vec<_>>().join(" "), expected, "{value} {options:?}");
+    }
+    for (value, options) in
+        [("network", &["-U"][..]), ("yes", &["-U"]), ("yes", &["-U", "--private-network"]), ("perhaps", &[])]
+    {
+        tree.fails(options, &[(WRITABLE, value)], WRITABLE);
+    }
+}
+
+#[test]
+fn suppressed_sync_says_that_it_is_done() {
+    let _turn = turn();
+    if !has("perl") {
+        return skip("there is no perl");
+    }
+    let tree = tree!("sync");
+    // 0 is a success, and O_SYNC is 04010000.
+    let script = r#"perl -e 'open F, ">", "/tmp/x"; print syscall(74, fileno F), " ", syscall(74, -1), " ", sysopen(G, "/tmp/y", 04010102) ? "opened" : $! + 0, " ", sysopen(G, "/tmp/z", 0102) ? "opened" : $! + 0'"#;
+    if cfg!(not(target_arch = "x86_64")) {
+        return skip("fsync(2) has another number here");
+    }
+    for (options, variables, expected) in [
+        (&[][..], &[][..], "0 -1 opened opened"),
+        (&["--suppress-sync=yes"], &[], "0 -1 22 opened"),
+        (&[], &[("SYSTEMD_SUPPRESS_SYNC", "1")], "0 -1 22 opened"),
+        (&["--suppress-sync=no"], &[("SYSTEMD_SUPPRESS_SYNC", "1")], "0 -1 opened opened"),
+    ] {
+        assert_eq!(tree.prints(options, variables, script), expected, "{options:?} {variables:?}");
+    }
+}
+
+#[test]
+fn an_init_is_started_of_a_tree_that_says_which_system_it_is() {
+    let _turn = turn();
+    let tree = tree!("os-release");
+    let release = tree.0.join("etc/os-release");
+    std::fs::remove_file(&release).unwrap();
+    const CHECK: &str = "SYSTEMD_NSPAWN_CHECK_OS_RELEASE";
+    tree.fails(&["-b"], &[], "holds no system");
+    std::os::unix::fs::symlink("/no-such-file", &release).unwrap();
+    tree.fails(&["-b"], &[], "holds no system");
+    tree.fails(&["-b"], &[(CHECK, "1")], "holds no system");
+    tree.fails(&["-b"], &[(CHECK, "perhaps")], CHECK);
+    // Its program is not a boot's, so nothing of it matters.
+    assert_eq!(tree.prints(&[], &[], "echo no boot"), "no boot\n");
+}
+
+#[test]
+fn an_ephemeral_tree_with_an_immutable_directory_leaves_nothing() {
+    let _turn = turn();
+    let tree = tree!("immutable");
+    let immutable = Command::new("chattr").arg("+i").arg(tree.0.join("var/empty")).stderr(Stdio::null()).status();
+    if !immutable.is_ok_and(|status| status.success()) {
+        return skip("this file system has no immutable files, or there is no chattr");
+    }
+    let around = || {
+        let mut names: Vec<_> =
+            std::fs::read_dir(tree.0.parent().unwrap()).unwrap().flatten().map(|entry| entry.file_name()).collect();
+        names.retain(|name| name.to_string_lossy().contains("immutable"));
+        names.sort();
+        let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+        (names, mounts.lines().filter(|line| line.contains("immutable")).count())
+    };
+    let before = around();
+    for options in [&["-x"][..], &["-x", "-U"], &["-x", "--private-network"]] {
+        let seen = tree.prints(options, &[], "echo new > /etc/new && mkdir /var/new && ls -d /etc/new /var/new");
+        assert_eq!(seen, "/etc/new\n/var/new\n", "{options:?}");
+        assert!(!tree.0.join("etc/new").exists() && !tree.0.join("var/new").exists());
+        assert_eq!(around(), before, "{options:?}");
+    }
+    let own = format!("immutable-{}", std::process::id());
+    assert!(until(10, || !groups().iter().any(|group| group.display().to_string().contains(&own))));
+}
+
+#[test]
+fn volatile_trees_are_what_they_say() {
+    let _turn = turn();
+    let tree = tree!("volatile");
+    let probe = "for path in / /usr /var /etc; do (: > $path/skep-test) 2>/dev/null && echo \"$path yes\" || echo \"$path no\"; done; true";
+    for user in [&[][..], &["-U"]] {
+        for (mode, expected) in [
+            ("--volatile=no", "/ yes\n/usr no\n/var yes\n/etc yes\n"),
+            ("--volatile=state", "/ no\n/usr no\n/var yes\n/etc no\n"),
+            ("--volatile=overlay", "/ yes\n/usr no\n/var yes\n/etc yes\n"),
+            ("--volatile", "/ yes\n/usr no\n/var yes\n/etc yes\n"),
+        ] {
+            let options: Vec<&str> = user.iter().copied().chain([mode]).collect();
+            assert_eq!(tree.prints(&options, &[], probe), expected, "{options:?}");
+            let kept = ["skep-test", "var/skep-test", "etc/skep-test"].map(|name| tree.0.join(name).exists());
+            assert_eq!(kept, [mode == "--volatile=no"; 3], "{options:?}");
+            for name in ["skep-test", "var/skep-test", "etc/skep-test"] {
+                let _ = std::fs::remove_file(tree.0.join(name));
+            }
+        }
+    }
+}
