@@ -225,7 +225,7 @@ static void assemble(void)
     for (word at = 0; at < sizeof nodes / sizeof *nodes; at++) {
         MUST(mknodat, CWD, nodes[at][1], REGULAR | 0666, 0, 0);
         mount(nodes[at][0], nodes[at][1], 0, BIND, 0);
-        mount(0, nodes[at][1], 0, REMOUNT | BIND | NOSUID | NOEXEC, 0);
+        mount(0, nodes[at][1], 0, REMOUNT | BIND | RDONLY | NOSUID | NOEXEC, 0);
     }
     link("/proc/self/fd", "dev/fd");
     link("/proc/self/fd/0", "dev/stdin");
