@@ -459,6 +459,14 @@ pub const CAPABILITY_NAMES: &[&str] = &[
 
 /// Numbers of the capabilities that the library itself reasons about.
 pub mod cap {
+    /// `CAP_CHOWN`
+    pub const CHOWN: u8 = 0;
+    /// `CAP_DAC_OVERRIDE`
+    pub const DAC_OVERRIDE: u8 = 1;
+    /// `CAP_FOWNER`
+    pub const FOWNER: u8 = 3;
+    /// `CAP_FSETID`
+    pub const FSETID: u8 = 4;
     /// `CAP_SETGID`
     pub const SETGID: u8 = 6;
     /// `CAP_SETUID`
@@ -469,6 +477,8 @@ pub mod cap {
     pub const NET_BIND_SERVICE: u8 = 10;
     /// `CAP_NET_ADMIN`
     pub const NET_ADMIN: u8 = 12;
+    /// `CAP_SYS_CHROOT`
+    pub const SYS_CHROOT: u8 = 18;
     /// `CAP_SYS_ADMIN`
     pub const SYS_ADMIN: u8 = 21;
     /// `CAP_SYS_NICE`

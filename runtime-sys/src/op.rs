@@ -265,11 +265,12 @@ vocabulary! {
     /// `clone3(2)` into namespaces, with a pidfd and into a cgroup, then
     /// `execveat(2)` of `image` with the plan in `plan`: the two-stage start.
     /// The descriptors in the slots that `keep` lists stay open in the child.
-    /// `ambient` raises all capabilities so that they survive that exec.
+    /// What is in `ambient` is raised, of what the kernel knows, so that it survives
+    /// that exec.
     /// `joins` is pairs of a slot that holds a namespace and its kind: with
     /// any, a process in between enters them (`setns(2)`) and makes the child,
     /// whose parent is the caller all the same (`CLONE_PARENT`).
-    Spawn = "clone3" { namespaces: Namespaces, joins: Numbers<'a>, cgroup: Option<Slot>, image: Slot, plan: Slot, keep: Numbers<'a>, ambient: bool, pidfd: Slot, pid: Slot }
+    Spawn = "clone3" { namespaces: Namespaces, joins: Numbers<'a>, cgroup: Option<Slot>, image: Slot, plan: Slot, keep: Numbers<'a>, ambient: CapabilitySet, pidfd: Slot, pid: Slot }
     /// `fork(2)`: the child goes on with section *payload*, the parent with
     /// section *init*. The slot holds 0 in the child, else the pid.
     Fork = "fork" { pid: Slot }

@@ -190,7 +190,7 @@ pub(crate) struct Request<'a> {
     pub(crate) image: Slot,
     pub(crate) plan: Slot,
     pub(crate) keep: Numbers<'a>,
-    pub(crate) ambient: bool,
+    pub(crate) ambient: abi::CapabilitySet,
 }
 
 /// A child that has executed stage B.
@@ -218,9 +218,8 @@ pub(crate) fn spawn(request: &Request<'_>, slots: &Slots<'_>) -> Result<Child, E
     let arguments = [c"skep-init".as_ptr(), number.as_ptr(), core::ptr::null()];
     let environment = [core::ptr::null::<core::ffi::c_char>()];
     let header = CapHeader { version: abi::CAP_VERSION, pid: 0 };
-    let last = last_capability();
-    let all = abi::CapabilitySet::up_to(last).0;
-    let (low, high) = (all as u32, (all >> 32) as u32);
+    let raised = abi::CapabilitySet(request.ambient.0 & abi::CapabilitySet::up_to(last_capability()).0);
+    let (low, high) = (raised.0 as u32, (raised.0 >> 32) as u32);
     let capabilities = CapData {
         effective_low: low,
         permitted_low: low,
@@ -238,9 +237,9 @@ pub(crate) fn spawn(request: &Request<'_>, slots: &Slots<'_>) -> Result<Child, E
         // F_SETFD 0, in the child's own descriptor table.
         table.push(Call::new(nr::FCNTL, [Word::descriptor(file?), Word::number(2), Word::NULL]));
     }
-    if request.ambient {
+    if raised != abi::CapabilitySet::EMPTY {
         table.push(Call::new(nr::CAPSET, [Word::of(&header), Word::of(&capabilities)]));
-        for capability in 0..=last {
+        for capability in (0..64).filter(|number| raised.has(*number)) {
             // PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE
             let words =
                 [Word::number(47), Word::number(2), Word::number(u64::from(capability)), Word::NULL, Word::NULL];
@@ -505,7 +504,7 @@ pub(crate) fn map_namespace(image: i32, uid: Numbers<'_>, gid: Numbers<'_>) -> R
         image: IMAGE,
         plan: PLAN,
         keep: Numbers::new(&keep).ok_or(Errno::EINVAL)?,
-        ambient: false,
+        ambient: abi::CapabilitySet::EMPTY,
     };
     let child = spawn(&request, &slots.slots())?;
     let namespace = mapped(&child, uid, gid);

@@ -3,7 +3,7 @@
 
 use std::os::fd::OwnedFd;
 
-use skep_sys::abi::{Namespaces, OpenFlags, Resolve, Seals};
+use skep_sys::abi::{CapabilitySet, Namespaces, OpenFlags, Resolve, Seals};
 use skep_sys::program::{Child, Section, image};
 use skep_sys::spawn::STAGE_B;
 use skep_sys::wire::{Blob, Numbers};
@@ -91,7 +91,7 @@ pub(crate) fn start<K: Kernel>(
             image: IMAGE,
             plan: PLAN,
             keep,
-            ambient: false,
+            ambient: CapabilitySet::EMPTY,
             pidfd: PIDFD,
             pid: PID,
         },

@@ -1,6 +1,6 @@
 //! How a process starts: clone(2), fork(2), pid_namespaces(7).
 
-use crate::abi::{Namespaces, Seals, fs_magic};
+use crate::abi::{CapabilitySet, Namespaces, Seals, fs_magic};
 use crate::errno::Errno;
 use crate::kernel::{Cell, Slots};
 use crate::op::Slot;
@@ -65,7 +65,7 @@ impl Model {
         cgroup: Option<Slot>,
         [image, plan]: [Slot; 2],
         keep: Numbers<'_>,
-        ambient: bool,
+        ambient: CapabilitySet,
         [pidfd, pid]: [Slot; 2],
     ) -> Result<(), Errno> {
         let plan = self.file_in(slots, plan)?;
@@ -99,10 +99,10 @@ impl Model {
             .and_then(|()| self.enumerate(child))
             .and_then(|()| {
                 self.current = child;
-                if ambient {
-                    let every = self.every_capability();
-                    self.set_capabilities(every, every, every)?;
-                    self.set_ambient(every)?;
+                let raised = CapabilitySet(ambient.0 & self.every_capability().0);
+                if raised != CapabilitySet::EMPTY {
+                    self.set_capabilities(raised, raised, raised)?;
+                    self.set_ambient(raised)?;
                 }
                 for number in &kept {
                     if let Some(entry) = self[child].table.get_mut(number) {

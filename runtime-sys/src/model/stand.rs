@@ -1,6 +1,6 @@
 //! What the tests of the model stand on: a model with a table of slots.
 
-use crate::abi::{Namespaces, OpenFlags, Resolve, Seals};
+use crate::abi::{CapabilitySet, Namespaces, OpenFlags, Resolve, Seals};
 use crate::errno::Errno;
 use crate::kernel::{Cell, Kernel, Slots};
 use crate::op::{At, Op, Slot};
@@ -100,7 +100,7 @@ impl Stand {
             image: IMAGE,
             plan: PLAN,
             keep,
-            ambient,
+            ambient: if ambient { CapabilitySet::up_to(40) } else { CapabilitySet::EMPTY },
             pidfd: PIDFD,
             pid: PID,
         })?;

@@ -73,7 +73,7 @@ fn start() -> Start {
             image: IMAGE,
             plan: PLAN,
             keep: Numbers::new(&keep).unwrap(),
-            ambient: true,
+            ambient: CapabilitySet::up_to(40),
             pidfd: PIDFD,
             pid: PID,
         },

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use skep_sys::abi::{Namespaces, OpenFlags, Resolve};
+use skep_sys::abi::{CapabilitySet, Namespaces, OpenFlags, Resolve, cap};
 use skep_sys::wire::Numbers;
 use skep_sys::{At, Op, Proof, Slot};
 
@@ -279,6 +279,30 @@ pub(crate) fn begin(passed: Origin, plan: &mut Builder) {
         .op(Op::Umask { mode: 0 });
 }
 
+/// What the child's exec leaves it: what its ops ask for (each further one is a call
+/// of a microsecond), and what the payload may have.
+fn kept_by_the_child(context: &Context<'_>) -> CapabilitySet {
+    const OWN: CapabilitySet = CapabilitySet::EMPTY
+        .with(cap::CHOWN)
+        .with(cap::DAC_OVERRIDE)
+        .with(cap::FOWNER)
+        .with(cap::FSETID)
+        .with(cap::SETGID)
+        .with(cap::SETUID)
+        .with(cap::SETPCAP)
+        .with(cap::NET_ADMIN)
+        .with(cap::SYS_CHROOT)
+        .with(cap::SYS_ADMIN)
+        // sysctl user.max_*_namespaces
+        .with(cap::SYS_RESOURCE);
+    // An overlay works with the rights of whoever has mounted it, for as long as it is
+    // there; and the offsets of a time namespace are CAP_SYS_TIME's.
+    if super::filesystem::has_overlay(context) || namespaces(context).has(Namespaces::TIME) {
+        return CapabilitySet::up_to(context.facts.last_capability);
+    }
+    CapabilitySet(OWN.0 | context.bounding.0 | context.ambient.0)
+}
+
 /// The clone, which is the last op of `prepare`.
 pub(super) fn spawn(context: &Context<'_>, resources: &Resources, plan: &mut Builder) -> crate::error::Result<()> {
     let kept = plan.kept();
@@ -301,7 +325,7 @@ pub(super) fn spawn(context: &Context<'_>, resources: &Resources, plan: &mut Bui
             image: role::IMAGE,
             plan: role::PLAN,
             keep: numbers,
-            ambient: context.mapping.is_new(),
+            ambient: if context.mapping.is_new() { kept_by_the_child(context) } else { CapabilitySet::EMPTY },
             pidfd: role::PIDFD,
             pid: role::PID,
         });
@@ -318,4 +342,35 @@ pub(super) fn spawn(context: &Context<'_>, resources: &Resources, plan: &mut Bui
 /// The last of `attend`.
 pub(super) fn release(plan: &mut Builder) {
     plan.step(Phase::Attend, "let the child go on", Origin::Always).op(Op::Release { to: role::CONTROL_HOST });
+}
+
+#[cfg(test)]
+mod tests {
+    use skep_sys::OpKind;
+
+    use super::*;
+    use crate::spec::{CapabilityList, Spec};
+
+    fn kept(change: impl FnOnce(&mut Spec)) -> CapabilitySet {
+        let mut spec = crate::Command::new("true").spec();
+        change(&mut spec);
+        let plan = crate::compile(&spec, &crate::Facts::example(&spec)).unwrap();
+        let spawn = plan.ops().find(|(.., op)| op.kind() == OpKind::Spawn);
+        match spawn {
+            Some((.., Op::Spawn { ambient, .. })) => ambient,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_child_keeps_what_its_ops_need_and_what_the_payload_gets() {
+        let usual = kept(|_| {});
+        assert!(usual.has(cap::SYS_ADMIN) && !usual.has(cap::MKNOD) && !usual.has(cap::SYS_NICE), "{usual}");
+        let granted = kept(|spec| {
+            spec.capabilities.bounding = CapabilityList(CapabilitySet::EMPTY.with(cap::SYS_NICE));
+        });
+        assert_eq!(granted, usual.with(cap::SYS_NICE));
+        let time = kept(|spec| spec.namespaces.time = Namespace::New);
+        assert_eq!(time, CapabilitySet::up_to(40), "of all that a time namespace may ask for");
+    }
 }

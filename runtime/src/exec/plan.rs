@@ -460,7 +460,7 @@ fn spawn(container: &Confinement, plan: &mut Builder) {
         image: role::IMAGE,
         plan: role::PLAN,
         keep,
-        ambient: false,
+        ambient: CapabilitySet::EMPTY,
         pidfd: role::PIDFD,
         pid: role::PID,
     });

@@ -1,6 +1,6 @@
 use super::super::stand::{ALL, CHILD_END, HOST_END, IMAGE, PID, PIDFD, PLAN, Stand};
 use super::*;
-use crate::abi::{MountAttrs, Namespaces, Seals};
+use crate::abi::{CapabilitySet, MountAttrs, Namespaces, Seals};
 use crate::kernel::Cell;
 use crate::op::{At, Op};
 use crate::wire::{Blob, Secret, Strings};
@@ -84,7 +84,7 @@ fn stage_b_must_be_executable_and_its_plan_writable() {
         image: IMAGE,
         plan: PLAN,
         keep: Numbers::new(keep).unwrap(),
-        ambient: false,
+        ambient: CapabilitySet::EMPTY,
         pidfd: PIDFD,
         pid: PID,
     };

@@ -121,6 +121,10 @@ impl Sources {
     }
 }
 
+pub(super) fn has_overlay(context: &Context<'_>) -> bool {
+    is_overlay(context) || context.spec.mounts.iter().any(|mount| matches!(mount.kind, MountKind::Overlay(_)))
+}
+
 fn is_overlay(context: &Context<'_>) -> bool {
     let root = &context.spec.root;
     match root.volatile {

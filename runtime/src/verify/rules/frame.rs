@@ -2,7 +2,7 @@
 
 use std::ffi::CStr;
 
-use skep_sys::abi::Namespaces;
+use skep_sys::abi::{CapabilitySet, Namespaces};
 use skep_sys::{At, Op, OpKind, Proof, Slot};
 
 use super::{Findings, the_one};
@@ -86,7 +86,7 @@ pub(super) fn spawn_last(view: &View<'_>, found: &mut Findings) {
         if [image, plan, pidfd, pid] != [role::IMAGE, role::PLAN, role::PIDFD, role::PID] {
             found.at(spawn, "uses other slots than the runner");
         }
-        if ambient && !namespaces.has(Namespaces::USER) {
+        if ambient != CapabilitySet::EMPTY && !namespaces.has(Namespaces::USER) {
             found.at(spawn, "raises ambient capabilities without a user namespace of their own");
         }
     }

@@ -162,7 +162,7 @@ pub(super) fn weaker<'a>(op: Op<'a>, slots: &[Slot], say: &mut dyn FnMut(&str, O
                 let Some(keep) = Numbers::new(&list) else { continue };
                 say("keeps more", Op::Spawn { namespaces, joins, cgroup, image, plan, keep, ambient, pidfd, pid });
             }
-            let ambient = !ambient;
+            let ambient = if ambient == CapabilitySet::EMPTY { CapabilitySet::up_to(40) } else { CapabilitySet::EMPTY };
             say("ambient, or not", Op::Spawn { namespaces, joins, cgroup, image, plan, keep, ambient, pidfd, pid });
         }
         Op::Unshare { namespaces } => {
