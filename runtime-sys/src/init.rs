@@ -14,6 +14,20 @@ use crate::kernel::WaitStatus;
 use crate::linux::{Word, ask, exit};
 use crate::raw::nr;
 
+/// What the stub init lets go of once the payload's process, with which it shares its
+/// memory, has executed or ended.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Shared {
+    /// The payload's end of this one is close-on-exec, and closed after its memory
+    /// has been changed.
+    pub(crate) gate: i32,
+    /// The kernel clears this word then (0: nothing was ever shared). Where it has not,
+    /// somebody closed the other end too early, and the memory stays.
+    pub(crate) alive: usize,
+    /// Addresses and lengths: the plan's two mappings, and that process's stack.
+    pub(crate) mapped: [[usize; 2]; 3],
+}
+
 /// Reaps every orphan, forwards signals to `payload`, and ends with its status
 /// when it ends, or when the other side of `lifeline` closes: without its
 /// owner the container has no reason to live, and the end of process 1 ends
@@ -21,23 +35,20 @@ use crate::raw::nr;
 // SAFETY: code is put into a section of its own; nothing is replaced.
 #[unsafe(link_section = "skep_reap")]
 #[inline(never)]
-pub(crate) fn reap(payload: u64, signals: i32, lifeline: i32, plan: [[usize; 2]; 2]) -> ! {
-    // The plan holds the payload's environment. From here on nothing of it is used.
-    for [start, length] in plan {
-        let _ = ask(nr::MUNMAP, [Word::number(start as u64), Word::number(length as u64)]);
-    }
-    // The second mapping of the plan is one page.
-    let [_, [_, page]] = plan;
-    for [start, length] in elsewhere(page) {
-        let _ = ask(nr::MUNMAP, [Word::number(start as u64), Word::number(length as u64)]);
-    }
+pub(crate) fn reap(payload: u64, signals: i32, lifeline: i32, shared: Shared) -> ! {
     let mut tied = true;
+    let mut sharing = true;
     loop {
-        // POLLIN on both; a hang-up is always told.
-        let mut polls = [signals as u32, 1, if tied { lifeline as u32 } else { u32::MAX }, 1];
-        let count = Word::number(2);
+        // POLLIN on each; a hang-up is always told. -1 is passed over.
+        let file = |wanted: bool, file: i32| if wanted { file as u32 } else { u32::MAX };
+        let mut polls = [signals as u32, 1, file(tied, lifeline), 1, file(sharing, shared.gate), 1];
+        let count = Word::number(3);
         if ask(nr::PPOLL, [Word::of_mut(&mut polls), count, Word::NULL, Word::NULL, Word::NULL]).is_err() {
             continue;
+        }
+        if polls[5] >> 16 != 0 {
+            sharing = false;
+            let_go(&shared);
         }
         if polls[3] >> 16 != 0 {
             let mut byte = [0_u8; 1];
@@ -61,6 +72,27 @@ pub(crate) fn reap(payload: u64, signals: i32, lifeline: i32, plan: [[usize; 2];
                 let _ = ask(nr::KILL, words);
             }
         }
+    }
+}
+
+/// The plan holds the payload's environment. From here on nothing of it is used.
+#[inline(always)]
+fn let_go(shared: &Shared) {
+    let _ = ask(nr::CLOSE, [Word::descriptor(shared.gate)]);
+    // SAFETY: the word lies in the last of the mappings, which nobody has unmapped yet;
+    // volatile, for the kernel writes it.
+    if shared.alive != 0
+        && unsafe { core::ptr::with_exposed_provenance::<u32>(shared.alive).read_volatile() } != 0
+    {
+        return;
+    }
+    // The second mapping of the plan is one page.
+    let [_, [_, page], _] = shared.mapped;
+    for [start, length] in shared.mapped {
+        let _ = ask(nr::MUNMAP, [Word::number(start as u64), Word::number(length as u64)]);
+    }
+    for [start, length] in elsewhere(page) {
+        let _ = ask(nr::MUNMAP, [Word::number(start as u64), Word::number(length as u64)]);
     }
 }
 

@@ -272,7 +272,9 @@ vocabulary! {
     /// whose parent is the caller all the same (`CLONE_PARENT`).
     Spawn = "clone3" { namespaces: Namespaces, joins: Numbers<'a>, cgroup: Option<Slot>, image: Slot, plan: Slot, keep: Numbers<'a>, ambient: CapabilitySet, pidfd: Slot, pid: Slot }
     /// `fork(2)`: the child goes on with section *payload*, the parent with
-    /// section *init*. The slot holds 0 in the child, else the pid.
+    /// section *init*. The slot holds 0 in the child, else the pid. Where *init* ends
+    /// in [`Op::Reap`], the two share their memory up to the child's exec (`CLONE_VM`
+    /// of `clone(2)`), but for what their slots hold.
     Fork = "fork" { pid: Slot }
     /// `setns(2)`; EINVAL when the namespace is of another kind.
     SetNs = "setns" { namespace: Slot, kind: Namespaces }
@@ -402,9 +404,10 @@ vocabulary! {
     Exec = "execve" { programs: Strings<'a>, arguments: Strings<'a>, environment: Secret<'a> }
     /// `execveat(2)` of a descriptor.
     ExecAt = "execveat" { program: Slot, arguments: Strings<'a>, environment: Secret<'a> }
-    /// The stub init: lets go of `control` and `gate`, by which it took part in
-    /// the start; then reaps, forwards signals to `payload`, ends when it ends
-    /// or when the other side of `lifeline` does.
+    /// The stub init: lets go of `control`, by which it took part in the start, and
+    /// of `gate` once the other side has, by its exec or its end; reaps, forwards
+    /// signals to `payload`, ends when it ends or when the other side of `lifeline`
+    /// does.
     Reap = "reap" { payload: Slot, signals: Slot, lifeline: Slot, control: Slot, gate: Slot }
     /// The watcher: keeps what it is entrusted with until `socket` closes,
     /// then runs it.

@@ -184,6 +184,66 @@ pub(crate) unsafe fn syscall(number: usize, args: [usize; 6]) -> Result<usize, E
     outcome(result)
 }
 
+/// `clone(2)` in shared memory: the child begins with a call of `entry`, on a stack
+/// that ends at `stack`; the kernel clears the word at `alive` when it has let go of
+/// this memory (`CLONE_CHILD_CLEARTID`).
+///
+/// # Safety
+///
+/// `stack` must be aligned to 16, with room below it that nobody else uses; it and
+/// `alive` must stay mapped until that word is cleared, and so must all that `$entry`
+/// refers to.
+#[cfg(skep_stage)]
+macro_rules! clone_onto {
+    ($flags:expr, $stack:expr, $alive:expr, $argument:expr, $entry:path) => {{
+        let (flags, stack, alive, argument): (usize, usize, usize, usize) = ($flags, $stack, $alive, $argument);
+        let result: usize;
+        #[cfg(target_arch = "x86_64")]
+        core::arch::asm!(
+            "syscall",
+            "test rax, rax",
+            "jnz 2f",
+            "xor ebp, ebp",
+            "mov rdi, r12",
+            "call {entry}",
+            "ud2",
+            "2:",
+            entry = sym $entry,
+            inlateout("rax") $crate::raw::nr::CLONE => result,
+            in("rdi") flags,
+            in("rsi") stack,
+            in("rdx") 0_usize,
+            in("r10") alive,
+            in("r8") 0_usize,
+            in("r12") argument,
+            lateout("rcx") _,
+            lateout("r11") _,
+        );
+        #[cfg(target_arch = "aarch64")]
+        core::arch::asm!(
+            "svc 0",
+            "cbnz x0, 2f",
+            "mov x29, #0",
+            "mov x30, #0",
+            "mov x0, x9",
+            "bl {entry}",
+            "brk #1",
+            "2:",
+            entry = sym $entry,
+            in("x8") $crate::raw::nr::CLONE,
+            inlateout("x0") flags => result,
+            in("x1") stack,
+            in("x2") 0_usize,
+            in("x3") 0_usize,
+            in("x4") alive,
+            in("x9") argument,
+        );
+        $crate::raw::outcome(result)
+    }};
+}
+#[cfg(skep_stage)]
+pub(crate) use clone_onto;
+
 /// The kernel's way to say "failed": the last 4095 values are negated errnos.
 #[inline(always)]
 pub(crate) fn outcome(result: usize) -> Result<usize, Errno> {

@@ -23,7 +23,7 @@ pub(crate) fn serve(socket: i32) -> Result<(), Errno> {
             exit(0)
         }
         let mut cells = [came.map_or(Cell::Empty, Cell::Descriptor), Cell::Empty];
-        let mut kernel = Linux::with(&mut [], [[0; 2]; 2]);
+        let mut kernel = Linux::new();
         let done = run(&mut kernel, Section { first: 0, ops }, &mut Slots::new(&mut cells), &mut |_| {});
         let answered = match (done, cells[1]) {
             (Err(failure), _) => report(socket, Report::Failed { op: failure.op, errno: failure.errno }),

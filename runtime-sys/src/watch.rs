@@ -164,7 +164,7 @@ fn forget(entry: &mut Entry) {
 fn undo(entry: &mut Entry) {
     let Entry { length, cells, ops, .. } = entry;
     let mut slots = Slots::new(cells);
-    let mut kernel = Linux::with(&mut [], [[0; 2]; 2]);
+    let mut kernel = Linux::new();
     let mut rest = ops.get(..*length).unwrap_or_default();
     while !rest.is_empty() {
         let mut reader = crate::wire::Reader::new(rest);

@@ -35,6 +35,8 @@ mod program;
 mod raw;
 #[path = "../src/serve.rs"]
 mod serve;
+#[path = "../src/split.rs"]
+mod split;
 #[path = "../src/terminal.rs"]
 mod terminal;
 #[path = "../src/watch.rs"]
@@ -217,18 +219,24 @@ unsafe fn interpret(mapped: &Mapped, page: usize) -> ! {
     let (Some(enter), Some(payload), Some(init)) = (section(0), section(1), section(2)) else { exit(125) };
     let child = Child { enter, payload, init };
     let mut slots = Slots::new(cells);
-    let mut kernel = Linux::with(scratch, [[base, length], [shared, page]]);
+    let told = Slot(words[header::REPORT] as u16);
     // SAFETY: the progress word lies in the first page, and no reference to
     // the shared mapping of it exists.
     let progress = unsafe { core::ptr::with_exposed_provenance_mut::<u64>(shared).add(header::PROGRESS) };
+    let reaps = matches!(init.iter().last(), Some((_, Some(op::Op::Reap { .. }))));
+    let split = reaps.then_some(split::Payload { section: payload, report: told, progress });
+    let mut kernel = Linux::with(scratch, [[base, length], [shared, page]], split);
     let ended = run_child(&mut kernel, &child, &mut slots, &mut |index| {
         // SAFETY: as above; volatile, because another process reads it.
         unsafe { progress.write_volatile(u64::from(index).wrapping_add(1)) }
     });
-    if let Err(failure) = ended
-        && let Ok(socket) = slots.descriptor(Slot(words[header::REPORT] as u16))
-    {
-        let _ = report(socket, Report::Failed { op: failure.op, errno: failure.errno });
+    end(ended.err().map(|failure| (failure.op, failure.errno)), &slots, told)
+}
+
+/// What was to end in an exec has not; which op failed, if one did, is told.
+fn end(failed: Option<(u32, Errno)>, slots: &Slots<'_>, told: Slot) -> ! {
+    if let (Some((op, errno)), Ok(socket)) = (failed, slots.descriptor(told)) {
+        let _ = report(socket, Report::Failed { op, errno });
     }
     exit(1)
 }

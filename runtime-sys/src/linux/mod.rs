@@ -80,10 +80,12 @@ pub(crate) use self::words::{Word, ask};
 pub struct Linux<'s> {
     /// Room for the two lists of pointers that `execve` wants.
     scratch: &'s mut [usize],
-    /// Addresses and lengths of the plan's two mappings, which the stub init
-    /// lets go of.
+    /// What stage B's two processes share up to the payload's exec.
     #[cfg(skep_stage)]
-    plan: [[usize; 2]; 2],
+    shared: crate::init::Shared,
+    /// What the payload's process does, where it shares the stub init's memory.
+    #[cfg(skep_stage)]
+    payload: Option<crate::split::Payload<'s>>,
     /// Whether every signal is at its default here: a fork inherits that, and
     /// no other op changes it.
     #[cfg(skep_stage)]
@@ -98,7 +100,9 @@ impl Linux<'static> {
         Self {
             scratch: &mut [],
             #[cfg(skep_stage)]
-            plan: [[0; 2]; 2],
+            shared: crate::init::Shared { gate: -1, alive: 0, mapped: [[0; 2]; 3] },
+            #[cfg(skep_stage)]
+            payload: None,
             #[cfg(skep_stage)]
             default_signals: false,
         }
@@ -113,8 +117,19 @@ impl Default for Linux<'static> {
 
 #[cfg(skep_stage)]
 impl<'s> Linux<'s> {
-    pub(crate) const fn with(scratch: &'s mut [usize], plan: [[usize; 2]; 2]) -> Self {
-        Self { scratch, plan, default_signals: false }
+    pub(crate) const fn with(
+        scratch: &'s mut [usize],
+        plan: [[usize; 2]; 2],
+        payload: Option<crate::split::Payload<'s>>,
+    ) -> Self {
+        let [whole, first] = plan;
+        let shared = crate::init::Shared { gate: -1, alive: 0, mapped: [whole, first, [0; 2]] };
+        Self { scratch, shared, payload, default_signals: false }
+    }
+
+    /// For the payload's process, which shares this one's memory.
+    pub(crate) const fn split(scratch: &'s mut [usize], default_signals: bool) -> Self {
+        Self { scratch, default_signals, ..Linux::new() }
     }
 }
 
@@ -383,6 +398,14 @@ impl Kernel for Linux<'_> {
             | Op::Link { .. }
             | Op::Stamp { .. }
             | Op::Freeze { .. } => Err(Errno::ENOSYS),
+            #[cfg(skep_stage)]
+            Op::Fork { pid } if let Some(payload) = self.payload.take() => {
+                let room = core::mem::take(&mut self.scratch);
+                let split = crate::split::split(payload, pid, room, slots, self.default_signals)?;
+                let [_, _, stack] = &mut self.shared.mapped;
+                (*stack, self.shared.alive) = (split.mapped, split.alive);
+                slots.put(pid, Cell::Value(split.pid)).map(drop)
+            }
             #[cfg(skep_stage)]
             Op::Fork { pid } => {
                 // A copy of a few pages; one thread, so nothing is left half-way.
@@ -746,9 +769,9 @@ impl Kernel for Linux<'_> {
             Op::Reap { payload, signals, lifeline, control, gate } => {
                 let (payload, signals, lifeline) =
                     (slots.value(payload)?, slots.descriptor(signals)?, slots.descriptor(lifeline)?);
-                let done = [slots.descriptor(control)?, slots.descriptor(gate)?];
-                done.into_iter().for_each(close);
-                crate::init::reap(payload, signals, lifeline, self.plan)
+                close(slots.descriptor(control)?);
+                self.shared.gate = slots.descriptor(gate)?;
+                crate::init::reap(payload, signals, lifeline, self.shared)
             }
             #[cfg(skep_stage)]
             Op::Watch { socket } => crate::watch::watch(slots.descriptor(socket)?),
