@@ -121,6 +121,14 @@ impl Container {
         Ok(Self { stdin, stdout, stderr, terminal, listener, inner })
     }
 
+    /// For who waits for its end and asks nothing of it before: what only a handle
+    /// tells is freed while the payload runs, not after its end.
+    pub(crate) fn spared(mut self) -> Self {
+        self.inner.plan.report = Report::default();
+        self.inner.confinement = Err(Error::system("enter a container that is only waited for", Errno::ENOSYS));
+        self
+    }
+
     /// The process id of the container's first process, as the host sees it.
     #[must_use]
     pub fn id(&self) -> u32 {
@@ -490,10 +498,11 @@ impl Container {
     /// # Errors
     ///
     /// As [`Container::wait`], or a failed read.
-    pub fn wait_with_output(mut self) -> Result<Output> {
-        drop((self.stdin.take(), self.listener.take()));
-        let (stdout, stderr) = (self.stdout.take(), self.stderr.take());
-        Output::of("the container", stdout, stderr, || self.wait())
+    pub fn wait_with_output(self) -> Result<Output> {
+        let mut container = self.spared();
+        drop((container.stdin.take(), container.listener.take()));
+        let (stdout, stderr) = (container.stdout.take(), container.stderr.take());
+        Output::of("the container", stdout, stderr, || container.wait())
     }
 
     /// The next thing that the payload said to `$NOTIFY_SOCKET`, waiting at

@@ -174,7 +174,7 @@ impl Command {
     ///
     /// As [`Command::spawn`] and [`Container::wait`].
     pub fn status(&mut self) -> Result<ExitStatus> {
-        self.spawn()?.wait()
+        self.spawn()?.spared().wait()
     }
 
     /// Starts with piped output, waits, and gives status and output.
