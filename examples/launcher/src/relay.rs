@@ -260,7 +260,7 @@ impl Pump {
         self.files = None;
         self.buffer = Vec::new();
         self.sent = 0;
-        self.failure = failure.or(self.failure.take());
+        self.failure = failure.or_else(|| self.failure.take());
     }
 
     /// Called once the container has ended: what is in its pipe now is all
