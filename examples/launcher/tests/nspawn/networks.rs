@@ -10,7 +10,7 @@ use std::process::{Child, Command, Stdio};
 use nix::sched::{CloneFlags, unshare};
 use skep_tests::Scratch;
 
-use crate::stand::{SKEP, groups, has, is_root, skip, turn, until};
+use crate::stand::{SKEP, groups, has, is_root, rules, skip, turn, until};
 
 /// A tree with no more in it than what is bound.
 fn tree(scratch: &Scratch) -> std::path::PathBuf {
@@ -197,11 +197,6 @@ fn t37_low_ports_are_kept_without_a_user_namespace_or_with_a_network() {
 fn links() -> BTreeSet<String> {
     let name = |line: &str| Some(line.split(": ").nth(1)?.split('@').next()?.to_owned());
     ip("-o link").lines().filter_map(name).collect()
-}
-
-fn rules() -> String {
-    let output = Command::new("nft").args(["list", "ruleset"]).output();
-    output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default()
 }
 
 /// All that a machine may have on the host.
