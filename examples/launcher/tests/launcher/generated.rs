@@ -321,7 +321,7 @@ const CONTRADICTIONS: &[(&str, &[&str])] = &[
     ("--settings=yes -f @/good.nspawn", &["--settings=", "leave one of them out"]),
     ("--settings=override", &["--settings=", "--machine=NAME"]),
     ("--register=perhaps", &["--register=", "yes, no or auto"]),
-    ("--link-journal=host", &["--link-journal=", "not supported yet", "leave it out"]),
+    ("--link-journal=host", &["--link-journal=", "no machine id", "--uuid="]),
     ("--private-users-ownership=chown", &["--private-users-ownership=", "as the container's own"]),
     ("--keep-unit=no", &["--keep-unit", "takes no value"]),
     ("--fd=99", &["--fd=", "descriptor 99"]),

@@ -692,7 +692,8 @@ fn t35_what_holds_no_system_is_not_booted() {
         for value in [None, Some("1"), Some("junk")] {
             let ran = boot(value);
             refused(&ran, &["-b"]);
-            assert!(ran.stderr.contains("os-release"), "{value:?}: {ran:?}");
+            let why = if value == Some("junk") { "is not a boolean" } else { "os-release" };
+            assert!(ran.stderr.contains(why), "{value:?}: {ran:?}");
         }
         // Then it is found out that there is no init either.
         let ran = boot(Some("0"));
