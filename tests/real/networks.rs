@@ -707,6 +707,10 @@ fn a_container_that_is_let_go_of_keeps_its_ports_until_it_ends() {
         assert_eq!(watchers().len(), 1);
         assert!(get("10.9.0.1:80").unwrap().contains("from"));
         assert!(links().contains("vz-lan") && !links().contains("card0"));
+        // Who made it is gone, and it lives.
+        let said = collected();
+        assert!(said.contains("skep-let-go@") && !said.contains("Interface("), "{said}");
+        assert!(links().contains("vb-let-go") && get("10.9.0.1:80").unwrap().contains("from"));
         nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).unwrap();
         settled(&before.1);
         assert!(ip("-o link show card0").contains("altname a-name-of-a-card"));
@@ -796,18 +800,23 @@ fn what_a_killed_supervisor_had_is_cleared_up() {
             std::thread::sleep(Duration::from_millis(10));
         }
         assert!(links().contains("vz-lan"), "{:?}", links());
-        // The sysfs of this network, and the host's cgroups on it.
-        let script = "mount --rbind /sys/fs/cgroup /mnt && mount -t sysfs sysfs /sys && mount --rbind /mnt /sys/fs/cgroup && cat /sys/class/net/*/ifalias && exec \"$0\" --exact collector --ignored --nocapture --test-threads=1";
-        let mut collect = Process::new("unshare");
-        collect.args(["--mount", "sh", "-c", script]).arg(std::env::current_exe().unwrap());
-        let output = collect.env(SUPERVISED, "1").output().unwrap();
-        let said = String::from_utf8_lossy(&output.stdout).into_owned();
-        assert!(said.contains("Interface(\"vz-lan\")"), "{said}{}", String::from_utf8_lossy(&output.stderr));
+        let said = collected();
+        assert!(said.contains("Interface(\"vz-lan\")"), "{said}");
         assert!(!links().contains("vz-lan"));
         ip("link add card0 type veth peer name card1");
         before.0.assert_unchanged();
         ip("link del card0");
     });
+}
+
+/// What [`skep::gc`] does here, after the aliases that it finds.
+fn collected() -> String {
+    // The sysfs of this network, and the host's cgroups on it.
+    let script = "mount --rbind /sys/fs/cgroup /mnt && mount -t sysfs sysfs /sys && mount --rbind /mnt /sys/fs/cgroup && cat /sys/class/net/*/ifalias && exec \"$0\" --exact collector --ignored --nocapture --test-threads=1";
+    let mut collect = Process::new("unshare");
+    collect.args(["--mount", "sh", "-c", script]).arg(std::env::current_exe().unwrap());
+    let output = collect.env(SUPERVISED, "1").output().unwrap();
+    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
 }
 
 #[test]
