@@ -48,9 +48,8 @@ check "machinectl list" sh -c 'machinectl list --no-legend | grep "^one *contain
 check "machinectl status" machinectl status one
 check "its leader" shows one Leader "$(skep status --json one | sed -n 's/^  "pid": \([0-9]*\),$/\1/p')"
 check "its root" shows one RootDirectory /
-ifindex() { [ "$(machinectl show "$1" -p NetworkInterfaces --value)" = "$(cat "/sys/class/net/$2/ifindex")" ]; }
 check "a pair" skep run --detach -M seven --register=yes -n --network-address=10.9.0.2/30 -- sleep 1000
-check "its interface" ifindex seven ve-seven
+check "its interface" sh -c 'machinectl status seven | grep -E "Iface: *ve-seven"'
 check "its address" sh -c 'machinectl status seven | grep -F 10.9.0.2'
 check "kill of the pair" skep kill seven
 check "which is gone" within 40 gone seven

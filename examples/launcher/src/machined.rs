@@ -9,15 +9,16 @@ use std::ffi::CString;
 use std::fmt;
 use std::fs;
 use std::io::{self, ErrorKind, Read, Write};
-use std::os::unix::ffi::OsStringExt;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use skep::Container;
 use skep::spec::Want;
+use skep::sys::abi::{OpenFlags, Resolve};
 use skep::sys::wire::Blob;
-use skep::sys::{At, Kernel, Linux, Op, OwnedSlots};
+use skep::sys::{At, Kernel, Linux, Op, OwnedSlots, Slot};
 
 use crate::message::{Failure, because};
 
@@ -73,19 +74,30 @@ fn scope(name: &str) -> Result<(), Refused> {
 /// Moves this process into a group below its own, and gives the controllers to what is
 /// there: a group with processes has no children with controllers (`cgroups(7)`).
 fn make_way(own: &Path, controllers: &str) -> Result<(), Refused> {
-    let path = |name: &str| CString::new(own.join(name).into_os_string().into_vec()).map_err(|_| odd());
-    let write = |name: &str, text: &str| {
-        let (path, content) = (path(name)?, Blob(text.as_bytes()));
-        call_kernel(&Op::Write { dir: At::Cwd, path: &path, content })
+    let path = CString::new(own.as_os_str().as_bytes()).map_err(|_| odd())?;
+    let group = Slot(0);
+    let mut slots = OwnedSlots::new(1);
+    // By its descriptor: a file is written below one mount alone.
+    let open = Op::OpenAt2 {
+        dir: At::Cwd,
+        path: &path,
+        flags: OpenFlags::PATH.with(OpenFlags::DIRECTORY),
+        mode: 0,
+        resolve: Resolve::NO_MAGICLINKS,
+        into: group,
     };
-    call_kernel(&Op::Mkdir { dir: At::Cwd, name: &path("supervisor")?, mode: 0o755, exist_ok: true })?;
-    write("supervisor/cgroup.procs", "0")?;
-    controllers.split_whitespace().try_for_each(|one| write("cgroup.subtree_control", &format!("+{one}")))
-}
-
-fn call_kernel(op: &Op<'_>) -> Result<(), Refused> {
-    let ended = Linux::new().call(op, &mut OwnedSlots::new(0).slots());
-    ended.map_err(|errno| Refused::Io(io::Error::from_raw_os_error(i32::from(errno.raw()))))
+    let mut call = |op: &Op<'_>| {
+        let ended = Linux::new().call(op, &mut slots.slots());
+        ended.map_err(|errno| Refused::Io(io::Error::from_raw_os_error(i32::from(errno.raw()))))
+    };
+    call(&open)?;
+    let dir = At::Slot(group);
+    call(&Op::Mkdir { dir, name: c"supervisor", mode: 0o755, exist_ok: true })?;
+    call(&Op::Write { dir, path: c"supervisor/cgroup.procs", content: Blob(b"0") })?;
+    controllers.split_whitespace().try_for_each(|one| {
+        let content = format!("+{one}");
+        call(&Op::Write { dir, path: c"cgroup.subtree_control", content: Blob(content.as_bytes()) })
+    })
 }
 
 /// Registers `container`, as its service `skep`, of this process's unit. `None`:
