@@ -9,7 +9,7 @@ use skep::spec::{
     Want,
 };
 use skep::{Command, ErrorKind, Outcome};
-use skep_tests::{Scratch, is_root, run, skip, turn_to_start};
+use skep_tests::{Scratch, is_root, ordinary_user, run, skip, turn_to_start};
 
 fn bind(source: &Path) -> Bind {
     let mut bind = Bind::default();
@@ -135,27 +135,13 @@ fn the_owner_of_a_source_is_root_inside_or_the_owner_there() {
     assert_eq!(run(command.mount("/srv/home", MountKind::Bind(mapped))), "33:44\n");
 }
 
-/// A user of this host that has a group of its own and a home, and its ids.
-fn ordinary() -> Option<(String, u32, u32)> {
-    let groups = std::fs::read_to_string("/etc/group").ok()?;
-    std::fs::read_to_string("/etc/passwd").ok()?.lines().find_map(|line| {
-        let fields: Vec<&str> = line.split(':').collect();
-        let (name, gid) = (fields[0], fields.get(3)?);
-        let own =
-            groups.lines().any(|line| line.starts_with(&format!("{name}:")) && line.split(':').nth(2) == Some(gid));
-        let uid: u32 = fields.get(2)?.parse().ok()?;
-        let fits = own && (1000..60_000).contains(&uid) && Path::new(fields.get(5)?).is_dir();
-        fits.then(|| Some((name.to_owned(), uid, gid.parse().ok()?)))?
-    })
-}
-
 #[test]
 fn a_user_of_the_host_is_one_of_the_container() {
     let Some(_turn) = turn_to_start() else { return };
     if !is_root() {
         return skip("only root brings users of the host in");
     }
-    let Some((name, uid, _)) = ordinary() else {
+    let Some((name, uid)) = ordinary_user() else {
         return skip("no user of this host has a home and a group of its own");
     };
     let script = format!(

@@ -48,6 +48,18 @@ pub fn is_root() -> bool {
     nix::unistd::geteuid().is_root()
 }
 
+/// A user of this host that has a group of its own and a home, and its id.
+pub fn ordinary_user() -> Option<(String, u32)> {
+    let groups = std::fs::read_to_string("/etc/group").ok()?;
+    std::fs::read_to_string("/etc/passwd").ok()?.lines().find_map(|line| {
+        let fields: Vec<&str> = line.split(':').collect();
+        let (name, uid, gid) = (fields.first()?, fields.get(2)?.parse().ok()?, fields.get(3)?);
+        let own = |line: &str| line.starts_with(&format!("{name}:")) && line.split(':').nth(2) == Some(gid);
+        let fits = groups.lines().any(own) && (1000..60_000).contains(&uid) && Path::new(fields.get(5)?).is_dir();
+        fits.then(|| ((*name).to_owned(), uid))
+    })
+}
+
 /// Runs a shell script in a strict container and gives its output, checked.
 pub fn shell(script: &str) -> String {
     run(Command::new("sh").arg("-c").arg(script))

@@ -5,7 +5,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use skep_tests::Scratch;
+use skep_tests::{Scratch, ordinary_user};
 
 use crate::stand::{SKEP, debian, has, is_root, skip, turn};
 
@@ -549,7 +549,8 @@ fn t23_a_settings_file_with_nearly_every_key() {
          MachineID=11111111111111111111111111111111\nLimitNOFILE=100:200\nOOMScoreAdjust=32\nCPUAffinity=0\n\
          Hostname=of-file\nResolvConf=copy-host\nTimezone=delete\nCapability=CAP_KILL\nAmbientCapability=CAP_KILL\n\
          NoNewPrivileges=no\nSystemCallFilter=~chroot\n\
-         [Files]\nBindReadOnly=/usr\nTemporaryFileSystem=/tmp\nInaccessible=/srv\nInaccessible=/root\nTemporaryFileSystem=/var\n";
+         [Files]\nBindReadOnly=/usr\nTemporaryFileSystem=/tmp\nInaccessible=/srv\nInaccessible=/root\nOverlay=+/var::/var\n\
+         PrivateUsersOwnership=auto\nBindUser=\n";
     std::fs::write(&file, settings).unwrap();
     // Not a bind of the command line, which would hide those of the file.
     let ran = run(&[&ALWAYS[..5], &["-M", &name, "-D", tree.root.to_str().unwrap()]].concat(), &[]);
@@ -655,6 +656,92 @@ fn t31_credentials_can_be_read_by_whoever_runs() {
         let options = [&["--set-credential=one:set", &load], more].concat();
         let said = tree.says(&options, "cat $CREDENTIALS_DIRECTORY/one; echo; cat /run/host/credentials/two");
         assert_eq!(said, "set\nloaded", "{more:?}");
+    }
+}
+
+#[test]
+fn t31_a_socket_says_a_credential() {
+    let _turn = turn();
+    let Some(tree) = Tree::new() else { return };
+    let socket = tree.scratch.path().join("socket");
+    let listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    let server = std::thread::spawn(move || std::io::Write::write_all(&mut listener.accept().unwrap().0, b"said"));
+    let load = format!("--load-credential=one:{}", socket.display());
+    assert_eq!(tree.says(&[&load], "cat $CREDENTIALS_DIRECTORY/one"), "said");
+    server.join().unwrap().unwrap();
+    let directory = tree.scratch.path().display().to_string();
+    tree.scratch.file("mine", "given");
+    let words = ["-D", tree.root.to_str().unwrap(), "--load-credential=a:mine", "cat", "/run/host/credentials/a"];
+    let ran = run(&[&ALWAYS[..], &words].concat(), &[("CREDENTIALS_DIRECTORY", &directory)]);
+    assert_eq!((ran.code, ran.stdout.as_str()), (Some(0), "given"), "{}", ran.stderr);
+}
+
+#[test]
+fn t25_t27_t28_users_of_the_host_are_users_of_the_machine() {
+    let _turn = turn();
+    let Some(tree) = Tree::new() else { return };
+    let Some((user, _)) = ordinary_user() else {
+        return skip("no user of this host has a home and a group of its own");
+    };
+    std::fs::write(tree.root.join("etc/passwd"), "root:x:0:0::/root:/bin/sh\n").unwrap();
+    let bind = format!("--bind-user={user}");
+    let script = format!("stat -c %u /run/host/home/{user}; cat /run/host/userdb/{user}.user");
+    for users in ["-U", "--private-users=pick"] {
+        assert!(tree.says(&[&bind, users], &script).starts_with("60514\n"), "{users}");
+    }
+    // With the tree given to the ids for good.
+    let said = tree.says(&[&bind, "--private-users=pick", "--private-users-ownership=chown"], &script);
+    assert!(said.starts_with("60514\n") && !said.contains("shell"), "{said}");
+    for (shell, record) in [("no", None), ("yes", Some("\"shell\":\"/")), ("/bin/odd", Some("\"shell\":\"/bin/odd\""))]
+    {
+        let said = tree.says(&[&bind, "--private-users=pick", &format!("--bind-user-shell={shell}")], &script);
+        assert!(record.map_or(!said.contains("shell"), |record| said.contains(record)), "{shell}: {said}");
+    }
+    // The file's word against the line's.
+    let name = format!("t27-{}", std::process::id());
+    let file = Path::new("/run/systemd/nspawn").join(format!("{name}.nspawn"));
+    std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+    let settings = format!("[Exec]\nPrivateUsers=pick\n[Files]\nBindUser={user}\nBindUserShell=/bin/of-file\n");
+    std::fs::write(&file, settings).unwrap();
+    let of = |options: &[&str]| tree.says(&[&["-M", &name], options].concat(), &script);
+    let said = [of(&[]), of(&["--bind-user-shell=/bin/of-line"]), of(&["--settings=override", "--bind-user-shell=no"])];
+    std::fs::remove_file(&file).unwrap();
+    for (said, shell) in said.iter().zip(["of-file", "of-line", "of-file"]) {
+        assert!(said.contains(shell), "{said}");
+    }
+    for (path, line) in [("etc/passwd", "x:1:1::/:\n"), ("etc/group", "x:1:\n")] {
+        std::fs::write(tree.root.join(path), format!("{user}:{line}")).unwrap();
+        let ran = tree.run(&[&bind, "-U", "/bin/true"]);
+        assert!(ran.code == Some(1) && ran.stderr.contains(path), "{ran:?}");
+        std::fs::remove_file(tree.root.join(path)).unwrap();
+    }
+}
+
+#[test]
+fn t38_the_journal_is_a_mount_and_roots_on_both_sides() {
+    let _turn = turn();
+    let Some(tree) = Tree::new() else { return };
+    let journals = Path::new("/var/log/journal");
+    if !journals.is_dir() {
+        return skip("this host keeps no journal");
+    }
+    let id = format!("{:032x}", u128::from(std::process::id()) << 64 | 0x38);
+    let place = journals.join(&id);
+    let script = format!("stat -c %u /var/log/journal/{id}; grep -c ' /var/log/journal/{id} ' /proc/self/mountinfo");
+    let said = ["--private-users=no", "--private-users=yes", "--private-users=pick", "--volatile=state"].map(|more| {
+        let ran = tree.run(&["--link-journal=host", &format!("--uuid={id}"), more, "/bin/sh", "-c", &script]);
+        let owner = place.metadata().map(|found| found.uid()).unwrap_or(u32::MAX);
+        let _ = std::fs::remove_dir(&place);
+        (more, ran, owner)
+    });
+    for (more, ran, owner) in said {
+        assert_eq!((ran.stdout.as_str(), owner), ("0\n1", 0), "{more}: {}", ran.stderr);
+    }
+    let host = std::fs::read_to_string("/etc/machine-id").unwrap_or_default();
+    if let Some(host) = Some(host.trim()).filter(|host| host.len() == 32) {
+        let uuid = format!("--uuid={host}");
+        assert_eq!(tree.run(&["--link-journal=host", &uuid, "/bin/true"]).code, Some(1));
+        assert_eq!(tree.run(&["--link-journal=try-host", &uuid, "/bin/true"]).code, Some(0));
     }
 }
 

@@ -501,6 +501,7 @@ pub(super) fn assemble(
     }
     if context.spec.root.volatile == Volatile::State {
         scratch(context, "/var", context.root_origin(), plan)?;
+        covered.add("/var");
     }
     covered.add("/dev");
     if context.nspawn() {
