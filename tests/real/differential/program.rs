@@ -43,7 +43,7 @@ pub(crate) fn await_exec(pid: u32) {
     // A child of this process shows this one's for a moment still (`exec_mmap`).
     let there = || {
         let text = read(&pid.to_string());
-        text.starts_with(b"/") && text != read("self")
+        (text.starts_with(b"/") || text.starts_with(b"-")) && text != read("self")
     };
     while !there() {
         assert!(Instant::now() < end, "{pid} does not run its program");
