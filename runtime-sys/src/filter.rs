@@ -54,15 +54,6 @@ pub(crate) fn answer(program: &[u8], number: usize, arguments: [u64; 6]) -> u32 
     run(whole.len(), instruction, data).0
 }
 
-/// Whether a process of this machine's own ABI can wait for [`crate::Op::Await`] under
-/// this program.
-#[cfg(not(skep_stage))]
-#[must_use]
-pub fn lets_wait(program: &[u8]) -> bool {
-    const ALLOW: u32 = 0x7fff_0000;
-    answer(program, crate::raw::nr::RECVMSG, [0, 0, crate::message::MSG_CMSG_CLOEXEC, 0, 0, 0]) == ALLOW
-}
-
 enum Step {
     Skip(u32),
     Return(u32),

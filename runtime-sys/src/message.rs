@@ -15,7 +15,7 @@ const LENGTH: u64 = 20;
 const MSG_CTRUNC: u64 = 0x8;
 const MSG_DONTWAIT: u64 = 0x40;
 const MSG_NOSIGNAL: u64 = 0x4000;
-pub(crate) const MSG_CMSG_CLOEXEC: u64 = 0x4000_0000;
+const MSG_CMSG_CLOEXEC: u64 = 0x4000_0000;
 
 /// `struct msghdr`, word by word; lengths of 32 bits have their padding.
 fn header(vector: &[u64; 2], control: &[u64]) -> [u64; 7] {

@@ -101,11 +101,6 @@ const NEEDED: &[&str] = &["execve", "write"];
 const AFTER_PRIVILEGED: &[&str] =
     &["capget", "capset", "chdir", "close", "fchdir", "getcwd", "getresgid", "getresuid", "openat2", "prctl"];
 
-/// Whether a process under this filter can wait for a word ([`skep_sys::Op::Await`]).
-pub(super) fn lets_wait(program: &[u8]) -> bool {
-    skep_sys::filter::lets_wait(program)
-}
-
 /// Whether the payload's filter has a listener.
 pub(super) fn has_listener(spec: &Spec) -> bool {
     !spec.system_calls.notify.is_empty()

@@ -337,12 +337,6 @@ fn install(context: &Context<'_>, phase: Phase, program: &[u8], plan: &mut Build
         .op(Op::Close { file });
 }
 
-/// A start that fails in the stub init executes nothing.
-fn wait_for_stub(context: &Context<'_>, plan: &mut Builder) {
-    plan.step(Phase::Payload, "wait until the stub init is confined", context.origin("init"))
-        .op(Op::Await { from: role::GATE_PAYLOAD });
-}
-
 /// By the payload's process alone: the stub init never holds the terminal.
 fn take_terminal(context: &Context<'_>, plan: &mut Builder) {
     if context.spec.terminal.is_none() {
@@ -380,18 +374,12 @@ pub(super) fn payload(context: &Context<'_>, plan: &mut Builder, report: &mut Re
         plan.step(Phase::Payload, "start the payload's own session", context.origin("init"))
             .op(Op::SetSid {})
             .op(Op::ResetSignals {});
-    }
-    let filter = filters::payload(context, report)?;
-    // Then both processes have their filters made at the same time.
-    let beside = context.stub()
-        && together
-        && spec.terminal.is_none()
-        && !filters::has_listener(spec)
-        && filter.as_deref().is_some_and(filters::lets_wait);
-    if context.stub() && !beside {
-        wait_for_stub(context, plan);
+        // A start that fails in the stub init executes nothing.
+        plan.step(Phase::Payload, "wait until the stub init is confined", context.origin("init"))
+            .op(Op::Await { from: role::GATE_PAYLOAD });
     }
     take_terminal(context, plan);
+    let filter = filters::payload(context, report)?;
     if !together {
         confine(context, Phase::Payload, filter.as_deref(), plan);
         landlock::restrict(context, handled, Phase::Payload, plan);
@@ -408,9 +396,6 @@ pub(super) fn payload(context: &Context<'_>, plan: &mut Builder, report: &mut Re
     .op(Op::Chdir { path: &directory });
     if let (Some(program), true) = (&filter, spec.no_new_privileges) {
         install(context, Phase::Payload, program, plan);
-    }
-    if beside {
-        wait_for_stub(context, plan);
     }
     report.applied("capabilities", format!("bounding {}, ambient {}", context.bounding, context.ambient));
     match (context.securebits, spec.securebits) {

@@ -86,7 +86,7 @@
 //! | 75 | `sysctls-own` | A sysctl is set only where a namespace of the container's own has it, as the report says. |
 //! | 76 | `registered-and-removed` | The one file that the embedder makes is the container's name in a directory of the user's alone; undo and watcher remove it, the watcher before it ends the container. |
 //! | 77 | `architectures-as-reported` | A filter lets calls through of the machine's own ABI only, the payload's also of those that the report names. |
-//! | 78 | `init-confined-first` | Under a stub init the payload's process only leaves the session, enters its directory and takes its filter before the stub init has said that it is confined, and after that word the stub init only lets go and reaps. |
+//! | 78 | `init-confined-first` | Under a stub init the payload's process does nothing before the stub init has said that it is confined, and after that word the stub init only lets go and reaps. |
 //! | 79 | `covers-in-place` | Every kernel file of the profile is masked, covered read-only or named as absent, and what else is masked or covered is what the report names. |
 //! | 80 | `trees-as-reported` | A tree of the host is attached where the report or the profile names it, and can be written, or shows mapped ids, only where the report says so. |
 //! | 81 | `no-programs-in-dev` | Nothing that the plan itself mounts on /dev or below lets programs be executed. |

@@ -72,6 +72,7 @@ const FOUND: &[(&str, &str, &str)] = &[
     ),
     ("blanks in mountinfo", r#"{"mounts": [{"target": "/a b\tc\nd\\e", "kind": {"tmpfs": {}}}]}"#, STARTS),
     ("a name of the host's processes", r#"{"init": "payload", "namespaces": {"pid": "host"}}"#, STARTS),
+    ("a machine's own network", r#"{"profile": "nspawn", "network": "none"}"#, STARTS),
     ("no root inside", r#"{"user": {"ids": {"uid": 33, "gid": 33}}, "groups": [7]}"#, STARTS),
 ];
 

@@ -191,8 +191,6 @@ pub(super) fn no_op_after_filter(view: &View<'_>, found: &mut Findings) {
         for seen in line.ops().filter(|seen| seen.at > filter.at) {
             let fits = match seen.kind() {
                 OpKind::Announce | OpKind::Exec => line.process == Phase::Payload,
-                // For the stub init alone: rules 46 and 78.
-                OpKind::Await => line.process == Phase::Payload && !privileged && !view.enters(),
                 OpKind::Close | OpKind::Reap | OpKind::Release => line.process == Phase::Init,
                 OpKind::CapSet | OpKind::AmbientSet | OpKind::ProveCredentials | OpKind::Chdir => privileged,
                 _ => false,

@@ -359,11 +359,7 @@ pub(super) fn init_confined_first(view: &View<'_>, found: &mut Findings) {
         return found.plan("the payload does not wait for one word of the stub init");
     };
     for seen in view.phase(Phase::Payload).iter().filter(|seen| seen.at < wait.at) {
-        // These only narrow it further. Where its filter stands in the way of the wait,
-        // the start fails.
-        let narrows = matches!(seen.kind(), OpKind::SetSid | OpKind::ResetSignals | OpKind::Chdir)
-            || matches!(seen.op, Op::Seccomp { listener: None, .. });
-        if !narrows {
+        if !matches!(seen.kind(), OpKind::SetSid | OpKind::ResetSignals) {
             found.at(seen, "comes before the stub init is confined");
         }
     }

@@ -631,7 +631,7 @@ pub(super) const RULES: &[Rule] = &[
         78,
         "init-confined-first",
         &[23, 50],
-        "Under a stub init the payload's process only leaves the session, enters its directory and takes its filter before the stub init has said that it is confined, and after that word the stub init only lets go and reaps.",
+        "Under a stub init the payload's process does nothing before the stub init has said that it is confined, and after that word the stub init only lets go and reaps.",
         frame::init_confined_first,
     ),
     rule(

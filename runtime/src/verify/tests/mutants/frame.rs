@@ -155,10 +155,7 @@ pub(super) const ALL: &[Mutant] = &[
     mutant(78, "default", "nobody waits", |plan| drop(plan, Payload, OpKind::Await)),
     mutant(78, "default", "no word", |plan| drop(plan, Init, OpKind::Release)),
     mutant(78, "default", "the word before the filter", |plan| earlier(plan, Init, OpKind::Release, OpKind::Seccomp)),
-    mutant(78, "default", "work before the word", |plan| {
-        insert(plan, Payload, place(plan, Payload, OpKind::Chdir), Op::Umask { mode: 0o22 })
-    }),
-    mutant(78, "default", "the exec before the word", |plan| earlier(plan, Payload, OpKind::Announce, OpKind::Await)),
+    mutant(78, "default", "work before the word", |plan| earlier(plan, Payload, OpKind::Chdir, OpKind::Await)),
     mutant(78, "payload is process 1", "a wait for nobody", |plan| {
         insert(plan, Payload, 0, Op::Await { from: role::CONTROL })
     }),
