@@ -233,6 +233,19 @@ fn subordinate(facts: &Facts, privileged: bool, origin: Option<&Origin>) -> Resu
         .from(origin)
         .remedy("Give it one: usermod --add-subuids 100000-165535 --add-subgids 100000-165535 NAME"));
     };
+    for (file, range, own) in [("/etc/subuid", uids, facts.uid), ("/etc/subgid", gids, facts.gid)] {
+        let (base, count) = (u64::from(range.base), u64::from(range.count));
+        // Inside, the own id is before it.
+        let fits = count > 0 && base > 0 && base + count <= END && count < END;
+        let holds = !privileged && (base..base + count).contains(&u64::from(own));
+        if !fits || holds {
+            let wrong = if holds { format!("holds its own id {own}") } else { "is none that can be mapped".to_owned() };
+            let what = format!("the range {base}+{count} of user {} in {file} {wrong}", facts.uid);
+            return Err(Error::new(ErrorKind::Unsupported, what)
+                .from(origin)
+                .remedy("Give it another in that file, such as 100000:65536."));
+        }
+    }
     if privileged {
         if uids != gids {
             return Err(Error::new(ErrorKind::Unsupported, "root's ranges in /etc/subuid and /etc/subgid differ")
@@ -464,6 +477,24 @@ mod tests {
             UserNamespace::Range(IdRange { base: 100_000, count: 65_536 }),
         ] {
             assert_eq!(of(choice, 0).unwrap_err().kind(), ErrorKind::NotPermitted, "{choice:?}");
+        }
+    }
+
+    #[test]
+    fn ranges_of_subuid_that_the_kernel_would_refuse() {
+        let spec = Spec { user_namespace: UserNamespace::Subordinate, ..Spec::default() };
+        for (base, count, words) in [
+            (1000, 65_536, "its own id 1000"),
+            (900, 101, "its own id 1000"),
+            (0, 10, "can be mapped"),
+            (5000, 0, "can be mapped"),
+            (u32::MAX - 5, 6, "can be mapped"),
+        ] {
+            let mut facts = Facts::example(&spec);
+            (facts.uid, facts.gid, facts.subgid) = (1000, 1000, Some(IdRange { base, count }));
+            let error = mapping(&spec, &facts, 0, 0).unwrap_err();
+            assert!(error.to_string().contains(words) && error.to_string().contains("/etc/subgid"), "{error}");
+            assert!(error.advice().is_some());
         }
     }
 
