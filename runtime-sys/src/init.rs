@@ -79,12 +79,13 @@ pub(crate) fn reap(payload: u64, signals: i32, lifeline: i32, shared: Shared) ->
 #[inline(always)]
 fn let_go(shared: &Shared) {
     let _ = ask(nr::CLOSE, [Word::descriptor(shared.gate)]);
-    // SAFETY: the word lies in the last of the mappings, which nobody has unmapped yet;
-    // volatile, for the kernel writes it.
-    if shared.alive != 0
-        && unsafe { core::ptr::with_exposed_provenance::<u32>(shared.alive).read_volatile() } != 0
-    {
-        return;
+    if shared.alive != 0 {
+        // SAFETY: the word lies in the last of the mappings, which nobody has unmapped
+        // yet; volatile, for the kernel writes it.
+        let used = unsafe { core::ptr::with_exposed_provenance::<u32>(shared.alive).read_volatile() };
+        if used != 0 {
+            return;
+        }
     }
     // The second mapping of the plan is one page.
     let [_, [_, page], _] = shared.mapped;
