@@ -217,7 +217,7 @@ impl Findings<'_> {
     }
 
     fn is_asked_device(&self, point: &str) -> bool {
-        let is = |mount: &Mount| matches!(mount.kind, MountKind::Device(_)) && mount.target.to_string_lossy() == point;
+        let is = |mount: &Mount| matches!(mount.kind, MountKind::Device(_)) && mount.target == Path::new(point);
         self.spec.mounts.iter().any(is)
     }
 
