@@ -8,10 +8,10 @@ use arbitrary::{Result, Unstructured};
 use skep::Spec;
 use skep::spec::{
     Architecture, Bind, CapabilityList, CpuLimit, Denial, Descriptor, Device, Family, File, FileAccess, HostName,
-    Hosts, IdMap, IdRange, Init, IoLimit, IoPriority, KernelFiles, Landlock, Limit, LinkJournal, MachineName, Mount, MountKind, Namespace,
-    Network, NumberList, Overlay, PathRule, Personality, Profile, Readiness, ResolvConf, Root, SchedulingPolicy,
-    Secret, SecretFile, SecureBitList, Socket, Stream, SystemCalls, TerminalSize, TimeOffsets, Timezone, Tmpfs, User,
-    UserNamespace, UserShell, Volatile, Want,
+    Hosts, IdMap, IdRange, Init, IoLimit, IoPriority, KernelFiles, Landlock, Limit, LinkJournal, LinkName, LinkPair,
+    Links, MachineName, Mount, MountKind, Namespace, Network, NumberList, Overlay, PathRule, Personality, Profile,
+    Readiness, ResolvConf, Root, SchedulingPolicy, Secret, SecretFile, SecureBitList, Socket, Stream, SystemCalls,
+    TerminalSize, TimeOffsets, Timezone, Tmpfs, User, UserNamespace, UserShell, Volatile, Want,
 };
 use skep_sys::Errno;
 use skep_sys::abi::{CapabilitySet, Resource, SecureBits};
@@ -222,7 +222,8 @@ pub(crate) fn spec(source: &mut Unstructured<'_>) -> Result<Spec> {
     }
     if set(29) {
         let text = |source: &mut Unstructured<'_>| Ok(name(source)?.unwrap_or_else(|| "joe".to_owned()));
-        spec.link_journal = *source.choose(&[LinkJournal::Host, LinkJournal::Guest, LinkJournal::Auto, LinkJournal::No])?;
+        spec.link_journal =
+            *source.choose(&[LinkJournal::Host, LinkJournal::Guest, LinkJournal::Auto, LinkJournal::No])?;
         spec.bind_user.names = some(source, 3, text)?;
         spec.bind_user.groups = some(source, 2, text)?;
         spec.bind_user.shell = match source.int_in_range(0..=2)? {
@@ -241,7 +242,52 @@ pub(crate) fn spec(source: &mut Unstructured<'_>) -> Result<Spec> {
     if set(28) {
         spec.landlock = landlock(source)?;
     }
+    if set(8) && source.ratio(1, 2)? {
+        spec.links = links(source)?;
+    }
     Ok(spec)
+}
+
+/// Interfaces, addresses and ports, near what people write.
+fn links(source: &mut Unstructured<'_>) -> Result<Links> {
+    const NAMES: [&str; 6] = ["host0", "card0", "lo", "ve-web", "br-of-a-long-name-over-15", "eth0"];
+    const ADDRESSES: [&str; 7] = [
+        "auto",
+        "10.1.2.3/24",
+        "10.1.2.3/24,10.1.2.1",
+        "fd00::2/64",
+        "192.168.7.9/31,192.168.7.8",
+        "0.0.0.0/0",
+        "127.0.0.5/8",
+    ];
+    const PORTS: [&str; 6] = ["8080:80", "127.0.0.1:8080:80", "udp:53", "[::1]:9:9", "tcp:10.0.0.1:1:65535", "8080:81"];
+    let pairs = |source: &mut Unstructured<'_>| {
+        some(source, 2, |source| {
+            let (host, inside) = (*source.choose(&NAMES)?, *source.choose(&NAMES)?);
+            Ok(LinkPair::new(host, LinkName::new(inside).ok().filter(|name| name.as_str() != "lo")).ok())
+        })
+        .map(|all| all.into_iter().flatten().collect::<Vec<_>>())
+    };
+    let mut links = Links::default();
+    links.veth = source.arbitrary()?;
+    if source.ratio(1, 4)? {
+        links.bridge = LinkName::new(*source.choose(&NAMES)?).ok();
+    }
+    if source.ratio(1, 4)? {
+        links.zone = LinkName::zone(*source.choose(&["lan", "a", "a-name-too-long-for-one"])?).ok();
+    }
+    (links.extra, links.macvlan, links.ipvlan, links.moved) =
+        (pairs(source)?, pairs(source)?, pairs(source)?, pairs(source)?);
+    links.addresses = some(source, 2, |source| source.choose(&ADDRESSES).map(|text| text.parse().ok()))?
+        .into_iter()
+        .flatten()
+        .collect();
+    links.ports =
+        some(source, 3, |source| source.choose(&PORTS).map(|text| text.parse().ok()))?.into_iter().flatten().collect();
+    if source.ratio(1, 4)? {
+        links.hardware = source.choose(&["02:00:00:00:00:01", "2:0:0:0:0:1,2:0:0:0:0:2"])?.parse().ok();
+    }
+    Ok(links)
 }
 
 fn landlock(source: &mut Unstructured<'_>) -> Result<Landlock> {

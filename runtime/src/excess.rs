@@ -217,7 +217,11 @@ impl Findings<'_> {
     }
 
     fn is_asked_device(&self, point: &str) -> bool {
-        let is = |mount: &Mount| matches!(mount.kind, MountKind::Device(_)) && mount.target == Path::new(point);
+        // As a line of mounts has it: in text.
+        let is = |mount: &Mount| {
+            matches!(mount.kind, MountKind::Device(_))
+                && Path::new(&*mount.target.to_string_lossy()) == Path::new(point)
+        };
         self.spec.mounts.iter().any(is)
     }
 
