@@ -11,6 +11,7 @@ mod image;
 mod journal;
 mod memory;
 mod network;
+mod ranges;
 mod registry;
 mod users;
 
