@@ -133,6 +133,8 @@ fn add(place: &mut CapabilitySet, value: Parsed<CapabilitySet>) -> Parsed<()> {
 
 /// What makes a Spec: the same words mean the same to all three.
 const RUN: u32 = Verb::Run.bit() | NSPAWN | SHOW;
+/// What starts it.
+const START: u32 = Verb::Run.bit() | NSPAWN;
 const NSPAWN: u32 = Verb::Nspawn.bit();
 const SHOW: u32 = PLAN | AUDIT;
 const CONVERT: u32 = Verb::Convert.bit();
@@ -293,6 +295,21 @@ pub(crate) const FLAGS: &[Flag] = &[
     flag(Mounts, "link-journal", None, Required("MODE"), RUN,
         "Whether the host sees the machine's journal in /var/log/journal: `host` (the directory is the host's), `guest` (the tree's, with a link on the host), `try-host`, `try-guest` (-j), `auto` (where the host has the directory), `no`.",
         |t, v| put(&mut t.link_journal, text(given(v), value::link_journal))),
+    flag(Mounts, "forward-journal", None, Required("FILE|DIR"), START,
+        "Have the machine's systemd-journald (256 or newer) send its journal to this file (its name ends in .journal) or into this directory of the host, written by systemd-journal-remote(8).",
+        |t, v| put(&mut t.journal.path, values::host_path(given(v)))),
+    flag(Mounts, "forward-journal-max-use", None, Required("BYTES"), START,
+        "How much that journal takes at most, as `MaxUse=` of journal-remote.conf(5).",
+        |t, v| { t.journal.limit("MaxUse", "--forward-journal-max-use=", text(given(v), values::bytes)?); Ok(()) }),
+    flag(Mounts, "forward-journal-keep-free", None, Required("BYTES"), START,
+        "How much it leaves to others on that file system.",
+        |t, v| { t.journal.limit("KeepFree", "--forward-journal-keep-free=", text(given(v), values::bytes)?); Ok(()) }),
+    flag(Mounts, "forward-journal-max-file-size", None, Required("BYTES"), START,
+        "How large one of its files becomes before the next is begun.",
+        |t, v| { t.journal.limit("MaxFileSize", "--forward-journal-max-file-size=", text(given(v), values::bytes)?); Ok(()) }),
+    flag(Mounts, "forward-journal-max-files", None, Required("NUMBER"), START,
+        "How many of its files are kept.",
+        |t, v| { t.journal.limit("MaxFiles", "--forward-journal-max-files=", values::number_of(given(v), "files")?); Ok(()) }),
     flag(Mounts, "private-users-ownership", None, Required("MODE"), RUN,
         "To whom the tree's files belong: `map` (unchanged on disk, shown as the container's), `chown` (given to its ids for good), `foreign` (as `map`, of a tree of the foreign ids), `auto` (`map`, or else `chown`), `off` (they are the container's already).",
         |t, v| put(&mut t.ownership, text(given(v), value::ownership))),
@@ -513,7 +530,7 @@ pub(crate) const FLAGS: &[Flag] = &[
         |t, v| put(&mut t.oom_score_adjust, text(given(v), value::oom_score_adjust))),
     flag(Limits, "pids", None, Required("NUMBER"), RUN,
         "Limit processes and threads.",
-        |t, v| put(&mut t.pids, values::count(given(v)))),
+        |t, v| put(&mut t.pids, values::number_of(given(v), "processes"))),
     flag(Limits, "rlimit", None, Required("NAME=SOFT[:HARD]"), RUN,
         "Set a resource limit of setrlimit(2), such as NOFILE=1024:4096.",
         |t, v| { t.limits.push(text(given(v), values::rlimit)?); Ok(()) }),

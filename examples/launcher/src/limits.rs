@@ -177,7 +177,9 @@ pub(crate) fn property(word: &OsStr, typed: &mut Typed) -> Parsed<()> {
         "AllowedMemoryNodes" => {
             put("cpuset_mems", &mut |all| keep(&mut all.cpuset_mems, list(&value.replace(' ', ","))))
         }
-        "TasksMax" => put("pids", &mut |all| keep(&mut all.pids, crate::values::count(OsStr::new(value)))),
+        "TasksMax" => {
+            put("pids", &mut |all| keep(&mut all.pids, crate::values::number_of(OsStr::new(value), "processes")))
+        }
         "IOWeight" => put("io_weight", &mut |all| keep(&mut all.io_weight, weight(value))),
         "IOReadBandwidthMax" | "IOWriteBandwidthMax" | "IOReadIOPSMax" | "IOWriteIOPSMax" => put("io", &mut |all| {
             let remedy = "write a device and a number, such as IOReadBandwidthMax=/dev/vda 10M";

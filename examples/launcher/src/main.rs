@@ -24,6 +24,7 @@ mod exec;
 mod flags;
 mod help;
 mod inherited;
+mod journal;
 mod landlock;
 mod limits;
 mod lock;

@@ -18,6 +18,7 @@ use crate::console::{self, Key, Mode, Raw};
 use crate::detach::{self, Supervisor};
 use crate::events::Events;
 use crate::inherited::Inherited;
+use crate::journal;
 use crate::lock::TreeLock;
 use crate::log::{self, Log};
 use crate::machined;
@@ -100,7 +101,7 @@ fn attended(
     let mode = Mode::of(&typed);
     let signals = Signals::new(mode)?;
     let (report, start_timeout) = (typed.report, typed.start_timeout);
-    let keeps_unit = typed.keep_unit;
+    let (keeps_unit, journal) = (typed.keep_unit, typed.journal.clone());
     let announce = typed.announce.unwrap_or(if typed.nspawn { Want::IfSupported } else { Want::Off });
     let mut spec = crate::meaning::spec(typed)?;
     mode.set(&mut spec);
@@ -124,6 +125,8 @@ fn attended(
         if keeps_unit { Want::Off } else { announce },
         spec.machine.as_ref().map_or("", |name| name.as_str()),
     )?;
+    // As the tree's lock.
+    let mut receiver = journal::Receiver::start(&journal, &mut spec)?;
     let mut command = Command::from(spec);
     inherited.give(&mut command)?;
     if let Some(deadline) = start_timeout {
@@ -136,6 +139,9 @@ fn attended(
     }
     let root = command.spec().root.path.to_string_lossy().into_owned();
     let container = command.spawn()?;
+    if let Some(receiver) = &mut receiver {
+        receiver.running();
+    }
     let _machine = machined::register(announce, &container, &root)?;
     // As long as the container is there, and no longer: it may be started anew here.
     let mut forwarding = Vec::new();
@@ -178,6 +184,9 @@ fn attended(
     let ended = ended?;
     for left in session.child.left_behind() {
         session.events.warning(&format!("something is left behind: {left}"));
+    }
+    if let Some(receiver) = receiver {
+        receiver.end(session.events);
     }
     let end = End {
         stub,

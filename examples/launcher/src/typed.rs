@@ -107,6 +107,7 @@ pub(crate) struct Typed {
     pub(crate) mounts: Vec<(Mount, &'static str)>,
     pub(crate) masked: Vec<PathBuf>,
     pub(crate) link_journal: Option<LinkJournal>,
+    pub(crate) journal: crate::journal::Wanted,
     pub(crate) bind_users: Vec<String>,
     pub(crate) bind_user_shell: Option<UserShell>,
     pub(crate) bind_user_groups: Vec<String>,

@@ -169,12 +169,12 @@ pub(crate) fn cpus(value: &OsStr) -> Parsed<CpuLimit> {
     }
 }
 
-/// A positive whole number.
-pub(crate) fn count(value: &OsStr) -> Parsed<u64> {
+/// A positive whole number, of `what`.
+pub(crate) fn number_of(value: &OsStr, what: &str) -> Parsed<u64> {
     let plain = |text: &&str| !text.starts_with('0') && text.bytes().all(|byte| byte.is_ascii_digit());
     match value.to_str().filter(plain).and_then(|text| text.parse().ok()) {
         Some(number) => Ok(number),
-        None => bad(value, "is not a number of processes", "write a number from 1 on"),
+        None => bad(value, &format!("is not a number of {what}"), "write a number from 1 on"),
     }
 }
 

@@ -33,7 +33,7 @@ const fn known(name: &'static str, letter: Option<char>, status: Status) -> Know
 use Status::{But, Nothing, Refused, Works};
 
 const IMAGE: &str = "of an image the root partition alone is taken; mount it, and name the directory with --directory=";
-const JOURNAL: &str = "no journal is received here; run systemd-journal-remote(8) beside it";
+const LIMITED: &str = "systemd-journal-remote knows it since 253";
 const VERITY: &str = "dm-verity is not set up here; set it up with veritysetup(8), and mount the device";
 
 /// All options of `systemd-nspawn` 262, by name; its two letters without a name last.
@@ -56,11 +56,11 @@ pub(crate) const OPTIONS: &[Known] = &[
     known("directory", Some('D'), Works),
     known("drop-capability", None, Works),
     known("ephemeral", Some('x'), But("changes are kept in memory: nothing is copied")),
-    known("forward-journal", None, Refused(JOURNAL)),
-    known("forward-journal-keep-free", None, Refused(JOURNAL)),
-    known("forward-journal-max-file-size", None, Refused(JOURNAL)),
-    known("forward-journal-max-files", None, Refused(JOURNAL)),
-    known("forward-journal-max-use", None, Refused(JOURNAL)),
+    known("forward-journal", None, But("systemd-journal-remote runs in a container of its own")),
+    known("forward-journal-keep-free", None, But(LIMITED)),
+    known("forward-journal-max-file-size", None, But(LIMITED)),
+    known("forward-journal-max-files", None, But(LIMITED)),
+    known("forward-journal-max-use", None, But(LIMITED)),
     known("help", Some('h'), Works),
     known("hostname", None, Works),
     known("image", Some('i'), But("of one file system, or a GPT with a root partition; other partitions are not mounted")),

@@ -2,75 +2,13 @@
 //! its number in our list, of ours.
 
 use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use skep_tests::{Scratch, ordinary_user};
 
-use crate::stand::{SKEP, debian, has, is_root, skip, turn};
-
-/// A small tree, on which the host's `/usr` is bound.
-struct Tree {
-    scratch: Scratch,
-    root: PathBuf,
-}
-
-/// What a run came to.
-#[derive(Debug)]
-struct Ran {
-    code: Option<i32>,
-    stdout: String,
-    stderr: String,
-}
-
-const ALWAYS: [&str; 6] = ["nspawn", "--register=no", "--keep-unit", "-q", "--pipe", "--bind-ro=/usr"];
-
-fn run(words: &[&str], variables: &[(&str, &str)]) -> Ran {
-    let mut command = Command::new(SKEP);
-    command.args(words).envs(variables.iter().copied()).stdin(Stdio::null());
-    let output = command.output().unwrap();
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
-    Ran { code: output.status.code(), stdout: text(&output.stdout), stderr: text(&output.stderr) }
-}
-
-impl Tree {
-    /// `None`, and the reason printed, where nobody could run it.
-    fn new() -> Option<Self> {
-        if !is_root() {
-            skip("the profile nspawn is root's");
-            return None;
-        }
-        let scratch = Scratch::new();
-        let root = scratch.tree();
-        std::fs::write(root.join("etc/os-release"), "ID=test\n").unwrap();
-        Some(Self { scratch, root })
-    }
-
-    fn run(&self, words: &[&str]) -> Ran {
-        let root = self.root.to_str().unwrap();
-        run(&[&ALWAYS[..], &["-D", root], words].concat(), &[])
-    }
-
-    /// What a shell script prints; panics with its error output.
-    fn says(&self, options: &[&str], script: &str) -> String {
-        let ran = self.run(&[options, &["/bin/sh", "-c", script]].concat());
-        assert_eq!(ran.code, Some(0), "{options:?}: {}{}", ran.stdout, ran.stderr);
-        ran.stdout
-    }
-
-    /// An error that says something, and nothing that ran.
-    #[track_caller]
-    fn refuses(&self, options: &[&str]) {
-        let ran = self.run(&[options, &["/bin/echo", "ran"]].concat());
-        refused(&ran, options);
-    }
-}
-
-#[track_caller]
-fn refused(ran: &Ran, words: &[&str]) {
-    assert!(ran.code == Some(1) && ran.stderr.starts_with("skep: ") && ran.stdout.is_empty(), "{words:?}: {ran:?}");
-    assert!(!ran.stderr.contains("panicked"), "{words:?}: {ran:?}");
-}
+use crate::stand::{SKEP, debian, has, skip, turn};
+use crate::tree::{ALWAYS, Ran, Tree, refused, run};
 
 #[test]
 fn t01_help_and_the_lists_of_values_are_a_success() {

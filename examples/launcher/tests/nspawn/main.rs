@@ -4,10 +4,12 @@
 
 mod asserted;
 mod boot;
+mod journal;
 mod many;
 mod networks;
 mod numbers;
 mod side_by_side;
 mod stand;
 mod story;
+mod tree;
 mod view;
