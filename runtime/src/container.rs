@@ -585,6 +585,7 @@ impl Container {
             let socket = watch.watcher.socket()?;
             call(&[socket.as_fd()], &Op::Keep { watcher: Slot(0), id: watch.id })
                 .map_err(|errno| Error::system("tell the watcher to stay for the container", errno))?;
+            watch.watcher.keeps_one();
         }
         inner.watch = None;
         let range = inner.range.lock().unwrap_or_else(PoisonError::into_inner).take();

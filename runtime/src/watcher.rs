@@ -6,7 +6,7 @@
 //! that an embedder waiting for all its children does not wait for it.
 
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use skep_sys::abi::Resource;
@@ -24,6 +24,19 @@ pub(crate) struct Watcher {
     owner: u32,
     /// How many containers it can hold the descriptors of.
     room: usize,
+    /// How many it was let go of with, each of which it may still hold.
+    kept: AtomicUsize,
+}
+
+/// Descriptors that the watcher has of its own, at most.
+const OWN: u64 = 16;
+/// And for each container: one place of its ops is for a number.
+const EACH: u64 = watched::PLACES as u64 - 1;
+
+/// How many containers a process can hold the descriptors of that may have `most`.
+fn room(most: u64) -> Option<usize> {
+    let room = usize::try_from(most.saturating_sub(OWN) / EACH).unwrap_or(usize::MAX).min(watched::ENTRIES);
+    (room > 0).then_some(room)
 }
 
 impl Watcher {
@@ -33,7 +46,14 @@ impl Watcher {
         let mut polled = [PollFd::new(this.socket.as_fd(), PollFlags::empty())];
         let gone = poll(&mut polled, PollTimeout::ZERO).is_ok_and(|ready| ready != 0);
         // One reference for each container, and this one.
-        this.owner == std::process::id() && Arc::strong_count(this) <= this.room && !gone
+        let held = (Arc::strong_count(this) - 1).saturating_add(this.kept.load(Ordering::Relaxed));
+        this.owner == std::process::id() && held < this.room && !gone
+    }
+
+    /// It stays for a container that has no reference any more. When that ends, nobody
+    /// here learns.
+    pub(crate) fn keeps_one(&self) {
+        self.kept.fetch_add(1, Ordering::Relaxed);
     }
 
     /// A descriptor of its own for one start.
@@ -73,10 +93,12 @@ const WHAT: &str = "the watcher";
 
 /// Starts it: stage B, forked once more so that it is nobody's child here.
 fn spawn<K: Kernel>(kernel: &mut K) -> Result<Watcher> {
-    // It holds up to three descriptors for each container, and some of its own.
     let most =
         nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE).map_or(1024, |(_, hard)| hard);
-    let room = usize::try_from(most).unwrap_or(usize::MAX).saturating_sub(16).div_euclid(3).clamp(1, watched::ENTRIES);
+    let room = room(most).ok_or_else(|| {
+        let what = format!("start {WHAT}: it may have {most} descriptors, and one container takes {}", OWN + EACH);
+        Error::system(what, Errno::EMFILE).remedy("Raise the hard limit of open files (ulimit -Hn, LimitNOFILE=).")
+    })?;
     let limit = Op::SetLimit { resource: Resource::NOFILE, soft: most, hard: most };
     let parts = aside::Parts {
         enter: &[limit, Op::Fork { pid: aside::CHILD }],
@@ -101,7 +123,7 @@ fn spawn<K: Kernel>(kernel: &mut K) -> Result<Watcher> {
         }
     }
     match slots.take(aside::HOST) {
-        Some(socket) => Ok(Watcher { socket, owner: std::process::id(), room }),
+        Some(socket) => Ok(Watcher { socket, owner: std::process::id(), room, kept: AtomicUsize::new(0) }),
         None => Err(aside::failed(WHAT, "its socket", Errno::EBADF)),
     }
 }
@@ -144,5 +166,25 @@ mod tests {
         assert!(error.to_string().contains("start the watcher: fork"), "{error}");
         let watcher = Arc::new(spawn(&mut Linux::new()).expect("a watcher"));
         assert!(Watcher::serves(&watcher));
+    }
+
+    #[test]
+    fn it_takes_as_many_containers_as_it_has_descriptors_for() {
+        assert_eq!([22, 23, 29, 30, 1024].map(room), [None, Some(1), Some(1), Some(2), Some(144)]);
+        assert_eq!(room(u64::MAX), Some(watched::ENTRIES));
+        let serves = |watcher: &Arc<Watcher>| Watcher::serves(&Arc::clone(watcher));
+        let watcher = Arc::new(Watcher { room: 3, ..spawn(&mut Linux::new()).expect("a watcher") });
+        // This function's own reference is the first container's.
+        let second = Arc::clone(&watcher);
+        assert!(serves(&watcher), "two of three");
+        let third = Arc::clone(&watcher);
+        assert!(!serves(&watcher), "three of three");
+        drop(third);
+        assert!(serves(&watcher), "one has ended");
+        second.keeps_one();
+        drop(second);
+        assert!(serves(&watcher), "one, and one that was let go of");
+        watcher.keeps_one();
+        assert!(!serves(&watcher), "one, and two that were let go of");
     }
 }

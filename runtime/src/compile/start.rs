@@ -4,6 +4,7 @@
 use std::path::Path;
 
 use skep_sys::abi::{CapabilitySet, Namespaces, OpenFlags, Resolve, cap};
+use skep_sys::program::watched;
 use skep_sys::wire::Numbers;
 use skep_sys::{At, Op, Proof, Slot};
 
@@ -170,6 +171,15 @@ pub(super) fn entrust(
         plan.watch(Op::RemoveGroup { dir: At::Cwd, path: &path });
     }
     let ops = plan.watch_ops();
+    if ops.len() > watched::OPS {
+        let what = format!(
+            "to clear up after this container takes {} bytes of the watcher's, which has {} for each",
+            ops.len(),
+            watched::OPS
+        );
+        let error = Error::new(ErrorKind::InvalidSpec, what).from(context.spec.origins.of("links"));
+        return Err(error.remedy("Ask for fewer interfaces: some hundred are possible."));
+    }
     plan.step(Phase::Prepare, "entrust the watcher with clearing up", Origin::Always)
         .remedy(WATCHER)
         .op(Op::Entrust { watcher: role::WATCHER, id: 0, ops: skep_sys::wire::Blob(&ops) })
