@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 use crate::report::Report;
 use crate::run::Held;
 use crate::spec::MachineName;
+use crate::trees::Journal;
 
 /// A container that exists, with namespaces, mounts, ids and limits, and
 /// whose payload has not been started: [`crate::Command::create`].
@@ -25,15 +26,17 @@ use crate::spec::MachineName;
 pub struct Created {
     held: Held<Linux<'static>>,
     pidfd: OwnedFd,
+    /// After the container, whose mount may be of it.
+    journal: Option<Journal<Linux<'static>>>,
 }
 
 impl Created {
-    pub(crate) fn new(held: Held<Linux<'static>>) -> Result<Self> {
+    pub(crate) fn new(held: Held<Linux<'static>>, journal: Option<Journal<Linux<'static>>>) -> Result<Self> {
         let pidfd = held.pidfd().map_or(Err(Errno::EBADF), |file| {
             file.try_clone_to_owned().map_err(|error| crate::watcher::errno_of(&error))
         });
         let pidfd = pidfd.map_err(|errno| Error::system("duplicate the container's pidfd", errno))?;
-        Ok(Self { held, pidfd })
+        Ok(Self { held, pidfd, journal })
     }
 
     /// Takes it back, and says what stays.
@@ -121,7 +124,11 @@ impl Created {
     ///
     /// As [`crate::Command::spawn`]; what was made is taken back.
     pub fn start(self) -> Result<Container> {
-        Container::new(self.held.start()?)
+        let container = Container::new(self.held.start()?)?;
+        if let Some(journal) = self.journal {
+            journal.keep();
+        }
+        Ok(container)
     }
 }
 

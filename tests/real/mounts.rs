@@ -224,6 +224,18 @@ fn the_journal_of_a_machine_is_seen_on_the_host() {
     for mode in [LinkJournal::Host, LinkJournal::Guest] {
         assert!(start(mode, UserNamespace::Host, "/bin/not-there").is_err());
         assert!(place.0.symlink_metadata().is_err(), "{mode:?}: a start that failed leaves something");
+        // Nor does one that was made and is not started.
+        let mut command = Command::of(skep::spec::Profile::Nspawn, "/bin/not-there");
+        command.root(&tree).bind_ro("/usr", "/usr").env("container_uuid", &id).link_journal(mode);
+        let created = command.create().expect("made");
+        assert!(place.0.symlink_metadata().is_ok(), "{mode:?}");
+        assert!(created.start().is_err());
+        assert!(place.0.symlink_metadata().is_err(), "{mode:?}: what was made is left");
+        drop(command.create().expect("made"));
+        assert!(place.0.symlink_metadata().is_err(), "{mode:?}: what was made is left");
+        command.before_start(|_| Err("no".into()));
+        assert!(command.spawn().is_err());
+        assert!(place.0.symlink_metadata().is_err(), "{mode:?}: what was made is left");
     }
 }
 

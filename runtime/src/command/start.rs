@@ -107,11 +107,11 @@ impl Command {
             return self.create()?.start();
         }
         let (held, journal) = self.half(self.spec())?;
-        let started = held.start()?;
+        let container = Container::new(held.start()?)?;
         if let Some(journal) = journal {
             journal.keep();
         }
-        Container::new(started)
+        Ok(container)
     }
 
     /// Makes the container and does not start its payload yet.
@@ -123,10 +123,7 @@ impl Command {
         let mut spec = self.spec();
         spec.hold = true;
         let (held, journal) = self.half(spec)?;
-        let created = Created::new(held)?;
-        if let Some(journal) = journal {
-            journal.keep();
-        }
+        let created = Created::new(held, journal)?;
         if let BeforeStart(Some(prepare)) = &mut self.before_start
             && let Err(cause) = prepare(&created)
         {

@@ -1,15 +1,22 @@
 //! The place of a machine's journal on the host, made before a start: a directory, or a
-//! link to the tree's. What was made goes again where the start fails.
+//! link to the tree's. What was made goes again where the start fails, and what it took the
+//! place of is back.
 
+use std::ffi::CString;
 use std::path::{Path, PathBuf};
+
+use nix::fcntl::{AtFlags, readlinkat};
+use nix::sys::stat::fstatat;
 
 use skep_sys::abi::{OpenFlags, Resolve};
 use skep_sys::{At, Errno, Kernel, Op, OwnedSlots, Slot};
 
+use super::{DIRECTORY, KIND};
 use crate::compile::{c_path, c_text};
 use crate::error::{Error, Result};
 
 const DIR: Slot = Slot(0);
+const PLACE: Slot = Slot(1);
 
 /// What is to be at the place.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -22,16 +29,29 @@ pub(crate) enum Wanted {
 pub(crate) struct Journal<K: Kernel> {
     kernel: K,
     slots: OwnedSlots,
-    id: std::ffi::CString,
-    directory: bool,
-    kept: bool,
+    id: CString,
+    made: Option<Made>,
+    before: Option<Before>,
+}
+
+/// What there is of it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Made {
+    Directory,
+    Link,
+}
+
+/// What it took the place of, which holds nothing.
+enum Before {
+    Link(CString),
+    Directory { mode: u32, uid: u32, gid: u32 },
 }
 
 impl<K: Kernel> Journal<K> {
     /// Makes it in the directory `above`, in place of a link, and, where a link is wanted,
     /// of an empty directory.
     pub(crate) fn make(mut kernel: K, above: &Path, id: &str, wanted: &Wanted) -> Result<Self> {
-        let (mut slots, name) = (OwnedSlots::new(1), c_text(id.as_bytes())?);
+        let (mut slots, name) = (OwnedSlots::new(2), c_text(id.as_bytes())?);
         let path = above.join(id);
         let open = Op::OpenAt2 {
             dir: At::Cwd,
@@ -58,39 +78,83 @@ impl<K: Kernel> Journal<K> {
             None => Op::Mkdir { dir, name: &name, mode: 0o750, exist_ok: false },
             Some(target) => Op::Symlink { target, dir, name: &name },
         };
-        let mut call = |op: &Op<'_>| kernel.call(op, &mut slots.slots());
-        let mut made = call(&make);
+        let mut this = Self { kernel, slots, id: name.clone(), made: None, before: None };
+        let mut made = this.call(&make);
         if made == Err(Errno::EEXIST) {
+            let before = this.look();
             // A link is nothing but a link; a directory goes only if nothing is in it.
-            made = match call(&Op::Unlink { dir, path: &name, directory: false }) {
+            made = match this.call(&Op::Unlink { dir, path: &name, directory: false }) {
                 Err(Errno::EISDIR | Errno::EPERM) if target.is_some() => {
-                    call(&Op::Unlink { dir, path: &name, directory: true })
+                    this.call(&Op::Unlink { dir, path: &name, directory: true })
                 }
                 other => other,
+            };
+            if made.is_ok() {
+                this.before = before;
+                made = this.call(&make);
             }
-            .and_then(|()| call(&make));
         }
         made.map_err(|errno| {
             let what = if target.is_some() { "link" } else { "directory" };
             let error = Error::system(format!("make the {what} {}", path.display()), errno);
             error.remedy("Move what is there away, or say --link-journal=no.")
         })?;
-        Ok(Self { kernel, slots, id: name, directory: target.is_none(), kept: false })
+        this.made = Some(if target.is_some() { Made::Link } else { Made::Directory });
+        Ok(this)
+    }
+
+    fn call(&mut self, op: &Op<'_>) -> std::result::Result<(), Errno> {
+        self.kernel.call(op, &mut self.slots.slots())
+    }
+
+    /// What has the name, if it is one of the two.
+    fn look(&self) -> Option<Before> {
+        let dir = self.slots.borrow(DIR)?;
+        let id = self.id.as_c_str();
+        if let Ok(target) = readlinkat(dir, id) {
+            return CString::new(std::os::unix::ffi::OsStringExt::into_vec(target)).ok().map(Before::Link);
+        }
+        let found = fstatat(dir, id, AtFlags::AT_SYMLINK_NOFOLLOW).ok()?;
+        let directory = Before::Directory { mode: found.st_mode & 0o7777, uid: found.st_uid, gid: found.st_gid };
+        (found.st_mode & KIND == DIRECTORY).then_some(directory)
     }
 
     /// The start has not failed.
     pub(crate) fn keep(mut self) {
-        self.kept = true;
+        (self.made, self.before) = (None, None);
+    }
+
+    /// As it was before.
+    fn restore(&mut self) -> std::result::Result<(), Errno> {
+        let (id, dir) = (self.id.clone(), At::Slot(DIR));
+        if let Some(made) = self.made.take() {
+            // Others may have put something there.
+            self.call(&Op::Unlink { dir, path: &id, directory: made == Made::Directory })?;
+        }
+        match self.before.take() {
+            Some(Before::Link(target)) => self.call(&Op::Symlink { target: &target, dir, name: &id }),
+            Some(Before::Directory { mode, uid, gid }) => {
+                self.call(&Op::Mkdir { dir, name: &id, mode: 0o700, exist_ok: false })?;
+                let flags = OpenFlags::DIRECTORY;
+                let resolve = Resolve::BENEATH.with(Resolve::NO_SYMLINKS);
+                self.call(&Op::OpenAt2 { dir, path: &id, flags, mode: 0, resolve, into: PLACE })?;
+                self.call(&Op::Chown { file: PLACE, uid, gid })?;
+                self.call(&Op::Chmod { file: PLACE, mode })
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+impl<K: Kernel> std::fmt::Debug for Journal<K> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Journal").field("id", &self.id).field("made", &self.made).finish_non_exhaustive()
     }
 }
 
 impl<K: Kernel> Drop for Journal<K> {
     fn drop(&mut self) {
-        if !self.kept {
-            // Others may have put something there.
-            let op = Op::Unlink { dir: At::Slot(DIR), path: &self.id, directory: self.directory };
-            let _ = self.kernel.call(&op, &mut self.slots.slots());
-        }
+        let _ = self.restore();
     }
 }
 
@@ -121,11 +185,20 @@ mod tests {
         fs::remove_file(path.join("system.journal")).unwrap();
         make(&link("/tree")).unwrap().keep();
         assert_eq!(fs::read_link(&path).unwrap(), Path::new("/tree"));
-        drop(make(&link("/other")).unwrap());
-        assert!(path.symlink_metadata().is_err());
-        std::os::unix::fs::symlink("/nowhere", &path).unwrap();
+        for wanted in [link("/other"), Wanted::Directory] {
+            drop(make(&wanted).unwrap());
+            assert_eq!(fs::read_link(&path).unwrap(), Path::new("/tree"), "as it was");
+        }
         make(&Wanted::Directory).unwrap().keep();
         assert!(path.is_dir());
+        let own = |path: &Path| {
+            use std::os::unix::fs::MetadataExt as _;
+            path.symlink_metadata().map(|found| (found.mode(), found.uid(), found.gid())).unwrap()
+        };
+        fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o2751)).unwrap();
+        let before = own(&path);
+        drop(make(&link("/other")).unwrap());
+        assert_eq!(own(&path), before, "as it was");
         fs::remove_dir_all(&above).unwrap();
         assert!(make(&Wanted::Directory).is_err(), "nothing above it is made");
         assert!(!above.exists());
