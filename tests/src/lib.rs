@@ -36,6 +36,34 @@ pub fn turn_to_start() -> Option<MutexGuard<'static, ()>> {
     }
 }
 
+/// Runs a test in a thread with a network of its own, which ends with it; its `lo` is up.
+pub fn apart(test: impl FnOnce() + Send + 'static) {
+    if !is_root() {
+        return skip("only root gives containers interfaces");
+    }
+    if Process::new("ip").arg("-V").output().is_err() {
+        return skip("ip(8) is not installed");
+    }
+    let name = std::thread::current().name().unwrap_or("a test").to_owned();
+    let ran = std::thread::Builder::new().name(name).spawn(|| {
+        if let Err(errno) = nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET) {
+            return skip(&format!("no network namespace can be made: {errno}"));
+        }
+        ip("link set lo up");
+        test();
+    });
+    if let Err(panic) = ran.unwrap().join() {
+        std::panic::resume_unwind(panic);
+    }
+}
+
+/// What `ip(8)` says in this thread's network.
+pub fn ip(words: &str) -> String {
+    let output = Process::new("ip").args(words.split(' ')).output().unwrap();
+    assert!(output.status.success(), "ip {words}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
 /// Says that a test did not run, and why.
 pub fn skip(reason: &str) {
     let name = std::thread::current().name().unwrap_or("a test").to_owned();
@@ -218,6 +246,7 @@ impl Drop for Scratch {
 /// What the host has that a start could leave behind.
 #[derive(PartialEq, Eq, Debug)]
 pub struct HostState {
+    whose: Whose,
     mounts: String,
     cgroups: BTreeSet<PathBuf>,
     interfaces: BTreeSet<PathBuf>,
@@ -226,16 +255,57 @@ pub struct HostState {
     children: BTreeSet<String>,
 }
 
+/// What is looked at.
+#[derive(Clone, PartialEq, Eq, Debug)]
+enum Whose {
+    /// All that is Skep's; so also what tests beside this one make.
+    Everybodys,
+    /// What has this in its name, and descendants of this process.
+    Named(String),
+}
+
+impl Whose {
+    fn has(&self, path: &Path) -> bool {
+        match self {
+            Self::Everybodys => true,
+            Self::Named(mark) => path.file_name().is_some_and(|name| name.to_string_lossy().contains(mark)),
+        }
+    }
+}
+
 impl HostState {
     /// Looks.
     pub fn look() -> Self {
+        Self::of(Whose::Everybodys)
+    }
+
+    /// Looks at what has `mark` in its name (containers must have it in theirs), and at
+    /// descendants of this process. Those whose parent ends become its children from here
+    /// on, so that it is not for tests that look at its children themselves.
+    pub fn marked(mark: &str) -> Self {
+        nix::sys::prctl::set_child_subreaper(true).unwrap();
+        Self::of(Whose::Named(mark.to_owned()))
+    }
+
+    /// Looks again.
+    pub fn again(&self) -> Self {
+        Self::of(self.whose.clone())
+    }
+
+    fn of(whose: Whose) -> Self {
+        let mut mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+        if let Whose::Named(mark) = &whose {
+            mounts = mounts.lines().filter(|line| line.contains(mark.as_str())).collect::<Vec<_>>().join("\n");
+        }
+        let named = |paths: BTreeSet<PathBuf>| paths.into_iter().filter(|path| whose.has(path)).collect();
         Self {
-            mounts: std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default(),
-            cgroups: cgroups(),
-            interfaces: entries(Path::new("/sys/class/net")),
-            files: files(),
+            mounts,
+            cgroups: named(cgroups()),
+            interfaces: named(entries(Path::new("/sys/class/net"))),
+            files: named(files()),
             descriptors: descriptors(),
-            children: children(),
+            children: children(&whose),
+            whose,
         }
     }
 
@@ -244,13 +314,13 @@ impl HostState {
     /// before have cleared up meanwhile may be gone.
     #[track_caller]
     pub fn assert_unchanged(&self) {
-        let mut now = Self::look();
+        let mut now = self.again();
         for _ in 0..200 {
             if now.adds_nothing_to(self) {
                 return;
             }
             std::thread::sleep(std::time::Duration::from_millis(10));
-            now = Self::look();
+            now = self.again();
         }
         assert_eq!(self.mounts, now.mounts, "mounts");
         assert!(now.cgroups.is_subset(&self.cgroups), "cgroups: {:?} then {:?}", self.cgroups, now.cgroups);
@@ -273,7 +343,7 @@ impl HostState {
     /// Whether there is nothing more now than there was, except files that the
     /// next start, or `skep::gc`, removes.
     pub fn is_unchanged_but_for_files(&self) -> bool {
-        let mut now = Self::look();
+        let mut now = self.again();
         now.files.clear();
         now.adds_nothing_to(self)
     }
@@ -324,8 +394,25 @@ fn cgroups() -> BTreeSet<PathBuf> {
     found
 }
 
-/// Processes of this session's user that are Skep's.
-fn children() -> BTreeSet<String> {
+/// The number of a process's parent.
+fn parent_of(pid: &str) -> Option<String> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    Some(stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.to_owned())
+}
+
+/// Processes that are Skep's.
+fn children(whose: &Whose) -> BTreeSet<String> {
+    let own = std::process::id().to_string();
+    let descends = |pid: &String| {
+        let mut above = Some(pid.clone());
+        while let Some(pid) = above.filter(|pid| pid != "0") {
+            if pid == own {
+                return true;
+            }
+            above = parent_of(&pid);
+        }
+        false
+    };
     std::fs::read_dir("/proc")
         .into_iter()
         .flatten()
@@ -336,6 +423,7 @@ fn children() -> BTreeSet<String> {
             let line = std::fs::read(entry.path().join("cmdline")).ok()?;
             line.starts_with(b"skep-init").then_some(pid)
         })
+        .filter(|pid| *whose == Whose::Everybodys || descends(pid))
         .collect()
 }
 
