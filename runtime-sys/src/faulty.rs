@@ -465,9 +465,18 @@ pub fn plausible(kind: OpKind) -> &'static [Errno] {
             &[E::EEXIST, E::EINVAL, E::EHOSTUNREACH, E::ENETDOWN, E::ENETUNREACH, E::ENODEV, E::ENOMEM, E::EPERM]
         }
         // kernel net/netfilter/nf_tables_api.c
-        OpKind::NfTables => {
-            &[E::EAFNOSUPPORT, E::EEXIST, E::EINVAL, E::ENOENT, E::ENOMEM, E::EOPNOTSUPP, E::EPERM, E::EPROTONOSUPPORT]
-        }
+        OpKind::NfTables => &[
+            E::EADDRINUSE,
+            E::EAFNOSUPPORT,
+            E::EAGAIN,
+            E::EEXIST,
+            E::EINVAL,
+            E::ENOENT,
+            E::ENOMEM,
+            E::EOPNOTSUPP,
+            E::EPERM,
+            E::EPROTONOSUPPORT,
+        ],
         // signalfd(2)
         OpKind::SignalFd => &[E::EINVAL, E::EMFILE, E::ENFILE, E::ENODEV, E::ENOMEM],
         // send(2), recv(2), write(2)

@@ -58,8 +58,8 @@ const ACK: u16 = 0x1 | 0x4;
 const CREATE: u16 = ACK | 0x400;
 const EXCLUSIVE: u16 = CREATE | 0x200;
 const DUMP: u16 = 0x1 | 0x300;
-const NLMSG_ERROR: u16 = 2;
-const NLMSG_DONE: u16 = 3;
+pub(crate) const NLMSG_ERROR: u16 = 2;
+pub(crate) const NLMSG_DONE: u16 = 3;
 const HEADER: usize = 16;
 
 /// One message in the making. What does not fit makes it one that is not sent.
@@ -154,8 +154,8 @@ impl Message {
 }
 
 /// A kernel's answer, message by message.
-struct Answer<'b> {
-    rest: &'b [u8],
+pub(crate) struct Answer<'b> {
+    pub(crate) rest: &'b [u8],
 }
 
 impl<'b> Iterator for Answer<'b> {
@@ -175,7 +175,7 @@ impl<'b> Iterator for Answer<'b> {
 }
 
 /// The first attribute of a kind.
-fn find(mut rest: &[u8], wanted: u16) -> Option<&[u8]> {
+pub(crate) fn find(mut rest: &[u8], wanted: u16) -> Option<&[u8]> {
     loop {
         let length = usize::from(u16::from_ne_bytes(*rest.first_chunk::<2>()?));
         let kind = u16::from_ne_bytes(*rest.get(2..)?.first_chunk::<2>()?);
@@ -190,7 +190,7 @@ fn find(mut rest: &[u8], wanted: u16) -> Option<&[u8]> {
 /// MSG_DONTWAIT
 const AT_ONCE: u64 = 0x40;
 
-fn receive(socket: i32, buffer: &mut [u8], flags: u64) -> Result<usize, Errno> {
+pub(crate) fn receive(socket: i32, buffer: &mut [u8], flags: u64) -> Result<usize, Errno> {
     let (address, length) = (buffer.as_mut_ptr().expose_provenance() as u64, buffer.len() as u64);
     let words = [
         Word::descriptor(socket),
@@ -267,7 +267,7 @@ fn answer(socket: i32, mut message: Message, wanted: u16, buffer: &mut [u8]) -> 
 }
 
 /// What NLMSG_ERROR says, where it is no acknowledgement that was asked for.
-fn error_of(content: &[u8]) -> Errno {
+pub(crate) fn error_of(content: &[u8]) -> Errno {
     let errno = content.first_chunk::<4>().map_or(0, |bytes| i32::from_ne_bytes(*bytes).unsigned_abs());
     if errno == 0 { Errno::EBADMSG } else { Errno::from_raw(errno as u16) }
 }
@@ -650,25 +650,6 @@ fn has_ports(socket: i32, bridge: u32) -> Result<bool, Errno> {
             }
         }
     }
-}
-
-/// A batch of nf_tables (`include/uapi/linux/netfilter/nfnetlink.h`), whose last
-/// message but the end of the batch asks to be acknowledged: all of it, or nothing.
-#[cfg(not(skep_stage))]
-pub(crate) fn tables(socket: i32, batch: &[u8]) -> Result<(), Errno> {
-    send(socket, batch)?;
-    acknowledged(socket, 1)
-}
-
-/// The names of the tables that a batch makes, for the kernel in memory: NFTA_TABLE_NAME
-/// of each NFT_MSG_NEWTABLE.
-#[cfg(not(skep_stage))]
-pub(crate) fn tables_of(batch: &[u8]) -> impl Iterator<Item = &[u8]> {
-    const NEWTABLE: u16 = 10 << 8;
-    (Answer { rest: batch }).filter(|(kind, _)| *kind == NEWTABLE).filter_map(|(_, content)| {
-        let name = find(content.get(4..)?, 1)?;
-        Some(name.strip_suffix(b"\0").unwrap_or(name))
-    })
 }
 
 /// `socket(2)`, AF_NETLINK, SOCK_RAW|SOCK_CLOEXEC.

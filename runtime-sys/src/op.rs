@@ -581,7 +581,9 @@ vocabulary! {
     AddressAdd = "newaddr" { socket: Slot, name: &'a CStr, address: Blob<'a>, prefix: u8, shared: bool }
     /// RTM_NEWROUTE over an interface: EEXIST where there is one to that network.
     RouteAdd = "newroute" { socket: Slot, name: &'a CStr, to: Blob<'a>, prefix: u8, gateway: Blob<'a> }
-    /// One batch for nf_tables: all of it is done, or nothing.
+    /// One batch for nf_tables: all of it is done, or nothing. A chain without a hook that is
+    /// called as a [`crate::Claim`] keeps a port: EADDRINUSE where a chain of another table
+    /// has it.
     NfTables = "nf_tables" { socket: Slot, batch: Blob<'a> }
     /// All of a file into an empty one: by reference where the file system can
     /// (FICLONE, `ioctl_ficlone(2)`), else piece by piece; holes stay holes.

@@ -10,6 +10,7 @@ use skep_sys::spawn::STAGE_B;
 use skep_sys::wire::{Blob, Reader};
 use skep_sys::{Cell, Errno, Failure, Kernel, Op, OpKind, OwnedSlots, Slot, Slots, WaitStatus, program};
 
+use crate::compile::network::tables;
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::{Phase, Plan, role};
 use crate::verify::Verified;
@@ -454,6 +455,21 @@ pub(crate) fn failed(plan: &Plan, failure: Failure) -> Error {
             let error = Error::system(what, errno).kind_is(ErrorKind::SafetyViolation).from(Some(&step.origin));
             return error.remedy("Somebody has put it there: remove it.");
         }
+        // Between the look at the host and here.
+        (Some(Op::NfTables { .. }), Errno::EADDRINUSE) => {
+            let mine = plan.published.iter().flat_map(|of| of.0.ports.iter());
+            let published = crate::facts::published();
+            let meets = |port| published.iter().find(|(_, claim)| claim.meets(&tables::claim(port)));
+            let found = mine.filter_map(|port| Some((port, meets(port)?))).next();
+            let what = match found {
+                Some((port, (table, claim))) => {
+                    format!("{}: the port {port} is taken: {} publishes {claim}", step.what, tables::who(table))
+                }
+                None => format!("{}: another container had one of them a moment ago", step.what),
+            };
+            let error = Error::system(what, errno).kind_is(ErrorKind::PortTaken).from(Some(&step.origin));
+            return error.remedy(tables::TAKEN);
+        }
         // mount_setattr(2): the file system, or one below it, has no id-mapped mounts.
         (Some(Op::MountSetAttr { userns: Some(_), .. }), Errno::EINVAL | Errno::EPERM | Errno::EOPNOTSUPP)
             if step.what.starts_with(crate::compile::ROOT_IDS) =>
@@ -656,7 +672,7 @@ pub(crate) fn stand_ins<K: Kernel>(kernel: &mut K, plan: &Plan, slots: &mut Slot
         open(c"/dev/null", OpenFlags::READ_WRITE, slot)?;
     }
     for (slot, name) in role::JOINS.into_iter().zip(OWN).filter(|(slot, _)| is_given(plan, *slot)) {
-        let path = [b"/proc/self/ns/", name.to_bytes_with_nul()].concat();
+        let path = [b"/proc/thread-self/ns/", name.to_bytes_with_nul()].concat();
         let path = std::ffi::CStr::from_bytes_with_nul(&path).unwrap_or(c"");
         open(path, OpenFlags::NONE, slot)?;
     }

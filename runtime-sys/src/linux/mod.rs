@@ -659,7 +659,7 @@ impl Kernel for Linux<'_> {
                 netlink::join_zone(slots.descriptor(socket)?, bridge, port, lock, alias)
             }
             #[cfg(not(skep_stage))]
-            Op::NfTables { socket, batch } => netlink::tables(slots.descriptor(socket)?, batch.0),
+            Op::NfTables { socket, batch } => crate::tables::commit(slots.descriptor(socket)?, batch.0),
             #[cfg(skep_stage)]
             Op::LinkAdd { .. }
             | Op::LinkMaster { .. }

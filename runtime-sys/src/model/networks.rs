@@ -14,6 +14,9 @@ use super::descriptors::Object;
 use super::namespaces::Content;
 use super::{FileId, Model, SpaceId};
 
+/// ETH_DATA_LEN
+const USUAL_MTU: u32 = 1500;
+
 /// What a network namespace holds.
 #[derive(Clone, Debug)]
 pub(super) struct Network {
@@ -44,6 +47,8 @@ pub(super) struct Link {
     pair: Option<usize>,
     index: u32,
     addresses: BTreeSet<String>,
+    /// 0 is the usual one of its kind.
+    mtu: u32,
     options: BTreeMap<u8, u32>,
 }
 
@@ -106,6 +111,7 @@ impl Network {
             words.extend(link.alternatives.iter().map(|name| format!("altname {}", text(name))));
             words.extend((!link.lower.is_empty()).then(|| format!("over {}", text(&link.lower))));
             words.extend(link.master.as_ref().map(|master| format!("under {}", text(master))));
+            words.extend((!matches!(link.mtu, 0 | USUAL_MTU)).then(|| format!("mtu {}", link.mtu)));
             words.extend(link.addresses.iter().cloned());
             words.extend(link.options.iter().map(|(option, value)| format!("option {option}={value}")));
             (format!("link {}", text(name)), words.join(" "))
@@ -126,6 +132,19 @@ impl Model {
             let _ = network.add(name.as_bytes(), Link { kind: b"physical".to_vec(), ..Link::default() });
         }
         self
+    }
+
+    /// The same with a hardware address and a longest packet.
+    #[must_use]
+    pub fn card(self, name: &str, address: [u8; 6], mtu: u32) -> Self {
+        let mut model = self.interface(name);
+        let host = model.host_network();
+        if let Content::Network(network) = &mut model[host].content
+            && let Ok(link) = network.link(name.as_bytes())
+        {
+            (link.address, link.mtu) = (address.to_vec(), mtu);
+        }
+        model
     }
 
     /// A bridge of the host.
@@ -230,8 +249,10 @@ impl Model {
             }
         }
         let lower = if lower.is_empty() { Vec::new() } else { self.network_mut(here)?.find(lower)? };
+        // "macvlan_common_newlink": that of what it is over.
+        let mtu = self.network_mut(here)?.links.get(&lower).map_or(0, |link| link.mtu);
         let (kind, address, alias) = (kind.to_vec(), address.to_vec(), alias.to_vec());
-        let link = Link { kind, address, alias, lower, ..Link::default() };
+        let link = Link { kind, address, alias, lower, mtu, ..Link::default() };
         match link.kind.as_slice() {
             b"veth" => {
                 let pair = Some(self.spaces.iter().flat_map(|space| pairs(&space.content)).max().unwrap_or(0) + 1);
@@ -305,11 +326,11 @@ impl Model {
                 numbered.map(|(name, _)| name.clone()).ok_or(Errno::ENODEV)?
             }
         };
-        // NETIF_F_NETNS_LOCAL
-        if name == b"lo" {
+        let link = network.link(&name)?.clone();
+        // "netns_immutable"
+        if name == b"lo" || link.kind == b"bridge" {
             return Err(Errno::EINVAL);
         }
-        let link = network.link(&name)?.clone();
         let new_name = if new_name.is_empty() { name.clone() } else { new_name.to_vec() };
         // "under dev_change_net_namespace it is closed", and loses its addresses.
         let moved = Link { up: false, index: new_index, addresses: BTreeSet::new(), master: None, ..link };
@@ -444,7 +465,16 @@ impl Model {
     pub(super) fn nf_tables(&mut self, slots: &Slots<'_>, socket: Slot, batch: &[u8]) -> Result<(), Errno> {
         let space = self.ruled(slots, socket)?;
         let owner = self.file_in(slots, socket)?;
-        for name in crate::netlink::tables_of(batch) {
+        let own: BTreeSet<&[u8]> = crate::tables::tables_of(batch).collect();
+        let others = self.network(space).ok_or(Errno::ENODEV)?.tables.iter();
+        let mut held = others.filter(|(name, _)| !own.contains(name.as_slice()));
+        if held.any(|(_, table)| {
+            crate::tables::claims_of(&table.batch)
+                .any(|held| crate::tables::claims_of(batch).any(|wanted| wanted.meets(&held)))
+        }) {
+            return Err(Errno::EADDRINUSE);
+        }
+        for name in own {
             let table = Table { owner, batch: batch.to_vec() };
             let tables = &mut self.network_mut(space)?.tables;
             if tables.get(name).is_some_and(|old| old.owner != owner) {

@@ -31,7 +31,7 @@ pub use image::{DiskImage, ImageError};
 pub(crate) use journal::{JOURNALS, directory_of as journal_of};
 pub use journal::{JournalFacts, JournalPlace};
 pub use network::NetworkFacts;
-pub(crate) use network::zone_lock;
+pub(crate) use network::{published, zone_lock};
 pub(crate) use registry::base as registry_base;
 pub use registry::{Registrar, Registry};
 pub(crate) use users::BIND_USER_IDS;

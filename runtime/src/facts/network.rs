@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use skep_sys::wire::Blob;
-use skep_sys::{Kernel as _, Linux, Op, OwnedSlots, Slot};
+use skep_sys::{Claim, Kernel as _, Linux, Op, OwnedSlots, Slot};
 
 use super::host::{machine_id, text};
 use crate::compile::network::{NETFILTER, ROUTE, tables::Published};
@@ -31,6 +31,8 @@ pub struct NetworkFacts {
     pub names: BTreeMap<String, String>,
     /// Where somebody listens on the host, of what a port is published on.
     pub taken: Vec<(Protocol, SocketAddr)>,
+    /// Ports that other containers have published, each with the table that leads there.
+    pub published: Vec<(String, Claim)>,
     /// The lock under which bridges of zones come and go.
     pub zone_lock: PathBuf,
 }
@@ -45,6 +47,7 @@ impl NetworkFacts {
             tables: wanted && tables(),
             names: names(spec),
             taken: if spec.links.ports.is_empty() { Vec::new() } else { taken() },
+            published: if spec.links.ports.is_empty() { Vec::new() } else { published() },
             zone_lock: zone_lock(),
         }
     }
@@ -57,6 +60,7 @@ impl NetworkFacts {
             tables: true,
             names: BTreeMap::new(),
             taken: Vec::new(),
+            published: Vec::new(),
             zone_lock: "/run/skep-network-zone".into(),
         }
     }
@@ -74,6 +78,15 @@ fn tables() -> bool {
         ];
         ops.iter().all(|op| Linux::new().call(op, &mut slots.slots()).is_ok())
     })
+}
+
+/// Nothing where that cannot be seen: the start says so then.
+pub(crate) fn published() -> Vec<(String, Claim)> {
+    let (socket, mut slots) = (Slot(0), OwnedSlots::new(1));
+    let open = Op::NetlinkSocket { protocol: NETFILTER, namespace: None, into: socket };
+    let opened = Linux::new().call(&open, &mut slots.slots());
+    let claims = opened.ok().and_then(|()| skep_sys::claims(slots.borrow(socket)?).ok()).unwrap_or_default();
+    claims.into_iter().map(|(table, claim)| (String::from_utf8_lossy(&table).into_owned(), claim)).collect()
 }
 
 /// systemd-nspawn's own, where that can be: a zone may have members of both.

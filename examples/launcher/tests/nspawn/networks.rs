@@ -492,13 +492,26 @@ fn a_detached_machine_keeps_its_ports_until_it_is_stopped() {
             let output = Command::new(SKEP)
                 .args(["nspawn", "--detach", "-a", "--register=no", "--bind-ro=/usr", "-M", "kept", "-n", "-D"])
                 .arg(tree)
-                .args(["--port=80:8080", "--kill-signal=SIGTERM", "--", "sh", "-c", SERVE])
+                .args(["--network-address=10.9.0.2/24", "--port=80:8080", "--kill-signal=SIGTERM"])
+                .args(["--", "sh", "-c", SERVE])
                 .stdin(Stdio::null())
                 .output()
                 .unwrap();
             assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
             for address in ["127.0.0.1:80", "[::1]:80"] {
                 assert!(until(10, || served(address)), "{end}: {address}");
+            }
+            // Nobody but the supervisor is there to have it follow.
+            skep(&[
+                "exec",
+                "kept",
+                "--",
+                "sh",
+                "-c",
+                "ip addr add 10.9.0.7/24 dev host0; ip addr del 10.9.0.2/24 dev host0; ip addr replace 10.9.0.7/24 dev host0",
+            ]);
+            for address in ["127.0.0.1:80", "[::1]:80"] {
+                assert!(until(10, || served(address)), "{end}: {address}, elsewhere by now");
             }
             match end {
                 "supervisor" => {

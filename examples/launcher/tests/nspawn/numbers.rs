@@ -4,11 +4,11 @@
 /// Those whose tests have other names, or of which there is none, and why.
 const ELSEWHERE: &[(u8, &str)] = &[
     (21, "none: nothing is pushed into a machine from outside; there is `skep cp`"),
-    (24, "interfaces: `networks.rs`"),
+    (24, "interfaces: `networks`"),
     (25, "PrivateUsers= of each kind: T29, which has the options, and `ranges.rs` of the library's own tests"),
     (27, "the shell of a user of the host: with --bind-user-shell="),
     (28, "users of the host: with --bind-user="),
-    (30, "ports: `networks.rs`"),
+    (30, "ports: `networks`"),
     (38, "the journal's directory: with --link-journal="),
     (39, "none: it needs networkd on the host, or SELinux"),
 ];

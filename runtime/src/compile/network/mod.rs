@@ -15,7 +15,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use skep_sys::abi::{Namespaces, OpenFlags, Resolve};
 use skep_sys::wire::Blob;
-use skep_sys::{At, Op, OpKind, Proof, Slot};
+use skep_sys::{At, Claim, Op, OpKind, Proof, Slot};
 
 use super::{Context, c_path, c_text};
 use crate::error::{Error, ErrorKind, Result};
@@ -340,20 +340,27 @@ pub(super) fn decide(context: &Context<'_>) -> Result<Option<Decided>> {
 }
 
 /// Ports that are published are nobody's: whom somebody reaches there today would be
-/// another from now on. A machine's may be, as with systemd-nspawn.
+/// another from now on. A machine's may be those of a program of the host, as with
+/// systemd-nspawn.
 fn free(context: &Context<'_>, facts: &NetworkFacts) -> Result<()> {
-    for port in context.spec.links.ports.iter().filter(|_| !context.nspawn()) {
-        let meets = |host: IpAddr| {
-            port.address.is_none_or(|address| address == host || host.is_unspecified() || address.is_unspecified())
+    let refuse = |port: &spec::Port, whose: String, remedy: &str| {
+        let what = format!("the port {port} is taken: {whose}");
+        Err(context.refuse(ErrorKind::PortTaken, "links.ports", what).remedy(remedy))
+    };
+    for port in &context.spec.links.ports {
+        let wanted = tables::claim(port);
+        if let Some((table, claim)) = facts.published.iter().find(|(_, claim)| claim.meets(&wanted)) {
+            let whose = format!("{} publishes {claim}", tables::who(table));
+            return refuse(port, whose, tables::TAKEN);
+        }
+        let listens = |(protocol, at): &&(spec::Protocol, SocketAddr)| {
+            let udp = *protocol == spec::Protocol::Udp;
+            wanted.meets(&Claim { udp, address: Some(at.ip()), port: at.port() })
         };
-        let taken = |(protocol, at): &&(spec::Protocol, SocketAddr)| {
-            *protocol == port.protocol && at.port() == port.host && meets(at.ip())
-        };
-        if let Some((_, at)) = facts.taken.iter().find(taken) {
-            let what = format!("the port {port} is taken: somebody on the host listens on {at}");
-            return Err(context
-                .refuse(ErrorKind::PortTaken, "links.ports", what)
-                .remedy("Publish another one (--port=HOST:CONTAINER), or end who has it (`ss -lnp` shows whom)."));
+        if let Some((_, at)) = facts.taken.iter().find(listens).filter(|_| !context.nspawn()) {
+            let whose = format!("somebody on the host listens on {at}");
+            let remedy = "Publish another one (--port=HOST:CONTAINER), or end who has it (`ss -lnp` shows whom).";
+            return refuse(port, whose, remedy);
         }
     }
     Ok(())
@@ -666,7 +673,7 @@ fn publish(context: &Context<'_>, published: &Published, plan: &mut Builder, rep
     }
     let batch = published.batch();
     plan.step(Phase::Attend, "publish the ports", origin)
-        .remedy("EOPNOTSUPP, ENOENT: the kernel has no nf_tables, or not all of it (NFT_NAT, NFT_MASQ, NFT_FIB_INET, NFT_CT).")
+        .remedy("EOPNOTSUPP, ENOENT: the kernel has no nf_tables, or not all of it (NFT_NAT, NFT_MASQ, NFT_FIB_INET, NFT_CT). EAGAIN: somebody changes the host's rules all the time; start again.")
         .op(Op::NfTables { socket: role::TABLES, batch: Blob(&batch) });
     said_of_ports(published, report);
     let forwards = context.facts.network.as_ref().is_some_and(|facts| facts.forwards);

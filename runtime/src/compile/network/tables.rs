@@ -9,8 +9,25 @@ use std::net::IpAddr;
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use skep_sys::Claim;
+
 use crate::forward::Forward;
 use crate::spec::{Port, Protocol};
+
+/// What is kept for a port that is published.
+pub(crate) fn claim(port: &Port) -> Claim {
+    Claim { udp: port.protocol == Protocol::Udp, address: port.address, port: port.host }
+}
+
+/// Who published a port, by the name of his table: `skep-MACHINE-`, and four numbers.
+pub(crate) fn who(table: &str) -> String {
+    let machine = table.strip_prefix("skep-").and_then(|rest| rest.rsplitn(5, '-').nth(4));
+    machine.map_or_else(|| format!("the table {table} of nf_tables"), |machine| format!("the container {machine}"))
+}
+
+/// What to do about a port that another container has.
+pub(crate) const TAKEN: &str =
+    "Publish another one (--port=HOST:CONTAINER), or stop that container first (skep stop NAME).";
 
 /// What leads where.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -249,10 +266,11 @@ impl Rule<'_> {
 
 impl Published {
     /// Something of everything, which leads nobody anywhere: of a port and an address
-    /// that nobody has (RFC 5737).
+    /// that nobody has (RFC 5737), another for each process.
     pub(crate) fn probe(pid: u32) -> Self {
-        let nowhere = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 0));
-        let port = Port { protocol: Protocol::Udp, address: Some(nowhere), host: 1, inside: 1 };
+        let [address, port] = [pid / 0xffff, pid % 0xffff];
+        let nowhere = IpAddr::V4(Ipv4Addr::new(192, 0, 2, address as u8));
+        let port = Port { protocol: Protocol::Udp, address: Some(nowhere), host: port as u16 + 1, inside: 1 };
         Self {
             table: format!("skep-probe-{pid}"),
             interface: "skep-none".to_owned(),
@@ -337,6 +355,7 @@ impl Published {
         let mut batch = Batch::default();
         batch.message(BEGIN, 0, 0, 10, |_| {});
         before(&mut batch);
+        self.keep(&mut batch);
         for address in &self.addresses {
             self.family(*address, &mut batch);
         }
@@ -345,6 +364,20 @@ impl Published {
         let flags = flag::REQUEST | flag::ACK | u16::from_ne_bytes([batch.bytes[last + 6], batch.bytes[last + 7]]);
         batch.bytes[last + 6..last + 8].copy_from_slice(&flags.to_ne_bytes());
         batch.bytes
+    }
+
+    /// Keeps the ports, also while the container has no address: in the table of IPv4.
+    fn keep(&self, batch: &mut Batch) {
+        if self.ports.is_empty() {
+            return;
+        }
+        self.table(NFPROTO_IPV4, flag::EXCLUSIVE, batch);
+        for port in &self.ports {
+            batch.message(NEWCHAIN, flag::CREATE | flag::EXCLUSIVE, NFPROTO_IPV4, 0, |batch| {
+                batch.text(1, &self.table);
+                batch.text(3, &claim(port).to_string());
+            });
+        }
     }
 
     fn family(&self, address: IpAddr, batch: &mut Batch) {
@@ -368,7 +401,9 @@ impl Published {
                 batch.text(7, kind);
             });
         };
-        self.table(family, flag::EXCLUSIVE, batch);
+        if self.ports.is_empty() || !address.is_ipv4() {
+            self.table(family, flag::EXCLUSIVE, batch);
+        }
         let behind = self.interface.as_str();
         if self.own && address.is_ipv4() {
             // Before the addresses of replies are changed back: what the container

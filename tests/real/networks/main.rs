@@ -2,47 +2,27 @@
 //! its own: the machine's own network is never touched.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod ports;
+
 use std::collections::BTreeSet;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Command as Process, Stdio as Pipe};
 use std::time::{Duration, Instant};
 
-use nix::sched::{CloneFlags, unshare};
 use skep::spec::{Init, LinkName, MachineName};
 use skep::sys::{Errno, OpKind};
 use skep::{Command, Container, ErrorKind};
-use skep_tests::{HostState, Scratch, checked, has, is_root, run, skip, turn_to_start};
+use skep_tests::{HostState, Scratch, checked, has, ip, is_root, run, skip, turn_to_start};
 
-/// Runs a test in a thread with a network of its own, which ends with it.
+/// Runs a test in a network of its own, in which nothing is left.
 fn apart(test: impl FnOnce() + Send + 'static) {
     let Some(_turn) = turn_to_start() else { return };
-    if !is_root() {
-        return skip("only root gives containers interfaces");
-    }
-    if Process::new("ip").arg("-V").output().is_err() {
-        return skip("ip(8) is not installed");
-    }
-    let name = std::thread::current().name().unwrap_or("a test").to_owned();
-    let ran = std::thread::Builder::new().name(name).spawn(|| {
-        if let Err(errno) = unshare(CloneFlags::CLONE_NEWNET) {
-            return skip(&format!("no network namespace can be made: {errno}"));
-        }
-        ip("link set lo up");
+    skep_tests::apart(|| {
         let before = links();
         test();
         settled(&before);
     });
-    if let Err(panic) = ran.unwrap().join() {
-        std::panic::resume_unwind(panic);
-    }
-}
-
-/// What `ip(8)` says.
-fn ip(words: &str) -> String {
-    let output = Process::new("ip").args(words.split(' ')).output().unwrap();
-    assert!(output.status.success(), "ip {words}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap()
 }
 
 /// The interfaces of this thread's network, each with what it is besides.
@@ -274,7 +254,7 @@ fn a_zone_has_its_bridge_while_somebody_is_in_it() {
                 let here = here.try_clone().unwrap();
                 let member = &member;
                 scope.spawn(move || {
-                    nix::sched::setns(here, CloneFlags::CLONE_NEWNET).unwrap();
+                    nix::sched::setns(here, nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
                     for _ in 0..3 {
                         drop(member(&format!("many-{number}"), &format!("10.9.0.{number}/24,10.9.0.1")));
                     }
@@ -397,220 +377,6 @@ impl Drop for Neighbour {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
-}
-
-/// `net.ipv4` of this thread's network.
-fn sysctl(name: &str, value: &str) {
-    std::fs::write(format!("/proc/sys/net/ipv4/{name}"), value).unwrap();
-}
-
-#[test]
-fn ports_lead_into_the_container_from_where_they_are_published() {
-    apart(|| {
-        let neighbour = Neighbour::new();
-        sysctl("ip_forward", "1");
-        let publish = |ports: &'static [&'static str]| {
-            server(|command| {
-                machine(command, "web");
-                command.veth();
-                ports.iter().for_each(|port| _ = command.publish(port.parse().unwrap()));
-            })
-        };
-        let Some(container) = publish(&["80:8080", "127.0.0.1:81:8080", "192.0.2.1:82:8080", "udp:53:5353"]) else {
-            return;
-        };
-        let inside = checked(container.exec("ip").args(["-o", "-4", "addr", "show", "dev", "host0"]).output().unwrap());
-        let own = inside.split_whitespace().find_map(|word| word.strip_suffix("/30")).unwrap().to_owned();
-
-        // From the host: over localhost too, whose address the container does not see.
-        for address in ["127.0.0.1:80", "127.0.0.1:81", "192.0.2.1:80", "192.0.2.1:82", "127.0.0.9:80"] {
-            let said = get(address).unwrap_or_else(|error| panic!("{address}: {error}"));
-            assert!(said.contains("from ") && !said.contains("from 127."), "{address}: {said}");
-        }
-        assert!(get("127.0.0.1:82").is_err() && get("192.0.2.1:81").is_err(), "published elsewhere");
-        let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
-        socket.set_read_timeout(Some(Duration::from_secs(3))).unwrap();
-        socket.send_to(b"me", "127.0.0.1:53").unwrap();
-        let mut answer = [0; 99];
-        let (length, _) = socket.recv_from(&mut answer).unwrap();
-        assert_eq!(&answer[..length], b"datagram for me");
-
-        // From outside.
-        assert_eq!(neighbour.get("192.0.2.1", 80), "from 192.0.2.2\n");
-        assert_eq!(neighbour.get("192.0.2.1", 82), "from 192.0.2.2\n");
-        assert!(!neighbour.get("192.0.2.1", 81).contains("from"), "published on 127.0.0.1 alone");
-        assert!(!neighbour.get(&own, 8080).contains("from"), "by way of the host, not published");
-
-        // From the container: to itself by the host's address, and to nothing of 127.0.0.1.
-        let script = "exec 3<>/dev/tcp/192.0.2.1/80 && cat <&3 | tail -n 1";
-        let said = checked(container.exec("bash").args(["-c", script]).output().unwrap());
-        assert!(said.starts_with("from "), "{said}");
-        // And what it sends out has the host's address.
-        neighbour.sh("perl -MIO::Socket::INET -e '$s = IO::Socket::INET->new(Listen => 1, LocalPort => 99) or die; if (!fork) { alarm 9; $c = $s->accept; print $c $c->peerhost . \"\\n\" }' >/dev/null 2>&1");
-        let script = "exec 3<>/dev/tcp/192.0.2.2/99 && cat <&3";
-        let said = checked(container.exec("bash").args(["-c", script]).output().unwrap());
-        assert_eq!(said, "192.0.2.1\n");
-
-        if Process::new("nft").arg("-v").output().is_ok() {
-            let rules = Process::new("nft").args(["list", "ruleset"]).output().unwrap();
-            let rules = String::from_utf8_lossy(&rules.stdout).into_owned();
-            for part in [
-                "flags owner",
-                "iifname \"ve-web\" ip daddr 127.0.0.0/8 drop",
-                &format!("fib daddr type local tcp dport 80 dnat to {own}:8080"),
-                &format!("ip daddr 127.0.0.1 tcp dport 81 dnat to {own}:8080"),
-                &format!("fib daddr type local udp dport 53 dnat to {own}:5353"),
-                "oifname \"ve-web\" ip saddr 127.0.0.0/8 masquerade",
-            ] {
-                assert!(rules.contains(part), "{part} in {rules}");
-            }
-        }
-        drop(container);
-        assert!(get("127.0.0.1:80").is_err());
-    });
-}
-
-#[test]
-fn what_tables_do_not_lead_into_the_container_is_passed_on() {
-    apart(|| {
-        let Some(container) = server(|command| {
-            command.zone(LinkName::zone("lan").unwrap()).link_address("10.9.0.2/24".parse().unwrap());
-            command.publish("80:8080".parse().unwrap()).publish("127.0.0.1:81:8080".parse().unwrap());
-            command.publish("udp:53:5353".parse().unwrap());
-        }) else {
-            return;
-        };
-        assert!(get("10.9.0.1:80").unwrap().contains("from 10.9.0.1"), "by tables");
-        assert!(get("127.0.0.1:80").is_err() && get("[::1]:80").is_err() && get("10.9.0.1:81").is_err());
-        let passes: Vec<_> = container
-            .forwards()
-            .iter()
-            .map(|forward| forward.start().unwrap_or_else(|error| panic!("{forward:?}: {error}")))
-            .collect();
-        for address in ["127.0.0.1:80", "[::1]:80", "127.0.0.1:81"] {
-            let said = get(address).unwrap_or_else(|error| panic!("{address}: {error}"));
-            assert!(said.contains("from 10.9.0.1"), "{address}: {said}");
-        }
-        assert!(get("10.9.0.1:81").is_err(), "published on 127.0.0.1 alone");
-        let socket = std::net::UdpSocket::bind("[::1]:0").unwrap();
-        socket.set_read_timeout(Some(Duration::from_secs(3))).unwrap();
-        socket.send_to(b"me", "[::1]:53").unwrap();
-        let mut answer = [0; 99];
-        let (length, _) = socket.recv_from(&mut answer).unwrap();
-        assert_eq!(&answer[..length], b"datagram for me");
-        drop(passes);
-        assert!(TcpListener::bind("127.0.0.1:80").is_ok() && TcpListener::bind("[::1]:80").is_ok(), "free again");
-    });
-}
-
-/// Waits until a port leads somewhere, or nowhere.
-#[track_caller]
-fn answers(address: &str, wanted: bool) {
-    let end = Instant::now() + Duration::from_secs(5);
-    while get(address).is_ok_and(|said| said.contains("from")) != wanted && Instant::now() < end {
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    assert_eq!(get(address).is_ok_and(|said| said.contains("from")), wanted, "{address}");
-}
-
-#[test]
-fn ports_follow_the_addresses_of_the_container() {
-    apart(|| {
-        let Some(container) = server(|command| {
-            command.veth().publish("80:8080".parse().unwrap()).publish("udp:53:5353".parse().unwrap());
-            command.link_address("10.9.0.2/24".parse().unwrap());
-            command.capabilities(skep::spec::CapabilityList(skep::sys::abi::CapabilitySet(1 << 12)));
-        }) else {
-            return;
-        };
-        let inside = |words: &str| checked(container.exec("ip").args(words.split(' ')).output().unwrap());
-        let mut ports = container.ports().unwrap().unwrap();
-        assert!(!container.follow(&mut ports).unwrap(), "nothing has changed");
-        let _passes: Vec<_> = container.forwards().iter().map(|forward| forward.start().unwrap()).collect();
-        let heard = |ports: &skep::Ports| {
-            use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-            let mut polled = [PollFd::new(std::os::fd::AsFd::as_fd(ports), PollFlags::POLLIN)];
-            poll(&mut polled, PollTimeout::from(3000_u16)).unwrap() == 1
-        };
-        answers("127.0.0.1:80", true);
-        // One more is no reason to leave the first.
-        inside("addr add 10.9.0.3/24 dev host0");
-        assert!(heard(&ports) && !container.follow(&mut ports).unwrap());
-        inside("addr del 10.9.0.2/24 dev host0");
-        // The second one of a network goes with the first.
-        inside("addr replace 10.9.0.3/24 dev host0");
-        answers("127.0.0.1:80", false);
-        assert!(heard(&ports) && container.follow(&mut ports).unwrap());
-        for address in ["127.0.0.1:80", "10.9.0.1:80", "[::1]:80"] {
-            answers(address, true);
-        }
-        let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
-        socket.set_read_timeout(Some(Duration::from_secs(3))).unwrap();
-        socket.send_to(b"me", "127.0.0.1:53").unwrap();
-        assert!(socket.recv_from(&mut [0; 99]).is_ok());
-
-        // An address to which the host sends elsewhere is nobody's business.
-        ip("link add other0 type veth peer name other1");
-        ip("link set other0 up");
-        ip("addr add 192.0.2.1/24 dev other0");
-        inside("addr add 192.0.2.7/24 dev host0");
-        inside("addr del 10.9.0.3/24 dev host0");
-        assert!(heard(&ports) && container.follow(&mut ports).unwrap());
-        if has("nft") {
-            let rules = Process::new("nft").args(["list", "ruleset"]).output().unwrap();
-            assert_eq!(String::from_utf8_lossy(&rules.stdout), "", "no address, no table");
-        }
-        answers("127.0.0.1:80", false);
-        inside("addr add 10.9.0.4/24 dev host0");
-        assert!(heard(&ports) && container.follow(&mut ports).unwrap());
-        answers("127.0.0.1:80", true);
-        ip("link del other0");
-        drop(container);
-        assert!(heard(&ports) || get("127.0.0.1:80").is_err());
-        drop(ports);
-    });
-}
-
-#[test]
-fn a_port_that_somebody_has_is_not_published() {
-    apart(|| {
-        let (tcp, udp) = (TcpListener::bind("127.0.0.1:80").unwrap(), std::net::UdpSocket::bind("0.0.0.0:53").unwrap());
-        let publish = |port: &str| {
-            let mut command = Command::new("true");
-            command.veth().publish(port.parse().unwrap()).output()
-        };
-        for port in ["80", "80:8080", "127.0.0.1:80", "udp:53", "udp:127.0.0.1:53:1"] {
-            let error = publish(port).map(drop).unwrap_err();
-            assert_eq!(error.kind(), ErrorKind::PortTaken, "{port}: {error}");
-            assert!(error.to_string().contains("listens on"), "{error}");
-        }
-        for port in ["udp:80", "53", "81:80", "10.0.0.1:80:80"] {
-            publish(port).unwrap_or_else(|error| panic!("{port}: {error}"));
-        }
-        drop((tcp, udp));
-        publish("80").unwrap();
-    });
-}
-
-/// `route_localnet` lets answers through, and nothing that the container begins.
-#[test]
-fn row_074_a_container_with_ports_reaches_no_service_on_localhost_of_the_host() {
-    apart(|| {
-        let listener = TcpListener::bind("127.0.0.1:7777").unwrap();
-        listener.set_nonblocking(true).unwrap();
-        let Some(container) = server(|command| {
-            command.veth().publish("127.0.0.1:80:8080".parse().unwrap());
-            command.capabilities(skep::spec::CapabilityList(skep::sys::abi::CapabilitySet(1 << 12)));
-        }) else {
-            return;
-        };
-        assert!(get("127.0.0.1:80").unwrap().contains("from"));
-        let script = "ip addr del 127.0.0.1/8 dev lo; ip route add 127.0.0.0/8 via $(ip route | sed -n 's/default via \\([^ ]*\\).*/\\1/p') 2>&1; \
-            sysctl -q -w net.ipv4.conf.all.route_localnet=1 2>&1; timeout 2 bash -c 'exec 3<>/dev/tcp/127.0.0.1/7777 && echo reached'; true";
-        let said = container.exec("bash").args(["-c", script]).output().unwrap();
-        assert!(!String::from_utf8_lossy(&said.stdout).contains("reached"), "{said:?}");
-        assert!(listener.accept().is_err());
-    });
 }
 
 #[test]
@@ -860,7 +626,15 @@ fn what_cannot_be_is_refused_with_what_to_do() {
         assert_eq!(kind, ErrorKind::InvalidSpec, "{said}");
         assert!(said.contains(words), "{words}: {said}");
     }
-    if !is_root() {
+    if is_root() {
+        let (kind, said) = refused(&|command| {
+            machine(command, &"m".repeat(60));
+            let links = &mut command.spec_mut().links;
+            links.extra.extend((0..100).map(|number| format!("a-long-name-{number}").parse().unwrap()));
+            links.moved.extend((0..100).map(|number| format!("a-name-{}{number}", "-".repeat(99)).parse().unwrap()));
+        });
+        assert!(kind == ErrorKind::InvalidSpec && said.contains("of the watcher's"), "{said}");
+    } else {
         let (kind, said) = refused(&|command| _ = command.veth());
         assert_eq!(kind, ErrorKind::NotPermitted);
         assert!(said.contains("only root"), "{said}");
