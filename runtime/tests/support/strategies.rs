@@ -12,10 +12,10 @@ use skep::Spec;
 use skep::spec::{
     Architecture, Bind, BindUsers, Capabilities, CapabilityList, CpuLimit, Denial, Descriptor, Device, Family, File,
     FileAccess, HostName, Hosts, IdMap, IdRange, Init, IoLimit, IoPriority, KernelFiles, Landlock, Limit, Limits,
-    LinkJournal, MachineName, Mount, MountKind, Namespace, NamespaceChoice, Network, NumberList, Overlay, PathRule,
-    Personality, Profile, Readiness, ResolvConf, Resources, Root, Scheduling, SchedulingPolicy, Secret, SecretFile,
-    SecureBitList, Socket, Stream, SystemCalls, TerminalSize, TimeOffsets, Timezone, Tmpfs, User, UserNamespace,
-    UserShell, Volatile, Want,
+    LinkJournal, LinkName, LinkPair, Links, MachineName, Mount, MountKind, Namespace, NamespaceChoice, Network,
+    NumberList, Overlay, PathRule, Personality, Profile, Readiness, ResolvConf, Resources, Root, Scheduling,
+    SchedulingPolicy, Secret, SecretFile, SecureBitList, Socket, Stream, SystemCalls, TerminalSize, TimeOffsets,
+    Timezone, Tmpfs, User, UserNamespace, UserShell, Volatile, Want,
 };
 use skep::sys::Errno;
 use skep::sys::abi::{CapabilitySet, Resource, SecureBits};
@@ -327,6 +327,7 @@ pub(crate) fn change() -> impl Strategy<Value = Change> {
         field!(prop::sample::select(vec![Hosts::Generate, Hosts::CopyHost, Hosts::BindHost]), hosts),
         field!(any::<bool>(), hostname_file),
         field!(want(), device_policy),
+        interfaces().boxed(),
         field!(namespaces(), namespaces),
         field!(user_namespace(), user_namespace),
         field!(
@@ -386,6 +387,61 @@ pub(crate) fn change() -> impl Strategy<Value = Change> {
         field!(any::<bool>(), hold),
         field!(prop::option::of((any::<u16>(), any::<u16>()).prop_map(|(r, c)| TerminalSize::new(r, c))), terminal),
     ])
+}
+
+/// Interfaces, and the network that can have them.
+pub(crate) fn interfaces() -> impl Strategy<Value = Change> {
+    links().prop_map(|links| {
+        Change(Box::new(move |spec: &mut Spec| {
+            (spec.network, spec.links) = (Network::None, links.clone());
+        }))
+    })
+}
+
+/// Interfaces, addresses and ports, near what people write. `card0`, `card1` and the bridge
+/// `br0` may be there.
+fn links() -> impl Strategy<Value = Links> {
+    let name = || prop::sample::select(vec!["card0", "card1", "br0", "host0", "lan", "x0", "not-there"]);
+    let pair = (prop_oneof![9 => name(), 1 => Just("a-name-of-more-than-15-bytes")], option::of(name()));
+    let pair = pair.prop_map(|(host, inside)| {
+        let inside = inside.and_then(|name| LinkName::new(name).ok());
+        LinkPair::new(host, inside).unwrap_or_else(|error| panic!("{host}: {error}"))
+    });
+    let pairs = || prop_oneof![2 => Just(Vec::new()), 1 => vec(pair.clone(), 1..3)];
+    let bridge = prop_oneof![4 => Just("br0"), 1 => Just("card0"), 1 => Just("not-there")];
+    let zone = prop::sample::select(vec!["lan", "a"]);
+    let below = prop_oneof![
+        4 => Just((None, None)),
+        1 => bridge.prop_map(|name| (LinkName::new(name).ok(), None)),
+        1 => zone.prop_map(|name| (None, LinkName::zone(name).ok())),
+    ];
+    let addresses = vec![
+        "auto",
+        "10.9.0.2/24",
+        "10.9.0.2/30,10.9.0.1",
+        "10.9.0.3/31,10.9.0.2",
+        "10.9.0.7/24,10.9.0.9",
+        "127.0.0.5/8",
+        "192.0.2.7/32",
+        "fd09::2/64",
+        "fd09::7/126,fd09::5",
+    ];
+    let address = prop::sample::select(addresses).prop_map(|text| text.parse().ok());
+    let ports = vec!["8080:80", "127.0.0.1:8081:80", "udp:53", "udp:127.0.0.1:53:54", "[::1]:9:9", "10.9.0.1:1:65535"];
+    let port = prop::sample::select(ports).prop_map(|text| text.parse().ok());
+    let hardware = prop::sample::select(vec!["02:00:00:00:00:01", "2:0:0:0:0:1,2:0:0:0:0:2"]);
+    let hardware = option::weighted(0.2, hardware).prop_map(|text| text.and_then(|text| text.parse().ok()));
+    let lists = (pairs(), pairs(), pairs(), pairs());
+    (any::<bool>(), below, lists, vec(address, 0..3), vec(port, 0..3), hardware).prop_map(
+        |(veth, (bridge, zone), (extra, macvlan, ipvlan, moved), addresses, ports, hardware)| {
+            let mut links = Links::default();
+            (links.veth, links.bridge, links.zone, links.hardware) = (veth, bridge, zone, hardware);
+            (links.extra, links.macvlan, links.ipvlan, links.moved) = (extra, macvlan, ipvlan, moved);
+            links.addresses = addresses.into_iter().flatten().collect();
+            links.ports = ports.into_iter().flatten().collect();
+            links
+        },
+    )
 }
 
 /// Of which the last is none.

@@ -76,16 +76,37 @@ const FOUND: &[(&str, &str, &str)] = &[
     ("no root inside", r#"{"user": {"ids": {"uid": 33, "gid": 33}}, "groups": [7]}"#, STARTS),
 ];
 
+/// The same of interfaces, in a network of the test's own.
+const INTERFACES: &[(&str, &str, &str)] = &[
+    ("a bridge stays where it is", r#"{"links": {"moved": ["br0"]}}"#, "EINVAL"),
+    (
+        "all kinds at once",
+        r#"{"machine": "web", "links": {"zone": "lan", "extra": ["x0:x1"], "macvlan": ["card1"], "moved": ["card0:lan"],
+            "addresses": ["10.9.0.2/24", "fd09::2/64"], "ports": ["80:8080"], "hardware": "02:00:00:00:00:01"}}"#,
+        STARTS,
+    ),
+    (
+        "an address that is made up, and a name that is too long",
+        r#"{"machine": "averyveryverylongname", "links": {"veth": true, "ports": ["127.0.0.1:80:8080"]}}"#,
+        STARTS,
+    ),
+    ("a network that is given is that of the thread", r#"{"network": "given"}"#, STARTS),
+];
+
 #[test]
 fn what_disagreed_once() {
     let Some(_turn) = turn_to_start() else { return };
-    let stand = Stand::new();
-    for (name, text, expected) in FOUND {
+    all(&Stand::new(), FOUND);
+    skep_tests::apart(|| all(&Stand::with_cards(), INTERFACES));
+}
+
+fn all(stand: &Stand, cases: &[(&str, &str, &str)]) {
+    for (name, text, expected) in cases {
         let text = text.replace("TREE", stand.tree.to_str().unwrap());
         let mut spec = dialect::read(Format::Json, Path::new(name), text.as_bytes(), Profile::Strict)
             .unwrap_or_else(|error| panic!("{name}: {error}"));
         stand.run_here(&mut spec);
-        match compare(&stand, &spec) {
+        match compare(stand, &spec) {
             Verdict::Same => assert_eq!(*expected, STARTS, "{name}"),
             Verdict::SameRefusal(why) => assert!(expected.len() > 1 && why.contains(expected), "{name}: {why}"),
             Verdict::Differs(how) => panic!("{name}: {how}"),

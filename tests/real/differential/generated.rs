@@ -8,13 +8,13 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestRng, TestRunner};
 use skep::dialect::{self, Format};
-use skep::spec::{Limit, MountKind, Namespace, Network, Profile, Stream};
+use skep::spec::{Limit, Links, MountKind, Namespace, Network, Profile, Stream};
 use skep::sys::abi::Resource;
 use skep::{Facts, Spec};
 use skep_tests::{skip, turn_to_start};
 
 use crate::state;
-use crate::strategies::{Change, change};
+use crate::strategies::{Change, change, interfaces};
 use crate::{Stand, Verdict, compare};
 
 /// How many Specs, unless `SKEP_DIFFERENTIAL` says another number; in an emulated
@@ -97,6 +97,12 @@ impl Stand {
         for value in spec.sysctls.values_mut() {
             *value = "10".into();
         }
+        match &self.cards {
+            Some(cards) if !cards.ipvlan => spec.links.ipvlan.clear(),
+            Some(_) => {}
+            // They would be the machine's own.
+            None => spec.links = Links::default(),
+        }
         self.run_here(spec);
     }
 }
@@ -110,6 +116,21 @@ fn shown(spec: &Spec) -> String {
 fn generated_specs() {
     let Some(_turn) = turn_to_start() else { return };
     let stand = Stand::new();
+    run(&stand, vec(change(), 1..16));
+    assert!(state::TOLD.load(Ordering::Relaxed) > 0, "no payload told anything");
+}
+
+/// Each with interfaces, if it may have them.
+#[test]
+fn generated_networks() {
+    let Some(_turn) = turn_to_start() else { return };
+    skep_tests::apart(|| {
+        let changes = (interfaces(), vec(change(), 0..6));
+        run(&Stand::with_cards(), changes.prop_map(|(one, others)| std::iter::once(one).chain(others).collect()));
+    });
+}
+
+fn run(stand: &Stand, changes: impl Strategy<Value = Vec<Change>>) {
     let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
     let usual = if std::env::var_os("SKEP_VM").is_some() { CASES / 10 } else { CASES };
     let cases = number("SKEP_DIFFERENTIAL").map_or(usual, |cases| cases as u32);
@@ -120,7 +141,7 @@ fn generated_specs() {
     let profile = prop::sample::select(vec![Profile::Strict, Profile::Strict, Profile::Nspawn]);
     let (started, refused, differ) = (Cell::new(0), Cell::new(0), Cell::new(0));
     let reasons = std::cell::RefCell::new(BTreeMap::<String, u32>::new());
-    let run = runner.run(&(profile, vec(change(), 1..16)), |(profile, changes)| {
+    let run = runner.run(&(profile, changes), |(profile, changes)| {
         let spec = stand.changed(profile, &changes);
         // It may have been brought up by the one before, as the model knows none.
         if let (Network::Own(_) | Network::Path(_), Some(others)) = (&spec.network, &stand.others) {
@@ -128,7 +149,7 @@ fn generated_specs() {
             let script = "ip link set lo down && ip addr flush dev lo";
             let _ = std::process::Command::new("nsenter").args([&net, "sh", "-c", script]).status();
         }
-        match compare(&stand, &spec) {
+        match compare(stand, &spec) {
             Verdict::NoPlan(_) => {}
             Verdict::Same => started.set(started.get() + 1),
             Verdict::SameRefusal(why) => {
@@ -148,7 +169,6 @@ fn generated_specs() {
     }
     eprintln!("{} started alike, {} refused alike: {:#?}", started.get(), refused.get(), reasons.borrow());
     assert_eq!(differ.get(), 0, "as they are shown above");
-    assert!(state::TOLD.load(Ordering::Relaxed) > 0, "no payload told anything");
     if started.get() * 2 < cases {
         skip("few of the generated Specs can be started here");
     }

@@ -5,6 +5,7 @@
 mod cases;
 mod generated;
 mod host;
+mod networks;
 mod program;
 mod state;
 #[path = "../../../runtime/tests/support/strategies.rs"]
@@ -21,6 +22,7 @@ use skep::sys::{Actor, Errno};
 use skep::{ErrorKind, Facts, Spec};
 use skep_tests::{Scratch, field, has, is_root};
 
+use networks::Cards;
 use program::Answers;
 use state::Order;
 
@@ -34,6 +36,8 @@ struct Stand {
     outside: Answers,
     /// Whose namespaces can be joined; nobody's by an ordinary user.
     others: Option<Others>,
+    /// Of a network of the test's own, where containers may have a part in it.
+    cards: Option<Cards>,
 }
 
 /// A process in namespaces of its own.
@@ -86,7 +90,12 @@ impl Stand {
         let mut asking = Process::new(scratch.path().join("asking")).spawn().unwrap();
         let outside = program::answers(asking.id());
         asking.kill().and_then(|()| asking.wait()).unwrap();
-        Self { scratch, tree, sources, outside: outside.unwrap(), others: Others::start() }
+        Self { scratch, tree, sources, outside: outside.unwrap(), others: Others::start(), cards: None }
+    }
+
+    /// In the thread of [`skep_tests::apart`].
+    fn with_cards() -> Self {
+        Self { cards: Some(Cards::new()), ..Self::new() }
     }
 
     /// Has it run the program that asks, if no filter would kill it or let it wait.
@@ -130,6 +139,13 @@ enum Verdict {
 }
 
 fn compare(stand: &Stand, spec: &Spec) -> Verdict {
+    match (started(stand, spec), stand.cards.as_ref().map(Cards::are_alone)) {
+        (_, Some(Err(left))) => Verdict::Differs(left),
+        (verdict, _) => verdict,
+    }
+}
+
+fn started(stand: &Stand, spec: &Spec) -> Verdict {
     let facts = Facts::gather(spec).unwrap();
     let plan = match skep::compile(spec, &facts) {
         Ok(plan) => plan,
@@ -137,6 +153,9 @@ fn compare(stand: &Stand, spec: &Spec) -> Verdict {
     };
     let verified = skep::verify(plan.clone()).unwrap_or_else(|error| panic!("{error}\n{spec:#?}"));
     let mut model = host::model(spec, &facts);
+    if stand.cards.is_some() {
+        model = Cards::tell(model);
+    }
     let rehearsed = skep::rehearse(&mut model, &verified);
     // No op has that number.
     let started = skep::start_with_fault(&plan, u32::MAX, Errno::EIO);
@@ -191,6 +210,9 @@ fn compare(stand: &Stand, spec: &Spec) -> Verdict {
         if !differs.is_empty() {
             differences += &format!("{actor:?}\n{differs}");
         }
+    }
+    if stand.cards.is_some() {
+        differences += &networks::differences(&model, container.id());
     }
     drop(container);
     if differences.is_empty() { Verdict::Same } else { Verdict::Differs(differences) }

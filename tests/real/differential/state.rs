@@ -47,7 +47,7 @@ pub(crate) fn of_linux(pid: u32, order: Order) -> State {
         ids.split_whitespace().map(|id| inside(&maps[map], id.parse().unwrap_or(u32::MAX))).collect()
     };
     let new = |name: &str| {
-        fs::read_link(format!("{place}/ns/{name}")).ok() != fs::read_link(format!("/proc/self/ns/{name}")).ok()
+        fs::read_link(format!("{place}/ns/{name}")).ok() != fs::read_link(format!("/proc/thread-self/ns/{name}")).ok()
     };
     let last = |name: &str| field(&status, name).split_whitespace().last().unwrap_or_default().to_owned();
     let mut state = State::from([
