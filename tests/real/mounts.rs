@@ -432,7 +432,10 @@ fn a_device_policy_is_a_closed_list() {
     }
     let plan = match command.plan() {
         Ok(plan) => plan,
-        Err(error) => return skip(&error.to_string()),
+        Err(error) => {
+            assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
+            return skip(&error.to_string());
+        }
     };
     let Some(Outcome::Applied(how)) = plan.report().of("device policy") else { panic!("{}", plan.report()) };
     // The list as the kernel has it, read while the container lives.

@@ -13,7 +13,7 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use skep::seccomp::Arch;
 use skep::spec::{Init, User};
-use skep::{Command, Output};
+use skep::{Command, ErrorKind, Output};
 
 /// A test's turn: one at a time in a process, for several compare what the
 /// whole process and the host have before and after.
@@ -24,13 +24,11 @@ pub fn turn() -> MutexGuard<'static, ()> {
 
 /// A turn, if a strict container can be started here; else says why not.
 pub fn turn_to_start() -> Option<MutexGuard<'static, ()>> {
-    static ABLE: OnceLock<Result<(), String>> = OnceLock::new();
     let turn = turn();
-    let able = ABLE.get_or_init(|| Command::new("true").status().map(drop).map_err(|error| error.to_string()));
-    match able {
+    match able() {
         Ok(()) => Some(turn),
         Err(reason) => {
-            skip(reason);
+            skip(&reason);
             None
         }
     }
@@ -62,6 +60,40 @@ pub fn ip(words: &str) -> String {
     let output = Process::new("ip").args(words.split(' ')).output().unwrap();
     assert!(output.status.success(), "ip {words}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
+}
+
+/// Whether a strict container can be started here, and why not.
+///
+/// # Panics
+///
+/// Where one cannot, though the host lets `unshare(1)` do the like: that is a
+/// fault, and no reason to skip a test.
+pub fn able() -> Result<(), String> {
+    static ABLE: OnceLock<Result<(), String>> = OnceLock::new();
+    let looked = ABLE.get_or_init(|| {
+        let Err(error) = Command::new("true").status() else { return Ok(()) };
+        // Said before anything was done.
+        let refused = matches!(error.kind(), ErrorKind::Unsupported | ErrorKind::NotPermitted);
+        if !(refused && error.errno().is_none()) {
+            assert!(!others_can(), "unshare(1) can make namespaces here, and Skep cannot start a container: {error}");
+        }
+        Err(error.to_string())
+    });
+    looked.clone()
+}
+
+/// Whether another program is let make the namespaces of a container, and mount in them.
+fn others_can() -> bool {
+    let kinds = ["--user", "--map-root-user", "--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup"];
+    let made = Process::new("unshare").args(kinds).args(["--fork", "--mount-proc", "true"]).output();
+    made.is_ok_and(|output| output.status.success()) && supported()
+}
+
+/// Whether the kernel is one of those that Skep supports: 5.15 and newer.
+fn supported() -> bool {
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let mut numbers = release.split(['.', '-']).map(|number| number.parse().unwrap_or(0_u32));
+    (numbers.next(), numbers.next()) >= (Some(5), Some(15))
 }
 
 /// Says that a test did not run, and why.

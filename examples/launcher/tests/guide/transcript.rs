@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::OnceLock;
 
 use crate::blocks::{Block, Page, blocks, pages, repository, skip};
 
@@ -47,18 +46,12 @@ fn shell(directory: &Path, script: &str) -> (Option<i32>, String) {
 
 /// What a block needs and this host does not have.
 fn missing(block: &Block) -> Option<String> {
-    static START: OnceLock<Option<String>> = OnceLock::new();
     let here = std::env::temp_dir();
     if let Some(reason) = &block.skip {
         return Some(reason.clone());
     }
     block.needs.iter().find_map(|need| match need.as_str() {
-        "start" => START
-            .get_or_init(|| {
-                let (code, text) = shell(&here, "skep run -q true");
-                (code != Some(0)).then(|| format!("no container can be started here: {}", text.trim()))
-            })
-            .clone(),
+        "start" => skep_tests::able().err().map(|reason| format!("no container can be started here: {reason}")),
         "root" => (!nix::unistd::geteuid().is_root()).then(|| "only for root".to_owned()),
         "user" => nix::unistd::geteuid().is_root().then(|| "only for an ordinary user".to_owned()),
         program => {
