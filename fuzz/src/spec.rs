@@ -437,6 +437,9 @@ fn mount(source: &mut Unstructured<'_>) -> Result<Mount> {
             (tmpfs.size, tmpfs.inodes) = (number(source)?, number(source)?);
             (tmpfs.mode, tmpfs.read_only, tmpfs.noexec) =
                 (source.arbitrary()?, source.arbitrary()?, source.arbitrary()?);
+            (tmpfs.blocks, tmpfs.inode64) = (source.arbitrary()?, source.arbitrary()?);
+            (tmpfs.noswap, tmpfs.nodiratime, tmpfs.nosymfollow) =
+                (source.arbitrary()?, source.arbitrary()?, source.arbitrary()?);
             MountKind::Tmpfs(tmpfs)
         }
         5 => {

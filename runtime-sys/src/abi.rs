@@ -168,6 +168,8 @@ bits! {
         NOATIME = 0x10, "noatime";
         /// Access times are always updated.
         STRICTATIME = 0x20, "strictatime";
+        /// Access times of directories are not updated.
+        NODIRATIME = 0x80, "nodiratime";
         /// Ids are mapped by the user namespace that goes with the call.
         IDMAP = 0x0010_0000, "idmap";
         /// No symbolic link is followed on this mount.

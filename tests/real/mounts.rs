@@ -5,8 +5,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use skep::spec::{
-    Bind, Device, Hosts, IdMap, LinkJournal, MountKind, Network, Overlay, ResolvConf, Timezone, User, UserNamespace,
-    Want,
+    AccessTimes, Bind, Device, Hosts, HugePages, IdMap, LinkJournal, MountKind, Network, NumaPolicy, Overlay,
+    ResolvConf, Timezone, Tmpfs, User, UserNamespace, Want,
 };
 use skep::{Command, ErrorKind, Outcome};
 use skep_tests::{Scratch, is_root, ordinary_user, run, skip, turn_to_start};
@@ -289,6 +289,50 @@ fn layers_of_the_tree_and_a_tmpfs_of_somebody() {
     assert_eq!(std::fs::read_to_string(tree.join("srv/file")).expect("a file"), "tree\n", "thrown away");
     let error = layered(&["+/out"]).expect_err("a link that leads out");
     assert!(error.to_string().contains("link"), "{error}");
+}
+
+/// What the kernel shows of a tmpfs, of its mount and of itself.
+#[test]
+fn a_tmpfs_has_the_options_that_it_was_given() {
+    let Some(_turn) = turn_to_start() else { return };
+    type Change = fn(&mut Tmpfs);
+    let with_pages = Path::new("/sys/kernel/mm/transparent_hugepage").exists();
+    let nodes = Path::new("/sys/devices/system/node").exists();
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+    let mut numbers = release.split('.').map(|number| number.parse::<u32>().unwrap_or(0));
+    let since_6_4 = (numbers.next(), numbers.next()) >= (Some(6), Some(4));
+    let page = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE).unwrap().unwrap() as u64;
+    let cases: [(bool, Change, &str); 8] = [
+        (true, |t| t.blocks = Some(100), "size=PAGESk"),
+        (true, |t| t.access_times = AccessTimes::Off, "nosuid,nodev,noatime"),
+        (true, |t| t.access_times = AccessTimes::Strict, "nosuid,nodev -"),
+        (true, |t| (t.nodiratime, t.nosymfollow) = (true, true), "nosuid,nodev,nodiratime,relatime,nosymfollow"),
+        (with_pages, |t| t.huge = Some(HugePages::WithinSize), "huge=within_size"),
+        (nodes, |t| t.numa = Some(NumaPolicy::parse("interleave:0").unwrap()), "mpol=interleave:0"),
+        (true, |t| t.inode64 = Some(true), "inode64"),
+        (is_root() && since_6_4, |t| t.noswap = true, "noswap"),
+    ];
+    for (possible, change, shown) in cases {
+        if !possible {
+            skip(&format!("this kernel or user cannot have {shown}"));
+            continue;
+        }
+        let mut tmpfs = Tmpfs::default();
+        change(&mut tmpfs);
+        let mut command = shell("grep ' /m ' /proc/self/mountinfo");
+        if tmpfs.noswap {
+            let refused = shell("true").mount("/m", MountKind::Tmpfs(tmpfs.clone())).output().unwrap_err();
+            assert!(refused.to_string().contains("noswap"), "{refused}");
+            command.user_namespace(UserNamespace::Host);
+        }
+        let text = run(command.mount("/m", MountKind::Tmpfs(tmpfs)));
+        let shown = shown.replace("PAGES", &(100 * page / 1024).to_string());
+        assert!(text.contains(&shown), "{shown}: {text}");
+    }
+    let mut both = Tmpfs::default();
+    (both.percent, both.blocks) = (Some(5), Some(100));
+    let refused = shell("true").mount("/m", MountKind::Tmpfs(both)).output().unwrap_err().to_string();
+    assert!(refused.contains("`percent` and `blocks`"), "{refused}");
 }
 
 #[test]

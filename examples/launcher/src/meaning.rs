@@ -8,6 +8,7 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::Read;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use nix::unistd::geteuid;
@@ -236,7 +237,7 @@ fn options(spec: &mut Spec, typed: Typed, here: &Here) -> Result<(), Failure> {
         typed.register => register, "--register=";
         typed.umask => umask, "--umask=";
         typed.personality => personality, "--personality=";
-        typed.oom_score_adjust.map(Some) => oom_score_adjust, "--oom-score-adjust=";
+        typed.oom_score_adjust => oom_score_adjust, "--oom-score-adjust=";
         typed.deny_write_execute => memory_deny_write_execute, "--memory-deny-write-execute=";
         typed.resolv_conf => resolv_conf, "--resolv-conf=";
         typed.timezone => timezone, "--timezone=";
@@ -323,6 +324,14 @@ fn options(spec: &mut Spec, typed: Typed, here: &Here) -> Result<(), Failure> {
             && !bind.inside
         {
             bind.source = resolved(here.absolute(&bind.source)?);
+        }
+        if let MountKind::Overlay(overlay) = &mut mount.kind {
+            for layer in overlay.lower.iter_mut().chain(&mut overlay.upper) {
+                // With `+` in front it lies in the tree.
+                if layer.is_relative() && !layer.as_os_str().as_bytes().starts_with(b"+") {
+                    *layer = resolved(here.absolute(layer)?);
+                }
+            }
         }
         contradiction(spec, &mount, option)?;
         note(spec, &format!("mounts.{}", mount.target.display()), option);

@@ -160,6 +160,7 @@ mod tests {
         ("forward-journal-max-files", Some("7"), Some("0")),
         ("private-users-chown", None, Some("x")),
         ("suppress-sync", Some("yes"), Some("maybe")),
+        ("private-users-delegate", Some("0"), Some("1")),
         ("profile", Some("nspawn"), Some("lax")),
         ("machine", Some("web"), Some("a_b")),
         ("json", None, Some("x")),
@@ -182,7 +183,7 @@ mod tests {
         ("bind-user-group", Some("wheel"), Some("a b")),
         ("tmpfs", Some("/t:size=1M,mode=0700"), Some("/t:size=0")),
         ("overlay", Some("/a::/b"), Some("/a")),
-        ("overlay-ro", Some("/a:/b:/c"), Some("a:/b")),
+        ("overlay-ro", Some("/a::/c"), Some("/a::/b:/c")),
         ("resolv-conf", Some("replace-stub"), Some("copy")),
         ("timezone", Some("symlink"), Some("UTC")),
         ("load-credential", Some("token:/etc/token"), Some("token:")),
@@ -418,7 +419,7 @@ mod tests {
             assert!(error.contains("did you mean") && error.contains(near), "{error}");
         }
         assert_eq!(typed(&["--zzzz"]).expect_err("unknown"), "--zzzz: unknown option; see skep plan --help");
-        for word in ["--image-policy=x", "-Z", "--mstack=x"] {
+        for word in ["--image-policy=x", "-Z", "--root-hash=x"] {
             let refused = typed(&[word]).expect_err("refused");
             assert!(refused.contains("is not supported: ") && refused.contains("; "), "{refused}");
         }

@@ -208,6 +208,10 @@ impl Model {
         if inodes.is_some_and(|count| count > u64::MAX / 1024) {
             return Err(Errno::EINVAL);
         }
+        // The same: `noswap` is of Linux 6.4, and who is root of the machine's alone.
+        if get("noswap").is_some() && (context.user != UserId::INITIAL || self.kernel < (6, 4)) {
+            return Err(Errno::EINVAL);
+        }
         if let Some(mode) = get("mode").filter(|_| context.kind.name != "devpts") {
             self[root].mode = u32::from_str_radix(mode, 8).map_err(|_| Errno::EINVAL)? & 0o7777;
         }
@@ -276,7 +280,8 @@ impl Model {
         match context.kind.name {
             "tmpfs" => {
                 let pages =
-                    get("size").and_then(|size| pages(size, self.memory)).filter(|pages| *pages != self.memory / 2);
+                    get("size").and_then(|size| pages(size, self.memory)).or_else(|| get("nr_blocks").and_then(bytes));
+                let pages = pages.filter(|pages| *pages != self.memory / 2);
                 shown.extend(pages.map(|pages| format!("size={}k", pages.wrapping_mul(PAGE / 1024))));
                 let inodes = get("nr_inodes").and_then(bytes).filter(|count| *count != self.memory / 2);
                 shown.extend(inodes.map(|count| format!("nr_inodes={count}")));
@@ -288,6 +293,11 @@ impl Model {
                 let (uid, gid) = (self[root].uid, self[root].gid);
                 shown.extend((uid != 0).then(|| format!("uid={uid}")));
                 shown.extend((gid != 0).then(|| format!("gid={gid}")));
+                // A kernel that is built for it shows the other as well.
+                shown.extend(get("inode64").map(|_| "inode64".to_owned()));
+                shown.extend(get("huge").filter(|huge| *huge != "never").map(|huge| format!("huge={huge}")));
+                shown.extend(get("mpol").filter(|policy| *policy != "default").map(|policy| format!("mpol={policy}")));
+                shown.extend(get("noswap").map(|_| "noswap".to_owned()));
             }
             "devpts" => {
                 let user = &self[context.user];

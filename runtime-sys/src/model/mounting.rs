@@ -297,7 +297,7 @@ impl Model {
 const ATIME: MountAttrs = MountAttrs(0x70);
 
 pub(super) fn check_attrs(attrs: MountAttrs) -> Result<(), Errno> {
-    let known = MountAttrs::NAMES.iter().fold(0x80, |all, (bit, _)| all | bit.0);
+    let known = MountAttrs::NAMES.iter().fold(0, |all, (bit, _)| all | bit.0);
     if attrs.0 & !known != 0 { Err(Errno::EINVAL) } else { Ok(()) }
 }
 

@@ -398,6 +398,7 @@ impl Model {
                 (here.attrs.has(MountAttrs::NODEV), "nodev"),
                 (here.attrs.has(MountAttrs::NOEXEC), "noexec"),
                 (here.attrs.has(MountAttrs::NOATIME), "noatime"),
+                (here.attrs.has(MountAttrs::NODIRATIME), "nodiratime"),
                 (default, "relatime"),
                 (here.attrs.has(MountAttrs::NOSYMFOLLOW), "nosymfollow"),
             ];

@@ -23,6 +23,7 @@ mod resources;
 mod secret;
 mod system_calls;
 mod terminal;
+mod tmpfs;
 mod users;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -44,7 +45,7 @@ pub use journal::LinkJournal;
 pub use landlock::{FileAccess, Landlock, PathRule};
 pub(crate) use links::network;
 pub use links::{LinkAddress, LinkError, LinkHardware, LinkName, LinkPair, Links, Port, Protocol};
-pub use mounts::{Bind, IdMap, Mount, MountKind, Ownership, Root, Tmpfs, Volatile};
+pub use mounts::{Bind, IdMap, Mount, MountKind, Ownership, Root, Volatile};
 pub use name::{HostName, MachineName, NameError};
 pub use namespaces::{IdRange, Namespace, NamespaceChoice, Network, TimeOffsets, UserNamespace};
 pub use origin::{Origin, Origins};
@@ -53,6 +54,7 @@ pub use resources::{Limit, Limits, parse_bytes};
 pub use secret::Secret;
 pub use system_calls::{Architecture, Denial, Family, Socket, Sockets, SystemCalls};
 pub use terminal::TerminalSize;
+pub use tmpfs::{AccessTimes, HugePages, NumaPolicy, Tmpfs};
 pub use users::{BindUsers, UserShell};
 
 /// How much a hardening item is wanted.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Device, File, Overlay, SecretFile, Want};
+use super::{Device, File, Overlay, SecretFile, Tmpfs, Want};
 
 /// How much of the root is forgotten at the end (`systemd-nspawn(1)`,
 /// `--volatile=`).
@@ -234,47 +234,6 @@ impl Bind {
         match self.source.strip_prefix("/") {
             Ok(below) if self.inside => root.top().join(below),
             _ => self.source.clone(),
-        }
-    }
-}
-
-/// A tmpfs (`tmpfs(5)`), empty and bounded. Set-user-id bits and device nodes in
-/// it do not work. What lies in it counts as memory of whoever wrote it, and may
-/// be swapped out.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, Serialize, Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-#[serde(deny_unknown_fields, default)]
-#[non_exhaustive]
-pub struct Tmpfs {
-    /// Bytes at most.
-    pub size: u64,
-    /// The same in percent of this machine's memory, 1 to 100; then `size` says nothing.
-    pub percent: Option<u8>,
-    /// Files and directories at most.
-    pub inodes: u64,
-    /// Mode of its root.
-    pub mode: u32,
-    /// To whom its root belongs, by the container's ids.
-    pub uid: u32,
-    /// To which group.
-    pub gid: u32,
-    /// Read-only: an empty directory.
-    pub read_only: bool,
-    /// Programs in it cannot be executed.
-    pub noexec: bool,
-}
-
-impl Default for Tmpfs {
-    fn default() -> Self {
-        Self {
-            size: 256 << 20,
-            percent: None,
-            inodes: 100_000,
-            mode: 0o755,
-            uid: 0,
-            gid: 0,
-            read_only: false,
-            noexec: false,
         }
     }
 }

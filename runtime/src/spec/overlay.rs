@@ -27,7 +27,7 @@ pub struct Overlay {
     /// The directory that overlayfs works in, on the same mount as `upper`.
     /// Without it: `.NAME.work` beside `upper`, made and kept.
     pub work: Option<PathBuf>,
-    /// Nothing can be changed. Needs two lower directories, and no upper one.
+    /// Nothing can be changed. Not with an upper directory.
     pub read_only: bool,
     /// Programs in it cannot be executed.
     pub noexec: bool,

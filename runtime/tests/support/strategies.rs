@@ -10,9 +10,9 @@ use proptest::option;
 use proptest::prelude::*;
 use skep::Spec;
 use skep::spec::{
-    Architecture, Bind, BindUsers, Capabilities, CapabilityList, CpuLimit, Denial, Descriptor, Device, Family, File,
-    FileAccess, HostName, Hosts, IdMap, IdRange, Init, IoLimit, IoPriority, KernelFiles, Landlock, Limit, Limits,
-    LinkJournal, LinkName, LinkPair, Links, MachineName, Mount, MountKind, Namespace, NamespaceChoice, Network,
+    AccessTimes, Architecture, Bind, BindUsers, Capabilities, CapabilityList, CpuLimit, Denial, Descriptor, Device,
+    Family, File, FileAccess, HostName, Hosts, IdMap, IdRange, Init, IoLimit, IoPriority, KernelFiles, Landlock, Limit,
+    Limits, LinkJournal, LinkName, LinkPair, Links, MachineName, Mount, MountKind, Namespace, NamespaceChoice, Network,
     NumberList, Overlay, PathRule, Personality, Profile, Readiness, ResolvConf, Resources, Root, Scheduling,
     SchedulingPolicy, Secret, SecretFile, SecureBitList, Socket, Stream, SystemCalls, TerminalSize, TimeOffsets,
     Timezone, Tmpfs, User, UserNamespace, UserShell, Volatile, Want,
@@ -146,6 +146,11 @@ fn tmpfs() -> impl Strategy<Value = MountKind> {
             let mut tmpfs = Tmpfs::default();
             (tmpfs.size, tmpfs.inodes, tmpfs.mode, tmpfs.read_only) = (size, inodes, mode, read_only);
             tmpfs.percent = (mode % 7 == 0).then_some((size % 130) as u8);
+            // Not of nodes or huge pages, which a kernel may lack.
+            tmpfs.blocks = (mode % 11 == 0).then_some(size % 1000);
+            (tmpfs.noswap, tmpfs.nodiratime) = (mode % 31 == 0, mode % 4 == 0);
+            tmpfs.inode64 = (mode % 9 == 0).then_some(true);
+            tmpfs.access_times = [AccessTimes::Relative, AccessTimes::Strict, AccessTimes::Off][mode as usize % 3];
             (tmpfs.uid, tmpfs.gid) = if mode % 5 == 0 { ((inodes % 70_000) as u32, mode % 3) } else { (0, 0) };
             MountKind::Tmpfs(tmpfs)
         },

@@ -34,7 +34,7 @@ use crate::facts::{EntryKind, PathFact};
 use crate::plan::{ASIDE, Builder, Give, Phase, role};
 use crate::profile;
 use crate::report::Report;
-use crate::spec::{IdMap, KernelFiles, Mount, MountKind, Namespace, Origin, Tmpfs, Volatile};
+use crate::spec::{AccessTimes, IdMap, KernelFiles, Mount, MountKind, Namespace, Origin, Tmpfs, Volatile};
 
 pub(super) use files::{CREDENTIALS, check as check_files};
 pub(crate) use idmap::ROOT_IDS;
@@ -241,7 +241,7 @@ fn check_root(context: &Context<'_>) -> Result<bool> {
     check_pivot(context)?;
     check_image(context)?;
     let whole = spec.root.volatile != Volatile::Yes;
-    if spec.root.path == Path::new("/") && whole && spec.root.volatile != Volatile::Overlay && !spec.root.ephemeral {
+    if spec.root.path == Path::new("/") && spec.root.volatile == Volatile::No && !spec.root.ephemeral {
         return Err(Error::new(ErrorKind::InvalidSpec, "the root directory is the host's own root")
             .from(spec.origins.of("root"))
             .remedy("Make it ephemeral (-x) or volatile (--volatile), or name another directory."));
@@ -315,13 +315,18 @@ fn placed(
     let content = match &mount.kind {
         MountKind::Tmpfs(tmpfs) => {
             check_tmpfs(context, &field, tmpfs)?;
-            let Tmpfs { size, inodes, mode, uid, gid, .. } = tmpfs;
-            let size = tmpfs.percent.map_or_else(|| format!("{size} bytes"), |percent| format!("{percent}% of memory"));
+            let Tmpfs { inodes, mode, uid, gid, .. } = tmpfs;
+            let (_, _, bound) = tmpfs.bound();
             let owner = if (*uid, *gid) == (0, 0) { String::new() } else { format!(", of {uid}:{gid}") };
+            let options: String = tmpfs
+                .options()
+                .into_iter()
+                .map(|(key, value)| value.map_or_else(|| format!(", {key}"), |value| format!(", {key}={value}")))
+                .collect();
             let attrs = tmpfs_attrs(tmpfs);
-            let shown = format!("tmpfs of {size} and {inodes} files, mode {mode:o}{owner}: {attrs}");
+            let shown = format!("tmpfs of {bound} and {inodes} files, mode {mode:o}{owner}{options}: {attrs}");
             report.applied(item, shown);
-            Content::Tmpfs(*tmpfs)
+            Content::Tmpfs(tmpfs.clone())
         }
         MountKind::Bind(bind) => {
             let mut source = Source::read_only(context, &bind.of_host(&context.spec.root), origin.clone(), plan);
@@ -391,31 +396,40 @@ pub(super) fn own_tmpfs(of: &profile::Scratch, attrs: MountAttrs, into: Slot, pl
 
 /// A new tmpfs in `into`, detached.
 fn new_tmpfs(size: &str, inodes: u64, mode: u32, attrs: MountAttrs, into: Slot, plan: &mut Builder) -> Result<()> {
-    tmpfs_of(size, inodes, mode, (0, 0), attrs, into, plan)
+    begin_tmpfs(("size", size), inodes, mode, plan)?;
+    plan.op(Op::FsCreate { fs: role::ONE }).op(Op::FsMount { fs: role::ONE, attrs, into });
+    Ok(())
 }
 
-/// The same, of somebody else than root.
-fn tmpfs_of(
-    size: &str,
-    inodes: u64,
-    mode: u32,
-    owner: (u32, u32),
-    attrs: MountAttrs,
-    into: Slot,
-    plan: &mut Builder,
-) -> Result<()> {
-    let (size, inodes) = (c_text(size.as_bytes())?, c_text(inodes.to_string().as_bytes())?);
-    let mode = c_text(format!("{mode:o}").as_bytes())?;
-    plan.op(Op::FsOpen { kind: c"tmpfs", into: role::ONE })
-        .op(Op::FsString { fs: role::ONE, key: c"size", value: &size })
-        .op(Op::FsString { fs: role::ONE, key: c"nr_inodes", value: &inodes })
-        .op(Op::FsString { fs: role::ONE, key: c"mode", value: &mode });
-    for (key, id) in [(c"uid", owner.0), (c"gid", owner.1)] {
-        if owner != (0, 0) {
-            plan.op(Op::FsString { fs: role::ONE, key, value: &c_text(id.to_string().as_bytes())? });
+/// What every tmpfs is given.
+fn begin_tmpfs(bound: (&str, &str), inodes: u64, mode: u32, plan: &mut Builder) -> Result<()> {
+    plan.op(Op::FsOpen { kind: c"tmpfs", into: role::ONE });
+    let options = [bound, ("nr_inodes", &inodes.to_string()), ("mode", &format!("{mode:o}"))];
+    options.into_iter().try_for_each(|(key, value)| set_option(key, Some(value), plan))
+}
+
+fn set_option(key: &str, value: Option<&str>, plan: &mut Builder) -> Result<()> {
+    let (fs, key) = (role::ONE, c_text(key.as_bytes())?);
+    match value {
+        Some(value) => plan.op(Op::FsString { fs, key: &key, value: &c_text(value.as_bytes())? }),
+        None => plan.op(Op::FsFlag { fs, key: &key }),
+    };
+    Ok(())
+}
+
+/// One that the caller asks for.
+fn tmpfs_of(tmpfs: &Tmpfs, into: Slot, plan: &mut Builder) -> Result<()> {
+    let (key, bound, _) = tmpfs.bound();
+    begin_tmpfs((key, &bound), tmpfs.inodes, tmpfs.mode, plan)?;
+    if (tmpfs.uid, tmpfs.gid) != (0, 0) {
+        for (key, id) in [("uid", tmpfs.uid), ("gid", tmpfs.gid)] {
+            set_option(key, Some(&id.to_string()), plan)?;
         }
     }
-    plan.op(Op::FsCreate { fs: role::ONE }).op(Op::FsMount { fs: role::ONE, attrs, into });
+    for (key, value) in tmpfs.options() {
+        set_option(key, value.as_deref(), plan)?;
+    }
+    plan.op(Op::FsCreate { fs: role::ONE }).op(Op::FsMount { fs: role::ONE, attrs: tmpfs_attrs(tmpfs), into });
     Ok(())
 }
 
@@ -444,6 +458,15 @@ fn check_tmpfs(context: &Context<'_>, field: &str, tmpfs: &Tmpfs) -> Result<()> 
         let what = "a tmpfs of no part of the memory, or of more than all of it";
         return Err(context.invalid(field, what).remedy("Give 1 to 100 percent."));
     }
+    if tmpfs.percent.is_some() && tmpfs.blocks.is_some() {
+        let what = "a tmpfs that is bounded both by a part of the memory and by a number of pages";
+        return Err(context.invalid(field, what).remedy("Give one of `percent` and `blocks`."));
+    }
+    // `shmem_parse_one`
+    if tmpfs.noswap && context.mapping.is_new() {
+        let what = "a tmpfs that is never swapped out, which the kernel refuses to a user namespace";
+        return Err(context.invalid(field, what).remedy("Leave `noswap` out, or share the host's user namespace."));
+    }
     for (id, group) in [(tmpfs.uid, false), (tmpfs.gid, true)] {
         if id == u32::MAX || !context.mapping.maps(id, group) {
             return Err(context
@@ -455,7 +478,17 @@ fn check_tmpfs(context: &Context<'_>, field: &str, tmpfs: &Tmpfs) -> Result<()> 
 }
 
 fn tmpfs_attrs(tmpfs: &Tmpfs) -> MountAttrs {
-    with_chosen(CONFINED, [(tmpfs.read_only, MountAttrs::RDONLY), (tmpfs.noexec, MountAttrs::NOEXEC)])
+    with_chosen(
+        CONFINED,
+        [
+            (tmpfs.read_only, MountAttrs::RDONLY),
+            (tmpfs.noexec, MountAttrs::NOEXEC),
+            (tmpfs.nosymfollow, MountAttrs::NOSYMFOLLOW),
+            (tmpfs.access_times == AccessTimes::Strict, MountAttrs::STRICTATIME),
+            (tmpfs.access_times == AccessTimes::Off, MountAttrs::NOATIME),
+            (tmpfs.nodiratime, MountAttrs::NODIRATIME),
+        ],
+    )
 }
 
 /// `attrs` and those of `choices` that are on.
@@ -551,9 +584,7 @@ fn mount_one(
         }
         Content::Tmpfs(tmpfs) => {
             step(format!("mount tmpfs on {shown}"), plan);
-            let Tmpfs { size, inodes, mode, uid, gid, .. } = tmpfs;
-            let size = tmpfs.percent.map_or_else(|| size.to_string(), |percent| format!("{percent}%"));
-            tmpfs_of(&size, *inodes, *mode, (*uid, *gid), tmpfs_attrs(tmpfs), role::TWO, plan)?;
+            tmpfs_of(tmpfs, role::TWO, plan)?;
             (EntryKind::Directory, role::TWO)
         }
         Content::Bind(source) => {

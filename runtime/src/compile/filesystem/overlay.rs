@@ -100,11 +100,6 @@ pub(super) fn of_mount(
             .invalid(field, "a read-only overlay with an upper directory")
             .remedy("List it as the last lower one."));
     }
-    if overlay.read_only && count == 1 {
-        return Err(context
-            .invalid(field, "a read-only overlay of one directory")
-            .remedy("Bind it read-only, or name a second."));
-    }
     if overlay.upper.is_none() && overlay.work.is_some() {
         return Err(context.invalid(field, "a work directory without an upper one").remedy(BOTH));
     }
@@ -142,8 +137,9 @@ pub(super) fn of_mount(
             }
             upper
         }
-        (None, true) => Upper::None,
-        (None, false) => Upper::Thrown,
+        (None, true) if count > 1 => Upper::None,
+        // Read-only, overlayfs wants two layers, and the other is empty.
+        (None, _) => Upper::Thrown,
     };
     let attrs = with_chosen(CONFINED, [(overlay.read_only, MountAttrs::RDONLY), (overlay.noexec, MountAttrs::NOEXEC)]);
     Ok(Layers { number, lower, upper, attrs })

@@ -60,7 +60,9 @@ pub(super) fn sorted(context: &Context<'_>) -> Result<Vec<Mount>> {
                 .invalid(&field, format!("a mount on {shown} would hide what the kernel says of the container"))
                 .remedy(remedy));
         }
-        if let MountKind::Tmpfs(Tmpfs { size: 0, .. } | Tmpfs { inodes: 0, .. }) = mount.kind {
+        if let MountKind::Tmpfs(Tmpfs { size: 0, .. } | Tmpfs { inodes: 0, .. } | Tmpfs { blocks: Some(0), .. }) =
+            mount.kind
+        {
             return Err(context
                 .invalid(&field, format!("the tmpfs on {shown} has no bound: the kernel takes 0 for unlimited"))
                 .remedy("Give a size and a number of inodes from 1 on."));

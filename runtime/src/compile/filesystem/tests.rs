@@ -63,7 +63,6 @@ fn overlays_that_make_no_sense() {
         (overlay(&many, |_| {}), "33 lower"),
         (overlay(&["relative"], |_| {}), "absolute"),
         (overlay(&["/proc/1/root"], |_| {}), "magic link"),
-        (overlay(&["/a"], |overlay| overlay.read_only = true), "of one directory"),
         (overlay(&["/a", "/b"], |overlay| (overlay.read_only, overlay.upper) = (true, Some("/c".into()))), "upper"),
         (overlay(&["/a"], |overlay| overlay.work = Some("/c".into())), "without an upper"),
         (overlay(&["/a"], |overlay| overlay.upper = Some("/".into())), "in each other"),

@@ -7,7 +7,7 @@ use std::path::{Component, Path, PathBuf};
 use super::value::{self, Parsed, ValueError};
 use super::words;
 use crate::dialect::problem::{excerpt, quoted};
-use crate::spec::{Bind, Mount, MountKind, Overlay, Tmpfs, parse_bytes};
+use crate::spec::{AccessTimes, Bind, HugePages, Mount, MountKind, NumaPolicy, Overlay, Tmpfs, parse_bytes};
 
 /// Bytes of a path as a message shows them.
 fn shown(text: &OsStr) -> String {
@@ -151,8 +151,7 @@ fn below(from: &Path, file: &Path) -> Parsed<PathBuf> {
 ///
 /// # Errors
 ///
-/// A path that cannot be, an unknown option or one given twice, and what is not
-/// supported yet.
+/// A path that cannot be, an unknown option or one given twice.
 pub fn tmpfs(text: impl AsRef<OsStr>) -> Parsed<Mount> {
     let text = text.as_ref();
     let (path, options) = field(text, 0)?;
@@ -163,7 +162,7 @@ pub fn tmpfs(text: impl AsRef<OsStr>) -> Parsed<Mount> {
         tmpfs.mode = 0o1777;
     }
     let mut seen = Vec::new();
-    for (at, option) in self::options(text, options) {
+    for (at, option) in tmpfs_options(text, options) {
         let option = &*option.to_string_lossy();
         let (name, value) = match option.split_once('=') {
             Some((name, value)) => (name, Some(value)),
@@ -172,6 +171,10 @@ pub fn tmpfs(text: impl AsRef<OsStr>) -> Parsed<Mount> {
         let word = match name {
             "ro" => "rw",
             "noexec" => "exec",
+            "size" | "nr_blocks" => "size",
+            "inode32" | "inode64" => "inode64",
+            "noatime" | "relatime" | "strictatime" | "norelatime" | "nostrictatime" => "atime",
+            "nodiratime" => "diratime",
             _ => name,
         };
         if seen.iter().any(|earlier| earlier == word) {
@@ -200,8 +203,8 @@ fn tmpfs_option(tmpfs: &mut Tmpfs, name: &str, value: Option<&str>) -> Parsed<()
         },
         ("uid", Some(value)) => tmpfs.uid = owner(value)?,
         ("gid", Some(value)) => tmpfs.gid = owner(value)?,
-        // So it is anyhow.
-        ("nosuid" | "nodev" | "relatime", None) => {}
+        // So it is anyhow, or changes nothing of what is in memory.
+        ("nosuid" | "nodev" | "sync" | "async" | "dirsync" | "lazytime" | "nolazytime", None) => {}
         ("suid" | "dev", None) => {
             return Err(ValueError::new(format!(
                 "a tmpfs honours no {}",
@@ -210,23 +213,75 @@ fn tmpfs_option(tmpfs: &mut Tmpfs, name: &str, value: Option<&str>) -> Parsed<()
             .with_remedy("leave the option out, or bind a device with --device="));
         }
         ("nr_inodes", Some(value)) => tmpfs.inodes = count(name, value)?,
+        ("nr_blocks", Some(value)) => tmpfs.blocks = Some(count(name, value)?),
         ("noexec", None) => tmpfs.noexec = true,
         ("exec", None) => tmpfs.noexec = false,
         ("ro", None) => tmpfs.read_only = true,
         ("rw", None) => tmpfs.read_only = false,
-        (
-            "nr_blocks" | "huge" | "mpol" | "atime" | "noatime" | "diratime" | "nodiratime" | "norelatime"
-            | "strictatime" | "nostrictatime" | "lazytime" | "nolazytime" | "sync" | "dirsync" | "inode32" | "inode64"
-            | "noswap",
-            _,
-        ) => return Err(ValueError::not_yet(&format!("the tmpfs option `{name}`")).with_remedy("leave it out")),
+        ("nosymfollow", None) => tmpfs.nosymfollow = true,
+        // mount(8): what `atime` and the negations leave is the kernel's default.
+        ("relatime" | "atime" | "norelatime" | "nostrictatime", None) => tmpfs.access_times = AccessTimes::Relative,
+        ("strictatime", None) => tmpfs.access_times = AccessTimes::Strict,
+        ("noatime", None) => tmpfs.access_times = AccessTimes::Off,
+        ("diratime", None) => tmpfs.nodiratime = false,
+        ("nodiratime", None) => tmpfs.nodiratime = true,
+        ("huge", Some(value)) => {
+            let named = HugePages::ALL.into_iter().find(|huge| huge.name() == value);
+            tmpfs.huge = Some(named.ok_or_else(|| {
+                ValueError::new(format!("{} says not when there are huge pages", quoted(value)))
+                    .with_remedy("write never, always, within_size or advise")
+            })?);
+        }
+        ("mpol", Some(value)) => {
+            tmpfs.numa = Some(NumaPolicy::parse(value).map_err(|why| {
+                ValueError::new(format!("mpol={}: {why}", excerpt(value))).with_remedy(
+                    "write default, local, prefer:NODE, bind:NODES or interleave:NODES, such as interleave:0-3",
+                )
+            })?);
+        }
+        ("noswap", None) => tmpfs.noswap = true,
+        ("inode32", None) => tmpfs.inode64 = Some(false),
+        ("inode64", None) => tmpfs.inode64 = Some(true),
+        ("usrquota" | "grpquota", None)
+        | (
+            "usrquota_block_hardlimit"
+            | "usrquota_inode_hardlimit"
+            | "grpquota_block_hardlimit"
+            | "grpquota_inode_hardlimit",
+            Some(_),
+        ) => {
+            return Err(ValueError::new(format!(
+                "{} is not passed on: the container's ids are no users of the host",
+                quoted(name)
+            ))
+            .with_remedy("bound it with size= and nr_inodes="));
+        }
         _ => {
             return Err(ValueError::new(format!("{} is not a tmpfs option", quoted(name))).with_remedy(
-                "options are mode=, uid=, gid=, size=, nr_inodes=, ro, rw, exec, noexec, nosuid and nodev; write `\\:` for a colon of the path",
+                "options are mode=, uid=, gid=, size=, nr_blocks=, nr_inodes=, huge=, mpol=, noswap, inode32, inode64, ro, rw, \
+                 exec, noexec, nosymfollow, relatime, noatime, strictatime and nodiratime; write `\\:` for a colon of the path",
             ));
         }
     }
     Ok(())
+}
+
+/// As the kernel separates them: a comma before a digit is one of a list of nodes.
+fn tmpfs_options(text: &OsStr, at: Option<usize>) -> Vec<(usize, OsString)> {
+    let mut all: Vec<(usize, OsString)> = Vec::new();
+    for (at, option) in options(text, at) {
+        match all.last_mut() {
+            Some((_, before))
+                if before.as_bytes().starts_with(b"mpol=")
+                    && option.as_bytes().first().is_some_and(u8::is_ascii_digit) =>
+            {
+                before.push(",");
+                before.push(option);
+            }
+            _ => all.push((at, option.to_owned())),
+        }
+    }
+    all
 }
 
 /// A user or group id, as the container has it.
@@ -239,11 +294,12 @@ fn owner(text: &str) -> Parsed<u32> {
 /// `LOWER:TARGET`, whose target on the host is the upper layer, or
 /// `LOWER…:UPPER:TARGET`; the bottom layer comes first. An empty upper layer is
 /// thrown away. Read-only, the upper layer is one more that is not changed. With `+` in
-/// front a layer lies in the container's own tree.
+/// front a layer lies in the container's own tree: also `LOWER:+TARGET`. Other relative
+/// layers stay as they are, as of [`bind`].
 ///
 /// # Errors
 ///
-/// Less than two paths, one that is not absolute, and what is not supported yet.
+/// Less than two paths, a target that is not absolute, an empty layer that is not the upper.
 pub fn overlay(text: impl AsRef<OsStr>, read_only: bool) -> Parsed<Mount> {
     let text = text.as_ref();
     let mut fields = Vec::new();
@@ -257,15 +313,16 @@ pub fn overlay(text: impl AsRef<OsStr>, read_only: bool) -> Parsed<Mount> {
         return Err(ValueError::new("an overlay has at least two paths")
             .with_remedy("write LOWER:TARGET or LOWER:UPPER:TARGET"));
     };
-    let target = inside(&target).map_err(|fault| fault.at(target_at))?;
-    if fields.len() == 1 {
-        fields.push((target_at, target.clone().into()));
+    let both = fields.len() == 1;
+    let of_tree = if both { target.as_bytes().strip_prefix(b"+").map(OsStr::from_bytes) } else { None };
+    let target = inside(of_tree.unwrap_or(&target)).map_err(|fault| fault.at(target_at))?;
+    if both {
+        let mut upper = OsString::from(if of_tree.is_some() { "+" } else { "" });
+        upper.push(&target);
+        fields.push((target_at, upper));
     }
-    let thrown_away = fields.pop_if(|(_, upper)| upper.is_empty() && !read_only).is_some();
-    if read_only && fields.len() > 2 {
-        // Nothing is ever in it.
-        let _ = fields.pop_if(|(_, upper)| upper.is_empty());
-    }
+    // Read-only, nothing is ever in it.
+    let empty = fields.pop_if(|(_, upper)| upper.is_empty()).is_some();
     let mut layers = Vec::new();
     for (at, layer) in fields {
         layers.push(match layer.as_bytes().strip_prefix(b"+") {
@@ -275,12 +332,31 @@ pub fn overlay(text: impl AsRef<OsStr>, read_only: bool) -> Parsed<Mount> {
                 layer.push(of_tree);
                 PathBuf::from(layer)
             }
-            None => inside(&layer).map_err(|fault| fault.at(at))?,
+            None if layer.is_empty() => {
+                return Err(ValueError::new("a layer is empty")
+                    .with_remedy("name a directory; only the last before the target, where changes go, may be empty")
+                    .at(at));
+            }
+            None if Path::new(&layer).is_absolute() => inside(&layer).map_err(|fault| fault.at(at))?,
+            None => PathBuf::from(layer),
         });
     }
-    let upper = if read_only || thrown_away { None } else { layers.pop() };
+    let upper = if read_only || empty { None } else { layers.pop() };
     let overlay = Overlay { lower: layers, upper, read_only, ..Overlay::default() };
     Ok(Mount { target, kind: MountKind::Overlay(overlay) })
+}
+
+/// The same in a file: relative layers are taken from its directory.
+pub(super) fn overlay_of(text: &str, read_only: bool, file: &Path) -> Parsed<Mount> {
+    let mut mount = overlay(text, read_only)?;
+    if let MountKind::Overlay(overlay) = &mut mount.kind {
+        for layer in overlay.lower.iter_mut().chain(&mut overlay.upper) {
+            if layer.is_relative() && !layer.as_os_str().as_bytes().starts_with(b"+") {
+                *layer = below(layer, file)?;
+            }
+        }
+    }
+    Ok(mount)
 }
 
 /// A size. The kernel takes 0 for "no limit", and `010` for 8.

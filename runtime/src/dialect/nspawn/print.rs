@@ -11,8 +11,8 @@ use super::table::Section;
 use super::value::signal_name;
 use super::words::{id_map_name, link_journal_name, resolv_conf_name, timezone_name};
 use crate::spec::{
-    Bind, CapabilityList, IdMap, Init, Mount, MountKind, Network, Overlay, Ownership, Readiness, User, UserNamespace,
-    UserShell, Volatile,
+    AccessTimes, Bind, CapabilityList, IdMap, Init, Mount, MountKind, Network, Overlay, Ownership, Readiness, Tmpfs,
+    User, UserNamespace, UserShell, Volatile,
 };
 
 /// The lines of one section; its header is printed before the first.
@@ -202,21 +202,9 @@ impl Settings {
                         bind_options(bind)
                     ),
                 )?,
-                MountKind::Tmpfs(tmpfs) => to.line(
-                    "TemporaryFileSystem",
-                    format_args!(
-                        "{target}:mode={:04o},size={},nr_inodes={},{}{}{}",
-                        tmpfs.mode,
-                        tmpfs.percent.map_or_else(|| tmpfs.size.to_string(), |percent| format!("{percent}%")),
-                        tmpfs.inodes,
-                        if tmpfs.read_only { "ro" } else { "rw" },
-                        if tmpfs.noexec { ",noexec" } else { "" },
-                        match (tmpfs.uid, tmpfs.gid) {
-                            (0, 0) => String::new(),
-                            (uid, gid) => format!(",uid={uid},gid={gid}"),
-                        }
-                    ),
-                )?,
+                MountKind::Tmpfs(tmpfs) => {
+                    to.line("TemporaryFileSystem", format_args!("{target}:{}", tmpfs_options(tmpfs)))?
+                }
                 MountKind::Overlay(overlay) => to.line(
                     if overlay.read_only { "OverlayReadOnly" } else { "Overlay" },
                     format_args!("{}:{}", layers(overlay), closed(target)),
@@ -263,13 +251,38 @@ fn bind_options(bind: &Bind) -> String {
     }
 }
 
+/// What is the default of a file system without options is said as well.
+fn tmpfs_options(tmpfs: &Tmpfs) -> String {
+    let (bound, size, _) = tmpfs.bound();
+    let mut all = vec![
+        format!("mode={:04o}", tmpfs.mode),
+        format!("{bound}={size}"),
+        format!("nr_inodes={}", tmpfs.inodes),
+        if tmpfs.read_only { "ro" } else { "rw" }.to_owned(),
+    ];
+    let words = [
+        (tmpfs.noexec, "noexec"),
+        (tmpfs.nosymfollow, "nosymfollow"),
+        (tmpfs.access_times == AccessTimes::Strict, "strictatime"),
+        (tmpfs.access_times == AccessTimes::Off, "noatime"),
+        (tmpfs.nodiratime, "nodiratime"),
+    ];
+    all.extend(words.into_iter().filter(|(on, _)| *on).map(|(_, word)| word.to_owned()));
+    if (tmpfs.uid, tmpfs.gid) != (0, 0) {
+        all.push(format!("uid={},gid={}", tmpfs.uid, tmpfs.gid));
+    }
+    let further = tmpfs.options().into_iter();
+    all.extend(further.map(|(key, value)| value.map_or_else(|| key.to_owned(), |value| format!("{key}={value}"))));
+    all.join(",")
+}
+
 /// The layers of an overlay, the bottom first; an empty one for changes that are
 /// thrown away.
 fn layers(overlay: &Overlay) -> String {
     let mut layers: Vec<String> = overlay.lower.iter().map(|path| escaped(path)).collect();
     match &overlay.upper {
         Some(upper) => layers.push(escaped(upper)),
-        None if overlay.read_only => {}
+        None if overlay.read_only && layers.len() > 1 => {}
         None => layers.push(String::new()),
     }
     layers.join(":")

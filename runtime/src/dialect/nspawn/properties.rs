@@ -13,8 +13,9 @@ use super::read::read;
 use super::settings::{Harmless, Privileged, Setting};
 use super::*;
 use crate::spec::{
-    Bind, CapabilityList, Denial, Family, IdMap, IdRange, Init, Limit, LinkJournal, Mount, MountKind, Network, Overlay,
-    Ownership, Readiness, ResolvConf, Secret, Timezone, Tmpfs, User, UserNamespace, UserShell, Volatile,
+    AccessTimes, Bind, CapabilityList, Denial, Family, HugePages, IdMap, IdRange, Init, Limit, LinkJournal, Mount,
+    MountKind, Network, NumaPolicy, Overlay, Ownership, Readiness, ResolvConf, Secret, Timezone, Tmpfs, User,
+    UserNamespace, UserShell, Volatile,
 };
 
 const FILE: &str = "/etc/systemd/nspawn/web.nspawn";
@@ -95,10 +96,26 @@ fn mount() -> impl Strategy<Value = Mount> {
     let tmpfs = (1..u64::MAX / 4, 1..u64::MAX / 4, 0..=0o7777_u32, any::<(bool, bool)>()).prop_map(
         |(size, inodes, mode, (read_only, noexec))| {
             let (uid, gid) = if noexec { (mode, 7) } else { (0, 0) };
-            MountKind::Tmpfs(Tmpfs { size, inodes, mode, uid, gid, read_only, noexec, ..Tmpfs::default() })
+            MountKind::Tmpfs(further(Tmpfs { size, inodes, mode, uid, gid, read_only, noexec, ..Tmpfs::default() }))
         },
     );
     (path(), prop_oneof![bind, tmpfs, overlay, layers]).prop_map(|(target, kind)| Mount { target, kind })
+}
+
+/// By its mode, so that each comes with the others.
+fn further(mut tmpfs: Tmpfs) -> Tmpfs {
+    let mode = tmpfs.mode;
+    let one = |of: u32| mode.is_multiple_of(of);
+    if one(3) {
+        // What is not said is not kept beside it.
+        (tmpfs.blocks, tmpfs.size) = (Some(tmpfs.size), Tmpfs::default().size);
+    }
+    tmpfs.huge = one(4).then_some(HugePages::ALL[mode as usize / 4 % 4]);
+    tmpfs.numa = one(5).then(|| NumaPolicy::parse("interleave=static:0,2-3").unwrap());
+    tmpfs.inode64 = one(2).then_some(one(6));
+    tmpfs.access_times = [AccessTimes::Relative, AccessTimes::Strict, AccessTimes::Off][mode as usize % 7 % 3];
+    (tmpfs.nosymfollow, tmpfs.nodiratime, tmpfs.noswap) = (one(7), one(8), one(9));
+    tmpfs
 }
 
 fn call() -> impl Strategy<Value = String> {

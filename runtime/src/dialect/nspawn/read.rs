@@ -4,15 +4,14 @@ use std::path::Path;
 
 use super::assignment::Value;
 use super::found::Found;
-use super::later::Today;
 use super::lines::{BLANK, Lines, Place};
 use super::settings::{Harmless, Privileged, origin};
 use super::table::{KEYS, Key, Read, Section, Shape, Trust};
-use super::value::{Parsed, ValueError};
+use super::value::Parsed;
 use super::{MAX_FILE, MAX_VALUES};
 use crate::dialect::Problems;
 use crate::dialect::nearest::nearest;
-use crate::dialect::problem::{excerpt, quoted};
+use crate::dialect::problem::quoted;
 use crate::spec::Origin;
 
 /// What a file says.
@@ -105,25 +104,20 @@ pub(super) fn read(file: &Path, bytes: &[u8], trusted: bool) -> Result<Reading, 
         match key.read {
             Read::Harmless(read) => read(&mut reading.harmless, &mut value),
             Read::Privileged(read) => read(&mut reading.privileged, &mut value),
-            Read::Later(check) => later(check, &mut reading.harmless, &mut value),
+            Read::Anyhow(check) => anyhow(check, &mut reading.harmless, &mut value),
         }
     }
     reading.harmless.anyhow.sort_by_key(|setting| setting.key);
     found.or(reading)
 }
 
-/// A value of a key that is not acted on yet: wrong, or too early, or what
-/// happens anyhow.
-fn later(check: fn(&str) -> Parsed<Today>, harmless: &mut Harmless, value: &mut Value<'_, '_>) {
+/// A value of a key that is not acted on: refused, or what happens anyhow.
+fn anyhow(check: fn(&str) -> Parsed<()>, harmless: &mut Harmless, value: &mut Value<'_, '_>) {
     let key = value.key;
     if value.text.is_empty() {
         harmless.anyhow.retain(|setting| setting.key != key);
     }
-    value.push(&mut harmless.anyhow, |text| match check(text)? {
-        Today::Anyhow => Ok((key.name, text.to_owned())),
-        Today::NotYet => Err(ValueError::not_yet(&format!("`{}={}`", key.name, excerpt(text)))
-            .with_remedy("remove the line if the container can do without it")),
-    });
+    value.push(&mut harmless.anyhow, |text| check(text).map(|()| (key.name, text.to_owned())));
 }
 
 /// Why an assignment cannot be, whatever its value, and what to do.

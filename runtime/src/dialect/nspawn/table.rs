@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 use skep_sys::abi::Resource;
 
 use super::assignment::Value;
-use super::later::{self, Today};
+use super::later;
 use super::links;
 use super::merge::Category;
 use super::mounts;
@@ -96,7 +96,7 @@ impl Key {
     /// other is an error, never ignored.
     #[must_use]
     pub const fn is_supported(&self) -> bool {
-        !matches!(self.read, Read::Later(_))
+        !matches!(self.read, Read::Anyhow(_))
     }
 }
 
@@ -117,9 +117,8 @@ pub(super) enum Shape {
 pub(super) enum Read {
     Harmless(fn(&mut Harmless, &mut Value<'_, '_>)),
     Privileged(fn(&mut Privileged, &mut Value<'_, '_>)),
-    /// Not acted on yet: checked all the same, and refused unless it asks for
-    /// what happens anyhow.
-    Later(fn(&str) -> Parsed<Today>),
+    /// Not acted on: refused unless it asks for what happens anyhow.
+    Anyhow(fn(&str) -> Parsed<()>),
 }
 
 const fn row(section: Section, name: &'static str, trust: Trust, shape: Shape, category: Category, read: Read) -> Key {
@@ -142,7 +141,7 @@ const fn limit(name: &'static str, number: u8) -> Key {
 }
 
 use Category as C;
-use Read::{Harmless as Any, Later, Privileged as Own};
+use Read::{Anyhow, Harmless as Any, Privileged as Own};
 use Section::{Exec, Files, Network as Net};
 use Shape::{List, Once, Resettable};
 use Trust::{AcceptedFromUntrusted as Accepted, RestrictionsFromUntrusted, Trusted};
@@ -170,7 +169,7 @@ pub const KEYS: &[Key] = &[
     row(Exec, "WorkingDirectory", Accepted, Once, C::WorkingDirectory, Any(|s, v| v.once(&mut s.working_directory, |text| value::working_directory(text)))),
     row(Exec, "PivotRoot", Trusted, Once, C::PivotRoot, Own(|s, v| v.once(&mut s.pivot_root, |text| value::pivot_root(text)))),
     row(Exec, "PrivateUsers", Trusted, Once, C::UserNamespace, Own(|s, v| v.once(&mut s.private_users, value::private_users))),
-    row(Exec, "PrivateUsersDelegate", Trusted, Once, C::UserNamespace, Later(later::delegate)),
+    row(Exec, "PrivateUsersDelegate", Trusted, Once, C::UserNamespace, Anyhow(later::delegate)),
     row(Exec, "NotifyReady", Accepted, Once, C::Readiness, Any(|s, v| v.once(&mut s.readiness, |text| {
         Ok(if value::boolean(text)? { Readiness::Notify } else { Readiness::Exec })
     }))),
@@ -212,8 +211,14 @@ pub const KEYS: &[Key] = &[
     })),
     row(Files, "TemporaryFileSystem", Trusted, List, C::Mounts, Own(|s, v| v.push(&mut s.mounts, |text| value::tmpfs(text)))),
     row(Files, "Inaccessible", Trusted, List, C::Mounts, Own(|s, v| v.push(&mut s.masked, |text| value::inside(text)))),
-    row(Files, "Overlay", Trusted, List, C::Mounts, Own(|s, v| v.push(&mut s.mounts, |text| value::overlay(text, false)))),
-    row(Files, "OverlayReadOnly", Trusted, List, C::Mounts, Own(|s, v| v.push(&mut s.mounts, |text| value::overlay(text, true)))),
+    row(Files, "Overlay", Trusted, List, C::Mounts, Own(|s, v| {
+        let file = v.file();
+        v.push(&mut s.mounts, |text| mounts::overlay_of(text, false, file));
+    })),
+    row(Files, "OverlayReadOnly", Trusted, List, C::Mounts, Own(|s, v| {
+        let file = v.file();
+        v.push(&mut s.mounts, |text| mounts::overlay_of(text, true, file));
+    })),
     row(Files, "PrivateUsersChown", Trusted, Once, C::UserNamespace, Own(|s, v| v.once(&mut s.ownership, |text| {
         Ok(if value::boolean(text)? { Ownership::Chown } else { Ownership::Off })
     }))),

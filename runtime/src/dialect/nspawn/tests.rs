@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use super::*;
 use crate::spec::{
-    Bind, Capability, CapabilityList, Denial, Family, IdRange, Init, Limit, Mount, MountKind, Network, Origin, Profile,
-    Readiness, Spec, Tmpfs, User, UserNamespace, Volatile,
+    AccessTimes, Bind, Capability, CapabilityList, Denial, Family, HugePages, IdRange, Init, Limit, Mount, MountKind,
+    Network, Origin, Profile, Readiness, Spec, Tmpfs, User, UserNamespace, Volatile,
 };
 use skep_sys::abi::{CapabilitySet, Resource};
 
@@ -299,6 +299,29 @@ fn bind(source: &str, target: &str, read_only: bool, recursive: bool) -> Mount {
 
 fn tmpfs(target: &str, tmpfs: Tmpfs) -> Mount {
     Mount { target: target.into(), kind: MountKind::Tmpfs(tmpfs) }
+}
+
+#[test]
+fn options_of_a_tmpfs_are_those_of_the_kernel() {
+    let of = |options: &str| match super::mounts::tmpfs(format!("/t:{options}")).unwrap().kind {
+        MountKind::Tmpfs(tmpfs) => tmpfs,
+        other => panic!("{other:?}"),
+    };
+    let usual = Tmpfs { mode: 0o1777, ..Tmpfs::default() };
+    let policy = |text: &str| Some(crate::spec::NumaPolicy::parse(text).unwrap());
+    for (options, expected) in [
+        (
+            "nr_blocks=1k,huge=within_size",
+            Tmpfs { blocks: Some(1024), huge: Some(HugePages::WithinSize), ..usual.clone() },
+        ),
+        ("mpol=interleave:0,2-3,noswap", Tmpfs { numa: policy("interleave:0,2-3"), noswap: true, ..usual.clone() }),
+        ("size=10%,inode32", Tmpfs { percent: Some(10), inode64: Some(false), ..usual.clone() }),
+        ("noatime,nodiratime", Tmpfs { access_times: AccessTimes::Off, nodiratime: true, ..usual.clone() }),
+        ("strictatime,nosymfollow", Tmpfs { access_times: AccessTimes::Strict, nosymfollow: true, ..usual.clone() }),
+        ("relatime,sync,lazytime,nosuid,nodev", usual.clone()),
+    ] {
+        assert_eq!(of(options), expected, "{options}");
+    }
 }
 
 #[test]

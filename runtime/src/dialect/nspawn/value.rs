@@ -70,11 +70,6 @@ impl ValueError {
         self
     }
 
-    /// The error of a value that has a meaning, but not here yet.
-    pub(super) fn not_yet(what: &str) -> Self {
-        Self::new(format!("{what} is not supported yet"))
-    }
-
     /// Moves the error `by` bytes on.
     pub(super) fn at(mut self, by: usize) -> Self {
         self.at += by;

@@ -165,7 +165,7 @@ pub(super) fn tmpfs_bounded(view: &View<'_>, found: &mut Findings) {
         match seen.op {
             // The last value counts for the kernel.
             Op::FsString { key, value, .. } => match key.to_bytes() {
-                b"size" => set[seen.on.place()][0] = is_limit(value),
+                b"size" | b"nr_blocks" => set[seen.on.place()][0] = is_limit(value),
                 b"nr_inodes" => set[seen.on.place()][1] = is_limit(value),
                 b"mode" => set[seen.on.place()][2] = true,
                 _ => {}

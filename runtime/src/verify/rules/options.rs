@@ -13,7 +13,10 @@ use crate::verify::view::{Id, Seen, View, What};
 /// The options that a plan may give to a file system, and its flags.
 fn known(kind: &CStr) -> Option<(&'static [&'static CStr], &'static [&'static CStr])> {
     Some(match kind.to_bytes() {
-        b"tmpfs" => (&[c"size", c"nr_inodes", c"mode", c"uid", c"gid"], &[]),
+        b"tmpfs" => (
+            &[c"size", c"nr_blocks", c"nr_inodes", c"mode", c"uid", c"gid", c"huge", c"mpol"],
+            &[c"inode32", c"inode64", c"noswap"],
+        ),
         b"devpts" => (&[c"ptmxmode", c"mode", c"gid"], &[c"newinstance"]),
         b"ramfs" => (&[c"mode"], &[]),
         b"overlay" => (&[c"lowerdir", c"upperdir", c"workdir"], &[c"userxattr"]),

@@ -382,8 +382,22 @@ fn sizes(view: &View<'_>, found: &mut Findings) {
             })
         };
         let is = [c"size", c"nr_inodes", c"mode"].map(value);
+        let further: String = view
+            .phase(Phase::Enter)
+            .iter()
+            .filter(|seen| seen.on == mount.on)
+            .filter_map(|seen| match seen.op {
+                Op::FsString { key, value, .. } if key == c"huge" || key == c"mpol" => {
+                    Some(format!(", {}={}", key.to_string_lossy(), value.to_string_lossy()))
+                }
+                Op::FsFlag { key, .. } => Some(format!(", {}", key.to_string_lossy())),
+                _ => None,
+            })
+            .collect();
+        let blocks = value(c"nr_blocks");
+        let usual = further.is_empty() && blocks.is_empty();
         if mount.made == view.building {
-            if !BUILDING.iter().any(|own| own.options() == is) {
+            if !usual || !BUILDING.iter().any(|own| own.options() == is) {
                 found.at(mount, "is larger than what a tree is built on");
             }
             continue;
@@ -401,19 +415,22 @@ fn sizes(view: &View<'_>, found: &mut Findings) {
         let timed = view.profile() == Profile::Strict
             || place == "/sys"
             || view.thing(mount.made).attrs.has(MountAttrs::STRICTATIME);
-        let size = match size.ends_with('%') {
-            true => format!("{size} of memory"),
-            false => format!("{size} bytes"),
+        // Of two bounds the later counts for the kernel, and there is never more than one.
+        let size = match (size.as_str(), blocks.as_str()) {
+            (size, "") if size.ends_with('%') => format!("{size} of memory"),
+            (size, "") => format!("{size} bytes"),
+            ("", blocks) => format!("{blocks} pages"),
+            _ => String::new(),
         };
         let owner = match [c"uid", c"gid"].map(value) {
             [uid, gid] if uid.is_empty() && gid.is_empty() => String::new(),
             [uid, gid] => format!(", of {uid}:{gid}"),
         };
-        let asked = format!("tmpfs of {size} and {inodes} files, mode {mode}{owner}: ");
+        let asked = format!("tmpfs of {size} and {inodes} files, mode {mode}{owner}{further}: ");
         let fits = said.is_some_and(|said| said.starts_with(&asked))
             || scratches(view.profile())
                 .iter()
-                .any(|own| own.path == place && own.options() == is && timed && owner.is_empty());
+                .any(|own| own.path == place && own.options() == is && timed && owner.is_empty() && usual);
         if !fits {
             found.at(mount, format!("is not the tmpfs on {place} that the report or the profile says"));
         }

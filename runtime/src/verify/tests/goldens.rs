@@ -8,11 +8,11 @@ use skep_sys::abi::{CapabilitySet, SecureBits, cap};
 use crate::facts::{DeviceNumber, EntryKind, Facts};
 use crate::plan::Plan;
 use crate::spec::{
-    Bind, Capabilities, CapabilityList, CpuLimit, Denial, Descriptor, Device, ExecSpec, Family, File, FileAccess,
-    Hosts, IdMap, IdRange, Init, IoLimit, IoPriority, KernelFiles, Landlock, LinkJournal, LinkName, MachineName, Mount,
-    MountKind, Namespace, NamespaceChoice, Network, NumberList, Overlay, Ownership, PathRule, Personality, Profile,
-    Readiness, ResolvConf, Resources, Root, SchedulingPolicy, SecretFile, SecureBitList, Spec, Stream, TerminalSize,
-    Timezone, Tmpfs, User, UserNamespace, UserShell, Volatile, Want,
+    AccessTimes, Bind, Capabilities, CapabilityList, CpuLimit, Denial, Descriptor, Device, ExecSpec, Family, File,
+    FileAccess, Hosts, HugePages, IdMap, IdRange, Init, IoLimit, IoPriority, KernelFiles, Landlock, LinkJournal,
+    LinkName, MachineName, Mount, MountKind, Namespace, NamespaceChoice, Network, NumaPolicy, NumberList, Overlay,
+    Ownership, PathRule, Personality, Profile, Readiness, ResolvConf, Resources, Root, SchedulingPolicy, SecretFile,
+    SecureBitList, Spec, Stream, TerminalSize, Timezone, Tmpfs, User, UserNamespace, UserShell, Volatile, Want,
 };
 use crate::{ErrorKind, compile};
 
@@ -184,6 +184,19 @@ const TABLE: &[(&str, Change)] = &[
     ("tmpfs", |spec, _| {
         let kind = MountKind::Tmpfs(Tmpfs { read_only: true, mode: 0o700, ..Tmpfs::default() });
         spec.mounts = vec![tmpfs("/var/cache"), Mount { target: "/srv".into(), kind }];
+    }),
+    ("tmpfs options", |spec, _| {
+        let tmpfs = Tmpfs {
+            blocks: Some(100),
+            huge: Some(HugePages::WithinSize),
+            numa: NumaPolicy::parse("interleave:0-1").ok(),
+            inode64: Some(true),
+            access_times: AccessTimes::Off,
+            nodiratime: true,
+            nosymfollow: true,
+            ..Tmpfs::default()
+        };
+        spec.mounts = vec![mount("/srv", MountKind::Tmpfs(tmpfs))];
     }),
     ("bind options", |spec, _| {
         let options =

@@ -131,12 +131,7 @@ pub(super) const ALL: &[Mutant] = &[
         })
     }),
     mutant(41, "default", "an unknown option", |plan| {
-        insert(
-            plan,
-            Enter,
-            place(plan, Enter, OpKind::FsCreate),
-            Op::FsString { fs: role::ONE, key: c"huge", value: c"always" },
-        )
+        insert(plan, Enter, place(plan, Enter, OpKind::FsCreate), Op::FsFlag { fs: role::ONE, key: c"usrquota" })
     }),
     mutant(41, "ephemeral", "a path of the caller in an overlay's options", |plan| {
         each(plan, Enter, OpKind::FsString, |op| match op {

@@ -4,7 +4,7 @@ use skep_sys::abi::{MountAttrs, OpenFlags, Resolve, Resource};
 use skep_sys::wire::{Blob, Numbers, SecretBlob};
 use skep_sys::{At, Op, OpKind};
 
-use super::{Mutant, attrs, cut, each, mutant, places, put, rewrite};
+use super::{Mutant, attrs, cut, each, insert, mutant, places, put, rewrite};
 use crate::plan::Phase::{Attend, Enter, Prepare};
 use crate::plan::{Give, Plan, role};
 
@@ -111,6 +111,24 @@ pub(super) const ALL: &[Mutant] = &[
             Op::FsString { fs, key, value } if value == c"268435456" => Op::FsString { fs, key, value: c"90%" },
             other => other,
         })
+    }),
+    mutant(83, "tmpfs options", "huge pages at other times", |plan| {
+        each(plan, Enter, OpKind::FsString, |op| match op {
+            Op::FsString { fs, key, .. } if key == c"huge" => Op::FsString { fs, key, value: c"always" },
+            other => other,
+        })
+    }),
+    mutant(83, "tmpfs options", "a second bound, which counts", |plan| {
+        let at = places(plan, Enter, |op| matches!(op, Op::FsFlag { key, .. } if *key == c"inode64"))[0];
+        insert(plan, Enter, at, Op::FsString { fs: role::ONE, key: c"size", value: c"99999999999" })
+    }),
+    mutant(83, "tmpfs options", "an option that is not said", |plan| {
+        let at = places(plan, Enter, |op| matches!(op, Op::FsFlag { key, .. } if *key == c"inode64"))[0];
+        insert(plan, Enter, at, Op::FsFlag { fs: role::ONE, key: c"noswap" })
+    }),
+    mutant(83, "default", "a tmpfs of the profile that is never swapped out", |plan| {
+        let at = *places(plan, Enter, |op| matches!(op, Op::FsCreate { .. })).first().unwrap();
+        insert(plan, Enter, at, Op::FsFlag { fs: role::ONE, key: c"noswap" })
     }),
     mutant(84, "device policy v2/root", "a program that stays open", |plan| {
         cut(plan, Prepare, places(plan, Prepare, |op| *op == Op::Close { file: role::ONE })[0])
