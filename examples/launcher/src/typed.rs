@@ -121,7 +121,7 @@ pub(crate) struct Typed {
     pub(crate) user: Option<User>,
     pub(crate) umask: Option<u32>,
     pub(crate) personality: Option<Personality>,
-    pub(crate) oom_score_adjust: Option<i16>,
+    pub(crate) oom_score_adjust: Option<Option<i16>>,
     pub(crate) deny_write_execute: Option<Want>,
     pub(crate) resolv_conf: Option<ResolvConf>,
     pub(crate) timezone: Option<Timezone>,

@@ -99,7 +99,7 @@ pub(crate) fn register(value: &str) -> Parsed<Want> {
 pub(crate) fn slice(value: &str) -> Parsed<()> {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b':' | b'@' | b'\\');
     match value.strip_suffix(".slice").unwrap_or(value) {
-        name if !name.is_empty() && name.len() <= 200 && name.bytes().all(plain) => Ok(()),
+        name if !name.is_empty() && name.len() <= 200 && !name.starts_with('-') && name.bytes().all(plain) => Ok(()),
         _ => bad(OsStr::new(value), "is not the name of a slice", "write one such as machine.slice, or leave it out"),
     }
 }
@@ -240,6 +240,11 @@ pub(crate) fn name<T: FromStr<Err = skep::spec::NameError>>(value: &str) -> Pars
     value.parse().map(Some).map_err(|error: skep::spec::NameError| {
         ValueError::new(error.to_string()).with_remedy("write up to 64 ASCII letters, digits, `-` and `.`")
     })
+}
+
+/// A score, or none, for the caller's own.
+pub(crate) fn oom_score_adjust(value: &str) -> Parsed<Option<i16>> {
+    if value.is_empty() { Ok(None) } else { value::oom_score_adjust(value).map(Some) }
 }
 
 /// A nice value.

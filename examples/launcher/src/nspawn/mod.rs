@@ -6,6 +6,8 @@
 //! under which name, what runs.
 
 pub(crate) mod environment;
+#[cfg(test)]
+mod keys;
 pub(crate) mod options;
 mod rules;
 mod tree;
@@ -89,8 +91,8 @@ pub(crate) fn spec(mut typed: Typed) -> Result<Spec, Failure> {
             *bounding = CapabilitySet(bounding.0 | (CapabilitySet::EMPTY.with(cap::NET_ADMIN).0 & !dropped.0));
         }
     }
-    if spec.user_namespace == UserNamespace::Managed && matches!(spec.network, Network::Host) {
-        let what = "--private-users=managed: such ids go with a network of the container's own, and this is the host's";
+    if spec.user_namespace == UserNamespace::Managed && !matches!(spec.network, Network::None | Network::Own(_)) {
+        let what = "--private-users=managed: such ids go with a network of the container's own, and this is another's";
         return Err(Failure::new(format!("{what}; add --private-network")));
     }
     if spec.links.has_pair() && spec.links.hardware.is_none() {

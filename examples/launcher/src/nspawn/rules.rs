@@ -19,6 +19,17 @@ pub(crate) fn hold(typed: &Typed) -> Result<(), Failure> {
             "--template: what is made of it is thrown away with --ephemeral; leave one of them or --directory= out",
         ),
         (
+            typed.template.is_some() && typed.image.is_some(),
+            "--template: a copy of it is a directory, and --image= names an image; leave one of them out",
+        ),
+        (
+            typed.template.is_some()
+                && typed.directory.is_none()
+                && !matches!(typed.machine, Some(Some(_)))
+                && typed.ephemeral != Some(true),
+            "--template: which tree is to be made of it is not said; name it with --directory= or --machine=",
+        ),
+        (
             typed.system && !nix::unistd::geteuid().is_root(),
             "--system: that scope is root's; run as root, or leave it out",
         ),

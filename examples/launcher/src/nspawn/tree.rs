@@ -20,6 +20,9 @@ const PLACES: [&str; 6] = [
     "/usr/lib/machines",
 ];
 
+/// Where a tree is made that is called by its machine's name alone.
+const NEW: &str = "/var/lib/machines";
+
 /// The tree: that of `--directory=`, or the image of `--image=`, else either of the
 /// machine's name, else the current directory; without links.
 pub(crate) fn find(typed: &Typed) -> Result<PathBuf, Failure> {
@@ -48,6 +51,7 @@ pub(crate) fn find(typed: &Typed) -> Result<PathBuf, Failure> {
             });
             match found.next() {
                 Some(path) => of(&path, "--machine="),
+                None if typed.template.is_some() => return Ok(Path::new(NEW).join(name.as_str())),
                 None => Err(Failure::new(format!(
                     "--machine=: there is no tree {} in {}; put it there, or name it with --directory=",
                     quoted(name.as_str()),

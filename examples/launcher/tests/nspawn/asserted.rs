@@ -176,7 +176,36 @@ fn t10_the_files_id_and_the_options_by_what_settings_says() {
 }
 
 /// Options with a value, and what is no value of each beside `-1` and nothing.
-const VALUES: [(&str, &[&str]); 39] = [
+const VALUES: [(&str, &[&str]); 67] = [
+    ("notify-ready", &["foo", "2"]),
+    ("ambient-capability", &["foo", "all"]),
+    ("background", &["foo", "44m", "\u{1b}[2J"]),
+    ("bind-user-group", &["a b", "a/b"]),
+    ("bind-user-shell", &["relative", "maybe"]),
+    ("directory", &["/no/such/tree", "/etc/passwd"]),
+    ("forward-journal", &["/no/such/place", "/etc/passwd"]),
+    ("forward-journal-keep-free", &["foo", "1.5"]),
+    ("forward-journal-max-file-size", &["foo"]),
+    ("forward-journal-max-files", &["foo", "0"]),
+    ("forward-journal-max-use", &["foo", "1X"]),
+    ("image", &["/no/such/image", "/etc/passwd"]),
+    ("image-policy", &["foo"]),
+    ("machine", &["a_b", "a b", "-a", "a..b"]),
+    ("mstack", &["/no/such/stack"]),
+    ("network-namespace-path", &["relative", "/no/such/network", "/etc/passwd"]),
+    ("oci-bundle", &["foo"]),
+    ("private-users-delegate", &["foo", "1", "17"]),
+    ("property", &["foo", "=x"]),
+    ("restrict-address-families", &["foo", "AF_FOO"]),
+    ("selinux-apifs-context", &["foo"]),
+    ("selinux-context", &["foo"]),
+    ("setenv", &["=x", "9=x", "a b=c"]),
+    ("slice", &["a b", ".slice", "a/b", "-a.slice"]),
+    ("system-call-filter", &["@foo", "~@foo"]),
+    // Not looked at where the tree is there.
+    ("template", &[]),
+    ("uid", &["a b", "no-such-user", "65535"]),
+    ("user", &["a b", "no-such-user"]),
     ("bind", &["relative", ":", "/a:relative", "/a:/b:no-such-option"]),
     ("bind-ro", &["relative", "/a:/b:no-such-option"]),
     ("bind-user", &["-x", "a/b"]),
@@ -194,8 +223,8 @@ const VALUES: [(&str, &[&str]); 39] = [
     ("network-zone", &["a/b", "thirteen-long"]),
     ("no-new-privileges", &["foo"]),
     ("oom-score-adjust", &["foo", "1001", "-1001"]),
-    ("overlay", &["relative", "/a"]),
-    ("overlay-ro", &["relative", "/a"]),
+    ("overlay", &["relative", "/a", "/a:relative", "/a::/b:/c", ":/b:/c", "::/c", "+:/b:/c"]),
+    ("overlay-ro", &["relative", "/a", "/a:/b:+/c", "/a::/b:/c", ":/b"]),
     ("personality", &["foo"]),
     ("pivot-root", &["relative", "/a:relative", "/a:/b:/c"]),
     ("port", &["foo", ":", "icmp:80", "tcp::80", "80:", "65536", "0"]),
@@ -229,15 +258,16 @@ fn t11_what_is_no_value_is_refused() {
             let root = tree.root.to_str().unwrap();
             refused(&run(&[&ALWAYS[..], &["-D", root, &option]].concat(), &[]), &[&option]);
         }
-        // An empty value of these is to say nothing.
-        if !["hostname", "oom-score-adjust", "capability", "drop-capability", "cpu-affinity"].contains(&name) {
+        // Of these it is a value: not set, or none.
+        if !["hostname", "machine", "background", "oom-score-adjust"].contains(&name) {
             tree.refuses(&[&format!("{option}=")]);
             if name != "private-users" {
                 tree.refuses(&[&option, ""]);
             }
         }
-        // Names of interfaces may begin with a hyphen, and a score can be that.
-        if !["network-veth-extra", "network-zone", "oom-score-adjust"].contains(&name) {
+        // Names of interfaces and of files may begin with a hyphen, and a score can be that.
+        let fits = ["network-veth-extra", "network-zone", "oom-score-adjust", "forward-journal", "template"];
+        if !fits.contains(&name) {
             tree.refuses(&[&format!("{option}=-1")]);
         }
         for value in garbage {
@@ -247,53 +277,69 @@ fn t11_what_is_no_value_is_refused() {
     for option in ["--volatile=", "--volatile=-1", "--volatile=foo", "-1", "--no-such-option", "--quiet=maybe"] {
         tree.refuses(&[option]);
     }
+    // An empty score is none.
+    let own = std::fs::read_to_string("/proc/self/oom_score_adj").unwrap();
+    let said = tree.says(&["--oom-score-adjust=7", "--oom-score-adjust="], "cat /proc/self/oom_score_adj");
+    assert_eq!(said, own.trim());
 }
 
-/// Section 1.6 of the contract: what contradicts each other.
+/// Of each option that the table of options has: what is too long is no value, and the
+/// message is no copy of it. An option with a value that is on neither list is forgotten.
 #[test]
-fn t11_options_that_contradict_each_other_are_refused() {
+fn t11_what_is_too_long_is_refused_of_every_option() {
     let _turn = turn();
     let Some(tree) = Tree::new() else { return };
-    let root = tree.root.display().to_string();
-    let (image, template, root_again) = (format!("--image={root}"), format!("--template={root}"), format!("-D{root}"));
-    for options in [
-        &[image.as_str()][..],
-        &[&template, &root_again, "-x"],
-        &["-x", "--link-journal=host"],
-        &["-x", "--link-journal=guest"],
-        &["--boot", "--as-pid2"],
-        &["--boot", "--ambient-capability=CAP_NET_RAW"],
-        &["--ambient-capability=CAP_SYS_TIME"],
-        &["--ambient-capability=all"],
-        &["--network-namespace-path=/proc/self/ns/net", "-n"],
-        &["--network-namespace-path=/proc/self/ns/net", "--network-bridge=br0"],
-        &["--network-namespace-path=/proc/self/ns/net", "--network-zone=foo"],
-        &["--network-namespace-path=/proc/self/ns/net", "--network-interface=lo"],
-        &["--network-namespace-path=/proc/self/ns/net", "--network-macvlan=lo"],
-        &["--network-namespace-path=/proc/self/ns/net", "--network-ipvlan=lo"],
-        &["--network-namespace-path=/proc/self/ns/net", "--network-veth-extra=foo"],
-        &["--network-namespace-path=/proc/self/ns/net", "--port=80"],
-        &["--network-bridge=br0", "--network-zone=foo"],
-        &["--port=80"],
-        &["--read-only", "--private-users=pick", "--private-users-ownership=chown"],
-        &["--volatile=yes", "--private-users=pick", "--private-users-ownership=chown"],
-        &["--volatile=overlay", "-U", "--private-users-ownership=chown"],
-        &["--private-users=managed"],
-        &["--private-users=managed", "--private-network=no"],
-        &["--bind=/mnt:/", "-U"],
-        &["--tmpfs=/", "-U"],
-        &["--bind-user=root"],
-        &["--bind-user-shell=yes"],
-        &["--bind-user-group=root"],
-        &["--bind=/mnt:/mnt:idmap"],
-        &["--cleanup", "-x"],
-    ] {
-        tree.refuses(options);
+    let help = run(&["nspawn", "--help"], &[]).stdout;
+    let table = run(&["help", "options"], &[]).stdout;
+    let listed = |name: &str| table.contains(&format!("`--{name}` | "));
+    let valued = help.lines().filter_map(|line| {
+        let (_, option) = line.split_at_checked(line.find("--").filter(|at| *at < 10)?)?;
+        let end = option.find(['=', '[', ' '])?;
+        (!option[end..].starts_with(' ')).then(|| option[2..end].to_owned())
+    });
+    let valued: Vec<String> = valued.filter(|name| listed(name)).collect();
+    assert!(valued.len() > 60, "{valued:?}");
+    // Switches that may have a value, and the volatile modes above.
+    const MORE: [&str; 7] =
+        ["as-pid2", "boot", "ephemeral", "network-veth", "private-network", "read-only", "volatile"];
+    let long = "x".repeat(100_000);
+    for name in &valued {
+        let known = VALUES.iter().any(|(own, _)| own == name) || MORE.contains(&name.as_str());
+        assert!(known, "--{name} is on no list");
+        for value in [&long, &format!("/{long}"), &format!("a:{long}")] {
+            let option = format!("--{name}={value}");
+            let ran = tree.run(&[&option, "/bin/echo", "ran"]);
+            // A variable may be called so, and a credential has a mebibyte.
+            if (name == "setenv" && !value.contains([':', '/'])) || (name == "set-credential" && value.contains(':')) {
+                continue;
+            }
+            refused(&ran, &[name]);
+            assert!(ran.stderr.len() < 600, "--{name}: {}", ran.stderr.len());
+        }
     }
-    for words in [&["-D", "/", "/bin/true"][..], &["--template=/usr", "-i", "/dev/null", "/bin/true"], &["--cleanup"]] {
-        let all = [&["nspawn", "-q", "--register=no"], words].concat();
-        refused(&run(&all, &[]), &all);
-    }
+}
+
+#[test]
+fn t11_of_a_value_that_is_given_twice_the_last_counts() {
+    let _turn = turn();
+    let Some(tree) = Tree::new() else { return };
+    let script = "hostname; pwd; echo $A; echo $container_uuid; ulimit -n";
+    let said = tree.says(
+        &[
+            &["--hostname=one", "--hostname=two"][..],
+            &["--chdir=/usr", "--chdir=/srv"],
+            &["-E", "A=1", "--setenv=A=2"],
+            &["--uuid=11111111111111111111111111111111", "--uuid=22222222222222222222222222222222"],
+            &["--rlimit=NOFILE=50", "--rlimit=NOFILE=60"],
+        ]
+        .concat(),
+        script,
+    );
+    assert_eq!(said, "two\n/srv\n2\n22222222-2222-2222-2222-222222222222\n60");
+    // Twice the same mount is one; two on one place contradict each other.
+    assert_eq!(tree.says(&["--tmpfs=/mnt", "--tmpfs=/mnt"], "grep -c ' /mnt ' /proc/self/mountinfo"), "1");
+    tree.refuses(&["--tmpfs=/mnt", "--bind=/usr:/mnt"]);
+    tree.refuses(&["--private-network", "-n", "--port=80", "--port=80"]);
 }
 
 #[test]
@@ -388,6 +434,57 @@ fn t16_three_layers_are_shown_as_one() {
     assert_eq!(said, "of-one of-three of-two same three writable");
     let made = layers.map(|layer| Path::new(&layer).join("made").exists());
     assert_eq!(made, [false, false, true], "it is written to the last");
+}
+
+/// Shapes that were tried beside the original.
+#[test]
+fn t16_layers_can_be_empty_relative_or_of_the_tree() {
+    let _turn = turn();
+    let Some(tree) = Tree::new() else { return };
+    let [one, two] = ["one", "two"].map(|name| {
+        tree.scratch.file(&format!("{name}/of-{name}"), name);
+        tree.scratch.path().join(name)
+    });
+    std::fs::write(tree.root.join("srv/of-srv"), "").unwrap();
+    std::fs::create_dir_all(tree.root.join("mnt")).unwrap();
+    let (first, second) = (one.display(), two.display());
+    let none: &[&Path] = &[];
+    let (srv, mnt) = (tree.root.join("srv"), tree.root.join("mnt"));
+    for (option, place, shown, written) in [
+        (format!("--overlay={first}::/mnt"), "/mnt", "of-one writable", none),
+        (format!("--overlay-ro={first}::/mnt"), "/mnt", "of-one closed", none),
+        (format!("--overlay={first}:+/srv:/mnt"), "/mnt", "of-one of-srv writable", &[srv.as_path()]),
+        (format!("--overlay=+/srv:{second}:/mnt"), "/mnt", "of-srv of-two writable", &[two.as_path()]),
+        (format!("--overlay-ro={first}:+/srv:{second}:/mnt"), "/mnt", "of-one of-srv of-two closed", none),
+        ("--overlay=+/srv::/srv".to_owned(), "/srv", "of-srv writable", none),
+        ("--overlay-ro=+/srv::/srv".to_owned(), "/srv", "of-srv closed", none),
+        (format!("--overlay={first}:+/mnt"), "/mnt", "of-one writable", &[mnt.as_path()]),
+        (format!("--overlay-ro={first}:+/mnt"), "/mnt", "of-one closed", none),
+    ] {
+        for users in ["--private-users=no", "-U"] {
+            let script =
+                format!("echo $(ls {place}) $( (: > {place}/made) 2>/dev/null && echo writable || echo closed)");
+            assert_eq!(tree.says(&[&option, users], &script), shown, "{option} {users}");
+            for layer in [&one, &two, &srv, &mnt] {
+                let made = std::fs::remove_file(layer.join("made")).is_ok();
+                assert_eq!(made, written.contains(&layer.as_path()), "{option} {users}: {}", layer.display());
+            }
+        }
+    }
+    // From the current directory, as a bind.
+    let mut command = Command::new(SKEP);
+    command.args(ALWAYS).arg("-D").arg(&tree.root).args(["--overlay-ro=one:../two:/mnt", "/bin/ls", "/mnt"]);
+    let output = command.current_dir(&one).output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "there is no one below one");
+    let mut command = Command::new(SKEP);
+    command.args(ALWAYS).arg("-D").arg(&tree.root).args(["--overlay-ro=../one:../two:/mnt", "/bin/ls", "/mnt"]);
+    let output = command.current_dir(&one).output().unwrap();
+    assert_eq!(
+        String::from_utf8_lossy(&output.stdout),
+        "of-one\nof-two\n",
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
 }
 
 #[test]

@@ -4,10 +4,12 @@
 
 mod asserted;
 mod boot;
+mod complaints;
 mod journal;
 mod many;
 mod networks;
 mod numbers;
+mod rules;
 mod side_by_side;
 mod stand;
 mod story;
