@@ -9,8 +9,8 @@ use super::Context;
 use crate::error::{Error, ErrorKind, Result};
 use crate::report::Report;
 use crate::seccomp::{
-    Action, AdjustError, Arch, Policy, Program, built, compile, family_names, floor, nspawn_abis, nspawn_default,
-    strict_default,
+    Action, AdjustError, Arch, NSPAWN_USUAL, Policy, Program, built, compile, family_names, floor, nspawn_abis,
+    nspawn_asks, nspawn_default, strict_default,
 };
 use crate::spec::{Architecture, Denial, Profile, Spec, Want};
 
@@ -141,16 +141,22 @@ pub(super) fn check(spec: &Spec) -> Result<()> {
 /// What of the floor is open, beside the program.
 type Made<B> = (B, Option<String>);
 
-/// systemd-nspawn's, compiled once for the capabilities that this process asks
-/// for first: most programs ask for no others.
+/// systemd-nspawn's: the built one, or, for other capabilities than are usual, one that is
+/// compiled once for those which this process asks for first: most programs ask for no others.
 fn nspawn(retained: CapabilitySet) -> Result<Made<Cow<'static, [u8]>>> {
-    static FIRST: OnceLock<(CapabilitySet, Made<Vec<u8>>)> = OnceLock::new();
-    if let Some((_, (program, opened))) = FIRST.get().filter(|(capabilities, _)| *capabilities == retained) {
+    static USUAL: OnceLock<(Vec<u8>, Option<&'static str>)> = OnceLock::new();
+    static FIRST: OnceLock<(u64, Made<Vec<u8>>)> = OnceLock::new();
+    let asks = nspawn_asks(retained.0);
+    if asks == NSPAWN_USUAL {
+        let (program, open) = USUAL.get_or_init(built::nspawn);
+        return Ok((program.into(), open.map(str::to_owned)));
+    }
+    if let Some((_, (program, opened))) = FIRST.get().filter(|(first, _)| *first == asks) {
         return Ok((program.into(), opened.clone()));
     }
     let program = made(&policy(Profile::Nspawn, retained, nspawn_abis(Arch::NATIVE)))?;
     let opened = floor::summary(&program);
-    let _ = FIRST.set((retained, (program.bytes(), opened.clone())));
+    let _ = FIRST.set((asks, (program.bytes(), opened.clone())));
     Ok((program.bytes().into(), opened))
 }
 

@@ -58,11 +58,16 @@ pub(crate) fn opened(program: &Program, arch: Arch) -> Vec<&'static str> {
 /// The same by every ABI, in words; those of another than the native one stand
 /// after its name. `None` if nothing is open.
 pub(crate) fn summary(program: &Program) -> Option<String> {
+    summary_for(program, Arch::NATIVE)
+}
+
+/// As on a machine of another architecture.
+pub(super) fn summary_for(program: &Program, native: Arch) -> Option<String> {
     let parts = program.tables().into_iter().filter_map(|arch| {
         let calls = opened(program, arch).join(" ");
         match arch {
             _ if calls.is_empty() => None,
-            Arch::NATIVE => Some(calls),
+            _ if arch == native => Some(calls),
             _ => Some(format!("{}: {calls}", arch.label())),
         }
     });

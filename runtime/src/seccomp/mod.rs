@@ -48,7 +48,7 @@ pub use groups::{GROUPS, Group, group};
 pub use policy::{
     Action, Clause, Condition, EAFNOSUPPORT, ENOSYS, EPERM, EPROTONOSUPPORT, Policy, Rule, Test, Width, X32_BIT,
 };
-pub(crate) use profiles::nspawn_abis;
+pub(crate) use profiles::{NSPAWN_USUAL, nspawn_abis, nspawn_asks};
 pub use profiles::{nspawn_default, strict_default, stub_init};
 pub use program::{CompileError, Instruction, MAX_INSTRUCTIONS, Program, SeccompData};
 pub(crate) use table::{ABIS, Abi};

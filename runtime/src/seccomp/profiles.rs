@@ -172,6 +172,14 @@ const NSPAWN_BY_CAPABILITY: &[(u32, &[&str])] = &[
     (39, &["bpf"]),      // CAP_BPF
 ];
 
+/// Those of them that systemd-nspawn retains unless it is told otherwise.
+pub(crate) const NSPAWN_USUAL: u64 = 1 << 19 | 1 << 22 | 1 << 26;
+
+/// The retained capabilities as far as the filter depends on them.
+pub(crate) fn nspawn_asks(retained: u64) -> u64 {
+    NSPAWN_BY_CAPABILITY.iter().map(|(capability, _)| retained & 1 << capability).sum()
+}
+
 /// The filter of systemd-nspawn 262 (`reference/nspawn.md` section 5.2): wide enough to boot a distribution.
 ///
 /// `retained_capabilities` has bit N set if the payload keeps capability number N. Audit netlink sockets

@@ -1,5 +1,7 @@
 //! What the bytes of a filter let through.
 
+use std::borrow::Cow;
+
 use skep_sys::{Op, OpKind, Slot};
 
 use super::Findings;
@@ -88,13 +90,12 @@ pub(super) fn floor_as_reported(view: &View<'_>, found: &mut Findings) {
         );
     };
     let Op::Seccomp { program, .. } = seen.op else { return };
-    let open = if built::is_built(program.0) {
-        None
-    } else {
-        match Program::from_bytes(program.0) {
-            Ok(program) => floor::summary(&program),
+    let open = match built::known(program.0) {
+        Some(built) => built.open.map(Cow::Borrowed),
+        None => match Program::from_bytes(program.0) {
+            Ok(program) => floor::summary(&program).map(Cow::Owned),
             Err(_) => return found.at(seen, "is no filter that the kernel takes"),
-        }
+        },
     };
     let said = match (open, item) {
         (None, Some(Outcome::Applied(_))) => true,
@@ -140,16 +141,15 @@ pub(super) fn architectures_as_reported(view: &View<'_>, found: &mut Findings) {
     for phase in [Phase::Enter, Phase::Payload, Phase::Init] {
         for seen in view.of_in(OpKind::Seccomp, phase) {
             let Op::Seccomp { program, .. } = seen.op else { continue };
-            let abis = if built::is_built(program.0) {
-                vec![native]
-            } else {
-                match Program::from_bytes(program.0) {
-                    Ok(program) => program.abis(),
+            let abis = match built::known(program.0) {
+                Some(built) => Cow::Borrowed(built.abis),
+                None => match Program::from_bytes(program.0) {
+                    Ok(program) => Cow::Owned(program.abis()),
                     Err(_) => {
                         found.at(seen, "is no filter that the kernel takes");
                         continue;
                     }
-                }
+                },
             };
             for abi in abis.iter().filter(|abi| **abi != native && (phase == Phase::Init || !named.contains(abi))) {
                 found.at(seen, format!("lets calls of {abi} through, which nobody asked for"));
