@@ -139,6 +139,10 @@ const MOVE: u8 = 0xbc;
 const SET: u8 = 0xb7;
 const AND: u8 = 0x54;
 const SHIFT_RIGHT: u8 = 0x74;
+const SHIFT_LEFT: u8 = 0x64;
+const OR: u8 = 0x4c;
+/// Of the lower halves: the value would be extended by its sign.
+const JUMP_IF: u8 = 0x16;
 const JUMP_UNLESS: u8 = 0x55;
 const JUMP_UNLESS_SAME: u8 = 0x5d;
 const EXIT: u8 = 0x95;
@@ -151,43 +155,83 @@ const fn access(bits: i32) -> DeviceAccess {
     DeviceAccess { mknod: bits & 1 > 0, read: bits & 2 > 0, write: bits & 4 > 0 }
 }
 
+/// How many bits of a device's number are the minor one (`linux/kdev_t.h`).
+const MINOR_BITS: u32 = 20;
+
+/// The number of a device that is allowed whatever is done to it, as one word.
+fn whole(allowed: &Allowed) -> Option<i32> {
+    let minor = allowed.minor.filter(|minor| allowed.access == ALL && *minor < 1 << MINOR_BITS)?;
+    (allowed.major < 1 << (32 - MINOR_BITS)).then_some((allowed.major << MINOR_BITS | minor).cast_signed())
+}
+
 /// A program that answers 1 for what `list` allows, else 0
 /// (`struct bpf_cgroup_dev_ctx`: access and type, major, minor).
+///
+/// Loading it costs some 3 µs an instruction, so whole devices take one each. A jump
+/// reaches 32767 of them: of a list that is longer each entry is a test of its own.
 pub(crate) fn program(list: &[Allowed]) -> Vec<u8> {
-    let mut code = vec![
-        instruction(LOAD, 0x12, 0, 0),
-        instruction(MOVE, 0x23, 0, 0),
-        instruction(AND, 0x03, 0, 0xffff),
-        instruction(SHIFT_RIGHT, 0x02, 0, 16),
-        instruction(LOAD, 0x14, 4, 0),
-        instruction(LOAD, 0x15, 8, 0),
-    ];
-    for allowed in list {
-        // Beyond what a device number holds nothing is equal.
-        let number = |number: u32| i32::try_from(number).unwrap_or(i32::MAX);
-        let kind = if allowed.block { 1 } else { 2 };
-        let mut tests =
-            vec![instruction(JUMP_UNLESS, 0x03, 0, kind), instruction(JUMP_UNLESS, 0x04, 0, number(allowed.major))];
-        tests.extend(allowed.minor.map(|minor| instruction(JUMP_UNLESS, 0x05, 0, number(minor))));
-        if allowed.access != ALL {
-            tests.extend([
-                instruction(MOVE, 0x21, 0, 0),
-                instruction(AND, 0x01, 0, bits(allowed.access)),
-                instruction(JUMP_UNLESS_SAME, 0x21, 0, 0),
-            ]);
+    let whole = |allowed: &Allowed| whole(allowed).filter(|_| list.len() < 1 << 12);
+    let kind = |allowed: &Allowed| if allowed.block { 1 } else { 2 };
+    let distance = |from: usize, to: usize| i16::try_from(to - from - 1).unwrap_or(0).to_le_bytes();
+    let (mut code, mut lead_to_yes) = (Vec::new(), Vec::new());
+    if !list.is_empty() {
+        code.extend([
+            instruction(LOAD, 0x12, 0, 0),
+            instruction(MOVE, 0x23, 0, 0),
+            instruction(AND, 0x03, 0, 0xffff),
+            instruction(SHIFT_RIGHT, 0x02, 0, 16),
+            instruction(LOAD, 0x14, 4, 0),
+            instruction(LOAD, 0x15, 8, 0),
+        ]);
+    }
+    if list.iter().any(|allowed| whole(allowed).is_some()) {
+        code.extend([
+            instruction(MOVE, 0x40, 0, 0),
+            instruction(SHIFT_LEFT, 0x00, 0, MINOR_BITS.cast_signed()),
+            instruction(OR, 0x50, 0, 0),
+        ]);
+    }
+    let alike =
+        |one: &Allowed, next: &Allowed| whole(one).is_some() && whole(next).is_some() && one.block == next.block;
+    for group in list.chunk_by(alike) {
+        let begin = code.len();
+        let Some(first) = group.first() else { continue };
+        code.push(instruction(JUMP_UNLESS, 0x03, 0, kind(first)));
+        if whole(first).is_some() {
+            for number in group.iter().filter_map(whole) {
+                lead_to_yes.push(code.len());
+                code.push(instruction(JUMP_IF, 0x00, 0, number));
+            }
+        } else {
+            // Beyond what a device number holds nothing is equal.
+            let number = |number: u32| i32::try_from(number).unwrap_or(i32::MAX);
+            code.push(instruction(JUMP_UNLESS, 0x04, 0, number(first.major)));
+            code.extend(first.minor.map(|minor| instruction(JUMP_UNLESS, 0x05, 0, number(minor))));
+            if first.access != ALL {
+                code.extend([
+                    instruction(MOVE, 0x21, 0, 0),
+                    instruction(AND, 0x01, 0, bits(first.access)),
+                    instruction(JUMP_UNLESS_SAME, 0x21, 0, 0),
+                ]);
+            }
+            code.extend([instruction(SET, 0x00, 0, 1), instruction(EXIT, 0, 0, 0)]);
         }
-        tests.extend([instruction(SET, 0x00, 0, 1), instruction(EXIT, 0, 0, 0)]);
-        // Every test leads to the next entry.
-        let count = tests.len();
-        for (place, test) in tests.iter_mut().enumerate() {
+        // Every test that fails leads to the next group.
+        let end = code.len();
+        for (place, test) in code.iter_mut().enumerate().skip(begin) {
             if matches!(test[0], JUMP_UNLESS | JUMP_UNLESS_SAME) {
-                let offset = i16::try_from(count - place - 1).unwrap_or(0).to_le_bytes();
-                (test[2], test[3]) = (offset[0], offset[1]);
+                [test[2], test[3]] = distance(place, end);
             }
         }
-        code.extend(tests);
     }
     code.extend([instruction(SET, 0x00, 0, 0), instruction(EXIT, 0, 0, 0)]);
+    if !lead_to_yes.is_empty() {
+        let yes = code.len();
+        for place in lead_to_yes {
+            [code[place][2], code[place][3]] = distance(place, yes);
+        }
+        code.extend([instruction(SET, 0x00, 0, 1), instruction(EXIT, 0, 0, 0)]);
+    }
     code.concat()
 }
 
@@ -201,8 +245,14 @@ pub(crate) fn list_of(code: &[u8]) -> Option<Vec<Allowed>> {
             (JUMP_UNLESS, 0x03) => entry.block = value == 1,
             (JUMP_UNLESS, 0x04) => entry.major = value.cast_unsigned(),
             (JUMP_UNLESS, 0x05) => entry.minor = Some(value.cast_unsigned()),
+            (JUMP_IF, 0x00) => {
+                let number = value.cast_unsigned();
+                let minor = Some(number & ((1 << MINOR_BITS) - 1));
+                list.push(Allowed { block: entry.block, major: number >> MINOR_BITS, minor, access: ALL });
+            }
             (AND, 0x01) => entry.access = access(value),
             (SET, 0x00) if value == 1 => list.push(std::mem::replace(&mut entry, FRESH)),
+            (SET, 0x00) => break,
             _ => {}
         }
     }
@@ -235,6 +285,9 @@ mod tests {
                 MOVE => registers[to] = registers[from] & 0xffff_ffff,
                 SET => registers[to] = u64::try_from(value).ok()?,
                 AND => registers[to] &= u64::from(value as u32),
+                SHIFT_LEFT => registers[to] = (registers[to] << (value & 31)) & 0xffff_ffff,
+                OR => registers[to] |= registers[from],
+                JUMP_IF => jump = registers[to] as u32 == value as u32,
                 SHIFT_RIGHT => registers[to] = (registers[to] & 0xffff_ffff) >> (value & 31),
                 JUMP_UNLESS => jump = registers[to] != i64::from(value) as u64,
                 JUMP_UNLESS_SAME => jump = registers[to] != registers[from],
@@ -275,6 +328,32 @@ mod tests {
         }
         assert_eq!(list_of(&program[..16]), None, "no end");
         assert_eq!(answer(&super::program(&[]), asked("r", false, 1, 3)), Some(false));
+        assert!(program.len() / 8 < 45, "{} instructions", program.len() / 8);
+    }
+
+    #[test]
+    fn numbers_that_no_device_has_are_nobodys() {
+        let whole = |major, minor| Allowed { access: ALL, ..asked("r", false, major, minor) };
+        // As one word these would be 2:3, 0:3 and 1:0.
+        for (major, minor) in [(1, (1 << 20) + 3), (1 << 12, 3), (0, 1 << 20)] {
+            let program = program(&[whole(major, minor), whole(4095, (1 << 20) - 1)]);
+            for (major, minor) in [(2, 3), (0, 3), (1, 0), (1, 3)] {
+                assert_eq!(answer(&program, asked("r", false, major, minor)), Some(false), "{major}:{minor}");
+            }
+            assert_eq!(answer(&program, asked("r", false, 4095, (1 << 20) - 1)), Some(true));
+            assert_eq!(list_of(&program).map(|list| list.len()), Some(2));
+        }
+    }
+
+    #[test]
+    fn a_list_without_end_is_a_program() {
+        let many = (0..40_000).map(|minor| Allowed { access: ALL, ..asked("r", false, 240, minor) });
+        let list: Vec<Allowed> = many.collect();
+        let program = program(&list);
+        for (minor, allowed) in [(0, true), (39_999, true), (40_000, false)] {
+            assert_eq!(answer(&program, asked("rw", false, 240, minor)), Some(allowed), "{minor}");
+        }
+        assert_eq!(list_of(&program), Some(list));
     }
 
     proptest! {
