@@ -1,7 +1,7 @@
 //! Starting stage B for something that is no container: the watcher, and who
 //! acts in a container's user namespace.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 
 use skep_sys::abi::{CapabilitySet, Namespaces, OpenFlags, Resolve, Seals};
 use skep_sys::program::{Child, Section, image};
@@ -11,6 +11,7 @@ use skep_sys::{At, Errno, Kernel, Op, OwnedSlots, Slot};
 
 use crate::error::{Error, Result};
 use crate::run::generic_remedy;
+use crate::watcher::errno_of;
 
 const IMAGE: Slot = Slot(0);
 const PLAN: Slot = Slot(1);
@@ -35,12 +36,14 @@ pub(crate) struct Parts<'a> {
     pub(crate) init: &'a [Op<'a>],
 }
 
-/// Starts it; `what` for errors. The slots then hold its socket and its pidfd.
+/// Starts it, from a memfd of stage B where there is one already; `what` for errors. The
+/// slots then hold its socket and its pidfd.
 pub(crate) fn start<K: Kernel>(
     kernel: &mut K,
     what: &str,
     parts: &Parts<'_>,
     given: Option<OwnedFd>,
+    stage: Option<BorrowedFd<'_>>,
 ) -> Result<OwnedSlots> {
     let write = |ops: &[Op<'_>]| {
         let mut bytes = Vec::new();
@@ -72,8 +75,17 @@ pub(crate) fn start<K: Kernel>(
     let kept: Vec<u8> = kept.flat_map(|slot| u32::from(slot.0).to_le_bytes()).collect();
     let keep = Numbers::new(&kept).ok_or_else(|| Error::system(format!("start {what}"), Errno::EINVAL))?;
     given.into_iter().for_each(|file| slots.give(GIVEN, file));
+    match stage {
+        Some(stage) => {
+            let own = stage.try_clone_to_owned();
+            slots.give(IMAGE, own.map_err(|error| failed(what, "duplicate a descriptor", errno_of(&error)))?);
+        }
+        None => {
+            let make = Op::MemFd { name: c"skep-watch", content: Blob(STAGE_B), seals, executable: true, into: IMAGE };
+            kernel.call(&make, &mut slots.slots()).map_err(|errno| failed(what, make.kind().name(), errno))?;
+        }
+    }
     for op in [
-        Op::MemFd { name: c"skep-watch", content: Blob(STAGE_B), seals, executable: true, into: IMAGE },
         Op::MemFd { name: c"skep-plan", content: Blob(&plan), seals: Seals::NONE, executable: false, into: PLAN },
         Op::SocketPair { one: HOST, other: SOCKET },
         Op::OpenAt2 {

@@ -144,17 +144,19 @@ impl<K: Kernel> Attempt<K> {
     /// The embedder's two phases; the child is held at its half then, or goes on.
     pub(crate) fn run(&mut self, end: Option<Instant>) -> Result<()> {
         files(&mut self.kernel, &self.plan, &mut self.slots.slots())?;
-        self.watched()?;
         crate::registry::clear(&mut self.kernel, &self.plan)?;
-        match self.section(Phase::Prepare) {
-            // The watcher has ended since it was asked, and the first op is what it is
-            // entrusted with.
-            Err(error) if error.errno() == Some(Errno::EPIPE) && self.watch.is_some() && self.done == 0 => {
-                self.watched()?;
-                self.section(Phase::Prepare)?;
-            }
-            other => other?,
+        self.watched()?;
+        let mut prepared = self.section(Phase::Prepare);
+        self.settled()?;
+        // The watcher has ended since it was asked, and the first op is what it is entrusted
+        // with.
+        let refused = |error: &Error| error.errno() == Some(Errno::EPIPE);
+        if prepared.as_ref().is_err_and(refused) && self.watch.is_some() && self.done == 0 {
+            self.watched()?;
+            prepared = self.section(Phase::Prepare);
+            self.settled()?;
         }
+        prepared?;
         // The child's ends now belong to the child: while this side held them
         // too, a child that died would never read as closed.
         let passed = self.plan.passed.iter().map(|passed| passed.slot);
@@ -176,11 +178,19 @@ impl<K: Kernel> Attempt<K> {
     /// Has a watcher, where the plan wants one.
     fn watched(&mut self) -> Result<()> {
         if !self.plan.watch.is_empty() {
-            let watcher = watcher::get(&mut self.kernel)?;
+            let watcher = watcher::get(&mut self.kernel, self.slots.borrow(role::IMAGE))?;
             self.slots.give(role::WATCHER, watcher.socket()?);
             self.watch = Some(Watch { id: watcher.fresh_id(), watcher });
         }
         Ok(())
+    }
+
+    /// No process of a container goes on without the watcher that the plan wants.
+    fn settled(&mut self) -> Result<()> {
+        match &self.watch {
+            Some(watch) => watch.watcher.settle(&mut self.kernel),
+            None => Ok(()),
+        }
     }
 
     /// After the half.

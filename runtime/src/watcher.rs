@@ -5,13 +5,13 @@
 //! plan of its own, no thread of the embedder, and not its child either, so
 //! that an embedder waiting for all its children does not wait for it.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use skep_sys::abi::Resource;
 use skep_sys::program::watched;
-use skep_sys::{Errno, Kernel, Op, Report, WaitStatus};
+use skep_sys::{Errno, Kernel, Op, OwnedSlots, Report, WaitStatus};
 
 use crate::aside;
 use crate::error::{Error, Result};
@@ -26,6 +26,16 @@ pub(crate) struct Watcher {
     room: usize,
     /// How many it was let go of with, each of which it may still hold.
     kept: AtomicUsize,
+    fork: Mutex<Fork>,
+}
+
+/// The process that is started first and forks the watcher.
+enum Fork {
+    /// It may not have ended. What the watcher is told meanwhile waits in its socket.
+    Pending(OwnedSlots),
+    Done,
+    /// There is no watcher: the call, and why.
+    Failed(&'static str, Errno),
 }
 
 /// Descriptors that the watcher has of its own, at most.
@@ -56,6 +66,23 @@ impl Watcher {
         self.kept.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Waits until the watcher is a process of its own. A start does so once it has made what
+    /// comes before the container's process, for that takes as long, and must not go on
+    /// without one.
+    pub(crate) fn settle<K: Kernel>(&self, kernel: &mut K) -> Result<()> {
+        let mut fork = self.fork.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Fork::Pending(slots) = &mut *fork {
+            *fork = match forked(kernel, slots, &self.socket) {
+                Ok(()) => Fork::Done,
+                Err((call, errno)) => Fork::Failed(call, errno),
+            };
+        }
+        match *fork {
+            Fork::Failed(call, errno) => Err(aside::failed(WHAT, call, errno)),
+            _ => Ok(()),
+        }
+    }
+
     /// A descriptor of its own for one start.
     pub(crate) fn socket(&self) -> Result<OwnedFd> {
         self.socket
@@ -71,19 +98,29 @@ impl Watcher {
     }
 }
 
+impl Drop for Watcher {
+    /// A start that came to nothing before it settled leaves no zombie.
+    fn drop(&mut self) {
+        if self.owner == std::process::id() {
+            let _ = self.settle(&mut skep_sys::Linux::new());
+        }
+    }
+}
+
 pub(crate) fn errno_of(error: &std::io::Error) -> Errno {
     Errno::from_raw(error.raw_os_error().and_then(|raw| u16::try_from(raw).ok()).unwrap_or(5))
 }
 
 static CURRENT: Mutex<Weak<Watcher>> = Mutex::new(Weak::new());
 
-/// The watcher of this process, started if there is none that serves.
-pub(crate) fn get<K: Kernel>(kernel: &mut K) -> Result<Arc<Watcher>> {
+/// The watcher of this process, started from `image` (stage B) if there is none that serves.
+/// Then it is still to be settled.
+pub(crate) fn get<K: Kernel>(kernel: &mut K, image: Option<BorrowedFd<'_>>) -> Result<Arc<Watcher>> {
     let mut current = CURRENT.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(watcher) = current.upgrade().filter(Watcher::serves) {
         return Ok(watcher);
     }
-    let watcher = Arc::new(spawn(kernel)?);
+    let watcher = Arc::new(spawn(kernel, image)?);
     *current = Arc::downgrade(&watcher);
     Ok(watcher)
 }
@@ -92,7 +129,7 @@ pub(crate) fn get<K: Kernel>(kernel: &mut K) -> Result<Arc<Watcher>> {
 const WHAT: &str = "the watcher";
 
 /// Starts it: stage B, forked once more so that it is nobody's child here.
-fn spawn<K: Kernel>(kernel: &mut K) -> Result<Watcher> {
+fn spawn<K: Kernel>(kernel: &mut K, image: Option<BorrowedFd<'_>>) -> Result<Watcher> {
     let most =
         nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE).map_or(1024, |(_, hard)| hard);
     let room = room(most).ok_or_else(|| {
@@ -105,26 +142,41 @@ fn spawn<K: Kernel>(kernel: &mut K) -> Result<Watcher> {
         payload: &[Op::Watch { socket: aside::SOCKET }],
         init: &[Op::Exit { status: 0 }],
     };
-    let mut slots = aside::start(kernel, WHAT, &parts, None)?;
-    // The first process ends as soon as it has forked.
+    let mut slots = aside::start(kernel, WHAT, &parts, None, image)?;
+    match slots.take(aside::HOST) {
+        Some(socket) => Ok(Watcher {
+            socket,
+            owner: std::process::id(),
+            room,
+            kept: AtomicUsize::new(0),
+            fork: Mutex::new(Fork::Pending(slots)),
+        }),
+        None => Err(aside::failed(WHAT, "its socket", Errno::EBADF)),
+    }
+}
+
+/// The first process ends as soon as it has forked.
+fn forked<K: Kernel>(
+    kernel: &mut K,
+    slots: &mut OwnedSlots,
+    socket: &OwnedFd,
+) -> std::result::Result<(), (&'static str, Errno)> {
     let wait = Op::PidfdWait { process: aside::PIDFD, timeout_ms: 10_000, into: aside::RESULT };
-    kernel.call(&wait, &mut slots.slots()).map_err(|errno| aside::failed(WHAT, wait.kind().name(), errno))?;
+    kernel.call(&wait, &mut slots.slots()).map_err(|errno| (wait.kind().name(), errno))?;
     // Where it could not, no process may be had, it has said why beforehand. Its status
     // may be lost to an embedder that reaps every child, and is then not asked for.
     let status = slots.value(aside::RESULT).map(WaitStatus::from_value);
-    if status != Some(WaitStatus::Exited(0)) {
-        let (file, into) = (aside::GIVEN, aside::RESULT);
-        let hear = Op::Receive { from: aside::HOST, timeout_ms: 0, early: true, cancel: None, file, into };
-        let heard = kernel.call(&hear, &mut slots.slots()).ok().and_then(|()| slots.value(aside::RESULT));
-        match heard.map(Report::from_value) {
-            Some(Report::Failed { errno, .. }) => return Err(aside::failed(WHAT, "fork", errno)),
-            _ if status == Some(WaitStatus::Lost) => {}
-            _ => return Err(aside::failed(WHAT, "it ended", Errno::ECHILD)),
-        }
+    if status == Some(WaitStatus::Exited(0)) {
+        return Ok(());
     }
-    match slots.take(aside::HOST) {
-        Some(socket) => Ok(Watcher { socket, owner: std::process::id(), room, kept: AtomicUsize::new(0) }),
-        None => Err(aside::failed(WHAT, "its socket", Errno::EBADF)),
+    slots.give(aside::HOST, socket.try_clone().map_err(|error| ("duplicate a descriptor", errno_of(&error)))?);
+    let (file, into) = (aside::GIVEN, aside::RESULT);
+    let hear = Op::Receive { from: aside::HOST, timeout_ms: 0, early: true, cancel: None, file, into };
+    let heard = kernel.call(&hear, &mut slots.slots()).ok().and_then(|()| slots.value(aside::RESULT));
+    match heard.map(Report::from_value) {
+        Some(Report::Failed { errno, .. }) => Err(("fork", errno)),
+        _ if status == Some(WaitStatus::Lost) => Ok(()),
+        _ => Err(("it ended", Errno::ECHILD)),
     }
 }
 
@@ -161,10 +213,16 @@ mod tests {
 
     #[test]
     fn a_watcher_that_cannot_fork_is_none() {
-        let error = spawn(&mut NoFork(Linux::new())).err().expect("no watcher");
-        assert_eq!(error.errno(), Some(Errno::EAGAIN), "{error}");
-        assert!(error.to_string().contains("start the watcher: fork"), "{error}");
-        let watcher = Arc::new(spawn(&mut Linux::new()).expect("a watcher"));
+        let none = spawn(&mut NoFork(Linux::new()), None).expect("its first process");
+        // Whoever else has begun a start with it is told the same.
+        for _ in 0..2 {
+            let error = none.settle(&mut Linux::new()).expect_err("no watcher");
+            assert_eq!(error.errno(), Some(Errno::EAGAIN), "{error}");
+            assert!(error.to_string().contains("start the watcher: fork"), "{error}");
+        }
+        assert!(!Watcher::serves(&Arc::new(none)));
+        let watcher = Arc::new(spawn(&mut Linux::new(), None).expect("its first process"));
+        watcher.settle(&mut Linux::new()).expect("a watcher");
         assert!(Watcher::serves(&watcher));
     }
 
@@ -173,7 +231,9 @@ mod tests {
         assert_eq!([22, 23, 29, 30, 1024].map(room), [None, Some(1), Some(1), Some(2), Some(144)]);
         assert_eq!(room(u64::MAX), Some(watched::ENTRIES));
         let serves = |watcher: &Arc<Watcher>| Watcher::serves(&Arc::clone(watcher));
-        let watcher = Arc::new(Watcher { room: 3, ..spawn(&mut Linux::new()).expect("a watcher") });
+        let mut watcher = spawn(&mut Linux::new(), None).expect("a watcher");
+        watcher.room = 3;
+        let watcher = Arc::new(watcher);
         // This function's own reference is the first container's.
         let second = Arc::clone(&watcher);
         assert!(serves(&watcher), "two of three");

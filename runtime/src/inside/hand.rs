@@ -116,7 +116,7 @@ impl Helper {
             payload: &[Op::Serve { socket: SOCKET }],
             init: &[],
         };
-        let mut helper = Self(aside::start(&mut Linux::new(), what, &parts, Some(target))?);
+        let mut helper = Self(aside::start(&mut Linux::new(), what, &parts, Some(target), None)?);
         let slots = &mut helper.0;
         let hear = Op::Receive { from: HOST, timeout_ms: 10_000, early: true, cancel: None, file: CHILD, into: RESULT };
         Linux::new().call(&hear, &mut slots.slots()).map_err(failed)?;
