@@ -40,6 +40,10 @@ fn main() {
         .arg("-o")
         .arg(&output)
         .arg(root.join("stage/main.rs"));
+    if variable("CARGO_CFG_TARGET_ENV") == "musl" {
+        // The compiler brings musl's start files along, and puts them beside ours.
+        rustc.args(["-C", "link-self-contained=no"]);
+    }
     if let Ok(linker) = env::var("RUSTC_LINKER") {
         rustc.arg("-C").arg(format!("linker={linker}"));
     }

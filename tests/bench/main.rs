@@ -5,6 +5,7 @@
 //! is compared to. Numbers of different runs or machines say little.
 
 mod floor;
+mod launcher;
 mod machine;
 mod measure;
 mod nspawn;
@@ -18,6 +19,7 @@ use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
 use floor::{Floor, Server, TRUE};
+use launcher::{Libc, launcher};
 use measure::{Entry, Group, Pace, Row, Subject, in_turns, microseconds};
 use peers::Whole;
 
@@ -37,7 +39,8 @@ cargo bench -p skep-bench -- [OPTION...]
   --svg FILE       the picture; target/skep-bench.svg otherwise
   --help           this
 
-The launcher is $SKEP, or is built from this workspace. What the design wants
+The launcher is $SKEP, or is built from this workspace: for musl, as the guide has it
+installed, where rustc has that target, and for glibc beside it. What the design wants
 held is printed as met or missed; a miss is no failure, for machines are busy.
 ";
 
@@ -284,56 +287,19 @@ fn scratch() -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("skep-bench-{}", std::process::id()))
 }
 
-/// The launcher: the one that is named, else this workspace's, built if it is
-/// not there or old.
-fn launcher(options: &[&str], payload: &[&str]) -> Result<Whole> {
-    Ok(Whole::new(installed_launcher()?, &[&["run", "-q", "--pipe"], options, &["--"], payload].concat()))
-}
-
-/// A copy of it, as an installation makes one. What a linker writes through
-/// a mapping lies in the page cache page by page, and each fault of a start maps
-/// sixteen of them one by one: a tenth of a start of the launcher's. The peers'
-/// programs were written in one go, too.
-fn installed_launcher() -> Result<PathBuf> {
-    let copy = scratch().join("skep");
-    if copy.exists() {
-        return Ok(copy);
-    }
-    let program = match std::env::var_os("SKEP") {
-        Some(given) => PathBuf::from(given),
-        None => {
-            let own = std::env::current_exe()?;
-            // <target>/release/deps/starts-<hash>
-            let (Some(release), Some(target)) = (own.ancestors().nth(2), own.ancestors().nth(3)) else {
-                return Err("this program is not in a target directory; name the launcher in $SKEP".into());
-            };
-            let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-            let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/../../Cargo.toml");
-            let built = Command::new(cargo)
-                .args(["build", "--release", "--quiet", "--package", "skep-launcher", "--manifest-path", manifest])
-                .arg("--target-dir")
-                .arg(target)
-                .output()?;
-            if !built.status.success() {
-                let text = String::from_utf8_lossy(&built.stderr);
-                let why = text.lines().find(|line| line.starts_with("error")).unwrap_or_default();
-                return Err(format!("cargo build --release -p skep-launcher: {why}").into());
-            }
-            release.join("skep")
-        }
-    };
-    std::fs::copy(program, &copy)?;
-    Ok(copy)
-}
-
 /// What is measured as whole processes beside the floor and the launcher.
 fn beside(floor: &Floor, peers: Vec<peers::Peer>, pace: Pace) -> Result<Vec<Row>> {
-    let mut entries = vec![Entry::new("floor", floor.whole(&[TRUE])), Entry::of("skep run", launcher(&[], &[TRUE]))];
+    let ours = |name: &str, libc| Entry::of(name, launcher(libc, &[], &[TRUE]));
+    let mut entries = vec![Entry::new("floor", floor.whole(&[TRUE])), ours("skep run", Libc::Best)];
+    if launcher::has_choice() {
+        entries.push(ours(GLIBC, Libc::Glibc));
+    }
     entries.extend(peers.into_iter().map(peers::Peer::entry));
     in_turns(entries, pace)
 }
 
 const NEAR: &str = "skep run (no filter, own id)";
+const GLIBC: &str = "skep run (glibc)";
 
 fn process(floor: &Floor, directory: &Path, pace: Pace) -> Result<Group> {
     // Nearer to bubblewrap's: its settings are made, but its masks and limits stay.
@@ -342,14 +308,16 @@ fn process(floor: &Floor, directory: &Path, pace: Pace) -> Result<Group> {
     std::fs::write(&near, spec.to_string())?;
     let options = ["-f", near.to_str().unwrap_or_default()];
     let mut peers = peers::alike(floor, directory, &[TRUE]);
-    peers.insert(0, peers::Peer { name: NEAR, whole: launcher(&options, &[TRUE]) });
+    peers.insert(0, peers::Peer { name: NEAR, whole: launcher(Libc::Best, &options, &[TRUE]) });
     let rows = beside(floor, peers, pace.share(4))?;
     let title = format!("{TRUE} by a launcher, as a whole process; every peer makes the same seven namespaces");
     let mut group = Group::new("process", title, rows);
     group.bound("the launcher as a process, to the floor", "skep run", "floor", 1.6);
+    group.bound("  built for glibc", GLIBC, "floor", 1.6);
     for peer in peers::COMPARABLE {
         group.bound(format!("the launcher, to {peer}"), "skep run", peer, 1.0);
     }
+    group.bound(format!("  built for glibc, to {}", peers::COMPARABLE[0]), GLIBC, peers::COMPARABLE[0], 1.0);
     group.bound(format!("  {NEAR}, to {}", peers::COMPARABLE[0]), NEAR, peers::COMPARABLE[0], 1.0);
     Ok(group)
 }

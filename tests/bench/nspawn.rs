@@ -8,10 +8,11 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use crate::Result;
 use crate::floor::{Floor, TRUE};
+use crate::launcher::{Libc, installed};
 use crate::measure::{Bound, Entry, Group, Pace, Subject, in_turns};
 use crate::peers::{self, Whole, nothing};
-use crate::{Result, installed_launcher};
 
 const OURS: &str = "skep nspawn";
 const THEIRS: &str = "systemd-nspawn";
@@ -25,7 +26,7 @@ struct Program {
 /// Each of the two, or why it is not to be had; both need root.
 fn programs() -> [(&'static str, Result<Program>); 2] {
     let root = || if nix::unistd::geteuid().is_root() { Ok(()) } else { Err("needs root".into()) };
-    let ours = root().and_then(|()| Ok(Program { path: installed_launcher()?, first: &["nspawn"] }));
+    let ours = root().and_then(|()| Ok(Program { path: installed(Libc::Best)?, first: &["nspawn"] }));
     let theirs = root().and_then(|()| Ok(Program { path: peers::find(THEIRS)?, first: &[] }));
     [(OURS, ours), (THEIRS, theirs)]
 }

@@ -6,8 +6,9 @@ use std::time::Duration;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use crate::floor::Floor;
+use crate::launcher::{Libc, launcher};
 use crate::measure::{Bound, Entry, Group, Pace, Row, in_turns};
-use crate::{Result, launcher, machine, peers, skep};
+use crate::{Result, machine, peers, skep};
 
 /// A line of a process's `status`, in KiB or as a count.
 fn status(process: &str, name: &str) -> Option<u64> {
@@ -150,7 +151,7 @@ fn family(of: u32) -> Vec<u32> {
 
 /// What launchers keep in memory while their payload runs, and had at most.
 pub(crate) fn launchers(floor: &Floor, directory: &Path, _: Pace) -> Result<Group> {
-    let mut wholes = vec![("floor", Ok(floor.whole(&SLEEP))), ("skep run", launcher(&[], &SLEEP))];
+    let mut wholes = vec![("floor", Ok(floor.whole(&SLEEP))), ("skep run", launcher(Libc::Best, &[], &SLEEP))];
     wholes.extend(peers::alike(floor, directory, &SLEEP).into_iter().map(|peer| (peer.name, peer.whole)));
     let rows = wholes.into_iter().map(|(name, whole)| match whole.and_then(|mut whole| peak(&mut whole)) {
         Ok(peak) => Row::new(name.to_owned(), vec![peak as f64]),
