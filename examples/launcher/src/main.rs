@@ -58,6 +58,9 @@ use message::{Failure, quoted};
 use typed::Typed;
 use verbs::{Operands, Verb};
 
+#[global_allocator]
+static HEAP: skep::sys::Heap = skep::sys::Heap::new();
+
 const VERSION: &str = concat!("skep ", env!("CARGO_PKG_VERSION"), "\n");
 
 fn main() -> ExitCode {

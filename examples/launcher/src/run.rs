@@ -34,9 +34,7 @@ pub(crate) const GRACE: Duration = Duration::from_secs(10);
 /// a shell says so to a stopped job only.
 const FOREGROUND: Duration = Duration::from_millis(300);
 
-/// What a start touches of heap and stack. A vector of that size comes from the
-/// heap, and goes back to it; a larger one would be a mapping of its own.
-const HEAP: usize = 124 << 10;
+/// What a start touches of the stack.
 const STACK: usize = 32 << 10;
 
 /// EAFNOSUPPORT, EADDRNOTAVAIL
@@ -59,7 +57,7 @@ pub(crate) fn run(typed: Typed) -> Result<ExitCode, Failure> {
     if typed.detach && supervisor.is_none() {
         return detach::start(&typed);
     }
-    skep::sys::populate(Vec::<u8>::with_capacity(HEAP).spare_capacity_mut());
+    crate::HEAP.populate();
     skep::sys::populate_stack(STACK);
     let ended = supervised(typed, &mut supervisor);
     if let (Err(failure), Some(supervisor)) = (&ended, supervisor) {
