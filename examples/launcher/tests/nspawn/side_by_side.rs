@@ -204,7 +204,7 @@ const CASES: &[Case] = &[
     seen(&["--overlay-ro=@/one:+/etc:/mnt"]),
     seen(&["--overlay-ro=@/one::/mnt"]),
     seen(&["--overlay=@/one:+/mnt"]),
-    seen(&["--overlay-ro=+/etc::/etc"]),
+    seen(&["--overlay-ro=+/etc::/mnt"]),
     seen(&["--tmpfs=/mnt:nr_blocks=100,noatime,inode32"]),
     seen(&["--set-credential=token:value"]),
     seen(&["--load-credential=token:@/file"]),
