@@ -5,6 +5,7 @@ use std::path::Path;
 use skep_sys::abi::Namespaces;
 use skep_sys::{Actor, Model};
 
+use crate::compile::incoming;
 use crate::plan::Plan;
 use crate::report::Outcome;
 use crate::spec::{
@@ -158,6 +159,14 @@ impl Findings<'_> {
                 && line.propagates.starts_with("shared:")
                 && !outside.iter().any(|other| other.propagates.contains(&line.propagates))
         };
+        // What receives from the host gives nothing, and is where the plan says.
+        let comes = self.applied(incoming::ITEM);
+        let receives = |line: &Line| {
+            machine
+                && comes
+                && Some(line.point.as_str()) == incoming::INCOMING.to_str().ok()
+                && line.propagates.strip_prefix("master:").is_some_and(|group| !group.contains(' '))
+        };
         for line in &mounts {
             // A node that is masked, or below a cover of `/dev`, is seen by nobody;
             // and there is no looking at a name that is not text.
@@ -169,7 +178,7 @@ impl Findings<'_> {
             self.unless(line.has("nodev") || device || line.kind == "devpts" || root(line), || {
                 format!("{} without nodev", line.point)
             });
-            self.unless(line.propagates.is_empty() || within(line), || {
+            self.unless(line.propagates.is_empty() || within(line) || receives(line), || {
                 format!("{} is {}", line.point, line.propagates)
             });
         }

@@ -413,6 +413,10 @@ fn left_by(op: &Op<'_>, errno: Errno) -> Option<Error> {
         Op::KillGroup { path, .. } => {
             (format!("kill the processes of the cgroup {}", shown(path)), "They may run on: see its cgroup.procs.")
         }
+        Op::Unlink { path, .. } => {
+            let remedy = "Somebody has put or mounted something there: remove that, and then the directory.";
+            (format!("remove {}", shown(path)), remedy)
+        }
         Op::UnlinkSame { name, .. } => {
             (format!("remove the entry {} of the registry", shown(name)), "The next look at the registry removes it.")
         }

@@ -11,6 +11,7 @@ pub(crate) mod device_policy;
 pub(crate) mod filesystem;
 pub(crate) mod filters;
 mod ids;
+pub(crate) mod incoming;
 pub(crate) mod kernel_files;
 pub(crate) mod landlock;
 pub(crate) mod network;
@@ -182,6 +183,8 @@ pub fn compile(spec: &Spec, facts: &Facts) -> Result<Plan> {
     let resources = cgroups::decide(&context, &mut report)?;
     let registration = registry::decide(&context, &mut report)?;
     let links = network::decide(&context)?;
+    let incoming = incoming::decide(&context, plan_ref, &mut report)?;
+    incoming::entrust(incoming.as_ref(), plan_ref);
     registry::entrust(registration.as_ref(), plan_ref);
     start::entrust(&context, &resources, links.as_ref(), plan_ref)?;
     registry::prepare(&context, registration.as_ref(), plan_ref);
@@ -192,6 +195,7 @@ pub fn compile(spec: &Spec, facts: &Facts) -> Result<Plan> {
     ids::prepare(&context, plan_ref, &mut report)?;
     network::prepare(&context, links.as_ref(), plan_ref);
     let sources = filesystem::sources(&context, plan_ref, &mut report)?;
+    incoming::prepare(&context, incoming.as_ref(), plan_ref)?;
 
     start::entrust_child(plan_ref);
     registry::attend(&context, registration.as_ref(), plan_ref);
@@ -203,9 +207,10 @@ pub fn compile(spec: &Spec, facts: &Facts) -> Result<Plan> {
 
     start::enter(&context, plan_ref);
     ids::enter(&context, plan_ref);
-    filesystem::assemble(&context, &sources, &resources, plan_ref, &mut report)?;
+    filesystem::assemble(&context, &sources, (&resources, incoming.as_ref()), plan_ref, &mut report)?;
     kernel_files::restrict(&context, plan_ref, &mut report)?;
     filesystem::switch(&context, plan_ref);
+    incoming::receive_only(&context, incoming.as_ref(), plan_ref);
     process::inherited(&context, &resources, plan_ref, &mut report)?;
     network::enter(&context, links.as_ref(), plan_ref, &mut report);
     process::payload(&context, plan_ref, &mut report)?;

@@ -6,7 +6,7 @@ use std::path::{Component, Path, PathBuf};
 use skep_sys::Model;
 
 use super::{EntryKind, Facts, PathFact};
-use crate::spec::{Mount, MountKind, Spec};
+use crate::spec::{Mount, MountKind, Profile, Spec};
 
 pub(super) fn host(facts: Facts, spec: &Spec) -> Option<(Model, Facts)> {
     let mut model = match facts.uid {
@@ -48,6 +48,14 @@ pub(super) fn host(facts: Facts, spec: &Spec) -> Option<(Model, Facts)> {
         // It stays, once it is made: here it is there.
         model = model.directory(&directory).owned(&base, facts.uid, facts.gid, 0o755);
         model = model.owned(&directory, facts.uid, facts.gid, 0o700);
+    }
+    if facts.uid == 0 && spec.profile == Profile::Nspawn {
+        // So does where mounts come in.
+        let mut incoming = crate::compile::incoming::TOP.to_owned();
+        for (name, mode) in crate::compile::incoming::BELOW {
+            incoming = format!("{incoming}/{name}");
+            model = model.directory(&incoming).owned(&incoming, 0, 0, mode);
+        }
     }
     model = links(model, spec);
     model = model.file("/usr/bin/true", "program");

@@ -13,6 +13,7 @@ use std::os::fd::{AsFd as _, BorrowedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use skep_sys::{At, BASE_LOCKS, Errno, Kernel, Linux, Op, OwnedSlots, Slot};
 
@@ -35,6 +36,8 @@ pub enum Leftover {
     Ranges(PathBuf),
     /// An interface of the host, of an embedder that is gone, by its name.
     Interface(String),
+    /// An empty directory by which mounts came into a machine that is gone.
+    Incoming(PathBuf),
 }
 
 /// What [`gc`] has done.
@@ -50,11 +53,13 @@ pub struct Collected {
 /// Removes what embedders of this user have left on the host that were killed
 /// together with their watcher: entries of containers that are gone, cgroups
 /// that are empty and whose maker has ended, and, as root, the files of the locks
-/// on ranges of ids that nobody holds, and interfaces whose maker has ended.
+/// on ranges of ids that nobody holds, interfaces whose maker has ended, and the empty
+/// directories by which mounts come into machines, of those that no process is in.
 ///
 /// Nothing of a container that lives is touched, nothing of an embedder that
 /// lives, and nothing that another program, another user or another process-id
-/// namespace has made, but for a lock file of systemd-nspawn's that nobody holds. It may run beside starts and ends, and beside itself.
+/// namespace has made, but for a lock file or such a directory of systemd-nspawn's that
+/// nobody uses. It may run beside starts and ends, and beside itself.
 ///
 /// # Errors
 ///
@@ -77,6 +82,7 @@ pub fn gc() -> Result<Collected> {
     groups(Path::new("/sys/fs/cgroup"), DEPTH, &here, &mut found);
     ranges(&mut found);
     interfaces(Path::new("/sys/class/net"), &here, &mut found);
+    incoming(&here, &mut found);
     Ok(found)
 }
 
@@ -234,6 +240,56 @@ fn networks_of_processes(socket: BorrowedFd<'_>) -> BTreeSet<i32> {
     pids.filter_map(|entry| fs::File::open(entry.path().join("ns/net")).ok())
         .filter(|network| network.metadata().is_ok_and(|found| seen.insert(found.ino())))
         .filter_map(|network| skep_sys::number_of_network(socket, network.as_fd()).ok()?)
+        .collect()
+}
+
+/// The process-id namespace that sees all processes (`PROC_PID_INIT_INO`).
+const FIRST: u64 = 0xefff_fffc;
+
+/// How old a directory is that is not just being put to use.
+const PUT_TO_USE: Duration = Duration::from_secs(10);
+
+/// Directories by which mounts came in, that are the root of no mount of any process.
+fn incoming(here: &Registrar, found: &mut Collected) {
+    let all = fs::read_dir(crate::compile::incoming::directory_of("")).into_iter().flatten().flatten();
+    let old = |entry: &fs::DirEntry| {
+        let changed = entry.metadata().ok().filter(fs::Metadata::is_dir).map(|data| data.ctime());
+        let changed = changed.and_then(|seconds| u64::try_from(seconds).ok());
+        let since = changed.map(|seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds));
+        since.and_then(|since| since.elapsed().ok()).is_some_and(|age| age > PUT_TO_USE)
+    };
+    let all: Vec<PathBuf> = all.filter(old).map(|entry| entry.path()).collect();
+    if all.is_empty() || here.pid_namespace != FIRST || !nix::unistd::geteuid().is_root() {
+        return;
+    }
+    let mounted = roots_of_mounts();
+    let is_used = |path: &Path| {
+        let below = path.strip_prefix(crate::compile::incoming::TOP).unwrap_or(path);
+        mounted.iter().any(|root| Path::new(root).ends_with(below))
+    };
+    for path in all.into_iter().filter(|path| !is_used(path)) {
+        let Ok(text) = crate::compile::c_path(&path) else { continue };
+        let removal = Op::Unlink { dir: At::Cwd, path: &text, directory: true };
+        match Linux::new().call(&removal, &mut OwnedSlots::new(0).slots()) {
+            Ok(()) => found.removed.push(Leftover::Incoming(path)),
+            // What somebody has put there is his.
+            Err(Errno::ENOTEMPTY) => {}
+            Err(errno) => found.left.push(Error::system(format!("remove {}", path.display()), errno)),
+        }
+    }
+}
+
+/// What all mounts show of their file systems.
+fn roots_of_mounts() -> BTreeSet<String> {
+    let all = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = all.filter(|entry| entry.file_name().as_bytes().first().is_some_and(u8::is_ascii_digit));
+    let mut seen = BTreeSet::new();
+    pids.filter(|entry| entry::namespace(&entry.path().join("ns/mnt")).is_none_or(|space| seen.insert(space)))
+        .filter_map(|entry| fs::read_to_string(entry.path().join("mountinfo")).ok())
+        .flat_map(|lines| {
+            let root = |line: &str| line.split(' ').nth(3).map(str::to_owned);
+            lines.lines().filter_map(root).collect::<Vec<_>>()
+        })
         .collect()
 }
 

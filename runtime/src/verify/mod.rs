@@ -22,7 +22,7 @@
 //! | 11 | `one-component-creation` | Before the switch entries are made below descriptors, one component at a time. |
 //! | 12 | `paths-confined` | No path follows a magic link, and a path below a descriptor cannot leave it. |
 //! | 13 | `source-proved` | A file found by a path of the host is proved by the very next op. |
-//! | 14 | `clones-confined` | A copy of a host tree is made of a proved inode and is private and, but for the root of a machine (profile `nspawn`), nosuid, with all below it, before anybody can reach it. |
+//! | 14 | `clones-confined` | A copy of a host tree is made of a proved inode and is private (but for that of rule 91) and, but for the root of a machine (profile `nspawn`), nosuid, with all below it, before anybody can reach it. |
 //! | 15 | `tmpfs-bounded` | Every tmpfs has a limit of bytes and of files, and a mode of the plan's. |
 //! | 16 | `mounts-nosuid` | No file system of ours honours set-user-id but the root of a machine (profile `nspawn`); proc, sysfs and mqueue nothing at all, and sysfs is read-only. |
 //! | 17 | `ids-order` | Groups change before the group id, and that before the user id. |
@@ -48,7 +48,7 @@
 //! | 37 | `descriptors-passed` | The payload gets descriptors 0, 1 and 2, each once, from the slots of its streams or its terminal, and no other. |
 //! | 38 | `keep-is-the-childs` | The child is given streams, its ends of sockets and confined clones: no open directory of the host, no end of the embedder's. |
 //! | 39 | `nothing-of-the-tree-after-switch` | After the switch no tree descriptor is used and no file of the tree is opened or made but the notification socket. |
-//! | 40 | `attributes-only-added` | Mount attributes are only added, and propagation is private or left alone, but for the spread within the container that the report names, after the switch. |
+//! | 40 | `attributes-only-added` | Mount attributes are only added, and propagation is private or left alone, but for the spread within the container that the report names, after the switch, and what rule 91 lets in. |
 //! | 41 | `options-known` | Only known file systems with known options are made, one mount of each; an overlay lies over a read-only clone, its paths are words of ours. |
 //! | 42 | `devpts-own` | A devpts is a new instance, whose terminals are their user's, and the group's that the report names. |
 //! | 43 | `devices-listed` | A device node is cloned alone, read-only, and proved to be one of the list. |
@@ -99,6 +99,7 @@
 //! | 88 | `ports-as-reported` | What is published are the ports of the report, to the container's addresses; the rules are those of its own tables, which go with their socket. |
 //! | 89 | `host-interface-closed` | /run/host of a machine is a mount of its own, read-only once all of it is there; what is made in it are files of ours and nodes that nobody can use. |
 //! | 90 | `success-as-reported` | A filter says of no call that it is done which does not run, but of those that write data out and that the report names. |
+//! | 91 | `incoming-one-way` | Mounts of the host come into a machine by the one directory that bears its name, read-only inside; none goes back, and undo and watcher remove it. |
 //!
 //! A plan that brings a process into a container ([`crate::compile_exec`]) keeps
 //! those of them that are about processes; it has no op to do anything else.

@@ -5,6 +5,7 @@
 mod asserted;
 mod boot;
 mod complaints;
+mod incoming;
 mod journal;
 mod many;
 mod networks;

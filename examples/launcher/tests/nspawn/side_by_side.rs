@@ -72,8 +72,6 @@ const DIFFERENCES: &[(&str, &str)] = &[
     ("* status CapPrm:", "no NET_BIND_SERVICE with the host's network in any user namespace (262)"),
     ("* status CapEff:", "no NET_BIND_SERVICE with the host's network in any user namespace (262)"),
     ("* mount /sys/fs/cgroup", "cgroup v2 inside, whatever the host has (258); v1 hierarchies are not shown"),
-    ("* mount /run/host/incoming", "nothing is pushed in from the host, so there is no place for it"),
-    ("* run /run/host/incoming", "nothing is pushed in from the host, so there is no place for it"),
     (
         "- run /run/host/inaccessible/blk",
         "whether a device policy above forbids to make it cannot be seen; nobody needs it",
@@ -98,6 +96,10 @@ const DIFFERENCES: &[(&str, &str)] = &[
     ("* call 461", "a call that 252 does not know (lsm_list_modules)"),
     ("- notified * READY=1", "a start that fails is told of as one (262)"),
     // Holes that are closed.
+    (
+        "* mount /run/host/incoming",
+        "what is mounted beside the root honours no set-user-id and no device, and is bounded",
+    ),
     ("* mount /mnt", "what is mounted beside the root honours no set-user-id and no device, and is bounded"),
     ("* mount /etc/passwd", "what is mounted beside the root honours no set-user-id and no device, and is bounded"),
     ("* mount /var ", "what is mounted beside the root honours no set-user-id and no device, and is bounded"),

@@ -6,10 +6,10 @@ use std::process::{Command, Output, Stdio};
 use crate::stand::{SKEP, groups, has, is_root, skip, turn, until};
 
 /// A tree that has the host's `/usr`; or why there is none.
-struct Tree(PathBuf);
+pub(crate) struct Tree(pub(crate) PathBuf);
 
 impl Tree {
-    fn new(name: &str) -> Result<Self, String> {
+    pub(crate) fn new(name: &str) -> Result<Self, String> {
         if !is_root() {
             return Err("only root runs a tree of root's".to_owned());
         }
@@ -29,7 +29,7 @@ impl Tree {
         Ok(Self(top))
     }
 
-    fn run(&self, options: &[&str], variables: &[(&str, &str)], command: &[&str]) -> Output {
+    pub(crate) fn run(&self, options: &[&str], variables: &[(&str, &str)], command: &[&str]) -> Output {
         let mut skep = Command::new(SKEP);
         skep.args(["nspawn", "--register=no", "--keep-unit", "--pipe", "-q", "--bind-ro=/usr", "-D"]).arg(&self.0);
         skep.args(options).args(command).envs(variables.iter().copied());
@@ -65,6 +65,8 @@ macro_rules! tree {
         }
     };
 }
+
+pub(crate) use tree;
 
 const FLAGS: &str =
     r#"while read -r _ _ _ _ point flags _; do [ "$point" = "$0" ] && echo "$flags"; done < /proc/self/mountinfo"#;

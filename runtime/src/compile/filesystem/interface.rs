@@ -11,6 +11,7 @@ use skep_sys::{At, Op, Slot};
 use super::source::Source;
 use super::target::open_target;
 use super::{CONFINED, Content, EMPTY, Placed, attach};
+use crate::compile::incoming::Incoming;
 use crate::compile::kernel_files::open_covered;
 use crate::compile::{Context, c_text};
 use crate::error::Result;
@@ -38,7 +39,12 @@ pub(crate) const CLOSED: MountAttrs = ATTRS.with(MountAttrs::RDONLY);
 pub(crate) const NODES: [(&std::ffi::CStr, u32); 3] = [(c"fifo", 0o010_000), (c"sock", 0o140_000), (c"chr", 0o020_000)];
 
 /// Makes it on the tmpfs of `/run`, and puts an id of the boot over the kernel's.
-pub(super) fn make(context: &Context<'_>, plan: &mut Builder, report: &mut Report) -> Result<()> {
+pub(super) fn make(
+    context: &Context<'_>,
+    incoming: Option<&Incoming>,
+    plan: &mut Builder,
+    report: &mut Report,
+) -> Result<()> {
     let origin = || context.origin("profile");
     plan.step(Phase::Enter, "make /run/host", origin());
     open_target(context, Path::new(HOST), EntryKind::Directory, true, role::THREE, plan)?;
@@ -67,6 +73,11 @@ pub(super) fn make(context: &Context<'_>, plan: &mut Builder, report: &mut Repor
         plan.op(Op::Mknod { dir, name, mode, major: 0, minor: 0 });
     }
     report.applied(ITEM, format!("{HOST}, read-only"));
+    if let Some(incoming) = incoming {
+        plan.step(Phase::Enter, "put what comes in on /run/host/incoming", origin());
+        open_target(context, Path::new("/run/host/incoming"), EntryKind::Directory, true, role::THREE, plan)?;
+        attach(incoming.slot(), role::THREE, plan);
+    }
     if !context.facts.kernel_paths.contains(BOOT_ID) {
         report.unsupported(BOOT_ITEM, format!("this host has no {BOOT_ID}"));
         return Ok(());

@@ -28,6 +28,7 @@ use skep_sys::abi::{MountAttrs, Propagation, TreeFlags};
 use skep_sys::{At, Op, Slot};
 
 use super::cgroups::Resources;
+use super::incoming::Incoming;
 use super::{Context, absolute, c_text};
 use crate::error::{Error, ErrorKind, Result};
 use crate::facts::{EntryKind, PathFact};
@@ -499,7 +500,7 @@ fn with_chosen<const N: usize>(attrs: MountAttrs, choices: [(bool, MountAttrs); 
 pub(super) fn assemble(
     context: &Context<'_>,
     sources: &Sources,
-    resources: &Resources,
+    (resources, incoming): (&Resources, Option<&Incoming>),
     plan: &mut Builder,
     report: &mut Report,
 ) -> Result<()> {
@@ -530,7 +531,7 @@ pub(super) fn assemble(
         covered.add(path);
     }
     if context.nspawn() {
-        interface::make(context, plan, report)?;
+        interface::make(context, incoming, plan, report)?;
     }
     if context.spec.root.volatile == Volatile::State {
         scratch(context, "/var", context.root_origin(), plan)?;

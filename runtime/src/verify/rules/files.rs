@@ -213,7 +213,8 @@ pub(super) fn writes_through_proved_handles(view: &View<'_>, found: &mut Finding
         }
     }
     for seen in view.of_in(OpKind::Mkdir, Phase::Prepare) {
-        if !is_cgroup(view, seen.on, seen.at) && !super::registry::makes_registry(view, seen) {
+        let ours = super::registry::makes_registry(view, seen) || super::incoming::makes(view, seen);
+        if !is_cgroup(view, seen.on, seen.at) && !ours {
             found.at(seen, "makes a directory of the host that is no cgroup");
         }
     }

@@ -160,7 +160,8 @@ const OWN_ENTERING: [Kinds; 5] = {
 };
 
 /// What takes a container back.
-const CLEARS_UP: [OpKind; 8] = [
+const CLEARS_UP: [OpKind; 9] = [
+    OpKind::Unlink,
     OpKind::UnlinkSame,
     OpKind::RemoveGroup,
     OpKind::KillGroup,

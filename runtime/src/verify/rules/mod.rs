@@ -11,6 +11,7 @@ mod frame;
 mod groups;
 mod host;
 mod ids;
+mod incoming;
 mod interface;
 mod landlock;
 mod links;
@@ -189,7 +190,7 @@ pub(super) const RULES: &[Rule] = &[
         14,
         "clones-confined",
         &[52, 57, 59],
-        "A copy of a host tree is made of a proved inode and is private and, but for the root of a machine (profile `nspawn`), nosuid, with all below it, before anybody can reach it.",
+        "A copy of a host tree is made of a proved inode and is private (but for that of rule 91) and, but for the root of a machine (profile `nspawn`), nosuid, with all below it, before anybody can reach it.",
         mounts::clones_confined,
     ),
     rule(
@@ -365,7 +366,7 @@ pub(super) const RULES: &[Rule] = &[
         40,
         "attributes-only-added",
         &[56, 58],
-        "Mount attributes are only added, and propagation is private or left alone, but for the spread within the container that the report names, after the switch.",
+        "Mount attributes are only added, and propagation is private or left alone, but for the spread within the container that the report names, after the switch, and what rule 91 lets in.",
         mounts::attributes_only_added,
     ),
     rule(
@@ -717,5 +718,12 @@ pub(super) const RULES: &[Rule] = &[
         &[91],
         "A filter says of no call that it is done which does not run, but of those that write data out and that the report names.",
         filter::success_as_reported,
+    ),
+    rule(
+        91,
+        "incoming-one-way",
+        &[56],
+        "Mounts of the host come into a machine by the one directory that bears its name, read-only inside; none goes back, and undo and watcher remove it.",
+        incoming::incoming_one_way,
     ),
 ];

@@ -115,6 +115,9 @@ pub(super) fn clones_confined(view: &View<'_>, found: &mut Findings) {
         let thing = view.thing(seen.made);
         let What::HostClone { recursive } = thing.what else { continue };
         let proved = view.thing(seen.on).proved(seen.at);
+        if super::incoming::copies(view, seen) {
+            continue;
+        }
         if dir != At::Cwd && (!path.is_empty() || !matches!(proved, Some(Proof::Inode { .. }))) {
             found.at(seen, "copies what is not proved to be the inode that was seen");
         }
@@ -217,7 +220,7 @@ pub(super) fn attributes_only_added(view: &View<'_>, found: &mut Findings) {
         if !clear.is_empty() {
             found.at(seen, format!("clears {clear}"));
         }
-        let within = is_spread(view, seen);
+        let within = is_spread(view, seen) || super::incoming::receives(view, seen);
         if propagation != Propagation::PRIVATE && propagation != Propagation::NONE && !within {
             found.at(seen, "lets mounts spread");
         }

@@ -4,6 +4,7 @@
 use skep_sys::abi::{MountAttrs, Namespaces, OpenFlags, Resolve, TreeFlags, fs_magic};
 use skep_sys::{At, Op, OpKind, Proof};
 
+use super::incoming::is_last;
 use super::interface::is_close;
 use super::mounts::{is_mount, is_spread};
 use super::reported::place;
@@ -58,7 +59,7 @@ pub(super) fn no_mount_after_switch(view: &View<'_>, found: &mut Findings) {
     found.unless(switch != usize::MAX, "the root is never switched");
     // The umount belongs to the switch, and rule 7 counts it.
     for seen in view.ops().iter().skip(switch.saturating_add(1)) {
-        let known = is_spread(view, seen) || is_close(view, seen);
+        let known = is_spread(view, seen) || is_close(view, seen) || is_last(view, seen);
         if is_mount(seen.kind()) && seen.kind() != OpKind::UmountOld && !known {
             found.at(seen, "comes after the switch");
         }
@@ -89,7 +90,8 @@ pub(super) fn mask_after_caller_mounts(view: &View<'_>, found: &mut Findings) {
         found.at(seen, "makes a file system after the first mask");
     }
     for seen in view.of(OpKind::MountSetAttr).filter(|seen| seen.at > first && !is_spread(view, seen)) {
-        if !is_close(view, seen) && !matches!(view.thing(seen.on).what, What::TreeClone { .. }) {
+        if !is_close(view, seen) && !is_last(view, seen) && !matches!(view.thing(seen.on).what, What::TreeClone { .. })
+        {
             found.at(seen, "changes a mount after the first mask");
         }
     }

@@ -350,6 +350,9 @@ const TABLE: &[(&str, Change)] = &[
         ];
         spec.user_namespace = UserNamespace::Subordinate;
     }),
+    ("nspawn, registered", |spec, _| {
+        *spec = Spec { root: plain(), register: Want::Require, ..Spec::of(Profile::Nspawn) };
+    }),
     ("nspawn, overlay of the tree", |spec, _| {
         let lower = vec!["+/var".into(), "/srv/var".into()];
         let var = mount("/var", MountKind::Overlay(Overlay { lower, ..Overlay::default() }));

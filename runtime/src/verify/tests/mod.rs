@@ -154,6 +154,7 @@ fn no_op_can_be_left_out() {
         ("covers", Caller::User),
         ("subordinate", Caller::User),
         ("nspawn", Caller::Root),
+        ("nspawn, registered", Caller::Root),
         ("notify", Caller::User),
         ("limits v1", Caller::Root),
         ("limits v2", Caller::User),

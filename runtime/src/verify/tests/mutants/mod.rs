@@ -9,6 +9,7 @@ mod filter;
 mod frame;
 mod host;
 mod ids;
+mod incoming;
 mod interface;
 mod landlock;
 mod links;
@@ -57,6 +58,7 @@ pub(super) fn all() -> impl Iterator<Item = &'static Mutant> {
         entering::ALL,
         landlock::ALL,
         links::ALL,
+        incoming::ALL,
         interface::ALL,
         reported::ALL,
     ]

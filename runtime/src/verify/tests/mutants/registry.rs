@@ -94,7 +94,7 @@ pub(super) const ALL: &[Mutant] = &[
     }),
 ];
 
-fn flat(op: &Op<'_>) -> Vec<u8> {
+pub(super) fn flat(op: &Op<'_>) -> Vec<u8> {
     let mut bytes = Vec::new();
     op.write(&mut bytes);
     bytes
