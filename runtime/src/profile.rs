@@ -42,6 +42,9 @@ pub(crate) const DEVICE_LINKS: &[(&str, &str)] = &[
     ("ptmx", "pts/ptmx"),
 ];
 
+/// One more of a machine, where the host's kernel has that file, which is masked.
+pub(crate) const CORE_LINK: (&str, &str) = ("core", "/proc/kcore");
+
 /// What is put over a path of the kernel's file systems.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Cover {

@@ -98,7 +98,7 @@ pub(super) fn mount(
             .op(Op::Close { file });
     }
     super::sysctls::set(context, plan, report)?;
-    if context.administers_network() && context.nspawn() {
+    if context.shows_parts_of_sys() {
         parts_of_sysfs(context, plan)?;
         report.applied("sysfs", PARTS);
     } else if context.administers_network() {
@@ -121,7 +121,8 @@ pub(super) fn mount(
         // the host's would show the host.
         report.applied("sysfs", "absent, for the network is shared");
     }
-    groups(context, sys.is_some() || context.administers_network(), resources, plan, report)?;
+    let sysfs = sys.is_some() || context.administers_network() || context.shows_parts_of_sys();
+    groups(context, sysfs, resources, plan, report)?;
     if context.nspawn() {
         report.off("nested user namespaces", "the profile nspawn lets a machine make its own");
     } else if context.mapping.is_new() {
@@ -168,7 +169,8 @@ pub(crate) const OF_HOST: &str = "the host's, read-only";
 /// And of a few directories of one of the container's own.
 const PARTS: &str = "parts of it, read-only";
 
-/// A `/sys` with what a machine may see of it. The whole lies beside the root until the
+/// A `/sys` with what a machine may see of it: of the host's network where it has that
+/// one. The whole lies beside the root until the
 /// switch: before 6.15 no part of a mount is cloned that is attached nowhere.
 fn parts_of_sysfs(context: &Context<'_>, plan: &mut Builder) -> Result<()> {
     const NO_LINK: &str = "A new sysfs needs a caller that has one itself, not covered by other mounts (EPERM), and no link at `sys` in the root.";
@@ -298,7 +300,7 @@ pub(super) fn restrict(context: &Context<'_>, plan: &mut Builder, report: &mut R
         network_settings(plan, context)?;
         report.applied("network settings", NETWORK_SETTINGS);
     }
-    if context.nspawn() && context.administers_network() {
+    if context.shows_parts_of_sys() {
         plan.step(Phase::Enter, "make /sys read-only", context.origin("profile")).op(Op::MountSetAttr {
             dir: At::Slot(role::SYS),
             path: c"",

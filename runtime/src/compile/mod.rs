@@ -31,8 +31,8 @@ use crate::facts::{Facts, plain_components};
 use crate::plan::{Builder, Ending, Plan};
 use crate::report::{Outcome, Report};
 use crate::spec::{
-    Init, MachineName, Namespace, Network, Origin, Profile, Readiness, Spec, Stream, SystemCalls, TimeOffsets, User,
-    Volatile, Want,
+    Init, KernelFiles, MachineName, Namespace, Network, Origin, Profile, Readiness, Spec, Stream, SystemCalls,
+    TimeOffsets, User, Volatile, Want,
 };
 
 pub(crate) use descriptors::prepare as pass;
@@ -119,6 +119,12 @@ impl Context<'_> {
     /// Whether it has the rights over its network, new or entered.
     fn administers_network(&self) -> bool {
         self.new_network() || (matches!(self.spec.network, Network::Own(_)) && !self.mapping.is_new())
+    }
+
+    /// Whether a machine sees parts of a sysfs that is mounted for it, and not the host's:
+    /// it has the rights over its network, or somebody has opened that to it.
+    fn shows_parts_of_sys(&self) -> bool {
+        self.nspawn() && (self.administers_network() || self.spec.kernel_files == KernelFiles::Network)
     }
 
     fn invalid(&self, field: &str, what: impl Into<String>) -> Error {

@@ -43,7 +43,7 @@
 //! | 32 | `undo-of-everything-made` | Whatever the embedder makes has an undo, in the order that works, and the watcher knows of it before it is made; no process outlives the container. |
 //! | 33 | `nested-userns-forbidden` | In a user namespace of its own the container can make no further one, but for a machine (profile `nspawn`). |
 //! | 34 | `namespaces-complete` | The mount namespace is always new, and every kind that the clone leaves out is entered by one unshare. |
-//! | 35 | `own-namespace-only` | Hostname, interfaces, sysfs and mqueue are touched only in a namespace of the container's own; lo and sysfs also in a network that it enters. |
+//! | 35 | `own-namespace-only` | Hostname, interfaces, sysfs and mqueue are touched only in a namespace of the container's own; lo and sysfs also in a network that it enters, and parts of sysfs where a machine may set the caller's network, as the report says. |
 //! | 36 | `plan-is-readable` | Every byte of the plan, its undo and its watcher's ops is part of an op, as many as it says. |
 //! | 37 | `descriptors-passed` | The payload gets descriptors 0, 1 and 2, each once, from the slots of its streams or its terminal, and no other. |
 //! | 38 | `keep-is-the-childs` | The child is given streams, its ends of sockets and confined clones: no open directory of the host, no end of the embedder's. |

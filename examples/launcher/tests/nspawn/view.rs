@@ -214,6 +214,20 @@ fn files_of_the_kernel_are_opened_by_name_only() {
         let seen = tree.prints(options, &[(WRITABLE, value)], script);
         assert_eq!(seen.split_whitespace().collect::<Vec<_>>().join(" "), expected, "{value} {options:?}");
     }
+    // Of the host's network too a machine that may set it sees a few directories alone.
+    for options in [&[][..], &["--private-network"]] {
+        let seen = tree.prints(options, &[(WRITABLE, "network")], "echo /sys/*; ls /sys/class/net");
+        let mut words = seen.split_whitespace();
+        let all = ["block", "bus", "class", "dev", "devices", "fs", "kernel"].map(|name| format!("/sys/{name}"));
+        assert!(words.by_ref().take(7).eq(all.iter().map(String::as_str)), "{seen}");
+        let mut links: Vec<String> = words.map(str::to_owned).collect();
+        let mut host: Vec<String> = std::fs::read_dir("/sys/class/net")
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        (links.sort(), host.sort());
+        assert_eq!(links, if options.is_empty() { host } else { vec!["lo".to_owned()] });
+    }
     for (value, options) in
         [("network", &["-U"][..]), ("yes", &["-U"]), ("yes", &["-U", "--private-network"]), ("perhaps", &[])]
     {

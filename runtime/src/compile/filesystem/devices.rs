@@ -179,7 +179,9 @@ pub(super) fn devices(context: &Context<'_>, plan: &mut Builder, report: &mut Re
             .op(Op::MoveMount { from: role::TWO, dir: At::Slot(role::DEV), path: &name });
     }
     plan.step(Phase::Enter, "make the links of /dev", origin());
-    for (name, target) in profile::DEVICE_LINKS {
+    let (_, kcore) = profile::CORE_LINK;
+    let core = context.nspawn() && context.facts.kernel_paths.contains(kcore);
+    for (name, target) in profile::DEVICE_LINKS.iter().chain(core.then_some(&profile::CORE_LINK)) {
         let (name, target) = (c_text(name.as_bytes())?, c_text(target.as_bytes())?);
         plan.op(Op::Symlink { target: &target, dir: At::Slot(role::DEV), name: &name });
     }

@@ -217,7 +217,8 @@ pub(super) fn sources(context: &Context<'_>, plan: &mut Builder, report: &mut Re
         recursive: true,
         ..Source::read_only(context, Path::new("/proc"), context.origin("namespaces.pid"), plan)
     });
-    let sys = (context.nspawn() && !context.administers_network() && context.host_clones).then(|| Source {
+    let of_host = context.nspawn() && !context.administers_network() && !context.shows_parts_of_sys();
+    let sys = (of_host && context.host_clones).then(|| Source {
         attrs: match spec.kernel_files {
             KernelFiles::Writable => MountAttrs::NOEXEC,
             _ => MountAttrs::RDONLY.with(MountAttrs::NOEXEC),

@@ -6,6 +6,7 @@ use skep_sys::abi::{CapabilitySet, Namespaces};
 use skep_sys::{At, Op, OpKind, Proof, Slot};
 
 use super::{Findings, the_one};
+use crate::compile::kernel_files::OPEN_NETWORK;
 use crate::plan::{OWN_NETWORK, Phase, role};
 use crate::report::Outcome;
 use crate::verify::view::{Seen, View, What};
@@ -222,7 +223,8 @@ pub(super) fn own_namespace_only(view: &View<'_>, found: &mut Findings) {
             Op::FsOpen { kind, .. } if kind == c"mqueue" => Namespaces::IPC,
             _ => continue,
         };
-        if !own.has(needed) {
+        let open = needed == Namespaces::NETWORK && super::switch::opens(view, OPEN_NETWORK);
+        if !own.has(needed) && !open {
             found.at(seen, format!("shows the caller's {needed} namespace"));
         }
     }

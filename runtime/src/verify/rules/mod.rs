@@ -331,7 +331,7 @@ pub(super) const RULES: &[Rule] = &[
         35,
         "own-namespace-only",
         &[65, 87, 138],
-        "Hostname, interfaces, sysfs and mqueue are touched only in a namespace of the container's own; lo and sysfs also in a network that it enters.",
+        "Hostname, interfaces, sysfs and mqueue are touched only in a namespace of the container's own; lo and sysfs also in a network that it enters, and parts of sysfs where a machine may set the caller's network, as the report says.",
         frame::own_namespace_only,
     ),
     rule(
