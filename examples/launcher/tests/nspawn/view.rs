@@ -225,7 +225,8 @@ fn files_of_the_kernel_are_opened_by_name_only() {
             .unwrap()
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())
             .collect();
-        (links.sort(), host.sort());
+        links.sort();
+        host.sort();
         assert_eq!(links, if options.is_empty() { host } else { vec!["lo".to_owned()] });
     }
     for (value, options) in

@@ -82,7 +82,7 @@ pub(super) fn registered_and_removed(view: &View<'_>, found: &mut Findings) {
     // What comes in by the name ends before that is given back.
     let before = |op: &&Option<Op<'_>>| op.as_ref().is_some_and(|op| super::incoming::removes(view, op));
     found.unless(
-        view.watch.iter().skip_while(before).next().is_some_and(|op| op.as_ref().is_some_and(watched)),
+        view.watch.iter().find(|op| !before(op)).is_some_and(|op| op.as_ref().is_some_and(watched)),
         "the watcher does not remove the entry first of all",
     );
     let held = view.after(seen).is_some_and(|next| holds_entry(view, next));
