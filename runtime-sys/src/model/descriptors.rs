@@ -176,6 +176,26 @@ impl Model {
 
     pub(super) fn fill_file(&mut self, slots: &mut Slots<'_>, into: Slot, file: FileId) -> Result<(), Errno> {
         let number = self.install_file(self.current, file, true).inspect_err(|_| self.dirty = true)?;
+        self.put_number(slots, into, number)
+    }
+
+    /// Two that one call makes: what was in the slots is closed when both are there.
+    pub(super) fn fill_pair(
+        &mut self,
+        slots: &mut Slots<'_>,
+        into: [Slot; 2],
+        objects: [Object; 2],
+    ) -> Result<(), Errno> {
+        let [one, other] = objects.map(|object| self.new_file(object));
+        let install =
+            |model: &mut Self, file| model.install_file(model.current, file, true).inspect_err(|_| model.dirty = true);
+        let one = install(self, one)?;
+        let other = install(self, other).inspect_err(|_| self.close_number(one))?;
+        let first = self.put_number(slots, into[0], one);
+        self.put_number(slots, into[1], other).and(first)
+    }
+
+    fn put_number(&mut self, slots: &mut Slots<'_>, into: Slot, number: i32) -> Result<(), Errno> {
         match slots.put(into, Cell::Descriptor(number)) {
             Ok(Cell::Descriptor(old)) => self.close_number(old),
             Ok(_) => {}
@@ -388,8 +408,7 @@ impl Model {
     pub(super) fn new_wire(&mut self, slots: &mut Slots<'_>, ends: [Slot; 2]) -> Result<(), Errno> {
         self.wires.push(Wire::default());
         let wire = WireId(self.wires.len() - 1);
-        self.fill(slots, ends[0], Object::Wire { wire, end: 0 })?;
-        self.fill(slots, ends[1], Object::Wire { wire, end: 1 })
+        self.fill_pair(slots, ends, [0, 1].map(|end| Object::Wire { wire, end }))
     }
 
     pub(super) fn release(&mut self, slots: &Slots<'_>, to: Slot) -> Result<(), Errno> {

@@ -36,9 +36,9 @@ impl Model {
         let device = Node::Device { block: false, major: PTS, minor: free };
         let inode = self.add(top.inode, name.as_bytes(), device, owner);
         self.terminals.insert(inode, size);
-        self.fill(slots, master, Object::Terminal(inode))?;
         let place = Place { mount: top.mount, inode };
-        self.fill(slots, peer, Object::Path(Handle { place, access: Access::Write, tree: false }))
+        let other = Object::Path(Handle { place, access: Access::Write, tree: false });
+        self.fill_pair(slots, [master, peer], [Object::Terminal(inode), other])
     }
 
     /// "ENOTTY: fd does not refer to a terminal".

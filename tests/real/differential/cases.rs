@@ -90,6 +90,11 @@ const INTERFACES: &[(&str, &str, &str)] = &[
         r#"{"machine": "averyveryverylongname", "links": {"veth": true, "ports": ["127.0.0.1:80:8080"]}}"#,
         STARTS,
     ),
+    (
+        "both ends of a terminal are there before what was in their slots is closed",
+        r#"{"profile": "nspawn", "terminal": {"rows": 24, "columns": 80}}"#,
+        STARTS,
+    ),
     ("a network that is given is that of the thread", r#"{"network": "given"}"#, STARTS),
 ];
 
