@@ -7,10 +7,9 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use nix::sched::{CloneFlags, unshare};
-use skep_tests::Scratch;
+use skep_tests::{Scratch, ip};
 
-use crate::stand::{SKEP, groups, has, is_root, rules, skip, turn, until};
+use crate::stand::{SKEP, groups, has, rules, skip, turn, until};
 
 /// A tree with no more in it than what is bound.
 fn tree(scratch: &Scratch) -> std::path::PathBuf {
@@ -25,34 +24,13 @@ fn tree(scratch: &Scratch) -> std::path::PathBuf {
     tree
 }
 
-/// Runs a test in a thread with a network of its own, which ends with it.
+/// Runs a test in a network of its own, with a tree.
 fn apart(test: impl FnOnce(&Path) + Send + 'static) {
-    if !is_root() {
-        return skip("only root gives containers interfaces");
-    }
-    if !has("ip") {
-        return skip("ip(8) is not installed");
-    }
     let _turn = turn();
-    let name = std::thread::current().name().unwrap_or("a test").to_owned();
-    let ran = std::thread::Builder::new().name(name).spawn(|| {
-        if let Err(errno) = unshare(CloneFlags::CLONE_NEWNET) {
-            return skip(&format!("no network namespace can be made: {errno}"));
-        }
-        ip("link set lo up");
+    skep_tests::apart(|| {
         let scratch = Scratch::new();
         test(&tree(&scratch));
     });
-    if let Err(panic) = ran.unwrap().join() {
-        std::panic::resume_unwind(panic);
-    }
-}
-
-/// What `ip(8)` says.
-fn ip(words: &str) -> String {
-    let output = Command::new("ip").args(words.split(' ')).output().unwrap();
-    assert!(output.status.success(), "ip {words}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap()
 }
 
 /// `skep nspawn` of the tree.
@@ -430,6 +408,62 @@ fn nothing_is_left_of_a_machine_whose_supervisor_was_killed() {
         let output = laden(tree, "80:8080", "ip -o link show lan").output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         before.returns();
+    });
+}
+
+/// Supervisor and watcher killed at once, and the machine, whose own init is process 1,
+/// goes on: of that nothing is removed before it has ended, and all of it then.
+#[test]
+fn what_nobody_holds_any_more_is_collected_once_the_machine_has_ended() {
+    apart(|tree| {
+        use nix::sys::signal::{Signal, kill};
+        let before = Left::look();
+        let mut command = Command::new(SKEP);
+        command
+            .args(["nspawn", "--pipe", "--register=no", "--bind-ro=/usr", "-M", "orphan", "--ephemeral", "-D"])
+            .arg(tree);
+        command.args(["--network-zone=lan", "--network-address=10.9.0.2/24", "--port=80:8080", "--memory=64M"]);
+        command.args(["--private-users=pick", "--", "sh", "-c", "echo up; exec sleep 600"]).stdin(Stdio::null());
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+        child.stdout.as_mut().unwrap().read_exact(&mut [0; 3]).unwrap();
+        let pid = |number: u32| nix::unistd::Pid::from_raw(number as i32);
+        let children = format!("/proc/{0}/task/{0}/children", child.id());
+        let machine: u32 = std::fs::read_to_string(children).unwrap().trim().parse().unwrap();
+        // The watcher is the one of Skep's in this network.
+        let network = |process: &str| std::fs::read_link(format!("/proc/{process}/ns/net")).ok();
+        let is_watcher = |process: &u32| {
+            std::fs::read(format!("/proc/{process}/cmdline")).is_ok_and(|line| line.starts_with(b"skep-init"))
+                && network(&process.to_string()) == network("thread-self")
+        };
+        let all =
+            std::fs::read_dir("/proc").unwrap().flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+        let watchers: Vec<u32> = all.filter(is_watcher).collect();
+        let [watcher] = watchers[..] else { panic!("{watchers:?}") };
+        // It sees no end of the other's.
+        kill(pid(child.id()), Signal::SIGSTOP).unwrap();
+        kill(pid(watcher), Signal::SIGKILL).unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        // With the sysfs of this network, and the host's cgroups on it.
+        let gc = || {
+            const SCRIPT: &str = "mount --rbind /sys/fs/cgroup /mnt && mount -t sysfs sysfs /sys && mount --rbind /mnt /sys/fs/cgroup && exec \"$0\" gc";
+            let gc = Command::new("unshare").args(["--mount", "sh", "-c", SCRIPT, SKEP]).output().unwrap();
+            assert!(gc.status.success(), "{}", String::from_utf8_lossy(&gc.stderr));
+        };
+        gc();
+        let running = Left::look();
+        assert!(running.links.contains("vb-orphan") && running.links.contains("vz-lan"), "{:?}", running.links);
+        // Tests beside this one have theirs.
+        let own = || groups().into_iter().any(|group| group.to_string_lossy().contains("/skep-orphan@"));
+        assert!(own(), "a group that somebody is in stays");
+        assert_eq!(running.mounts, before.mounts);
+        kill(pid(machine), Signal::SIGKILL).unwrap();
+        assert!(until(10, || std::fs::read(format!("/proc/{machine}/cmdline")).map_or(true, |line| line.is_empty())));
+        assert!(until(10, || {
+            gc();
+            Left::look().links == before.links && !own()
+        }));
+        assert_eq!(rules(), before.rules);
     });
 }
 
