@@ -4,7 +4,7 @@ use core::ffi::CStr;
 
 use super::descriptors::close;
 use super::proof::statx;
-use super::words::{Word, ask, done};
+use super::words::{Word, ask, done, held};
 use crate::abi::{self, OpenHow};
 use crate::errno::Errno;
 use crate::raw::nr;
@@ -112,8 +112,12 @@ pub(super) fn add_seals(file: i32, seals: u32) -> Result<(), Errno> {
     if seals == 0 {
         return Ok(());
     }
-    // F_ADD_SEALS
-    done(ask(nr::FCNTL, [Word::descriptor(file), Word::number(1033), Word::number(u64::from(seals))]))
+    let fcntl = |command, argument: u32| {
+        ask(nr::FCNTL, [Word::descriptor(file), Word::number(command), Word::number(u64::from(argument))])
+    };
+    // F_ADD_SEALS, F_GET_SEALS
+    fcntl(1033, seals)?;
+    held(fcntl(1034, 0)? & seals as usize == seals as usize)
 }
 
 pub(super) fn unlink(dir: Word<'_>, path: &CStr, directory: bool) -> Result<(), Errno> {

@@ -1,5 +1,6 @@
 //! Files of the host that the payload reaches.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::holdings::Holdings;
@@ -30,10 +31,11 @@ const SOCKETS: &[&str] = &[
 
 pub(super) fn judge(holdings: &Holdings, spec: &Spec, rows: &mut Rows) {
     root(holdings, spec, rows);
-    for name in &spec.bind_user.names {
+    // One that is named twice is there once.
+    for name in spec.bind_user.names.iter().collect::<BTreeSet<_>>() {
         let why = "its own files there run as that user on the host, a ~/.profile for instance; root can read the hash";
         let name = Escaped::new(name).short().to_string();
-        rows.add(Area::Files, format!("user {name}"), "its home, writable, and the hash of its password", 20, why);
+        rows.add(Area::Files, format!("host user {name}"), "its home, writable, and the hash of its password", 20, why);
     }
     for mount in &spec.mounts {
         let target = Escaped::new(&mount.target).to_string();

@@ -63,6 +63,18 @@ fn rows_have_names_of_their_own_and_stand_by_area() {
 }
 
 #[test]
+fn a_user_that_is_named_twice_is_one() {
+    let mut spec = Spec::of(Profile::Nspawn);
+    spec.root.path = "/srv/tree".into();
+    spec.user_namespace = UserNamespace::Pick;
+    spec.bind_user.names = vec!["ann".into(), "joe".into(), "ann".into()];
+    let audit = audit_by(&spec, root);
+    let users: Vec<_> =
+        audit.rows.iter().filter(|row| row.item.starts_with("host user ")).map(|row| &row.item).collect();
+    assert_eq!(users, ["host user ann", "host user joe"]);
+}
+
+#[test]
 fn nspawns_defaults_without_a_user_namespace_are_open() {
     let mut spec = Spec::of(Profile::Nspawn);
     spec.root.path = "/srv/tree".into();

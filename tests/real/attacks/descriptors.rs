@@ -58,6 +58,22 @@ fn row_023_executables_of_the_host_are_out_of_reach() {
 }
 
 #[test]
+fn row_101_the_stub_init_runs_from_a_sealed_file() {
+    let Some(_turn) = turn_to_start() else { return };
+    let container = Command::new("sleep").arg("1000").spawn().unwrap();
+    let executable = format!("/proc/{}/exe", container.id());
+    assert!(std::fs::read_link(&executable).unwrap().to_string_lossy().starts_with("/memfd:"), "a file with a name");
+    let file = match std::fs::File::open(&executable) {
+        Ok(file) => file,
+        // Yama, or another rule for who looks at whom.
+        Err(error) => return skip(&format!("{executable} cannot be looked at: {error}")),
+    };
+    let seals = nix::fcntl::fcntl(&file, nix::fcntl::FcntlArg::F_GET_SEALS).unwrap();
+    // F_SEAL_SEAL, F_SEAL_SHRINK, F_SEAL_GROW, F_SEAL_WRITE
+    assert_eq!(seals & 0xf, 0xf, "{seals:#x}");
+}
+
+#[test]
 fn row_028_default_streams_are_no_files_of_the_host() {
     let Some(_turn) = turn_to_start() else { return };
     for (place, said) in everywhere("readlink /proc/self/fd/0 /proc/self/fd/1 /proc/self/fd/2") {
