@@ -91,7 +91,9 @@ fn policy(context: &Context<'_>, plan: &mut Builder, report: &mut Report) -> Res
         return Ok(());
     }
     let policy = scheduling.policy.unwrap_or(SchedulingPolicy::Other);
-    let nice = if policy.has_nice() { scheduling.nice.unwrap_or(facts.nice) } else { 0 };
+    // Facts that somebody has made up may have any number for the caller's.
+    let callers = facts.nice.clamp(-20, 19);
+    let nice = if policy.has_nice() { scheduling.nice.unwrap_or(callers) } else { 0 };
     let (number, priority) = policy.raw();
     // setrlimit(2), RLIMIT_NICE: 20 less the nice value.
     let nice_limit = u32::from((20 - nice).unsigned_abs());
@@ -101,8 +103,8 @@ fn policy(context: &Context<'_>, plan: &mut Builder, report: &mut Report) -> Res
             let remedy = "Run as root, raise the caller's limit RTPRIO, or choose another policy.";
             return Err(at_the_cost_of_others(context, field, format!("the policy {policy}"), remedy));
         }
-        if policy.has_nice() && nice < facts.nice && u64::from(nice_limit) > allowed(Resource::NICE) {
-            let what = format!("the nice value {nice}, below the caller's own of {},", facts.nice);
+        if policy.has_nice() && nice < callers && u64::from(nice_limit) > allowed(Resource::NICE) {
+            let what = format!("the nice value {nice}, below the caller's own of {callers},");
             let remedy = "Run as root, raise the caller's limit NICE, or give a value that is not below it.";
             return Err(at_the_cost_of_others(context, "scheduling.nice", what, remedy));
         }
@@ -195,4 +197,23 @@ pub(super) fn personality(context: &Context<'_>, report: &mut Report) -> Result<
         report.applied("personality", personality);
     }
     Ok(persona)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::facts::Facts;
+
+    #[test]
+    fn a_nice_value_that_no_process_has_is_none_of_the_plans() {
+        let mut spec = Spec { command: vec!["true".into()], ..Spec::default() };
+        spec.scheduling.policy = Some(SchedulingPolicy::Other);
+        let mut facts = Facts::example(&spec);
+        for (nice, shown) in [(115, "19"), (i8::MIN, "-20"), (7, "7")] {
+            facts.nice = nice;
+            let plan = crate::verify::verify(crate::compile(&spec, &facts).unwrap()).unwrap();
+            let item = plan.plan().report().of("scheduling").unwrap().to_string();
+            assert!(item.ends_with(&format!("other, nice {shown}")), "{item}");
+        }
+    }
 }

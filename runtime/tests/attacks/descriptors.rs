@@ -6,7 +6,7 @@ use skep::Phase;
 use skep::spec::Descriptor;
 use skep::sys::abi::{OpenFlags, Resolve, Seals, TreeFlags};
 use skep::sys::wire::Blob;
-use skep::sys::{At, Kernel as _, Linux, Op, OwnedSlots, Proof, Slot};
+use skep::sys::{At, Cell, Errno, Kernel as _, Linux, Op, OwnedSlots, Proof, Slot};
 
 use super::starts::{host, payload, verified};
 use super::{ALL, execs, ops, spec, starts};
@@ -97,6 +97,24 @@ fn row_032_a_process_is_found_by_its_pidfd() {
             }
         }
     }
+}
+
+/// A number that somebody else has by now opens nothing.
+#[test]
+fn row_032_a_number_that_was_used_again_is_nobodys() {
+    let (pid, pidfd, into) = (Slot(0), Slot(1), Slot(2));
+    let (mut kernel, mut slots) = (Linux::new(), OwnedSlots::new(3));
+    let mut child = std::process::Command::new("true").spawn().unwrap();
+    slots.slots().put(pid, Cell::Value(child.id().into())).unwrap();
+    kernel.call(&Op::PidfdOpen { pid, into: pidfd }, &mut slots.slots()).unwrap();
+    kernel.call(&Op::OpenProcess { pid, pidfd, into }, &mut slots.slots()).unwrap();
+    kernel.call(&Op::Close { file: into }, &mut slots.slots()).unwrap();
+    child.wait().unwrap();
+    // This process lives; the one behind the pidfd does not.
+    slots.slots().put(pid, Cell::Value(std::process::id().into())).unwrap();
+    let found = kernel.call(&Op::OpenProcess { pid, pidfd, into }, &mut slots.slots());
+    assert_eq!(found, Err(Errno::ESRCH));
+    assert!(slots.borrow(into).is_none());
 }
 
 /// What the embedder does for a child it does by the child's directory, proved
