@@ -54,8 +54,10 @@ pub struct Container {
 }
 
 /// What its end takes things back by: the registry and its entry there, sockets of
-/// networks, the host's network namespace.
-const KEPT: [Slot; 6] = [role::REGISTRY, role::ENTRY, role::NET, role::NET_INSIDE, role::HOST_NETNS, role::TABLES];
+/// networks, the host's network namespace. And what is held open while it lives: the FIFO
+/// of a machine's log.
+const KEPT: [Slot; 7] =
+    [role::REGISTRY, role::ENTRY, role::NET, role::NET_INSIDE, role::HOST_NETNS, role::TABLES, role::LOG];
 
 struct Inner {
     plan: Plan,

@@ -218,6 +218,8 @@ pub(crate) mod role {
     pub(crate) const LISTENER: Slot = Slot(49);
     /// The Landlock rules.
     pub(crate) const RULESET: Slot = Slot(50);
+    /// The FIFO that a machine has for the kernel's log, in the embedder's own table.
+    pub(crate) const LOG: Slot = PAYLOAD;
     /// The registry's directory, in the embedder's own table.
     pub(crate) const REGISTRY: Slot = DEV;
     /// The entry there, likewise.

@@ -91,13 +91,12 @@ pub(crate) const COVERS: &[(&str, Cover)] = &[
     ("/sys/devices/virtual/powercap", Cover::Directory),
 ];
 
-/// The same for `nspawn`: those of `systemd-nspawn`, and `/proc/kmsg`, which there is a
-/// FIFO. Of `/sys` it shows a part, or the host's.
+/// The same for `nspawn`: those of `systemd-nspawn`. Over the kernel's log there is a FIFO.
+/// Of `/sys` it shows a part, or the host's.
 const NSPAWN_COVERS: &[(&str, Cover)] = &[
     ("/proc/kallsyms", Cover::File),
     ("/proc/kcore", Cover::File),
     ("/proc/keys", Cover::File),
-    ("/proc/kmsg", Cover::File),
     ("/proc/sysrq-trigger", Cover::File),
     ("/proc/timer_list", Cover::File),
     ("/proc/acpi", Cover::ReadOnly),
@@ -118,6 +117,9 @@ pub(crate) const GROUP_PLACE: &str = "/sys/fs/cgroup";
 
 /// The kernel's random id of this boot.
 pub(crate) const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+
+/// The kernel's log, of which every read takes away what it reads.
+pub(crate) const KERNEL_LOG: &str = "/proc/kmsg";
 
 /// What a profile covers.
 pub(crate) const fn covers(profile: Profile) -> &'static [(&'static str, Cover)] {

@@ -97,7 +97,7 @@
 //! | 86 | `links-as-reported` | Interfaces are made, moved and addressed as the report says: inside in the container's own network alone, outside those that the plan makes or the report names and no other. |
 //! | 87 | `links-taken-back` | Every interface that is made outside says whose it is, and undo and watcher take it back; one that is moved in comes back by its number. |
 //! | 88 | `ports-as-reported` | What is published are the ports of the report, to the container's addresses; the rules are those of its own tables, which go with their socket. |
-//! | 89 | `host-interface-closed` | /run/host of a machine is a mount of its own, read-only once all of it is there; what is made in it are files of ours and nodes that nobody can use. |
+//! | 89 | `host-interface-closed` | /run/host of a machine is a mount of its own, read-only once all of it is there; what is made in it are files of ours, nodes that nobody can use, and a FIFO over the kernel's log that the embedder holds. |
 //! | 90 | `success-as-reported` | A filter says of no call that it is done which does not run, but of those that write data out and that the report names. |
 //! | 91 | `incoming-one-way` | Mounts of the host come into a machine by the one directory that bears its name, read-only inside; none goes back, and undo and watcher remove it. |
 //!

@@ -107,7 +107,8 @@ const DIFFERENCES: &[(&str, &str)] = &[
     ("* status SigIgn:", "no signal is ignored for its caller's sake"),
     ("* mount /dev ", "what is made in /dev is no device and no program"),
     ("* mount /dev/", "nodes are the host's, read-only: nobody inside changes their mode or owner"),
-    ("* mount /proc/kmsg", "it cannot be opened, where the original has a FIFO"),
+    ("* mount /proc/kmsg", "no second, writable mount comes by propagation, and no program is in it"),
+    ("+ run /run/host/proc-kmsg", "the FIFO over the kernel's log has a name (262)"),
     ("* mount /proc/", "what is masked is masked (257)"),
     // Made in another way.
     ("* mount /run/host/os-release", "no second, writable mount comes by propagation"),

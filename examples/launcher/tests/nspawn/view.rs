@@ -114,6 +114,32 @@ fn each_start_is_a_boot_of_its_own() {
     }
 }
 
+/// The FIFO is held by the supervisor: to open it is not to wait, to read it is.
+#[test]
+fn the_log_of_the_kernel_is_a_fifo_that_gives_nothing() {
+    let _turn = turn();
+    let tree = tree!("log");
+    if !Path::new("/proc/kmsg").exists() {
+        return skip("this host has no /proc/kmsg");
+    }
+    for options in [&[][..], &["-U"], &["--private-network"], &["--capability=all"]] {
+        let seen = tree.prints(
+            options,
+            &[],
+            "for log in /proc/kmsg /run/host/proc-kmsg; do stat -c '%F %a %u' $log; \
+             timeout 1 sh -c 'exec 3< \"$0\" && echo open && head -c 1 <&3 | wc -c' $log; echo $?; \
+             dd if=$log iflag=nonblock bs=1 count=1 2>&1 | head -n 1; done; \
+             stat -c %d:%i /proc/kmsg /run/host/proc-kmsg | uniq | wc -l; chmod 666 /proc/kmsg 2> /dev/null || echo closed",
+        );
+        let log = "fifo 600 0\nopen\n124\ndd: error reading 'LOG': Resource temporarily unavailable\n";
+        let expected = ["/proc/kmsg", "/run/host/proc-kmsg"].map(|path| log.replace("LOG", path)).concat();
+        assert_eq!(seen, format!("{expected}1\nclosed\n"), "{options:?}");
+    }
+    let open = [("SYSTEMD_NSPAWN_API_VFS_WRITABLE", "1")];
+    let seen = tree.prints(&[], &open, "stat -c %F /proc/kmsg; test -e /run/host/proc-kmsg || echo none");
+    assert_eq!(seen, "regular empty file\nnone\n");
+}
+
 #[test]
 fn row_063_masked_files_of_proc_have_no_permissions() {
     let _turn = turn();

@@ -2,6 +2,8 @@
 //!
 //! A mount of its own, so that it can be closed once all that lies in it is there.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use skep_sys::abi::{MountAttrs, OpenFlags, Propagation, Resolve, TreeFlags};
@@ -17,8 +19,9 @@ use crate::compile::{Context, c_text};
 use crate::error::Result;
 use crate::facts::{EntryKind, OS_RELEASE};
 use crate::plan::{Builder, Phase, role};
-use crate::profile::BOOT_ID;
+use crate::profile::{BOOT_ID, KERNEL_LOG};
 use crate::report::Report;
+use crate::spec::KernelFiles;
 
 /// Where it is.
 pub(crate) const HOST: &str = "/run/host";
@@ -26,9 +29,15 @@ pub(crate) const HOST: &str = "/run/host";
 /// The file in it that lies over the kernel's id of the boot.
 pub(crate) const BOOT_FILE: &str = "proc-sys-kernel-random-boot-id";
 
-/// What the report calls it, and the id of the boot.
+/// The FIFO in it that lies over the kernel's log: whoever reads it waits, for nothing is
+/// written there. The embedder holds it open, so that to open it is not to wait.
+pub(crate) const LOG_FILE: &std::ffi::CStr = c"proc-kmsg";
+pub(crate) const LOG_MODE: u32 = 0o010_600;
+
+/// What the report calls it, the id of the boot, and the log.
 pub(crate) const ITEM: &str = "host interface";
 pub(crate) const BOOT_ITEM: &str = "boot id";
+pub(crate) const LOG_ITEM: &str = "kernel log";
 
 /// What a mount of it is made with, and what it is closed by.
 const ATTRS: MountAttrs = CONFINED.with(MountAttrs::NOEXEC);
@@ -38,7 +47,7 @@ pub(crate) const CLOSED: MountAttrs = ATTRS.with(MountAttrs::RDONLY);
 /// policy above forbids to make one cannot be seen, and who wants one takes another node.
 pub(crate) const NODES: [(&std::ffi::CStr, u32); 3] = [(c"fifo", 0o010_000), (c"sock", 0o140_000), (c"chr", 0o020_000)];
 
-/// Makes it on the tmpfs of `/run`, and puts an id of the boot over the kernel's.
+/// Makes it on the tmpfs of `/run`, and puts an id of the boot and a log over the kernel's.
 pub(super) fn make(
     context: &Context<'_>,
     incoming: Option<&Incoming>,
@@ -56,6 +65,10 @@ pub(super) fn make(
     file(c"container-manager", 0o444, b"systemd-nspawn\n", plan);
     file(c"container-uuid", 0o444, line(context.machine_id.as_deref()).as_bytes(), plan);
     file(&c_text(BOOT_FILE.as_bytes())?, 0o444, line(Some(&context.facts.fresh_boot)).as_bytes(), plan);
+    let log = own_log(context, report);
+    if log {
+        hold_log(plan);
+    }
     plan.op(Op::Mkdir { dir: At::Slot(role::THREE), name: c"inaccessible", mode: 0o755, exist_ok: false }).op(
         Op::OpenAt2 {
             dir: At::Slot(role::THREE),
@@ -78,16 +91,55 @@ pub(super) fn make(
         open_target(context, Path::new("/run/host/incoming"), EntryKind::Directory, true, role::THREE, plan)?;
         attach(incoming.slot(), role::THREE, plan);
     }
+    if log {
+        plan.step(Phase::Enter, "put a FIFO over the kernel's log", origin());
+        put_over(&Path::new(HOST).join(OsStr::from_bytes(LOG_FILE.to_bytes())), KERNEL_LOG, plan)?;
+    }
     if !context.facts.kernel_paths.contains(BOOT_ID) {
         report.unsupported(BOOT_ITEM, format!("this host has no {BOOT_ID}"));
         return Ok(());
     }
     plan.step(Phase::Enter, "put an id of its own over that of the host's boot", origin());
-    open_covered(&Path::new(HOST).join(BOOT_FILE), plan)?;
-    copy(role::THREE, CLOSED, plan);
-    open_covered(Path::new(BOOT_ID), plan)?;
-    attach(role::TWO, role::THREE, plan);
+    put_over(&Path::new(HOST).join(BOOT_FILE), BOOT_ID, plan)?;
     report.applied(BOOT_ITEM, "a new one");
+    Ok(())
+}
+
+/// Whether there is a log to hide.
+fn own_log(context: &Context<'_>, report: &mut Report) -> bool {
+    if context.spec.kernel_files == KernelFiles::Writable {
+        report.off(LOG_ITEM, "the host's: all files of the kernel are open");
+    } else if !context.facts.kernel_paths.contains(KERNEL_LOG) {
+        report.unsupported(LOG_ITEM, format!("this host has no {KERNEL_LOG}"));
+    } else {
+        report.applied(LOG_ITEM, "a FIFO");
+        return true;
+    }
+    false
+}
+
+/// Makes the FIFO, and has the embedder hold it.
+fn hold_log(plan: &mut Builder) {
+    let (dir, file) = (At::Slot(role::THREE), role::ONE);
+    plan.op(Op::Mknod { dir, name: LOG_FILE, mode: LOG_MODE, major: 0, minor: 0 })
+        .op(Op::OpenAt2 {
+            dir,
+            path: LOG_FILE,
+            flags: OpenFlags::READ_WRITE,
+            mode: 0,
+            resolve: Resolve::BENEATH.with(Resolve::NO_SYMLINKS),
+            into: file,
+        })
+        .op(Op::SendFile { to: role::CONTROL, file, place: role::LOG })
+        .op(Op::Close { file });
+}
+
+/// A closed copy of a file of ours, over one of the kernel.
+fn put_over(own: &Path, kernel: &str, plan: &mut Builder) -> Result<()> {
+    open_covered(own, plan)?;
+    copy(role::THREE, CLOSED, plan);
+    open_covered(Path::new(kernel), plan)?;
+    attach(role::TWO, role::THREE, plan);
     Ok(())
 }
 

@@ -101,7 +101,10 @@ pub(super) fn paths_confined(view: &View<'_>, found: &mut Findings) {
                 let of_group = is_cgroup(view, seen.on, seen.at) && is_name(path) && flags == OpenFlags::PATH;
                 confined && no_magic && (of_group || super::registry::holds_entry(view, seen))
             }
-            (At::Slot(_), _) => no_magic && confined && seen.phase == Phase::Enter && flags.has(OpenFlags::PATH),
+            (At::Slot(_), _) => {
+                let path_only = flags.has(OpenFlags::PATH) || super::interface::opens_log(view, seen);
+                no_magic && confined && seen.phase == Phase::Enter && path_only
+            }
         };
         if !fits {
             found.at(seen, "may lead elsewhere");
@@ -109,7 +112,8 @@ pub(super) fn paths_confined(view: &View<'_>, found: &mut Findings) {
         if flags.has(OpenFlags::CREATE) || mode != 0 {
             found.at(seen, "may make what it opens");
         }
-        if seen.phase == Phase::Enter && !flags.has(OpenFlags::PATH) && path != OWN_TIME {
+        let content = !flags.has(OpenFlags::PATH) && path != OWN_TIME && !super::interface::opens_log(view, seen);
+        if seen.phase == Phase::Enter && content {
             found.at(seen, "opens the content of a file of the tree");
         }
     }

@@ -6,6 +6,7 @@ use skep_sys::abi::{CapabilitySet, Namespaces};
 use skep_sys::{At, Op, OpKind, Proof, Slot};
 
 use super::{Findings, the_one};
+use crate::compile::filesystem::interface::LOG_FILE;
 use crate::compile::kernel_files::OPEN_NETWORK;
 use crate::plan::{OWN_NETWORK, Phase, role};
 use crate::report::Outcome;
@@ -323,6 +324,8 @@ const SENT: &[(Slot, Is)] = &[
     (role::TERMINAL, |what| matches!(what, What::TerminalMaster)),
     (role::MEMBER, |what| matches!(what, What::Member)),
     (role::LISTENER, |what| matches!(what, What::Listener)),
+    // Rule 89 says which one it is.
+    (role::LOG, |what| matches!(what, What::Inside { path, .. } if path == LOG_FILE)),
 ];
 type Is = fn(What<'_>) -> bool;
 

@@ -709,7 +709,7 @@ pub(super) const RULES: &[Rule] = &[
         89,
         "host-interface-closed",
         &[62, 69],
-        "/run/host of a machine is a mount of its own, read-only once all of it is there; what is made in it are files of ours and nodes that nobody can use.",
+        "/run/host of a machine is a mount of its own, read-only once all of it is there; what is made in it are files of ours, nodes that nobody can use, and a FIFO over the kernel's log that the embedder holds.",
         interface::interface_closed,
     ),
     rule(
