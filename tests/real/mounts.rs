@@ -302,8 +302,9 @@ fn a_tmpfs_has_the_options_that_it_was_given() {
     let mut numbers = release.split('.').map(|number| number.parse::<u32>().unwrap_or(0));
     let since_6_4 = (numbers.next(), numbers.next()) >= (Some(6), Some(4));
     let page = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE).unwrap().unwrap() as u64;
-    let cases: [(bool, Change, &str); 8] = [
+    let cases: [(bool, Change, &str); 9] = [
         (true, |t| t.blocks = Some(100), "size=PAGESk"),
+        (true, |t| t.access_times = AccessTimes::Relative, "nosuid,nodev,relatime"),
         (true, |t| t.access_times = AccessTimes::Off, "nosuid,nodev,noatime"),
         (true, |t| t.access_times = AccessTimes::Strict, "nosuid,nodev -"),
         (true, |t| (t.nodiratime, t.nosymfollow) = (true, true), "nosuid,nodev,nodiratime,relatime,nosymfollow"),

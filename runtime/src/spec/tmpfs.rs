@@ -40,8 +40,10 @@ impl HugePages {
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum AccessTimes {
-    /// Where a file was changed since, or a day has gone by (`relatime`).
+    /// As the profile has them: `strictatime` in a machine (profile `nspawn`), else `relatime`.
     #[default]
+    Profile,
+    /// Where a file was changed since, or a day has gone by (`relatime`).
     Relative,
     /// Always (`strictatime`).
     Strict,
@@ -165,7 +167,7 @@ impl Default for Tmpfs {
             read_only: false,
             noexec: false,
             nosymfollow: false,
-            access_times: AccessTimes::Relative,
+            access_times: AccessTimes::Profile,
             nodiratime: false,
             huge: None,
             numa: None,

@@ -328,6 +328,21 @@ fn an_ephemeral_tree_with_an_immutable_directory_leaves_nothing() {
 }
 
 #[test]
+fn a_tmpfs_has_times_of_access_unless_it_says_otherwise() {
+    let _turn = turn();
+    let tree = tree!("atime");
+    for (options, expected) in [
+        ("", "rw,nosuid,nodev"),
+        (":mode=0700", "rw,nosuid,nodev"),
+        (":strictatime,ro", "ro,nosuid,nodev"),
+        (":relatime", "rw,nosuid,nodev,relatime"),
+        (":noatime", "rw,nosuid,nodev,noatime"),
+    ] {
+        assert_eq!(flags(&tree, &[&format!("--tmpfs=/mnt{options}")], "/mnt"), expected, "{options}");
+    }
+}
+
+#[test]
 fn volatile_trees_are_what_they_say() {
     let _turn = turn();
     let tree = tree!("volatile");

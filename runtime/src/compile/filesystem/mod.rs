@@ -325,7 +325,7 @@ fn placed(
                 .into_iter()
                 .map(|(key, value)| value.map_or_else(|| format!(", {key}"), |value| format!(", {key}={value}")))
                 .collect();
-            let attrs = tmpfs_attrs(tmpfs);
+            let attrs = tmpfs_attrs(context, tmpfs);
             let shown = format!("tmpfs of {bound} and {inodes} files, mode {mode:o}{owner}{options}: {attrs}");
             report.applied(item, shown);
             Content::Tmpfs(tmpfs.clone())
@@ -420,7 +420,7 @@ fn set_option(key: &str, value: Option<&str>, plan: &mut Builder) -> Result<()> 
 }
 
 /// One that the caller asks for.
-fn tmpfs_of(tmpfs: &Tmpfs, into: Slot, plan: &mut Builder) -> Result<()> {
+fn tmpfs_of(context: &Context<'_>, tmpfs: &Tmpfs, into: Slot, plan: &mut Builder) -> Result<()> {
     let (key, bound, _) = tmpfs.bound();
     begin_tmpfs((key, &bound), tmpfs.inodes, tmpfs.mode, plan)?;
     if (tmpfs.uid, tmpfs.gid) != (0, 0) {
@@ -431,7 +431,7 @@ fn tmpfs_of(tmpfs: &Tmpfs, into: Slot, plan: &mut Builder) -> Result<()> {
     for (key, value) in tmpfs.options() {
         set_option(key, value.as_deref(), plan)?;
     }
-    plan.op(Op::FsCreate { fs: role::ONE }).op(Op::FsMount { fs: role::ONE, attrs: tmpfs_attrs(tmpfs), into });
+    plan.op(Op::FsCreate { fs: role::ONE }).op(Op::FsMount { fs: role::ONE, attrs: tmpfs_attrs(context, tmpfs), into });
     Ok(())
 }
 
@@ -479,9 +479,10 @@ fn check_tmpfs(context: &Context<'_>, field: &str, tmpfs: &Tmpfs) -> Result<()> 
     Ok(())
 }
 
-fn tmpfs_attrs(tmpfs: &Tmpfs) -> MountAttrs {
+fn tmpfs_attrs(context: &Context<'_>, tmpfs: &Tmpfs) -> MountAttrs {
+    let of_profile = tmpfs.access_times == AccessTimes::Profile;
     with_chosen(
-        CONFINED,
+        if of_profile { context.timed(CONFINED) } else { CONFINED },
         [
             (tmpfs.read_only, MountAttrs::RDONLY),
             (tmpfs.noexec, MountAttrs::NOEXEC),
@@ -586,7 +587,7 @@ fn mount_one(
         }
         Content::Tmpfs(tmpfs) => {
             step(format!("mount tmpfs on {shown}"), plan);
-            tmpfs_of(tmpfs, role::TWO, plan)?;
+            tmpfs_of(context, tmpfs, role::TWO, plan)?;
             (EntryKind::Directory, role::TWO)
         }
         Content::Bind(source) => {

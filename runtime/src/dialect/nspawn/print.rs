@@ -263,6 +263,7 @@ fn tmpfs_options(tmpfs: &Tmpfs) -> String {
     let words = [
         (tmpfs.noexec, "noexec"),
         (tmpfs.nosymfollow, "nosymfollow"),
+        (tmpfs.access_times == AccessTimes::Relative, "relatime"),
         (tmpfs.access_times == AccessTimes::Strict, "strictatime"),
         (tmpfs.access_times == AccessTimes::Off, "noatime"),
         (tmpfs.nodiratime, "nodiratime"),
