@@ -186,6 +186,7 @@ pub(super) fn gather(spec: &Spec, mounted: Option<PathBuf>) -> Result<Facts> {
             Timezone::Symlink | Timezone::Auto => fs::read_link(LOCALTIME).ok().and_then(|link| zone_name(&link)),
             _ => None,
         },
+        read_only_root: nspawn && is_read_only(&root),
         usr_links: usr_links(&root),
         journal: None,
         tree_accounts: super::users::of_tree(&root, spec),
@@ -379,6 +380,12 @@ fn etc_targets(spec: &Spec) -> impl Iterator<Item = PathBuf> {
         ("/etc/hostname", spec.hostname_file),
     ];
     wanted.into_iter().filter(|(_, wanted)| *wanted).map(|(path, _)| PathBuf::from(path))
+}
+
+/// Whether nobody can write there: the mount or the file system is read-only.
+fn is_read_only(path: &Path) -> bool {
+    let of = nix::sys::statvfs::statvfs(path);
+    of.is_ok_and(|found| found.flags().contains(nix::sys::statvfs::FsFlags::ST_RDONLY))
 }
 
 /// The name behind a link to `zoneinfo`: plain components and nothing else.
@@ -618,6 +625,7 @@ pub(super) fn example(spec: &Spec) -> Facts {
         targets: targets(spec).map(|path| (path.clone(), target(&path))).collect(),
         contents: etc_sources(spec).map(|path| (PathBuf::from(path), b"nameserver 192.0.2.1\n".to_vec())).collect(),
         time_zone: Some("Etc/UTC".to_owned()),
+        read_only_root: false,
         usr_links: ["bin", "sbin", "lib", "lib64"]
             .iter()
             .map(|name| ((*name).to_owned(), PathBuf::from(format!("usr/{name}"))))

@@ -122,6 +122,8 @@ pub struct Facts {
     /// The host's time zone, such as `Europe/Berlin`, if `/etc/localtime` is a
     /// link to one.
     pub time_zone: Option<String>,
+    /// Whether the root lies on what is mounted read-only. Looked at for a machine alone.
+    pub read_only_root: bool,
     /// Where `bin`, `lib` and so on of the root point to.
     pub usr_links: BTreeMap<String, PathBuf>,
     /// The user that the Spec names, as the root's `/etc/passwd` and

@@ -51,7 +51,7 @@ impl SecretFile {
 
 /// What `/etc/resolv.conf` is inside (`systemd-nspawn(1)`, `--resolv-conf=`).
 ///
-/// Nothing is written into the tree: a *copy* is a file in memory with what
+/// Nothing is written into the tree, but for what a machine has deleted: a *copy* is a file in memory with what
 /// the host's file said at the start, over the tree's; a *bind* is the host's
 /// file itself, read-only. A copy leaves a symbolic link of the tree alone, the
 /// two others lie over it.
@@ -86,7 +86,8 @@ pub enum ResolvConf {
     BindUplink,
     /// A bind of `/run/systemd/resolve/stub-resolv.conf`.
     BindStub,
-    /// An empty file.
+    /// None: in a machine (profile `nspawn`) the tree's is removed, where the tree can be
+    /// written; else an empty file.
     Delete,
     /// With a network of its own: the tree's. Else a copy of the host's, where
     /// the tree has such a file or its changes are thrown away.
@@ -137,7 +138,7 @@ impl ResolvConf {
 }
 
 /// What `/etc/localtime` is inside (`systemd-nspawn(1)`, `--timezone=`).
-/// Nothing is written into the tree.
+/// Nothing is written into the tree, but for what a machine has deleted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Hash, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
@@ -153,7 +154,8 @@ pub enum Timezone {
     /// A symbolic link to the same zone of the container's own `/usr`, where
     /// the root is a tmpfs; else as `bind`.
     Symlink,
-    /// An empty file.
+    /// None: in a machine (profile `nspawn`) the tree's is removed, where the tree can be
+    /// written; else an empty file.
     Delete,
     /// `symlink` on a tmpfs root; else `bind`, where the tree has such a file
     /// or its changes are thrown away.

@@ -150,7 +150,8 @@ fn tmpfs() -> impl Strategy<Value = MountKind> {
             tmpfs.blocks = (mode % 11 == 0).then_some(size % 1000);
             (tmpfs.noswap, tmpfs.nodiratime) = (mode % 31 == 0, mode % 4 == 0);
             tmpfs.inode64 = (mode % 9 == 0).then_some(true);
-            tmpfs.access_times = [AccessTimes::Profile, AccessTimes::Relative, AccessTimes::Strict, AccessTimes::Off][mode as usize % 4];
+            tmpfs.access_times =
+                [AccessTimes::Profile, AccessTimes::Relative, AccessTimes::Strict, AccessTimes::Off][mode as usize % 4];
             (tmpfs.uid, tmpfs.gid) = if mode % 5 == 0 { ((inodes % 70_000) as u32, mode % 3) } else { (0, 0) };
             MountKind::Tmpfs(tmpfs)
         },

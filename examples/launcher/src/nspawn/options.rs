@@ -102,7 +102,9 @@ pub(crate) const OPTIONS: &[Known] = &[
     known("quiet", Some('q'), Works),
     known("read-only", None, Works),
     known("register", None, But("in Skep's own registry as well; in the unit of the caller, no scope is made")),
-    known("resolv-conf", None, But("what is copied lies over the tree: at most an empty mount point is made in it")),
+    known("resolv-conf", None, But(
+        "what is copied lies over the tree: at most an empty mount point is made in it; `delete` removes the tree's",
+    )),
     known("restrict-address-families", None, Works),
     known("rlimit", None, Works),
     known("root-hash", None, Refused(VERITY)),
@@ -118,7 +120,9 @@ pub(crate) const OPTIONS: &[Known] = &[
     known("system", None, Nothing("the scope is that of the caller: of the system for root")),
     known("system-call-filter", None, Works),
     known("template", None, But("a copy shares its data where the file system can (reflink); no snapshot is made")),
-    known("timezone", None, But("the file lies over the tree: at most an empty mount point is made in it")),
+    known("timezone", None, But(
+        "the file lies over the tree: at most an empty mount point is made in it; `delete` removes the tree's",
+    )),
     known("tmpfs", None, But("bounded even if nothing is said, never on /; set-user-id and devices are never honoured, quotas and what is unbounded are refused")),
     known("uid", Some('u'), But("the tree's /etc/passwd and /etc/group are read; no getent(1) runs")),
     known("user", None, But("as --uid=; there is no scope of a user")),

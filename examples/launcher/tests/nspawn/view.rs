@@ -343,6 +343,42 @@ fn a_tmpfs_has_times_of_access_unless_it_says_otherwise() {
 }
 
 #[test]
+fn what_is_to_be_deleted_is_gone_from_the_tree_itself() {
+    let _turn = turn();
+    let tree = tree!("delete");
+    let files = ["etc/resolv.conf", "etc/localtime"].map(|name| tree.0.join(name));
+    let there = || files.clone().map(|file| file.is_symlink() || file.exists());
+    let fill = || {
+        std::fs::write(&files[0], "nameserver 192.0.2.1\n").unwrap();
+        let _ = std::os::unix::fs::symlink("/etc/passwd", &files[1]);
+    };
+    let delete = ["--resolv-conf=delete", "--timezone=delete"];
+    let probe = "for file in /etc/resolv.conf /etc/localtime; do { [ -e $file ] || [ -L $file ]; } && echo yes || echo no; done";
+    for (options, inside, kept) in [
+        (&["--volatile=overlay"][..], "no\nno\n", true),
+        (&["-x"], "no\nno\n", true),
+        (&["--volatile"], "no\nno\n", true),
+        (&["--read-only"], "yes\nyes\n", true),
+        (&["--volatile=state"], "yes\nyes\n", true),
+        (&["--resolv-conf=off", "--timezone=off"], "yes\nyes\n", true),
+        (&["--bind=/usr/lib:/mnt", "-U", "--private-users-ownership=map"], "no\nno\n", false),
+        (&[], "no\nno\n", false),
+    ] {
+        fill();
+        let words: Vec<&str> = delete.iter().chain(options).copied().collect();
+        assert_eq!(tree.prints(&words, &[], probe), inside, "{options:?}");
+        assert_eq!(there(), [kept; 2], "{options:?}");
+    }
+    assert_eq!(tree.prints(&delete, &[], probe), "no\nno\n", "there is none");
+    // A directory is no such file: it is left alone, as it is.
+    std::fs::create_dir_all(files[0].join("kept")).unwrap();
+    assert_eq!(tree.prints(&delete, &[], probe), "yes\nno\n");
+    assert!(files[0].join("kept").is_dir());
+    // What the link names is another's.
+    assert!(Path::new("/etc/passwd").exists());
+}
+
+#[test]
 fn volatile_trees_are_what_they_say() {
     let _turn = turn();
     let tree = tree!("volatile");

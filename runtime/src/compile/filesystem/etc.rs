@@ -1,5 +1,5 @@
 //! Files of `/etc` that tell a container about its host: over the tree's, and
-//! never into it.
+//! never into it. A machine's can be removed from it.
 
 use std::path::{Path, PathBuf};
 
@@ -32,6 +32,9 @@ pub(super) fn of_host(
     etc.hostname();
     Ok(etc.placed)
 }
+
+/// What the report says of a file that is removed from the tree.
+pub(crate) const REMOVED: &str = "removed from the tree";
 
 /// The making of the files of `/etc`.
 struct Etc<'a, 'c> {
@@ -105,6 +108,26 @@ impl Etc<'_, '_> {
         self.place(field, target, Content::Made(part));
     }
 
+    /// There is to be none: a machine's tree loses it, as with systemd-nspawn. Elsewhere
+    /// nothing is changed in a tree, and an empty file says as much.
+    fn delete(&mut self, item: &str, field: &str, target: &str) {
+        let path = Path::new(target);
+        let context = self.context;
+        if !context.nspawn() {
+            return self.make(item, field, target, b"", "an empty file");
+        }
+        let known = context.facts.targets.get(path).copied().unwrap_or_default();
+        if super::is_fresh(context, path) || (known.kind == EntryKind::Missing && !known.is_link) {
+            return self.report.off(item, format!("the tree has no {target}"));
+        }
+        if !super::is_writable(context) {
+            return self.report.off(item, "the tree is read-only");
+        }
+        self.report.applied(item, REMOVED);
+        let origin = context.origin(field);
+        self.placed.push(Placed { target: path.into(), content: Content::Removed, origin, over_link: false });
+    }
+
     fn resolv_conf(&mut self) -> Result<()> {
         const ITEM: &str = "resolv.conf";
         const TARGET: &str = "/etc/resolv.conf";
@@ -121,7 +144,7 @@ impl Etc<'_, '_> {
         match found {
             Some((source, how)) => self.put(ITEM, "resolv_conf", TARGET, source, how),
             None => {
-                self.make(ITEM, "resolv_conf", TARGET, b"", "an empty file");
+                self.delete(ITEM, "resolv_conf", TARGET);
                 Ok(())
             }
         }
@@ -138,7 +161,7 @@ impl Etc<'_, '_> {
         match mode {
             Timezone::Off => Ok(()),
             Timezone::Delete => {
-                self.make(ITEM, "timezone", LOCALTIME, b"", "an empty file");
+                self.delete(ITEM, "timezone", LOCALTIME);
                 Ok(())
             }
             Timezone::Copy => self.put(ITEM, "timezone", LOCALTIME, LOCALTIME, How::Copy),

@@ -7,7 +7,7 @@
 //! namespace, which goes away with the old root.
 
 mod devices;
-mod etc;
+pub(crate) mod etc;
 mod files;
 mod idmap;
 pub(crate) mod interface;
@@ -24,7 +24,7 @@ use std::ffi::{CStr, OsStr};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use skep_sys::abi::{MountAttrs, Propagation, TreeFlags};
+use skep_sys::abi::{MountAttrs, OpenFlags, Propagation, Resolve, TreeFlags};
 use skep_sys::{At, Op, Slot};
 
 use super::cgroups::Resources;
@@ -90,6 +90,8 @@ enum Content {
     Made(files::Part),
     /// Nothing: the tree has a directory there.
     Directory,
+    /// Nothing: the tree's file is removed.
+    Removed,
 }
 
 impl Sources {
@@ -109,7 +111,9 @@ impl Sources {
         let mounted = self.mounts.iter().flat_map(|placed| match &placed.content {
             Content::Bind(source) => vec![source],
             Content::Overlay(layers) => layers.sources().collect(),
-            Content::Tmpfs(_) | Content::Device(_) | Content::Made(_) | Content::Directory => Vec::new(),
+            Content::Tmpfs(_) | Content::Device(_) | Content::Made(_) | Content::Directory | Content::Removed => {
+                Vec::new()
+            }
         });
         of_root.into_iter().chain(&self.etc).chain(&self.proc).chain(&self.sys).chain(mounted)
     }
@@ -133,6 +137,14 @@ fn is_overlay(context: &Context<'_>) -> bool {
         Volatile::Yes => false,
         Volatile::No | Volatile::State => root.ephemeral,
     }
+}
+
+/// Whether the root's tree can be changed, as the Spec says and as it lies on the host.
+fn is_writable(context: &Context<'_>) -> bool {
+    let root = &context.spec.root;
+    let image = context.facts.image.as_ref().filter(|_| root.image);
+    let kept = !root.read_only && root.volatile != Volatile::State;
+    kept && (is_overlay(context) || !(context.facts.read_only_root || image.is_some_and(|image| image.read_only)))
 }
 
 /// Whether a place is on a root that the plan makes empty.
@@ -550,6 +562,22 @@ pub(super) fn assemble(
     Ok(())
 }
 
+/// Takes a file, or a link itself, out of the tree.
+fn remove(target: &Path, plan: &mut Builder) -> Result<()> {
+    let (Some(above), Some(name)) = (target.parent(), target.file_name()) else { return Ok(()) };
+    let above = c_text(above.strip_prefix("/").unwrap_or(above).as_os_str().as_bytes())?;
+    plan.op(Op::OpenAt2 {
+        dir: At::Slot(role::ROOT),
+        path: &above,
+        flags: OpenFlags::PATH.with(OpenFlags::DIRECTORY),
+        mode: 0,
+        resolve: Resolve::BENEATH.with(Resolve::NO_SYMLINKS).with(Resolve::NO_MAGICLINKS),
+        into: role::THREE,
+    })
+    .op(Op::Unlink { dir: At::Slot(role::THREE), path: &c_text(name.as_bytes())?, directory: false });
+    Ok(())
+}
+
 /// A tmpfs of the profile's.
 fn scratch(context: &Context<'_>, path: &str, origin: Origin, plan: &mut Builder) -> Result<()> {
     let scratch = profile::scratch_on(context.spec.profile, path);
@@ -584,6 +612,11 @@ fn mount_one(
             plan.remedy(remedy);
             let covered = covered.on_the_way(&placed.target);
             return open_target(context, &placed.target, EntryKind::Directory, covered, role::THREE, plan);
+        }
+        Content::Removed => {
+            step(format!("remove {shown} from the tree"), plan);
+            plan.remedy("Where it is to stay, say `off` instead of `delete`; a mount on it has to be left out.");
+            return remove(&placed.target, plan);
         }
         Content::Tmpfs(tmpfs) => {
             step(format!("mount tmpfs on {shown}"), plan);

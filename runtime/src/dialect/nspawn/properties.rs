@@ -113,7 +113,8 @@ fn further(mut tmpfs: Tmpfs) -> Tmpfs {
     tmpfs.huge = one(4).then_some(HugePages::ALL[mode as usize / 4 % 4]);
     tmpfs.numa = one(5).then(|| NumaPolicy::parse("interleave=static:0,2-3").unwrap());
     tmpfs.inode64 = one(2).then_some(one(6));
-    tmpfs.access_times = [AccessTimes::Profile, AccessTimes::Relative, AccessTimes::Strict, AccessTimes::Off][mode as usize % 7 % 4];
+    tmpfs.access_times =
+        [AccessTimes::Profile, AccessTimes::Relative, AccessTimes::Strict, AccessTimes::Off][mode as usize % 7 % 4];
     (tmpfs.nosymfollow, tmpfs.nodiratime, tmpfs.noswap) = (one(7), one(8), one(9));
     tmpfs
 }

@@ -5,8 +5,11 @@ use skep_sys::{Op, OpKind};
 
 use super::Findings;
 use super::mounts::is_name;
+use super::reported::applied;
+use crate::compile::filesystem::etc::REMOVED;
 use crate::plan::Phase;
 use crate::report::Outcome;
+use crate::spec::Profile;
 use crate::verify::view::{Id, View, What};
 
 /// The path inside of a place in the tree being built.
@@ -119,5 +122,28 @@ pub(super) fn files_in_own_ramfs(view: &View<'_>, found: &mut Findings) {
         {
             found.at(seen, "lets files of the plan be executed");
         }
+    }
+}
+
+/// Files that may be removed, and the item of the report that says so.
+const REMOVABLE: [(&str, &str); 2] = [("/etc/resolv.conf", "resolv.conf"), ("/etc/localtime", "timezone")];
+
+pub(super) fn removed_as_reported(view: &View<'_>, found: &mut Findings) {
+    let machine = view.profile() == Profile::Nspawn;
+    let said = |item: &str| machine && applied(view, item) == Some(REMOVED);
+    let mut removed = Vec::new();
+    for seen in view.of(OpKind::Unlink).filter(|seen| !matches!(seen.phase, Phase::Prepare | Phase::Attend)) {
+        let Op::Unlink { path, directory, .. } = seen.op else { continue };
+        let above = place_of(view, seen.on).filter(|_| is_name(path) && !directory);
+        let place = above.map(|above| [above.as_slice(), path.to_bytes()].join(&b'/'));
+        let known = REMOVABLE.iter().find(|(target, item)| place.as_deref() == Some(target.as_bytes()) && said(item));
+        match known {
+            Some(known) => removed.push(known),
+            None => found.at(seen, "removes what the report does not name"),
+        }
+    }
+    let all = REMOVABLE.iter().filter(|(_, item)| said(item));
+    for known in all.filter(|known| !removed.contains(known)) {
+        found.plan(format!("{} is said to be removed, and is not", known.0));
     }
 }

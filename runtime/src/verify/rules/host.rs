@@ -101,6 +101,7 @@ const OWN: [Kinds; 5] = {
                 Chown,
                 Symlink,
                 Mknod,
+                Unlink,
                 Fchdir,
                 PivotRoot,
                 UmountOld,

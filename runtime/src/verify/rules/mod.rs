@@ -726,4 +726,11 @@ pub(super) const RULES: &[Rule] = &[
         "Mounts of the host come into a machine by the one directory that bears its name, read-only inside; none goes back, and undo and watcher remove it.",
         incoming::incoming_one_way,
     ),
+    rule(
+        92,
+        "removed-as-reported",
+        &[12],
+        "Nothing is removed from a tree but /etc/resolv.conf and /etc/localtime of a machine, where the report says so.",
+        contents::removed_as_reported,
+    ),
 ];

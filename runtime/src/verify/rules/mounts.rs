@@ -263,7 +263,7 @@ pub(super) fn one_tree_per_place(view: &View<'_>, found: &mut Findings) {
         found.at(&view.ops()[pair[1].2], "lies over another tree of the plan");
     }
     // The descriptor of a place shows what lies under the tree.
-    for kind in [OpKind::OpenAt2, OpKind::OpenTree, OpKind::Mkdir, OpKind::Create, OpKind::Symlink] {
+    for kind in [OpKind::OpenAt2, OpKind::OpenTree, OpKind::Mkdir, OpKind::Create, OpKind::Symlink, OpKind::Unlink] {
         for seen in view.of(kind).filter(|seen| covered[seen.on.place()] < seen.at) {
             found.at(seen, "uses a place that a tree lies over");
         }

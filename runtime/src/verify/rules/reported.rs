@@ -14,6 +14,7 @@ use super::groups::limit_files;
 use super::interface::is_copy;
 use super::report::numbers;
 use super::switch::opens;
+use crate::compile::filesystem::etc::REMOVED;
 use crate::compile::kernel_files::{NETWORK_SETTINGS, OF_HOST, OPEN_ALL, OPEN_NETWORK};
 use crate::compile::process::shown_limits;
 use crate::plan::Phase;
@@ -145,7 +146,7 @@ pub(super) fn trees_as_reported(view: &View<'_>, found: &mut Findings) {
             "/etc/timezone" => "timezone",
             _ => return false,
         };
-        applied(view, item).is_some()
+        applied(view, item).is_some_and(|said| said != REMOVED)
     };
     one_id(view, found);
     let root_is_mapped = applied(view, "root").is_some_and(|said| said.ends_with(MAPPED));

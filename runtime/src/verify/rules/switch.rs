@@ -252,9 +252,12 @@ pub(super) fn nothing_of_the_tree_after_switch(view: &View<'_>, found: &mut Find
         let proc_handle = seen.kind() == OpKind::Write && view.thing(seen.on).is_mount(c"proc");
         let fits = match seen.op {
             Op::OpenAt2 { .. } => super::landlock::names_for_a_rule(view, seen),
-            Op::OpenTree { .. } | Op::Create { .. } | Op::Symlink { .. } | Op::Mknod { .. } | Op::Fchdir { .. } => {
-                false
-            }
+            Op::OpenTree { .. }
+            | Op::Create { .. }
+            | Op::Symlink { .. }
+            | Op::Mknod { .. }
+            | Op::Unlink { .. }
+            | Op::Fchdir { .. } => false,
             Op::Write { .. } => proc_handle,
             Op::Mkdir { dir, name, .. } => dir == At::Cwd && name == c"/run/host",
             Op::Bind { path, .. } => path == c"/run/host/notify",

@@ -334,6 +334,13 @@ const TABLE: &[(&str, Change)] = &[
     ("nspawn", |spec, _| {
         *spec = Spec { root: plain(), ..Spec::of(Profile::Nspawn) };
     }),
+    ("nspawn, files removed", |spec, facts| {
+        let (resolv_conf, timezone) = (ResolvConf::Delete, Timezone::Delete);
+        *spec = Spec { root: plain(), resolv_conf, timezone, ..Spec::of(Profile::Nspawn) };
+        for (_, target) in facts.targets.iter_mut().filter(|(path, _)| path.starts_with("/etc")) {
+            target.kind = EntryKind::File;
+        }
+    }),
     ("overlay of the tree", |spec, _| {
         spec.root = plain();
         spec.mounts = vec![

@@ -177,6 +177,7 @@ fn no_op_can_be_left_out() {
         ("no written code", Caller::User),
         ("sysctls", Caller::User),
         ("files of the host over links", Caller::Root),
+        ("nspawn, files removed", Caller::Root),
         ("enter", Caller::Root),
         ("enter, terminal", Caller::User),
         ("enter, time namespace", Caller::User),

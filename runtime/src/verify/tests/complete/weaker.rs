@@ -57,6 +57,11 @@ pub(super) fn weaker<'a>(op: Op<'a>, slots: &[Slot], say: &mut dyn FnMut(&str, O
             say("no secret", Op::Create { dir, name, mode, content: Blob(content.0), exist_ok: false });
             let _ = mode;
         }
+        Op::Unlink { dir, path, directory } => {
+            say("another name", Op::Unlink { dir, path: c"passwd", directory });
+            say("a directory", Op::Unlink { dir, path, directory: true });
+            say("from the working directory", Op::Unlink { dir: At::Cwd, path, directory });
+        }
         Op::Symlink { dir, name, .. } => say("elsewhere", Op::Symlink { target: c"/proc/1/root", dir, name }),
         Op::Write { dir, path, content } => {
             for other in [&b"0 0 4294967295\n"[..], b"allow", b"max", b"1", b"0", b"1000", b"100000"] {

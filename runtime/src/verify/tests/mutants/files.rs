@@ -105,6 +105,21 @@ pub(super) const ALL: &[Mutant] = &[
             Op::Write { dir: At::Slot(role::ROOT), path: c"etc/hosts", content: Blob(b"x") },
         )
     }),
+    mutant(92, "nspawn, files removed/root", "another file is removed", |plan| {
+        each(plan, Enter, OpKind::Unlink, |op| match op {
+            Op::Unlink { dir, directory, .. } => Op::Unlink { dir, path: c"passwd", directory },
+            other => other,
+        })
+    }),
+    mutant(92, "nspawn, files removed/root", "one of them stays", |plan| drop(plan, Enter, OpKind::Unlink)),
+    mutant(92, "nspawn, files removed/root", "a file of another directory is removed", |plan| {
+        let at = place(plan, Enter, OpKind::Unlink);
+        put(plan, Enter, at, Op::Unlink { dir: At::Slot(role::ROOT), path: c"resolv.conf", directory: false })
+    }),
+    mutant(92, "nspawn/root", "a file is removed, and nothing is said", |plan| {
+        let at = place(plan, Enter, OpKind::Fchdir);
+        insert(plan, Enter, at, Op::Unlink { dir: At::Slot(role::ROOT), path: c"init", directory: false })
+    }),
     mutant(31, "limits v1", "another process is moved", |plan| {
         each(plan, Attend, OpKind::WritePid, |op| match op {
             Op::WritePid { dir, path, .. } => Op::WritePid { dir, path, pid: role::RESULT },
