@@ -261,6 +261,30 @@ pub(crate) fn scratch_on(profile: Profile, path: &str) -> &'static Scratch {
 /// Debian's chosen alternatives (`awk`, `cc`, `java`), the linker's cache.
 pub(crate) const ETC: &[&str] = &["etc/alternatives", "etc/ld.so.cache"];
 
+/// Directories that a machine's tree is given where it lacks them, with their modes.
+pub(crate) const BASE: &[(&str, u32)] = &[
+    ("usr", 0o755),
+    ("root", 0o750),
+    ("etc", 0o755),
+    ("var", 0o755),
+    ("proc", 0o555),
+    ("sys", 0o555),
+    ("dev", 0o555),
+    ("run", 0o555),
+];
+
+/// Links that it is given beside them: the first place that the tree has, and what has to
+/// be there.
+pub(crate) const BASE_LINKS: &[(&str, &[&str], &str)] = &[
+    ("bin", &["usr/bin"], ""),
+    ("lib", &["usr/lib"], ""),
+    ("sbin", &["usr/sbin"], ""),
+    ("lib64", &["usr/lib64", "usr/lib"], LOADER),
+];
+
+/// The dynamic loader (`ld.so(8)`), as the ABI of the processor names it.
+const LOADER: &str = if cfg!(target_arch = "aarch64") { "ld-linux-aarch64.so.1" } else { "ld-linux-x86-64.so.2" };
+
 /// The `PATH` of a payload.
 pub(crate) const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 

@@ -7,6 +7,7 @@ use std::path::{Component, Path, PathBuf};
 
 use skep_sys::Errno;
 
+use crate::profile;
 use crate::spec::{MountKind, Overlay, Root, Spec, Volatile};
 
 /// What sort of file a path is.
@@ -292,6 +293,20 @@ pub(super) fn usr_links(root: &Path) -> std::collections::BTreeMap<String, PathB
         .iter()
         .filter_map(|name| Some(((*name).to_owned(), fs::read_link(root.join(name)).ok()?)))
         .collect()
+}
+
+/// What the top of a tree lacks of what a machine's has.
+pub(super) fn lacking(root: &Path) -> std::collections::BTreeMap<&'static str, Option<&'static str>> {
+    let lacks = |name: &str| {
+        let found = fs::symlink_metadata(root.join(name));
+        found.is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
+    };
+    let directories = profile::BASE.iter().map(|(name, _)| (*name, None));
+    let links = profile::BASE_LINKS.iter().filter_map(|(name, places, holds)| {
+        let there = |place: &&&str| find_in(root, &Path::new(place).join(holds), true).is_ok();
+        Some((*name, Some(*places.iter().find(there)?)))
+    });
+    directories.chain(links).filter(|(name, _)| lacks(name)).collect()
 }
 
 #[cfg(test)]

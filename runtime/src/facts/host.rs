@@ -187,6 +187,7 @@ pub(super) fn gather(spec: &Spec, mounted: Option<PathBuf>) -> Result<Facts> {
             _ => None,
         },
         read_only_root: nspawn && is_read_only(&root),
+        lacking: if nspawn { super::files::lacking(&root) } else { BTreeMap::new() },
         usr_links: usr_links(&root),
         journal: None,
         tree_accounts: super::users::of_tree(&root, spec),
@@ -626,6 +627,7 @@ pub(super) fn example(spec: &Spec) -> Facts {
         contents: etc_sources(spec).map(|path| (PathBuf::from(path), b"nameserver 192.0.2.1\n".to_vec())).collect(),
         time_zone: Some("Etc/UTC".to_owned()),
         read_only_root: false,
+        lacking: BTreeMap::new(),
         usr_links: ["bin", "sbin", "lib", "lib64"]
             .iter()
             .map(|name| ((*name).to_owned(), PathBuf::from(format!("usr/{name}"))))

@@ -93,8 +93,10 @@ fn tree(mut model: Model, facts: &Facts, spec: &Spec) -> Option<Model> {
         model = model.symlink(&below(&Path::new("/").join(name))?, target.to_str()?);
     }
     // Those that a tree lacks are made in it, and stay.
-    let usual =
-        ["usr", "etc", "proc", "sys", "dev", "run", "tmp", "var"].map(|name| (Path::new("/").join(name), false));
+    let usual = ["usr", "etc", "proc", "sys", "dev", "run", "tmp", "var"]
+        .into_iter()
+        .filter(|name| !facts.lacking.contains_key(name))
+        .map(|name| (Path::new("/").join(name), false));
     for (path, fact) in &facts.targets {
         let existing: PathBuf = path.components().take(fact.existing + 1).collect();
         let file =

@@ -124,6 +124,9 @@ pub struct Facts {
     pub time_zone: Option<String>,
     /// Whether the root lies on what is mounted read-only. Looked at for a machine alone.
     pub read_only_root: bool,
+    /// What the root's top lacks of what a machine's has: directories, and links with what
+    /// they are to point to. Looked at for a machine alone.
+    pub lacking: BTreeMap<&'static str, Option<&'static str>>,
     /// Where `bin`, `lib` and so on of the root point to.
     pub usr_links: BTreeMap<String, PathBuf>,
     /// The user that the Spec names, as the root's `/etc/passwd` and

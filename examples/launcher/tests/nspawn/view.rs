@@ -343,6 +343,75 @@ fn a_tmpfs_has_times_of_access_unless_it_says_otherwise() {
 }
 
 #[test]
+fn a_bare_tree_is_given_what_every_system_has() {
+    let _turn = turn();
+    let tree = tree!("bare");
+    let top = |name: &str| tree.0.join(name);
+    let strip = || {
+        for name in ["bin", "sbin", "lib", "lib64"] {
+            let _ = std::fs::remove_file(top(name));
+        }
+        for name in ["root", "var", "proc", "sys", "dev", "run"] {
+            let _ = std::fs::remove_dir_all(top(name));
+        }
+    };
+    // Below the /usr that is bound over it.
+    for directory in ["usr/bin", "usr/lib", "usr/lib64"] {
+        std::fs::create_dir_all(top(directory)).unwrap();
+    }
+    std::fs::write(top("usr/lib64/ld-linux-x86-64.so.2"), "").unwrap();
+    std::fs::write(top("usr/lib64/ld-linux-aarch64.so.1"), "").unwrap();
+    let mode = |name: &str| {
+        use std::os::unix::fs::MetadataExt;
+        let found = std::fs::symlink_metadata(top(name)).unwrap();
+        (found.is_dir(), found.mode() & 0o7777, found.uid(), found.gid())
+    };
+    let run = |options: &[&str]| {
+        strip();
+        let output = tree.run(options, &[], &["/usr/bin/true"]);
+        assert!(output.status.success(), "{options:?}: {}", String::from_utf8_lossy(&output.stderr));
+    };
+    run(&[]);
+    for (name, expected) in [
+        ("usr", 0o755),
+        ("root", 0o750),
+        ("etc", 0o755),
+        ("var", 0o755),
+        ("proc", 0o555),
+        ("sys", 0o555),
+        ("dev", 0o555),
+        ("run", 0o555),
+    ] {
+        assert_eq!(mode(name), (true, expected, 0, 0), "{name}");
+    }
+    let link = |name: &str| std::fs::read_link(top(name)).ok().map(|to| to.display().to_string());
+    let links = || ["bin", "lib", "lib64", "sbin"].map(link);
+    let expected =
+        [Some("usr/bin"), Some("usr/lib"), Some("usr/lib64"), None].map(|to: Option<&str>| to.map(str::to_owned));
+    assert_eq!(links(), expected);
+    // What is there stays as it is, whatever it is; what something is mounted on is no link.
+    strip();
+    std::fs::write(top("bin"), "mine").unwrap();
+    std::os::unix::fs::symlink("nowhere", top("lib64")).unwrap();
+    let _ = tree.run(&["--bind-ro=/usr/lib:/lib"], &[], &["/usr/bin/true"]);
+    assert_eq!(std::fs::read_to_string(top("bin")).unwrap(), "mine");
+    assert_eq!(link("lib64").as_deref(), Some("nowhere"));
+    assert!(top("lib").is_dir() && !top("lib").is_symlink());
+    std::fs::remove_dir(top("lib")).unwrap();
+    // What is thrown away, or cannot be written, is left as it is.
+    for options in [&["--volatile=overlay"][..], &["-x"], &["--volatile"]] {
+        run(options);
+        assert!(links().iter().all(Option::is_none), "{options:?}");
+        assert!(!top("root").exists() && !top("proc").exists(), "{options:?}");
+    }
+    // Of the container's root, whoever that is on the host.
+    strip();
+    let shifted = ["--private-users=1048576:65536", "--private-users-ownership=chown"];
+    let _ = tree.run(&shifted, &[], &["/usr/bin/true"]);
+    assert_eq!(mode("root"), (true, 0o750, 1_048_576, 1_048_576));
+}
+
+#[test]
 fn what_is_to_be_deleted_is_gone_from_the_tree_itself() {
     let _turn = turn();
     let tree = tree!("delete");
@@ -355,14 +424,14 @@ fn what_is_to_be_deleted_is_gone_from_the_tree_itself() {
     let delete = ["--resolv-conf=delete", "--timezone=delete"];
     let probe = "for file in /etc/resolv.conf /etc/localtime; do { [ -e $file ] || [ -L $file ]; } && echo yes || echo no; done";
     for (options, inside, kept) in [
-        (&["--volatile=overlay"][..], "no\nno\n", true),
+        (&[][..], "no\nno\n", false),
+        (&["--volatile=overlay"], "no\nno\n", true),
         (&["-x"], "no\nno\n", true),
         (&["--volatile"], "no\nno\n", true),
         (&["--read-only"], "yes\nyes\n", true),
         (&["--volatile=state"], "yes\nyes\n", true),
         (&["--resolv-conf=off", "--timezone=off"], "yes\nyes\n", true),
         (&["--bind=/usr/lib:/mnt", "-U", "--private-users-ownership=map"], "no\nno\n", false),
-        (&[], "no\nno\n", false),
     ] {
         fill();
         let words: Vec<&str> = delete.iter().chain(options).copied().collect();

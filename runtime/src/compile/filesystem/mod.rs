@@ -13,7 +13,7 @@ mod idmap;
 pub(crate) mod interface;
 mod journal;
 mod overlay;
-mod root;
+pub(crate) mod root;
 mod source;
 mod target;
 #[cfg(test)]

@@ -7,6 +7,7 @@ use skep_sys::abi::{MountAttrs, OpenFlags, Resolve};
 use skep_sys::wire::Blob;
 use skep_sys::{At, Op};
 
+use super::idmap::{Ids, host_id};
 use super::target::open_target;
 use super::{CONFINED, RootTree, Sources, attach, make_directory, overlay, own_tmpfs};
 use crate::compile::{Context, c_path, c_text};
@@ -38,7 +39,7 @@ pub(super) fn root(context: &Context<'_>, sources: &Sources, plan: &mut Builder,
     let origin = context.root_origin();
     let source = sources.root();
     let shown = source.path.display();
-    let ids = if source.ids == super::idmap::Ids::Plain { "" } else { ", ids mapped" };
+    let ids = if source.ids == Ids::Plain { "" } else { ", ids mapped" };
     let tree_slot;
     match (spec.root.volatile, &sources.root) {
         (Volatile::Yes, _) => {
@@ -88,7 +89,63 @@ pub(super) fn root(context: &Context<'_>, sources: &Sources, plan: &mut Builder,
         resolve: Resolve::BENEATH.with(Resolve::NO_SYMLINKS),
         into: role::ROOT,
     });
+    if context.nspawn() { base(context, sources, plan, report) } else { Ok(()) }
+}
+
+/// What a machine's tree lacks, as systemd-nspawn makes it in the tree itself.
+fn base(context: &Context<'_>, sources: &Sources, plan: &mut Builder, report: &mut Report) -> Result<()> {
+    let lacks = |name: &str| context.facts.lacking.contains_key(name) && !has_mount(context, name);
+    let directories: Vec<_> = profile::BASE.iter().filter(|(name, _)| lacks(name)).collect();
+    let links: Vec<_> = links(context).collect();
+    if directories.is_empty() && links.is_empty() {
+        return Ok(());
+    }
+    if !super::is_writable(context) {
+        report.off(BASE, "the tree is read-only");
+        return Ok(());
+    }
+    let top = context.facts.path(&context.spec.root.top());
+    let others = context.mapping.is_new() && host_id(&context.mapping, 0, false) != Some(top.uid);
+    if others && sources.root().ids == Ids::Plain && sources.give.is_none() {
+        report.off(BASE, "the tree belongs to others than the container's root");
+        return Ok(());
+    }
+    let mut made: Vec<String> = directories.iter().map(|(name, _)| (*name).to_owned()).collect();
+    made.extend(links.iter().map(|(name, target)| format!("{name} -> {target}")));
+    plan.step(Phase::Enter, "make the directories that every system has", context.root_origin())
+        .remedy("Make them in the tree, or start it --read-only.");
+    for &&(name, mode) in &directories {
+        // Nobody looks what is there instead: nothing is to be.
+        plan.op(Op::Mkdir { dir: At::Slot(role::ROOT), name: &c_text(name.as_bytes())?, mode, exist_ok: false });
+    }
+    links.into_iter().try_for_each(|(name, target)| link(name, Path::new(target), plan))?;
+    report.applied(BASE, made.join(", "));
     Ok(())
+}
+
+/// The links that a machine's tree lacks, and where each is to lead.
+fn links<'a>(context: &'a Context<'_>) -> impl Iterator<Item = (&'static str, &'static str)> + 'a {
+    let known = context.facts.lacking.iter().filter_map(|(name, target)| Some((*name, (*target)?)));
+    known.filter(|(name, _)| !has_mount(context, name))
+}
+
+/// A link of the root's top.
+fn link(name: &str, target: &Path, plan: &mut Builder) -> Result<()> {
+    let (name, target) = (c_text(name.as_bytes())?, c_path(target)?);
+    plan.op(Op::Symlink { target: &target, dir: At::Slot(role::ROOT), name: &name });
+    Ok(())
+}
+
+/// The item of the report that says what a machine's tree was given.
+pub(crate) const BASE: &str = "base directories";
+
+/// Whether the Spec mounts something on an entry of the top, or below it: what is missing
+/// of that is made for the mount.
+fn has_mount(context: &Context<'_>, name: &str) -> bool {
+    let top = Path::new("/").join(name);
+    let spec = context.spec;
+    let mounts = spec.mounts.iter().map(|mount| &mount.target);
+    mounts.chain(&spec.masked).chain(&spec.read_only).any(|target| crate::facts::plain(target).starts_with(&top))
 }
 
 /// What a tmpfs root needs beside `/usr` for programs to start.
@@ -97,14 +154,12 @@ fn skeleton(context: &Context<'_>, plan: &mut Builder) -> Result<()> {
     for (name, target) in &context.facts.usr_links {
         let relative = target.strip_prefix("/").unwrap_or(target);
         if relative.starts_with("usr") {
-            let (name, target) = (c_text(name.as_bytes())?, c_path(relative)?);
-            plan.op(Op::Symlink { target: &target, dir: At::Slot(role::ROOT), name: &name });
+            link(name, relative, plan)?;
         }
     }
-    // As systemd-nspawn has them.
-    let machine: &[(&str, u32)] = &[("etc", 0o755), ("root", 0o750), ("var", 0o755)];
+    links(context).try_for_each(|(name, target)| link(name, Path::new(target), plan))?;
     let own: &[(&str, u32)] = &[("etc", 0o755), ("root", 0o700), ("home", 0o755), ("var", 0o755)];
-    for &(name, mode) in if context.nspawn() { machine } else { own } {
+    for &(name, mode) in if context.nspawn() { profile::BASE } else { own } {
         make_directory(role::ROOT, OsStr::new(name), mode, plan)?;
     }
     plan.op(Op::OpenAt2 {

@@ -6,8 +6,13 @@ use skep_sys::abi::{Namespaces, OpenFlags, Resolve, fs_magic};
 use skep_sys::{At, Op, OpKind, Proof};
 
 use super::Findings;
+use super::contents::place_of;
 use super::mounts::is_name;
+use super::reported::applied;
+use crate::compile::filesystem::root::BASE;
 use crate::plan::{OWN_TIME, Phase, RANGE_LOCK};
+use crate::profile::BASE_LINKS;
+use crate::spec::Profile;
 use crate::verify::view::{Id, Seen, View, What};
 
 pub(super) fn one_component_creation(view: &View<'_>, found: &mut Findings) {
@@ -45,11 +50,21 @@ pub(super) fn one_component_creation(view: &View<'_>, found: &mut Findings) {
                 }
                 _ => view.thing(seen.on).is_mount(c"tmpfs"),
             };
-            if matches!(seen.op, Op::Symlink { .. }) && !own {
+            if matches!(seen.op, Op::Symlink { .. }) && !own && !of_base(view, seen) {
                 found.at(seen, "makes a link in a tree that is not the plan's own");
             }
         }
     }
+}
+
+/// Whether it is a link that a machine's tree lacked, as the report says. Every later op
+/// resolves beneath the root, where it leads to a directory of the tree's own /usr.
+fn of_base(view: &View<'_>, seen: &Seen<'_>) -> bool {
+    let Op::Symlink { target, name, .. } = seen.op else { return false };
+    let (Ok(target), Ok(name)) = (target.to_str(), name.to_str()) else { return false };
+    let known = BASE_LINKS.iter().any(|(link, places, _)| *link == name && places.contains(&target));
+    let said = applied(view, BASE).is_some_and(|said| said.split(", ").any(|one| one == format!("{name} -> {target}")));
+    view.profile() == Profile::Nspawn && known && said && place_of(view, seen.on).is_some_and(|place| place.is_empty())
 }
 
 pub(super) fn made_then_opened(view: &View<'_>, found: &mut Findings) {

@@ -341,6 +341,15 @@ const TABLE: &[(&str, Change)] = &[
             target.kind = EntryKind::File;
         }
     }),
+    ("nspawn, a bare tree", |spec, facts| {
+        *spec = Spec { root: plain(), ..Spec::of(Profile::Nspawn) };
+        facts.usr_links.clear();
+        facts.targets.values_mut().for_each(|target| (target.kind, target.existing) = (EntryKind::Missing, 0));
+        facts.lacking = crate::profile::BASE.iter().map(|(name, _)| (*name, None)).collect();
+        facts.lacking.extend([("bin", Some("usr/bin")), ("lib64", Some("usr/lib64"))]);
+        // Facts say that there is something in these.
+        facts.lacking.retain(|name, _| !["usr", "etc"].contains(name));
+    }),
     ("overlay of the tree", |spec, _| {
         spec.root = plain();
         spec.mounts = vec![

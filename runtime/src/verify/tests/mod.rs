@@ -178,6 +178,7 @@ fn no_op_can_be_left_out() {
         ("sysctls", Caller::User),
         ("files of the host over links", Caller::Root),
         ("nspawn, files removed", Caller::Root),
+        ("nspawn, a bare tree", Caller::Root),
         ("enter", Caller::Root),
         ("enter, terminal", Caller::User),
         ("enter, time namespace", Caller::User),

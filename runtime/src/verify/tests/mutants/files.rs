@@ -25,6 +25,18 @@ pub(super) const ALL: &[Mutant] = &[
         let at = last(plan, Enter, OpKind::Mkdir);
         insert(plan, Enter, at, Op::Symlink { target: c"/etc", dir: At::Slot(role::ROOT), name: c"tmp" })
     }),
+    mutant(11, "nspawn, a bare tree/root", "a link of the machine's tree leads elsewhere", |plan| {
+        each(plan, Enter, OpKind::Symlink, |op| match op {
+            Op::Symlink { dir, name, .. } if name == c"bin" => Op::Symlink { target: c"etc", dir, name },
+            other => other,
+        })
+    }),
+    mutant(11, "nspawn, a bare tree/root", "a link that the report does not name", |plan| {
+        each(plan, Enter, OpKind::Symlink, |op| match op {
+            Op::Symlink { dir, name, .. } if name == c"bin" => Op::Symlink { target: c"usr/lib", dir, name: c"lib" },
+            other => other,
+        })
+    }),
     mutant(57, "root", "a mount point that may be a link", |plan| {
         let at = run(plan, Enter, &[OpKind::Mkdir, OpKind::OpenAt2, OpKind::MoveMount]);
         let open = plan.section(Enter).iter().nth(at + 1).unwrap().1.unwrap();
