@@ -69,7 +69,7 @@ const CASES: &[(&[&str], &[&str])] = &[
     (&["run", "-f", "@/missing.nspawn"], &["@/missing.nspawn", "ENOENT"]),
     (&["run", "-f", "@"], &["@", "directory"]),
     (&["run", "-f", "@/unknown.nspawn"], &["@/unknown.nspawn:2:1", "Hostnam", "did you mean `Hostname=`?"]),
-    (&["run", "-f", "@/boot.nspawn"], &["@/boot.nspawn:2:22", "PrivateUsersDelegate", "not supported yet"]),
+    (&["run", "-f", "@/boot.nspawn"], &["@/boot.nspawn:2:22", "PrivateUsersDelegate", "further ranges"]),
     (&["run", "-f", "@/header.nspawn"], &["@/header.nspawn:1:1", "does not end with `]`"]),
     (&["run", "-f", "@/bind.nspawn"], &["@/bind.nspawn:4", "BindReadOnly", "/missing/book"]),
     (&["plan"], &["no command"]),
