@@ -107,8 +107,11 @@ pub(crate) fn start<K: Kernel>(
             pidfd: PIDFD,
             pid: PID,
         },
-        // Its end is to be seen at once.
+        // Its end is to be seen at once, and the rest is its own by now.
         Op::Close { file: SOCKET },
+        Op::Close { file: NULL },
+        Op::Close { file: PLAN },
+        Op::Close { file: IMAGE },
     ] {
         kernel.call(&op, &mut slots.slots()).map_err(|errno| failed(what, op.kind().name(), errno))?;
     }

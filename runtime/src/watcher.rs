@@ -143,6 +143,10 @@ fn spawn<K: Kernel>(kernel: &mut K, image: Option<BorrowedFd<'_>>) -> Result<Wat
         init: &[Op::Exit { status: 0 }],
     };
     let mut slots = aside::start(kernel, WHAT, &parts, None, image)?;
+    // Held while a start goes on, and not among its descriptors.
+    if let Some(pidfd) = slots.keep(aside::PIDFD) {
+        slots.give(aside::PIDFD, pidfd);
+    }
     match slots.take(aside::HOST) {
         Some(socket) => Ok(Watcher {
             socket,
