@@ -24,10 +24,15 @@ const TIME: Duration = Duration::from_secs(10);
 
 /// Runs the launcher within bounds.
 fn bounded<W: AsRef<OsStr>>(verb: &str, words: impl IntoIterator<Item = W>) -> Ran {
+    // What garbage names, and is made, is gone before the next.
+    let place = Scratch::new(&format!("bounded-{:?}", std::thread::current().id()));
     let start = Instant::now();
     let memory = MEMORY.into_iter().find(|(of, _)| of.is_empty() || *of == verb).map_or(0, |(_, memory)| memory);
     let mut command = Command::new("sh");
-    command.args(["-c", &format!("ulimit -v {memory}; exec \"$0\" \"$@\""), SKEP, verb]).args(words);
+    command
+        .args(["-c", &format!("ulimit -v {memory}; exec \"$0\" \"$@\""), SKEP, verb])
+        .args(words)
+        .current_dir(place.path());
     let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let ran = ended(child);
     assert!(start.elapsed() < TIME, "it took {:?}: {ran:?}", start.elapsed());

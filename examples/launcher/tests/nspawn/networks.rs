@@ -428,7 +428,10 @@ fn what_nobody_holds_any_more_is_collected_once_the_machine_has_ended() {
         child.stdout.as_mut().unwrap().read_exact(&mut [0; 3]).unwrap();
         let pid = |number: u32| nix::unistd::Pid::from_raw(number as i32);
         let children = format!("/proc/{0}/task/{0}/children", child.id());
-        let machine: u32 = std::fs::read_to_string(children).unwrap().trim().parse().unwrap();
+        let only_child = || std::fs::read_to_string(&children).unwrap().trim().parse::<u32>().ok();
+        // The list may leave some out while others come and go (proc_pid_children(5)).
+        assert!(until(5, || only_child().is_some()));
+        let machine = only_child().unwrap();
         // The watcher is the one of Skep's in this network.
         let network = |process: &str| std::fs::read_link(format!("/proc/{process}/ns/net")).ok();
         let is_watcher = |process: &u32| {
