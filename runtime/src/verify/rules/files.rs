@@ -11,7 +11,7 @@ use super::mounts::is_name;
 use super::reported::applied;
 use crate::compile::filesystem::root::BASE;
 use crate::plan::{OWN_TIME, Phase, RANGE_LOCK};
-use crate::profile::BASE_LINKS;
+use crate::profile::{BASE as DIRECTORIES, BASE_LINKS};
 use crate::spec::Profile;
 use crate::verify::view::{Id, Seen, View, What};
 
@@ -54,6 +54,21 @@ pub(super) fn one_component_creation(view: &View<'_>, found: &mut Findings) {
                 found.at(seen, "makes a link in a tree that is not the plan's own");
             }
         }
+    }
+    base_is_made(view, found);
+}
+
+/// What the report says that a machine's tree was given is made in its top, with its mode:
+/// what is made for a mount later has another.
+fn base_is_made(view: &View<'_>, found: &mut Findings) {
+    let Some(said) = applied(view, BASE) else { return };
+    for one in said.split(", ").filter(|one| !one.contains(" -> ")) {
+        let made = view.of_in(OpKind::Mkdir, Phase::Enter).any(|seen| {
+            let Op::Mkdir { name, mode, exist_ok: false, .. } = seen.op else { return false };
+            let known = name.to_str().is_ok_and(|name| name == one && DIRECTORIES.contains(&(name, mode)));
+            known && place_of(view, seen.on).is_some_and(|place| place.is_empty())
+        });
+        found.unless(made, &format!("the report says that the tree was given {one}, and it is not made"));
     }
 }
 
