@@ -7,9 +7,10 @@
 
 use std::path::Path;
 
-use skep_sys::abi::{MountAttrs, OpenFlags, Propagation, Resolve, TreeFlags};
-use skep_sys::{At, Op, Proof, Slot};
+use skep_sys::abi::{MountAttrs, Propagation, TreeFlags};
+use skep_sys::{At, Op, Slot};
 
+use super::registry::open_own;
 use super::{Context, c_path, c_text};
 use crate::error::Result;
 use crate::plan::{Builder, Phase, role};
@@ -90,7 +91,7 @@ pub(super) fn prepare(context: &Context<'_>, incoming: Option<&Incoming>, plan: 
     let mut above = TOP.to_owned();
     for (name, mode) in BELOW.into_iter().chain([(context.machine.as_str(), MODE)]) {
         let (text, name_text) = (c_text(above.as_bytes())?, c_text(name.as_bytes())?);
-        open(&text, file, plan);
+        open_own(&text, (0, false), file, plan);
         plan.op(Op::Mkdir { dir, name: &name_text, mode, exist_ok: true });
         above = format!("{above}/{name}");
         if above.as_bytes() == path.to_bytes() {
@@ -99,7 +100,7 @@ pub(super) fn prepare(context: &Context<'_>, incoming: Option<&Incoming>, plan: 
         plan.op(Op::Close { file });
     }
     plan.step(Phase::Prepare, format!("let mounts come in by {above}"), context.origin("profile"));
-    open(path, *slot, plan);
+    open_own(path, (0, false), *slot, plan);
     plan.op(Op::OpenTree {
         dir: At::Slot(*slot),
         path: c"",
@@ -117,19 +118,6 @@ pub(super) fn prepare(context: &Context<'_>, incoming: Option<&Incoming>, plan: 
     })
     .keep(*slot);
     Ok(())
-}
-
-/// A directory of root's, found through no link.
-fn open(path: &std::ffi::CStr, into: Slot, plan: &mut Builder) {
-    plan.op(Op::OpenAt2 {
-        dir: At::Cwd,
-        path,
-        flags: OpenFlags::DIRECTORY,
-        mode: 0,
-        resolve: Resolve::NO_SYMLINKS.with(Resolve::NO_MAGICLINKS),
-        into,
-    })
-    .op(Op::Prove { file: into, proof: Proof::OwnDirectory { uid: 0, private: false } });
 }
 
 impl Incoming {

@@ -1,8 +1,10 @@
 //! The name in the registry: taken before the child exists.
 
+use std::ffi::CStr;
+
 use skep_sys::abi::{OpenFlags, Resolve};
 use skep_sys::wire::Blob;
-use skep_sys::{At, Op, Proof};
+use skep_sys::{At, Op, Proof, Slot};
 
 use super::{Context, c_path, c_text};
 use crate::error::{Error, ErrorKind, Result};
@@ -72,26 +74,31 @@ pub(super) fn attend(context: &Context<'_>, registration: Option<&Registration>,
     }
 }
 
-pub(super) fn prepare(context: &Context<'_>, registration: Option<&Registration>, plan: &mut Builder) {
-    let Some(Registration { base, directory, name, uid, record, .. }) = registration else { return };
-    let open = |path, into| Op::OpenAt2 {
+/// Opens a directory of `uid`'s, found through no link, that nobody else can write, or
+/// where it is private enter.
+pub(super) fn open_own(path: &CStr, (uid, private): (u32, bool), into: Slot, plan: &mut Builder) {
+    plan.op(Op::OpenAt2 {
         dir: At::Cwd,
         path,
         flags: OpenFlags::DIRECTORY,
         mode: 0,
         resolve: Resolve::NO_SYMLINKS.with(Resolve::NO_MAGICLINKS),
         into,
-    };
-    let own = |file, private| Op::Prove { file, proof: Proof::OwnDirectory { uid: *uid, private } };
+    })
+    .op(Op::Prove { file: into, proof: Proof::OwnDirectory { uid, private } });
+}
+
+pub(super) fn prepare(context: &Context<'_>, registration: Option<&Registration>, plan: &mut Builder) {
+    let Some(Registration { base, directory, name, uid, record, .. }) = registration else { return };
     let origin = || context.origin("register");
     plan.step(Phase::Prepare, format!("open and prove the registry {}", directory.to_string_lossy()), origin())
-        .remedy("It must be a directory of mode 0700 that belongs to you: remove what is there.")
-        .op(open(base, role::REGISTRY))
-        .op(own(role::REGISTRY, false));
+        .remedy("It must be a directory of mode 0700 that belongs to you: remove what is there.");
+    open_own(base, (*uid, false), role::REGISTRY, plan);
     if let Ok(name) = c_text(DIRECTORY.as_bytes()) {
         plan.op(Op::Mkdir { dir: At::Slot(role::REGISTRY), name: &name, mode: 0o700, exist_ok: true });
     }
-    plan.op(Op::Close { file: role::REGISTRY }).op(open(directory, role::REGISTRY)).op(own(role::REGISTRY, true));
+    plan.op(Op::Close { file: role::REGISTRY });
+    open_own(directory, (*uid, true), role::REGISTRY, plan);
     let content = record.to_bytes();
     plan.step(Phase::Prepare, format!("register the name {}", record.name), origin())
         .op(Op::Create { dir: At::Slot(role::REGISTRY), name, mode: 0o600, content: Blob(&content), exist_ok: false })

@@ -4,8 +4,6 @@
 
 use std::path::Path;
 
-use skep_tests::ordinary_user;
-
 use crate::stand::{has, skip, turn};
 use crate::tree::{ALWAYS, Ran, Tree, refused, run};
 
@@ -82,10 +80,7 @@ fn what_cannot_be_meant_together_is_refused() {
 fn a_user_of_the_host_needs_ids_that_are_not_the_hosts() {
     let _turn = turn();
     let Some(tree) = Tree::new() else { return };
-    let Some((user, _)) = ordinary_user() else {
-        return skip("no user of this host has a home and a group of its own");
-    };
-    std::fs::write(tree.root.join("etc/passwd"), "root:x:0:0::/root:/bin/sh\n").unwrap();
+    let Some(user) = tree.user_of_host() else { return };
     let bind = format!("--bind-user={user}");
     // `yes` of a tree that is root's begins at 0 as well.
     for users in ["--private-users=no", "--private-users=identity", "--private-users=yes", "--private-users=0:65536"] {

@@ -1,10 +1,11 @@
 //! What these tests share.
 
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+
+pub(crate) use skep_tests::{is_root, skip};
 
 pub(crate) const SKEP: &str = env!("CARGO_BIN_EXE_skep");
 
@@ -12,16 +13,6 @@ pub(crate) const SKEP: &str = env!("CARGO_BIN_EXE_skep");
 pub(crate) fn turn() -> MutexGuard<'static, ()> {
     static TURN: Mutex<()> = Mutex::new(());
     TURN.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Says that a test did not run, and why.
-pub(crate) fn skip(reason: &str) {
-    let name = std::thread::current().name().unwrap_or("a test").to_owned();
-    let _ = writeln!(std::io::stderr(), "SKIP {name}: {reason}");
-}
-
-pub(crate) fn is_root() -> bool {
-    nix::unistd::geteuid().is_root()
 }
 
 /// Whether a program is installed.

@@ -44,6 +44,17 @@ impl Tree {
         Some(Self { scratch, root })
     }
 
+    /// A user of the host that the tree, which has users, lacks; `None`, and the reason
+    /// printed, where there is none.
+    pub(crate) fn user_of_host(&self) -> Option<String> {
+        let Some((user, _)) = skep_tests::ordinary_user() else {
+            skip("no user of this host has a home and a group of its own");
+            return None;
+        };
+        std::fs::write(self.root.join("etc/passwd"), "root:x:0:0::/root:/bin/sh\n").unwrap();
+        Some(user)
+    }
+
     pub(crate) fn run(&self, words: &[&str]) -> Ran {
         let root = self.root.to_str().unwrap();
         run(&[&ALWAYS[..], &["-D", root], words].concat(), &[])

@@ -101,13 +101,13 @@ fn base(context: &Context<'_>, sources: &Sources, plan: &mut Builder, report: &m
         return Ok(());
     }
     if !super::is_writable(context) {
-        report.off(BASE, "the tree is read-only");
+        report.off(BASE_ITEM, "the tree is read-only");
         return Ok(());
     }
     let top = context.facts.path(&context.spec.root.top());
     let others = context.mapping.is_new() && host_id(&context.mapping, 0, false) != Some(top.uid);
     if others && sources.root().ids == Ids::Plain && sources.give.is_none() {
-        report.off(BASE, "the tree belongs to others than the container's root");
+        report.off(BASE_ITEM, "the tree belongs to others than the container's root");
         return Ok(());
     }
     let mut made: Vec<String> = directories.iter().map(|(name, _)| (*name).to_owned()).collect();
@@ -119,7 +119,7 @@ fn base(context: &Context<'_>, sources: &Sources, plan: &mut Builder, report: &m
         plan.op(Op::Mkdir { dir: At::Slot(role::ROOT), name: &c_text(name.as_bytes())?, mode, exist_ok: false });
     }
     links.into_iter().try_for_each(|(name, target)| link(name, Path::new(target), plan))?;
-    report.applied(BASE, made.join(", "));
+    report.applied(BASE_ITEM, made.join(", "));
     Ok(())
 }
 
@@ -137,7 +137,7 @@ fn link(name: &str, target: &Path, plan: &mut Builder) -> Result<()> {
 }
 
 /// The item of the report that says what a machine's tree was given.
-pub(crate) const BASE: &str = "base directories";
+pub(crate) const BASE_ITEM: &str = "base directories";
 
 /// Whether the Spec mounts something on an entry of the top, or below it: what is missing
 /// of that is made for the mount.

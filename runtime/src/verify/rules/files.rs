@@ -9,9 +9,9 @@ use super::Findings;
 use super::contents::place_of;
 use super::mounts::is_name;
 use super::reported::applied;
-use crate::compile::filesystem::root::BASE;
+use crate::compile::filesystem::root::BASE_ITEM;
 use crate::plan::{OWN_TIME, Phase, RANGE_LOCK};
-use crate::profile::{BASE as DIRECTORIES, BASE_LINKS};
+use crate::profile::{BASE, BASE_LINKS};
 use crate::spec::Profile;
 use crate::verify::view::{Id, Seen, View, What};
 
@@ -61,11 +61,11 @@ pub(super) fn one_component_creation(view: &View<'_>, found: &mut Findings) {
 /// What the report says that a machine's tree was given is made in its top, with its mode:
 /// what is made for a mount later has another.
 fn base_is_made(view: &View<'_>, found: &mut Findings) {
-    let Some(said) = applied(view, BASE) else { return };
+    let Some(said) = applied(view, BASE_ITEM) else { return };
     for one in said.split(", ").filter(|one| !one.contains(" -> ")) {
         let made = view.of_in(OpKind::Mkdir, Phase::Enter).any(|seen| {
             let Op::Mkdir { name, mode, exist_ok: false, .. } = seen.op else { return false };
-            let known = name.to_str().is_ok_and(|name| name == one && DIRECTORIES.contains(&(name, mode)));
+            let known = name.to_str().is_ok_and(|name| name == one && BASE.contains(&(name, mode)));
             known && place_of(view, seen.on).is_some_and(|place| place.is_empty())
         });
         found.unless(made, &format!("the report says that the tree was given {one}, and it is not made"));
@@ -78,7 +78,8 @@ fn of_base(view: &View<'_>, seen: &Seen<'_>) -> bool {
     let Op::Symlink { target, name, .. } = seen.op else { return false };
     let (Ok(target), Ok(name)) = (target.to_str(), name.to_str()) else { return false };
     let known = BASE_LINKS.iter().any(|(link, places, _)| *link == name && places.contains(&target));
-    let said = applied(view, BASE).is_some_and(|said| said.split(", ").any(|one| one == format!("{name} -> {target}")));
+    let said =
+        applied(view, BASE_ITEM).is_some_and(|said| said.split(", ").any(|one| one == format!("{name} -> {target}")));
     view.profile() == Profile::Nspawn && known && said && place_of(view, seen.on).is_some_and(|place| place.is_empty())
 }
 
