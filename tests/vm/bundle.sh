@@ -26,7 +26,9 @@ cp -r "$root/examples/mdbook-host/book" "$root/examples/mdbook-host/mdbook-host.
 (cd "$root" && cargo test --locked -p skep-tests --no-run --message-format=json) |
     sed -n 's/.*"executable":"\([^"]*\/deps\/\([a-z]*\)-[0-9a-f]*\)".*/\2 \1/p' |
     while read -r name path; do
-        cp "$path" "$bundle/bin/test-$name"
+        # Without what a debugger reads, which is most of it: the machine's disk is small.
+        # Names of functions stay, for the suite that reads the disassembly.
+        strip --strip-debug -o "$bundle/bin/test-$name" "$path"
     done
 
 echo "$pass" >"$bundle/pass"
