@@ -81,5 +81,6 @@ pub use populate::populate_stack;
 pub use program::{Actor, Child, Failure, Section, Stage};
 pub use raw::secure_execution;
 pub use recorder::{Record, Recorder, Yes};
+pub use spawn::socket_in;
 pub use tables::{Claim, claims};
 pub use xattr::{xattr, xattr_names};

@@ -19,6 +19,7 @@
 #![allow(unsafe_code)]
 
 use core::ffi::CStr;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use crate::abi::{self, CapData, CapHeader, CloneArgs, Namespaces, TreeFlags, clone};
 use crate::errno::Errno;
@@ -551,10 +552,24 @@ fn mapped(child: &Child, uid: Numbers<'_>, gid: Numbers<'_>) -> Result<i32, Errn
     ended.and_then(|()| slots.descriptor(NAMESPACE))
 }
 
+/// A socket of a family and a kind (socket(2)) in another network namespace, which no
+/// thread of the caller enters. It takes CAP_SYS_ADMIN.
+///
+/// # Errors
+///
+/// What the kernel answered.
+pub fn socket_in(network: BorrowedFd<'_>, family: u16, kind: u8) -> Result<OwnedFd, Errno> {
+    // SOCK_CLOEXEC
+    let words = [Word::number(family.into()), Word::number(u64::from(kind) | 0o2_000_000), Word::number(0)];
+    let socket = made_in(network.as_raw_fd(), words)?;
+    // SAFETY: the kernel has just made this descriptor for us.
+    Ok(unsafe { OwnedFd::from_raw_fd(socket) })
+}
+
 /// A socket in another network namespace: a process in shared memory, with the shared
 /// descriptor table, enters it, makes the socket and ends. The number is the result of
 /// the table's last call.
-pub(crate) fn socket_in(namespace: i32, socket: [Word<'_>; 3]) -> Result<i32, Errno> {
+pub(crate) fn made_in(namespace: i32, socket: [Word<'_>; 3]) -> Result<i32, Errno> {
     let table = [
         Call::new(nr::SETNS, [Word::descriptor(namespace), Word::number(Namespaces::NETWORK.0)]),
         Call::new(nr::SOCKET, socket),
@@ -572,12 +587,11 @@ pub(crate) fn socket_in(namespace: i32, socket: [Word<'_>; 3]) -> Result<i32, Er
     outcome(verdict.result).map(|number| number as i32)
 }
 
-fn duplicate(file: i32) -> Result<std::os::fd::OwnedFd, Errno> {
-    use std::os::fd::FromRawFd;
+fn duplicate(file: i32) -> Result<OwnedFd, Errno> {
     // F_DUPFD_CLOEXEC from 3 on
     let copy = ask(nr::FCNTL, [Word::descriptor(file), Word::number(1030), Word::number(3)])?;
     // SAFETY: the kernel has just made this descriptor for us.
-    Ok(unsafe { std::os::fd::OwnedFd::from_raw_fd(copy as i32) })
+    Ok(unsafe { OwnedFd::from_raw_fd(copy as i32) })
 }
 
 /// Messages to the watcher: one byte of kind, the id, then the content.

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use skep_sys::abi::signal;
@@ -101,7 +101,12 @@ impl Container {
         let kept = Mutex::new(KEPT.map(|slot| slots.keep(slot)));
         let groups = Groups::take(&plan.groups, &mut slots);
         let confinement = Confinement::of(&plan).map(Box::new);
-        let plan = plan.started();
+        let mut plan = plan.started();
+        // No descriptor stays where nobody needs it.
+        let network = slots.take(role::NETNS).filter(|_| plan.interface.is_none() && !plan.forwards.is_empty());
+        if let Some(network) = network.map(Arc::new) {
+            plan.forwards.iter_mut().for_each(|forward| forward.within(&network));
+        }
         let (ended, hung_up, left) = (Taken::default(), OnceLock::new(), Mutex::default());
         let members = Members::default();
         let inner = Inner {
@@ -139,7 +144,8 @@ impl Container {
 
     /// Published ports that no table of the kernel leads into the container: from
     /// `[::1]`, from `127.0.0.1` below a bridge, and all of them where the kernel has no
-    /// nf_tables. [`crate::Forward::start`] passes one on.
+    /// nf_tables or no pair of interfaces leads to the container. [`crate::Forward::start`]
+    /// passes one on.
     #[must_use]
     pub fn forwards(&self) -> &[crate::Forward] {
         &self.inner.plan.forwards
@@ -171,8 +177,8 @@ impl Container {
     /// Has published ports lead to the addresses that the container has by now: of each
     /// family the one that they lead to while it is there, else the first, of whatever
     /// interface inside, whose scope is no narrower than the host and to which the host
-    /// sends over the container's interface. Whether that is a change. Connections that
-    /// are there stay. [`Container::report`] stays as it was.
+    /// sends over the container's interface, where it has one. Whether that is a change.
+    /// Connections that are there stay. [`Container::report`] stays as it was.
     ///
     /// To be called when `ports` can be read. A route that the host gets later is no
     /// change of the container's addresses.

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::io::{self, Read, Write};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,9 +12,10 @@ use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{
-    AddressFamily, Backlog, SockFlag, SockType, SockaddrIn, SockaddrIn6, bind, listen, setsockopt, shutdown, socket,
+    AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, bind, connect, listen, setsockopt, shutdown, socket,
     sockopt,
 };
+use nix::sys::stat::{FileStat, fstat, stat};
 
 use crate::spec::Protocol;
 
@@ -27,10 +28,12 @@ pub struct Forward {
     pub protocol: Protocol,
     /// On the host.
     pub from: SocketAddr,
-    /// Inside, at the start.
-    pub to: SocketAddr,
-    /// Inside by now ([`crate::Ports`]).
-    now: Arc<Mutex<SocketAddr>>,
+    /// Inside, at the start; `None` where the container had no address then.
+    pub to: Option<SocketAddr>,
+    /// Inside by now ([`crate::Ports`]). Who asks while that is `None` is not answered.
+    now: Arc<Mutex<Option<SocketAddr>>>,
+    /// From where it is reached, if not from the host.
+    network: Option<Arc<OwnedFd>>,
 }
 
 impl PartialEq for Forward {
@@ -42,27 +45,40 @@ impl PartialEq for Forward {
 impl Eq for Forward {}
 
 impl Forward {
-    pub(crate) fn new(protocol: Protocol, from: IpAddr, host: u16, to: SocketAddr) -> Self {
-        Self { protocol, from: SocketAddr::new(from, host), to, now: Arc::new(Mutex::new(to)) }
+    pub(crate) fn new(protocol: Protocol, from: SocketAddr, to: Option<SocketAddr>) -> Self {
+        Self { protocol, from, to, now: Arc::new(Mutex::new(to)), network: None }
+    }
+
+    /// Has it reach the container from within its network, to which no interface of the
+    /// host leads.
+    pub(crate) fn within(&mut self, network: &Arc<OwnedFd>) {
+        self.network = Some(Arc::clone(network));
     }
 
     /// Has whoever asks from now on come to another address.
-    pub(crate) fn lead_to(&self, to: SocketAddr) {
+    pub(crate) fn lead_to(&self, to: Option<SocketAddr>) {
         *self.now.lock().unwrap_or_else(PoisonError::into_inner) = to;
     }
 
     /// Begins to pass on, in threads of this process: one, two for each
-    /// connection, one for each peer of UDP that was heard within a minute. Who asks
-    /// inside sees an address of the host. It ends, and the port is free again, when
-    /// what this returns is dropped.
+    /// connection, one for each peer of UDP that was heard within a minute. Who is asked
+    /// inside sees an address of the host, or, where no pair of interfaces leads to
+    /// the container, its own. It ends, and the port is free again, when what this
+    /// returns is dropped.
     ///
     /// # Errors
     ///
     /// Where the address cannot be listened on: it is taken (EADDRINUSE), or not the
-    /// host's (EADDRNOTAVAIL).
+    /// host's (EADDRNOTAVAIL). EINVAL where the container's network is this one.
     pub fn start(&self) -> io::Result<Forwarding> {
-        let now = Arc::clone(&self.now);
-        let to = move || *now.lock().unwrap_or_else(PoisonError::into_inner);
+        let id = |file: nix::Result<FileStat>| file.map(|stat| (stat.st_dev, stat.st_ino));
+        if let Some(network) = &self.network
+            && id(fstat(network))? == id(stat("/proc/thread-self/ns/net"))?
+        {
+            // It would pass on to itself.
+            return Err(nix::Error::EINVAL.into());
+        }
+        let to = To { now: Arc::clone(&self.now), network: self.network.clone() };
         let (stop, stopped) = UnixStream::pair()?;
         let live = Arc::new(Live::default());
         let of_thread = Arc::clone(&live);
@@ -80,6 +96,58 @@ impl Forward {
         };
         Ok(Forwarding { stop: Some(stop), thread: Some(thread), live })
     }
+}
+
+/// Where it leads.
+#[derive(Clone)]
+struct To {
+    now: Arc<Mutex<Option<SocketAddr>>>,
+    network: Option<Arc<OwnedFd>>,
+}
+
+impl To {
+    fn now(&self) -> Option<SocketAddr> {
+        *self.now.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A socket of the network from which it is reached.
+    fn socket(&self, to: SocketAddr, kind: SockType) -> io::Result<OwnedFd> {
+        let family = family(to);
+        Ok(match &self.network {
+            Some(network) => skep_sys::socket_in(network.as_fd(), family as u16, kind as u8)
+                .map_err(|errno| io::Error::from_raw_os_error(errno.raw().into()))?,
+            None => socket(family, kind, SockFlag::SOCK_CLOEXEC, None)?,
+        })
+    }
+
+    /// A connection, as [`TcpStream::connect_timeout`].
+    fn connection(&self) -> io::Result<TcpStream> {
+        let to = self.now().ok_or(io::ErrorKind::HostUnreachable)?;
+        let stream = TcpStream::from(self.socket(to, SockType::Stream)?);
+        stream.set_nonblocking(true)?;
+        match connect(stream.as_raw_fd(), &SockaddrStorage::from(to)) {
+            Err(nix::Error::EINPROGRESS) => {
+                let mut polled = [PollFd::new(stream.as_fd(), PollFlags::POLLOUT)];
+                let ready = loop {
+                    match poll(&mut polled, PollTimeout::from(30_000_u16)) {
+                        Err(nix::Error::EINTR) => {}
+                        ready => break ready?,
+                    }
+                };
+                if ready == 0 {
+                    return Err(io::ErrorKind::TimedOut.into());
+                }
+                stream.take_error()?.map_or(Ok(()), Err)?;
+            }
+            other => other?,
+        }
+        stream.set_nonblocking(false)?;
+        Ok(stream)
+    }
+}
+
+fn family(address: SocketAddr) -> AddressFamily {
+    if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 }
 }
 
 /// A port that is passed on, until this is dropped: connections end with it.
@@ -137,8 +205,7 @@ fn spawn(work: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
 
 /// A socket at this address. One of IPv6 is of that alone: IPv4 has its own.
 fn bound(at: SocketAddr, kind: SockType) -> io::Result<OwnedFd> {
-    let family = if at.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
-    let socket = socket(family, kind, SockFlag::SOCK_CLOEXEC, None)?;
+    let socket = socket(family(at), kind, SockFlag::SOCK_CLOEXEC, None)?;
     if at.is_ipv6() {
         setsockopt(&socket, sockopt::Ipv6V6Only, &true)?;
     }
@@ -146,10 +213,7 @@ fn bound(at: SocketAddr, kind: SockType) -> io::Result<OwnedFd> {
         // Connections of a moment ago do not hold it.
         setsockopt(&socket, sockopt::ReuseAddr, &true)?;
     }
-    match at {
-        SocketAddr::V4(at) => bind(socket.as_raw_fd(), &SockaddrIn::from(at))?,
-        SocketAddr::V6(at) => bind(socket.as_raw_fd(), &SockaddrIn6::from(at))?,
-    }
+    bind(socket.as_raw_fd(), &SockaddrStorage::from(at))?;
     if kind == SockType::Stream {
         listen(&socket, Backlog::new(128)?)?;
     }
@@ -164,12 +228,12 @@ fn wait(socket: BorrowedFd<'_>, stopped: &UnixStream) -> bool {
     polled[1].any() != Some(true)
 }
 
-fn connections(listener: &TcpListener, stopped: &UnixStream, live: &Arc<Live>, to: &dyn Fn() -> SocketAddr) {
+fn connections(listener: &TcpListener, stopped: &UnixStream, live: &Arc<Live>, to: &To) {
     while wait(listener.as_fd(), stopped) {
         match listener.accept() {
             Ok((stream, _)) => {
-                let (to, live) = (to(), Arc::clone(live));
-                let _ = spawn(move || connected(stream, to, &live));
+                let (to, live) = (to.clone(), Arc::clone(live));
+                let _ = spawn(move || connected(stream, &to, &live));
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             // Too many files are open, for now.
@@ -179,8 +243,8 @@ fn connections(listener: &TcpListener, stopped: &UnixStream, live: &Arc<Live>, t
 }
 
 /// Both directions of one connection; the end of one is passed on too.
-fn connected(outside: TcpStream, to: SocketAddr, live: &Live) {
-    let Ok(inside) = TcpStream::connect_timeout(&to, Duration::from_secs(30)) else { return };
+fn connected(outside: TcpStream, to: &To, live: &Live) {
+    let Ok(inside) = to.connection() else { return };
     let copies = [outside.try_clone(), inside.try_clone(), outside.try_clone(), inside.try_clone()];
     let [Ok(from), Ok(back), Ok(one), Ok(other)] = copies else { return };
     if outside.set_nonblocking(false).is_err() {
@@ -217,13 +281,13 @@ const PEERS: usize = 1024;
 
 type Peers = Mutex<HashMap<SocketAddr, Arc<UdpSocket>>>;
 
-fn datagrams(outside: &Arc<UdpSocket>, stopped: &UnixStream, to: &dyn Fn() -> SocketAddr) {
+fn datagrams(outside: &Arc<UdpSocket>, stopped: &UnixStream, to: &To) {
     let peers = Arc::new(Peers::default());
     let mut buffer = vec![0; 64 << 10];
     while wait(outside.as_fd(), stopped) {
         // An answer that could not be delivered is an error of the next call (ICMP).
         let Ok((length, peer)) = outside.recv_from(&mut buffer) else { continue };
-        if let Some(inside) = peer_socket(&peers, outside, peer, to()) {
+        if let Some(inside) = peer_socket(&peers, outside, peer, to) {
             let _ = inside.send(&buffer[..length]);
         }
     }
@@ -232,19 +296,15 @@ fn datagrams(outside: &Arc<UdpSocket>, stopped: &UnixStream, to: &dyn Fn() -> So
 }
 
 /// The socket by which one peer's datagrams go in, and their answers come.
-fn peer_socket(
-    peers: &Arc<Peers>,
-    outside: &Arc<UdpSocket>,
-    peer: SocketAddr,
-    to: SocketAddr,
-) -> Option<Arc<UdpSocket>> {
+fn peer_socket(peers: &Arc<Peers>, outside: &Arc<UdpSocket>, peer: SocketAddr, to: &To) -> Option<Arc<UdpSocket>> {
+    let now = to.now()?;
     let mut all = peers.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(known) = all.get(&peer).filter(|known| known.peer_addr().is_ok_and(|address| address == to)) {
+    if let Some(known) = all.get(&peer).filter(|known| known.peer_addr().is_ok_and(|address| address == now)) {
         return Some(Arc::clone(known));
     }
-    let any: IpAddr = if to.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
-    let inside = Arc::new(UdpSocket::bind((any, 0)).ok().filter(|_| all.len() < PEERS)?);
-    inside.connect(to).and_then(|()| inside.set_read_timeout(Some(QUIET))).ok()?;
+    let socket = Some(()).filter(|()| all.len() < PEERS).and_then(|()| to.socket(now, SockType::Datagram).ok())?;
+    let inside = Arc::new(UdpSocket::from(socket));
+    inside.connect(now).and_then(|()| inside.set_read_timeout(Some(QUIET))).ok()?;
     // The port is not held by who answers.
     let (outside, peers, socket) = (Arc::downgrade(outside), Arc::clone(peers), Arc::clone(&inside));
     let answers = move || {
@@ -271,7 +331,7 @@ mod tests {
     fn a_connection_goes_both_ways_and_ends() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let free = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).unwrap();
-        let forward = Forward::new(Protocol::Tcp, free.ip(), free.port(), listener.local_addr().unwrap());
+        let forward = Forward::new(Protocol::Tcp, free, listener.local_addr().ok());
         let passes = forward.start().unwrap();
         assert_eq!(forward.start().unwrap_err().kind(), io::ErrorKind::AddrInUse);
         for word in ["one", "two"] {
@@ -298,7 +358,7 @@ mod tests {
         drop(TcpListener::bind(free).unwrap());
         // Where it leads by now.
         let other = TcpListener::bind("[::1]:0").or_else(|_| TcpListener::bind("127.0.0.1:0")).unwrap();
-        forward.lead_to(other.local_addr().unwrap());
+        forward.lead_to(other.local_addr().ok());
         let _passes = forward.start().unwrap();
         let _client = TcpStream::connect(free).unwrap();
         assert!(other.accept().is_ok());
@@ -308,7 +368,7 @@ mod tests {
     fn datagrams_are_answered_to_whom_they_came_from() {
         let server = UdpSocket::bind("127.0.0.1:0").unwrap();
         let free = UdpSocket::bind("127.0.0.1:0").and_then(|free| free.local_addr()).unwrap();
-        let forward = Forward::new(Protocol::Udp, free.ip(), free.port(), server.local_addr().unwrap());
+        let forward = Forward::new(Protocol::Udp, free, server.local_addr().ok());
         let passes = forward.start().unwrap();
         let clients = [(); 2].map(|()| UdpSocket::bind("127.0.0.1:0").unwrap());
         for (client, word) in clients.iter().zip([b"a", b"b"]) {

@@ -1,6 +1,7 @@
 //! Published ports lead to the addresses that a container has by now.
 
 use std::fs::File;
+use std::io;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -10,7 +11,7 @@ use skep_sys::{Errno, Kernel as _, Linux, Op, OwnedSlots, Slot, addresses, inter
 use crate::compile::c_text;
 use crate::compile::network::tables::Published;
 use crate::compile::network::{ROUTE, words};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::forward::Forward;
 
 /// What tells that a container's addresses have changed ([`crate::Container::ports`]).
@@ -41,8 +42,11 @@ impl Ports {
     /// In the network of process `pid`, which the caller knows to be the container's.
     pub(crate) fn of(pid: u32, published: &Published, tables: bool) -> Result<Self> {
         let failed = |errno| Error::system("listen to addresses of the container", errno);
-        let network =
-            File::open(format!("/proc/{pid}/ns/net")).map_err(|error| failed(crate::watcher::errno_of(&error)))?;
+        let network = File::open(format!("/proc/{pid}/ns/net")).map_err(|error| match error.kind() {
+            // Who ends has no namespaces before it can be waited for.
+            io::ErrorKind::NotFound => Error::new(ErrorKind::Ended, "the container has ended"),
+            _ => failed(crate::watcher::errno_of(&error)),
+        })?;
         let (network_slot, socket) = (Slot(0), Slot(1));
         let mut slots = OwnedSlots::new(2);
         slots.give(network_slot, network.into());
@@ -67,18 +71,20 @@ impl Ports {
             .map(|one| one.address)
             .filter(|address| !address.is_loopback() && !address.is_unspecified() && !address.is_multicast())
             .collect();
-        let name = c_text(self.published.interface.as_bytes())?;
-        let behind = match interface_number(net.as_fd(), &name) {
-            // It is gone, and with it the container, or is about to be.
-            Err(Errno::ENODEV) => return Ok(false),
-            other => other.map_err(|errno| Error::system(format!("look at {}", self.published.interface), errno))?,
+        let behind = match &self.published.interface {
+            None => None,
+            Some(interface) => match interface_number(net.as_fd(), &c_text(interface.as_bytes())?) {
+                // It is gone, and with it the container, or is about to be.
+                Err(Errno::ENODEV) => return Ok(false),
+                other => Some(other.map_err(|errno| Error::system(format!("look at {interface}"), errno))?),
+            },
         };
         // What it has it keeps, as long as it is there. Another has to be one that the
         // host reaches there: else a container could lead what is sent to its port to
-        // whom it likes.
+        // whom it likes. From within its network it is asked as it could ask itself.
         let choose = |v4: bool| {
             let now = self.published.addresses.iter().copied().find(|address| address.is_ipv4() == v4);
-            let reached = |address: &IpAddr| interface_to(net.as_fd(), *address) == Ok(behind);
+            let reached = |address: &IpAddr| behind.is_none_or(|at| interface_to(net.as_fd(), *address) == Ok(at));
             now.filter(|address| found.contains(address))
                 .or_else(|| found.iter().copied().find(|address| address.is_ipv4() == v4 && reached(address)))
         };
@@ -88,7 +94,9 @@ impl Ports {
             return Ok(false);
         }
         let published = Published { addresses, ..self.published.clone() };
-        if let Some(tables) = tables.filter(|_| self.tables) {
+        if let Some(interface) = &published.interface
+            && let Some(tables) = tables.filter(|_| self.tables)
+        {
             let mut slots = OwnedSlots::new(2);
             slots.give(Slot(0), net);
             slots.give(Slot(1), tables);
@@ -97,6 +105,7 @@ impl Ports {
                 done.map_err(|errno| Error::system("have ports lead to other addresses of the container", errno))
             };
             if published.routes_localhost() && !self.routed {
+                let name = c_text(interface.as_bytes())?;
                 call(&Op::LinkOption { socket: Slot(0), name: &name, option: words::ROUTE_LOCALNET, value: 1 })?;
                 self.routed = true;
             }

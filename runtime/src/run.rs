@@ -75,8 +75,7 @@ impl<K: Kernel> Held<K> {
         let (mut slots, plan) = (std::mem::take(&mut attempt.slots), Arc::clone(&attempt.plan));
         drop(attempt);
         // What only the start needed; the rest belongs to the container.
-        let used =
-            [role::IMAGE, role::PLAN, role::CONTROL_HOST, role::PROCESS, role::USERNS, role::NETNS, role::CANCEL];
+        let used = [role::IMAGE, role::PLAN, role::CONTROL_HOST, role::PROCESS, role::USERNS, role::CANCEL];
         for slot in used.into_iter().chain(role::JOINS) {
             drop(slots.take(slot));
         }

@@ -630,9 +630,7 @@ impl Kernel for Linux<'_> {
                 let socket = match namespace {
                     None => ask(nr::SOCKET, netlink::socket(protocol))? as i32,
                     #[cfg(not(skep_stage))]
-                    Some(namespace) => {
-                        crate::spawn::socket_in(slots.descriptor(namespace)?, netlink::socket(protocol))?
-                    }
+                    Some(namespace) => crate::spawn::made_in(slots.descriptor(namespace)?, netlink::socket(protocol))?,
                     #[cfg(skep_stage)]
                     Some(_) => return Err(Errno::ENOSYS),
                 };

@@ -339,7 +339,7 @@ fn total(extents: &[Extent]) -> u64 {
 
 pub(super) fn attend(context: &Context<'_>, plan: &mut Builder) {
     let origin = context.origin("user_namespace");
-    let needed = super::attributes::needs_process(context.spec) || context.spec.links.has_any();
+    let needed = super::attributes::needs_process(context.spec) || context.spec.links.concern_host();
     if !context.mapping.is_new() && !needed {
         return;
     }

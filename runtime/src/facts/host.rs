@@ -198,7 +198,7 @@ pub(super) fn gather(spec: &Spec, mounted: Option<PathBuf>) -> Result<Facts> {
         registrar: super::Registrar::default(),
         serial: SERIAL.fetch_add(1, Ordering::Relaxed),
         registry: (spec.register != Want::Off).then(|| super::registry::look(uid)).flatten(),
-        network: spec.links.has_any().then(|| super::NetworkFacts::look(spec)),
+        network: spec.links.concern_host().then(|| super::NetworkFacts::look(spec)),
         fresh_name: fresh_name(),
         image: None,
     };
@@ -643,7 +643,7 @@ pub(super) fn example(spec: &Spec) -> Facts {
         serial: 1,
         registrar: super::Registrar { pid: 1000, start_time: 1, boot: String::new(), pid_namespace: 1 },
         registry: (spec.register != Want::Off).then(|| super::Registry { base: "/run/user/1000".into() }),
-        network: spec.links.has_any().then(super::NetworkFacts::example),
+        network: spec.links.concern_host().then(super::NetworkFacts::example),
         fresh_name: "skep-example".to_owned(),
         image: spec.root.image.then(|| super::DiskImage {
             file_system: "ext4",

@@ -62,6 +62,11 @@ impl Links {
     pub fn has_any(&self) -> bool {
         self.has_pair() || [&self.extra, &self.macvlan, &self.ipvlan, &self.moved].iter().any(|list| !list.is_empty())
     }
+
+    /// Whether something is done in the host's network.
+    pub(crate) fn concern_host(&self) -> bool {
+        self.has_any() || !self.ports.is_empty()
+    }
 }
 
 const NAME: &str = "the name of an interface";

@@ -618,9 +618,9 @@ fn what_cannot_be_is_refused_with_what_to_do() {
         assert!(error.advice().is_some(), "{error}");
         (error.kind(), error.to_string())
     };
-    let port = |command: &mut Command| _ = command.publish("80".parse().unwrap());
+    let address = |command: &mut Command| _ = command.link_address("10.9.0.2/24".parse().unwrap());
     for (change, words) in [
-        (&port as &dyn Fn(&mut Command), "there is none"),
+        (&address as &dyn Fn(&mut Command), "there is none"),
         (&|command| _ = command.veth().network(skep::spec::Network::Host), "a network of the container's own"),
         (&|command| _ = command.veth().network(skep::spec::Network::Path("/run/netns/x".into())), "that is entered"),
         (

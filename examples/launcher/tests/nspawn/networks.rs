@@ -144,11 +144,13 @@ fn t33_a_network_by_its_path_goes_with_no_other_option_of_networks() {
         ] {
             for private in [None, Some("--private-network")] {
                 let options: Vec<&str> = [Some(option.as_str()), Some(other), private].into_iter().flatten().collect();
+                // With the original ports are no such option: they need a private network.
+                if other == "--port=80" && private.is_some() {
+                    said(tree, &options, "true");
+                    continue;
+                }
                 let why = refused(tree, &options);
-                assert!(
-                    why.contains("network namespace that is entered") || why.contains("there is none"),
-                    "{other}: {why}"
-                );
+                assert!(why.contains("network namespace that is entered"), "{other}: {why}");
             }
         }
     });
@@ -720,6 +722,72 @@ fn t30_ports_are_set_while_addresses_come_and_go() {
         assert_eq!(served(), "10.9.0.7");
         drop(running.0.stdin.take());
         running.0.wait().unwrap();
-        assert_eq!(rules(), "");
+        assert!(until(5, || rules().is_empty()), "{}", rules());
+    });
+}
+
+/// No interface of the host leads to it: ports are passed on from within its network.
+#[test]
+fn ports_lead_into_a_private_network_without_a_pair() {
+    apart(|tree| {
+        if !has("perl") {
+            return skip("perl is not installed");
+        }
+        const SERVE: &str = "perl -MIO::Socket::IP -e '$u = IO::Socket::IP->new(Proto => \"udp\", LocalPort => 5353, \
+            LocalAddr => \"0.0.0.0\") or die $!; \
+            $s = IO::Socket::INET->new(Listen => 5, LocalPort => 8080, ReuseAddr => 1) or die $!; \
+            if (!fork) { while ($u->recv($m, 99)) { $u->send(\"to $m\") } } \
+            while ($c = $s->accept) { print $c $c->sockhost . \" \" . $c->peerhost . \"\\n\"; close $c }' & \
+            echo up; while read words; do ip $words; done; kill $!";
+        let served = |address: &str| {
+            let Ok(stream) = std::net::TcpStream::connect(address) else { return String::new() };
+            stream.set_read_timeout(Some(std::time::Duration::from_secs(2))).unwrap();
+            let mut text = String::new();
+            let _ = std::io::BufReader::new(stream).read_line(&mut text);
+            text.trim_end().to_owned()
+        };
+        ip("link add out0 type veth peer name out1");
+        ip("addr add 192.0.2.1/24 dev out0");
+        ip("link set out0 up");
+        ip("link set out1 up");
+        let named = Named::new();
+        for network in
+            [&["--private-network"] as &[&str], &["--network-veth-extra=x0"], &["--private-network", &named.option()]]
+        {
+            let before = Left::look();
+            let ports = ["-M", "laden", "--port=80:8080", "--port=udp:127.0.0.1:53:5353"];
+            let mut command = machine(tree, &[&ports, network].concat(), SERVE);
+            let mut running = Running(command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap());
+            running.0.stdout.as_mut().unwrap().read_exact(&mut [0; 3]).unwrap();
+            let mut tell = |words: &str| {
+                use std::io::Write as _;
+                writeln!(running.0.stdin.as_mut().unwrap(), "{words}").unwrap();
+            };
+            assert!(until(5, || TcpListener::bind("0.0.0.0:80").is_err()), "{network:?}: it listens");
+            assert_eq!(served("127.0.0.1:80"), "", "{network:?}: not over its 127.0.0.1");
+            tell("addr add 10.99.0.1/32 dev lo");
+            // Who asks is not taken for a process inside that trusts its 127.0.0.1.
+            for address in ["127.0.0.1:80", "[::1]:80", "192.0.2.1:80"] {
+                assert!(
+                    until(5, || served(address) == "10.99.0.1 10.99.0.1"),
+                    "{network:?} {address}: {}",
+                    served(address)
+                );
+            }
+            let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+            socket.set_read_timeout(Some(std::time::Duration::from_secs(5))).unwrap();
+            socket.send_to(b"me", "127.0.0.1:53").unwrap();
+            let mut answer = [0; 99];
+            let (length, _) = socket.recv_from(&mut answer).unwrap_or_else(|error| panic!("{network:?}: {error}"));
+            assert_eq!(&answer[..length], b"to me");
+            let why = refused(tree, &["-x", "-M", "other", "-n", "--port=80:1"]);
+            assert!(why.contains("the port tcp:80:1 is taken: the container laden publishes tcp 80"), "{why}");
+            tell("addr del 10.99.0.1/32 dev lo");
+            assert!(until(5, || served("127.0.0.1:80").is_empty()), "{network:?}: it has no address");
+            drop(running.0.stdin.take());
+            assert!(running.0.wait().unwrap().success());
+            before.returns();
+            assert!(TcpListener::bind("0.0.0.0:80").is_ok(), "{network:?}: free again");
+        }
     });
 }

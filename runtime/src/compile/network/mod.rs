@@ -58,10 +58,13 @@ pub(super) fn check(spec: &Spec) -> Result<()> {
     let refuse = |field: &str, what: &str, remedy: &str| {
         Err(Error::new(ErrorKind::InvalidSpec, what).from(spec.origins.of(field)).remedy(remedy))
     };
-    let wanted = links.has_any() || !links.addresses.is_empty() || !links.ports.is_empty();
-    if wanted && spec.network != Network::None {
+    let interfaces = links.has_any() || !links.addresses.is_empty();
+    // Ports are led into one that is the container's to administer (1.6 of the contract).
+    let entered = matches!(spec.network, Network::Own(_)) && !interfaces;
+    if (interfaces || !links.ports.is_empty()) && spec.network != Network::None && !entered {
         let what = match spec.network {
             Network::Host => "interfaces and ports need a network of the container's own",
+            Network::Own(_) => "a network namespace that is entered has its own interfaces",
             _ => "a network namespace that is entered has its own interfaces and ports",
         };
         return refuse("links", what, "Let the network be `none`, to which they are added, or leave them out.");
@@ -79,12 +82,10 @@ pub(super) fn check(spec: &Spec) -> Result<()> {
             "Ask for one (`veth`, `bridge` or `zone`; --network-veth).",
         );
     }
-    let needs_pair = !links.addresses.is_empty() || !links.ports.is_empty();
-    if needs_pair && !links.has_pair() {
-        let field = if links.ports.is_empty() { "links.addresses" } else { "links.ports" };
+    if !links.addresses.is_empty() && !links.has_pair() {
         return refuse(
-            field,
-            "addresses and ports are those of a pair of interfaces, and there is none",
+            "links.addresses",
+            "addresses are those of a pair of interfaces, and there is none",
             "Ask for one (`veth`, `bridge` or `zone`; --network-veth).",
         );
     }
@@ -280,11 +281,14 @@ impl Context<'_> {
 /// What is made, by names.
 pub(super) fn decide(context: &Context<'_>) -> Result<Option<Decided>> {
     let links = &context.spec.links;
-    if !links.has_any() {
+    if !links.concern_host() {
         return Ok(None);
     }
     if !context.facts.privileged() {
-        let what = "only root can give a container interfaces: they are part of the host's network";
+        let what = match links.has_any() {
+            true => "only root can give a container interfaces: they are part of the host's network",
+            false => "only root can publish ports: who passes them on enters the container's network",
+        };
         return Err(context
             .refuse(ErrorKind::NotPermitted, "links", what)
             .remedy("Run as root, or leave them out: a network with lo alone, and the host's, are for everybody."));
@@ -396,8 +400,8 @@ fn pair(context: &Context<'_>, facts: &NetworkFacts) -> Result<Pair> {
 
 /// Tables are for ports, and for a pair whose addresses nobody else knows.
 fn published(context: &Context<'_>, pair: Option<&Pair>, alias: &str) -> Option<Published> {
-    let (links, pair) = (&context.spec.links, pair?);
-    let auto = links.has_auto();
+    let links = &context.spec.links;
+    let auto = pair.is_some() && links.has_auto();
     if links.ports.is_empty() && !auto {
         return None;
     }
@@ -407,10 +411,10 @@ fn published(context: &Context<'_>, pair: Option<&Pair>, alias: &str) -> Option<
     Some(Published {
         // As a person can write it in nft(8).
         table: alias.replace('@', "-"),
-        interface: pair.faces(),
-        own: matches!(pair.below, Below::Nothing),
+        interface: pair.map(Pair::faces),
+        own: pair.is_some_and(|pair| matches!(pair.below, Below::Nothing)),
         masquerade: auto,
-        addresses: pair.networks.iter().map(|(inside, ..)| *inside).collect(),
+        addresses: pair.iter().flat_map(|pair| &pair.networks).map(|(inside, ..)| *inside).collect(),
         ports,
     })
 }
@@ -560,8 +564,11 @@ pub(super) fn attend(
         Some(published) if decided.tables => publish(context, published, plan, report),
         Some(published) => {
             let why = "this kernel has no nf_tables, or not all of it";
-            report
-                .unsupported("tables", format!("{why}: what the container sends beyond the host has its own address"));
+            let lost = match published.interface {
+                Some(_) => "what the container sends beyond the host has its own address",
+                None => "what keeps the ports is that somebody listens on them",
+            };
+            report.unsupported("tables", format!("{why}: {lost}"));
             for port in &published.ports {
                 report.unsupported(format!("port {port}"), format!("{why}: whoever supervises passes it on"));
             }
@@ -662,10 +669,10 @@ fn addressed(socket: Slot, name: &CStr, own: IpAddr, network: &(IpAddr, IpAddr, 
 
 fn publish(context: &Context<'_>, published: &Published, plan: &mut Builder, report: &mut Report) {
     let origin = context.link_origin("ports");
-    if published.routes_localhost()
-        && let Ok(name) = c_text(published.interface.as_bytes())
+    if let Some(interface) = published.interface.as_ref().filter(|_| published.routes_localhost())
+        && let Ok(name) = c_text(interface.as_bytes())
     {
-        let what = format!("let 127.0.0.1 lead to {}", published.interface);
+        let what = format!("let 127.0.0.1 lead to {interface}");
         let mut ops = Ops { plan, phase: Phase::Attend, said: Vec::new() };
         ops.plan.step(Phase::Attend, what, origin.clone());
         ops.op(Op::LinkOption { socket: role::NET, name: &name, option: words::ROUTE_LOCALNET, value: 1 });
@@ -676,6 +683,9 @@ fn publish(context: &Context<'_>, published: &Published, plan: &mut Builder, rep
         .remedy("EOPNOTSUPP, ENOENT: the kernel has no nf_tables, or not all of it (NFT_NAT, NFT_MASQ, NFT_FIB_INET, NFT_CT). EAGAIN: somebody changes the host's rules all the time; start again.")
         .op(Op::NfTables { socket: role::TABLES, batch: Blob(&batch) });
     said_of_ports(published, report);
+    if published.interface.is_none() {
+        return;
+    }
     let forwards = context.facts.network.as_ref().is_some_and(|facts| facts.forwards);
     if forwards {
         report.applied(FORWARDING, "of the host: on");
@@ -693,6 +703,9 @@ pub(crate) fn said_of_ports(published: &Published, report: &mut Report) {
     }
 }
 
+/// Of tables that lead nowhere.
+pub(crate) const KEEPS: &str = ": keeps the ports";
+
 /// The same, for whoever holds the report against the batch.
 pub(crate) fn words_of_ports(published: &Published) -> BTreeMap<String, String> {
     let list = |addresses: &mut dyn Iterator<Item = &IpAddr>| {
@@ -701,8 +714,17 @@ pub(crate) fn words_of_ports(published: &Published) -> BTreeMap<String, String> 
     let all = list(&mut published.addresses.iter());
     let mut words = BTreeMap::new();
     let masquerade = if published.masquerade { ", and speaks as the host" } else { "" };
-    words.insert("tables".to_owned(), format!("{}: {all} behind {}{masquerade}", published.table, published.interface));
+    let tables = match &published.interface {
+        Some(interface) => format!("{}: {all} behind {interface}{masquerade}", published.table),
+        None => format!("{}{KEEPS}", published.table),
+    };
+    words.insert("tables".to_owned(), tables);
     for port in &published.ports {
+        if published.interface.is_none() {
+            let to = "to the container's first address, by whoever supervises";
+            words.insert(format!("port {port}"), to.to_owned());
+            continue;
+        }
         let family = |address: &&IpAddr| port.address.is_none_or(|host| host.is_ipv4() == address.is_ipv4());
         let to = list(&mut published.addresses.iter().filter(family));
         let from = match port.address {

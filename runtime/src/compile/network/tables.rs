@@ -34,8 +34,9 @@ pub(crate) const TAKEN: &str =
 pub(crate) struct Published {
     /// The tables' name.
     pub(crate) table: String,
-    /// The interface of the host behind which the container is.
-    pub(crate) interface: String,
+    /// The interface of the host behind which the container is. Where there is none, the
+    /// ports are kept by tables, and passed on in user space from within its network.
+    pub(crate) interface: Option<String>,
     /// Whether that is the container's alone, so that what comes from
     /// `127.0.0.0/8` can be sent there (`route_localnet`).
     pub(crate) own: bool,
@@ -273,7 +274,7 @@ impl Published {
         let port = Port { protocol: Protocol::Udp, address: Some(nowhere), host: port as u16 + 1, inside: 1 };
         Self {
             table: format!("skep-probe-{pid}"),
-            interface: "skep-none".to_owned(),
+            interface: Some("skep-none".to_owned()),
             own: true,
             masquerade: true,
             addresses: vec![nowhere],
@@ -300,13 +301,14 @@ impl Published {
     /// What is left for user space: all of it without `tables`, else what the host
     /// sends to itself and these tables do not take.
     pub(crate) fn forwards(&self, tables: bool) -> Vec<Forward> {
+        let tables = tables && self.interface.is_some();
         let mut all = Vec::new();
         for port in &self.ports {
             let of_family = |v4: bool| self.addresses.iter().find(|address| address.is_ipv4() == v4).copied();
             let mut add = |from: IpAddr| {
                 let inside = of_family(from.is_ipv4()).or_else(|| of_family(!from.is_ipv4()));
                 let to = inside.map(|inside| SocketAddr::new(inside, port.inside));
-                all.extend(to.map(|to| Forward::new(port.protocol, from, port.host, to)));
+                all.push(Forward::new(port.protocol, SocketAddr::new(from, port.host), to));
             };
             match port.address {
                 Some(address) if !tables => add(address),
@@ -404,7 +406,7 @@ impl Published {
         if self.ports.is_empty() || !address.is_ipv4() {
             self.table(family, flag::EXCLUSIVE, batch);
         }
-        let behind = self.interface.as_str();
+        let Some(behind) = self.interface.as_deref() else { return };
         if self.own && address.is_ipv4() {
             // Before the addresses of replies are changed back: what the container
             // itself sends to 127.0.0.0/8 of the host.

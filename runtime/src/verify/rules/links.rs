@@ -7,7 +7,7 @@ use skep_sys::abi::Namespaces;
 use skep_sys::{Op, OpKind, Proof, Slot};
 
 use super::Findings;
-use crate::compile::network::{KINDS, MOVED, NETFILTER, ROUTE, tables::Published, words, words_of_ports};
+use crate::compile::network::{KEEPS, KINDS, MOVED, NETFILTER, ROUTE, tables::Published, words, words_of_ports};
 use crate::plan::{OWN_NETWORK, Phase, role};
 use crate::report::Outcome;
 use crate::spec::Port;
@@ -64,7 +64,9 @@ pub(super) fn links_as_reported(view: &View<'_>, found: &mut Findings) {
         if !fits {
             found.at(seen, "is asked of another socket than that of its network");
         }
-        if outside && !own {
+        // Tables that lead nowhere are in nobody's network.
+        let keeps = seen.op.kind() == OpKind::NfTables && keeps(view);
+        if outside && !own && !keeps {
             found.at(seen, "is for a network of the container's own, and there is none");
         }
         if outside && matches!(seen.op, Op::LinkAdd { .. } | Op::LinkMove { .. }) {
@@ -256,14 +258,26 @@ pub(super) fn ports_as_reported(view: &View<'_>, found: &mut Findings) {
         let same = matches!(report.of(&item), Some(Outcome::Applied(said)) if *said == words);
         found.unless(same, "the report says something else of a port than its rules do");
     }
-    let routed = local.iter().any(
-        |option| matches!(option.op, Op::LinkOption { name, .. } if name.to_bytes() == published.interface.as_bytes()),
-    );
+    let interface = published.interface.as_deref().map(str::as_bytes);
+    let routed = local
+        .iter()
+        .any(|option| matches!(option.op, Op::LinkOption { name, .. } if Some(name.to_bytes()) == interface));
     found.unless(local.len() <= 1 && routed == published.routes_localhost(), "127.0.0.1 is routed elsewhere");
+}
+
+/// Whether the report's tables keep ports and lead nowhere; the batch is held against that.
+fn keeps(view: &View<'_>) -> bool {
+    matches!(view.plan.report().of("tables"), Some(Outcome::Applied(words)) if words.ends_with(KEEPS))
 }
 
 /// The tables, as the report and the ops about interfaces have them.
 fn read(view: &View<'_>, words: &str, ports: Vec<Port>) -> Option<Published> {
+    if let Some(table) = words.strip_suffix(KEEPS) {
+        // Of a container, by its name.
+        let whose = table.strip_prefix("skep-").is_some_and(|rest| rest.split('-').count() > 4);
+        let (interface, own, masquerade, addresses) = (None, false, false, Vec::new());
+        return whose.then(|| Published { table: table.to_owned(), interface, own, masquerade, addresses, ports });
+    }
     let (table, rest) = words.split_once(": ")?;
     let (rest, masquerade) = match rest.strip_suffix(", and speaks as the host") {
         Some(rest) => (rest, true),
@@ -294,7 +308,7 @@ fn read(view: &View<'_>, words: &str, ports: Vec<Port>) -> Option<Published> {
             .any(|seen| matches!(seen.op, Op::ZoneJoin { bridge, .. } if bridge.to_bytes() == interface.as_bytes()));
     (right && below).then(|| Published {
         table: table.to_owned(),
-        interface: interface.to_owned(),
+        interface: Some(interface.to_owned()),
         own,
         masquerade,
         addresses,

@@ -214,6 +214,9 @@ const TABLE: &[(&str, Change)] = &[
         spec.links.veth = true;
         spec.links.ports = ["80", "127.0.0.1:81:8081", "udp:192.0.2.1:53"].map(|text| text.parse().unwrap()).into();
     }),
+    ("ports without a pair", |spec, _| {
+        spec.links.ports = ["80:8080", "127.0.0.1:81", "udp:53"].map(|text| text.parse().unwrap()).into();
+    }),
     ("zone", |spec, _| {
         spec.machine = MachineName::new("a-name-that-is-longer-than-fifteen-bytes").ok();
         spec.links.zone = LinkName::zone("lan").ok();
@@ -596,6 +599,7 @@ const TABLE: &[(&str, Change)] = &[
     }),
     ("joined, as its own", |spec, _| {
         *spec = Spec { root: plain(), network: Network::Own("/run/netns/web".into()), ..Spec::of(Profile::Nspawn) };
+        spec.links.ports = vec!["80".parse().unwrap()];
         spec.user_namespace = UserNamespace::Host;
     }),
     ("streams", |spec, _| spec.stdio = [Stream::Piped, Stream::Given, Stream::Piped]),

@@ -114,6 +114,18 @@ pub(super) const ALL: &[Mutant] = &[
             other => other,
         })
     }),
+    mutant(88, "ports without a pair/root", "rules where there is no pair", |plan| {
+        let other = super::compiled("ports", super::Caller::Root);
+        let batch = other.ops().find_map(|(_, _, op)| match op {
+            Op::NfTables { batch, .. } => Some(batch.0.to_vec()),
+            _ => None,
+        });
+        let batch = batch.unwrap();
+        each(plan, Attend, OpKind::NfTables, |op| match op {
+            Op::NfTables { socket, .. } => Op::NfTables { socket, batch: Blob(&batch) },
+            other => other,
+        })
+    }),
     mutant(88, "ports/root", "no rules", |plan| drop(plan, Attend, OpKind::NfTables)),
     mutant(88, "ports/root", "127.0.0.1 is routed by another interface", |plan| {
         each(plan, Attend, OpKind::LinkOption, |op| match op {
