@@ -36,7 +36,7 @@ fn links() -> BTreeSet<String> {
 #[track_caller]
 fn settled(before: &BTreeSet<String>) {
     let end = Instant::now() + Duration::from_secs(5);
-    while (links() != *before || tables() != "") && Instant::now() < end {
+    while (links() != *before || !tables().is_empty()) && Instant::now() < end {
         std::thread::sleep(Duration::from_millis(10));
     }
     assert_eq!(links(), *before, "interfaces");
