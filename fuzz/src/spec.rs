@@ -410,6 +410,9 @@ fn root(source: &mut Unstructured<'_>) -> Result<Root> {
     root.read_only = source.arbitrary()?;
     root.ephemeral = source.arbitrary()?;
     if source.ratio(1, 4)? {
+        root.lower = some(source, 3, path)?;
+    }
+    if source.ratio(1, 4)? {
         root.upper = Some(path(source)?);
         root.work = if source.arbitrary()? { Some(path(source)?) } else { None };
     }
@@ -447,7 +450,8 @@ fn mount(source: &mut Unstructured<'_>) -> Result<Mount> {
             overlay.lower = some(source, 4, path)?;
             overlay.upper = if source.arbitrary()? { Some(path(source)?) } else { None };
             overlay.work = if source.arbitrary()? { Some(path(source)?) } else { None };
-            (overlay.read_only, overlay.noexec) = (source.arbitrary()?, source.arbitrary()?);
+            (overlay.read_only, overlay.noexec, overlay.user_attributes) =
+                (source.arbitrary()?, source.arbitrary()?, source.arbitrary()?);
             MountKind::Overlay(overlay)
         }
         6 => {

@@ -196,7 +196,7 @@ impl Findings<'_> {
             over.max_by_key(|line| Path::new(&line.point).components().count())
         };
         let root = &self.spec.root;
-        if root.read_only && !root.ephemeral && root.volatile == Volatile::No {
+        if root.is_closed() {
             let closed = at(Path::new("/")).is_some_and(|line| line.has("ro"));
             self.unless(closed, || "/ can be written".to_owned());
         }

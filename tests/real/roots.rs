@@ -5,6 +5,8 @@ use std::path::Path;
 
 use skep::Command;
 use skep::spec::{Bind, MountKind, Network, Tmpfs, UserNamespace, Volatile};
+use skep::sys::wire::Blob;
+use skep::sys::{Kernel as _, Linux, Op, OwnedSlots, Slot};
 use skep_tests::{HostState, Scratch, is_root, run, skip, turn_to_start};
 
 /// A shell in a tree whose `/usr` is the host's.
@@ -334,6 +336,129 @@ fn roots_leave_nothing() {
         }
     }
     before.assert_unchanged();
+}
+
+/// Three layers, the bottom first, of which the middle one hides what is below; and a place
+/// for changes, in the work directory's company.
+fn layers(scratch: &Scratch) -> (Vec<std::path::PathBuf>, std::path::PathBuf) {
+    let base = scratch.tree();
+    for (path, content) in [
+        ("root/etc/who", "base\n"),
+        ("root/etc/base", "base\n"),
+        ("root/etc/gone", "base\n"),
+        ("root/opt/old/file", "base\n"),
+        ("middle/etc/who", "middle\n"),
+        ("middle/etc/middle", "middle\n"),
+        ("middle/etc/passwd", "root:x:0:0::/root:/bin/sh\njoe:x:33:33::/:/bin/sh\n"),
+        ("middle/opt/old/new", "middle\n"),
+        ("top/etc/who", "top\n"),
+    ] {
+        scratch.file(path, content);
+    }
+    let kind = nix::sys::stat::SFlag::S_IFCHR;
+    nix::sys::stat::mknod(&scratch.path().join("middle/etc/gone"), kind, nix::sys::stat::Mode::empty(), 0).unwrap();
+    let mut slots = OwnedSlots::new(1);
+    slots.give(Slot(0), std::fs::File::open(scratch.path().join("middle/opt/old")).unwrap().into());
+    let mark = Op::SetXattr { file: Slot(0), name: c"user.overlay.opaque", value: Blob(b"y") };
+    if Linux::new().call(&mark, &mut slots.slots()).is_err() {
+        skip("no attribute can be set here that hides a directory");
+        std::fs::remove_file(scratch.path().join("root/opt/old/file")).unwrap();
+    }
+    for name in ["rw/data", "rw/work"] {
+        scratch.directory(name);
+    }
+    (vec![base, scratch.path().join("middle"), scratch.path().join("top")], scratch.path().join("rw"))
+}
+
+/// A shell in these layers.
+fn in_layers(layers: &[std::path::PathBuf], script: &str) -> Command {
+    let (top, lower) = layers.split_last().unwrap();
+    let mut command = in_tree(top, script);
+    command.lower(lower);
+    command
+}
+
+const SEEN: &str = "cat /etc/who /etc/base /etc/middle; ls /etc/gone /opt/old 2>/dev/null;";
+
+#[test]
+fn layers_are_one_root() {
+    let Some(_turn) = turn_to_start() else { return };
+    let scratch = Scratch::new();
+    let (layers, rw) = layers(&scratch);
+    let before = walk(scratch.path());
+    let seen = "top\nbase\nmiddle\n/opt/old:\nnew\n";
+    // Nowhere to write: it is read-only, as the mount says too.
+    let script = format!("{SEEN} (: > /etc/x) 2>&1; grep ' / / ' /proc/self/mountinfo");
+    let text = run(&mut in_layers(&layers, &script));
+    assert!(text.starts_with(seen) && text.contains("Read-only"), "{text}");
+    let line = text.lines().last().unwrap();
+    assert!(line.contains(" - overlay ") && line.contains("userxattr"), "{line}");
+    let attrs: Vec<&str> = line.split(' ').nth(5).unwrap().split(',').collect();
+    assert!(["ro", "nosuid", "nodev"].iter().all(|word| attrs.contains(word)), "{line}");
+    // In memory, and forgotten.
+    let script = format!("{SEEN} echo mine > /etc/base; rm -r /opt/old; mkdir /opt/old; ls /opt/old; cat /etc/base");
+    let text = run(in_layers(&layers, &script).ephemeral(true));
+    assert_eq!(text, format!("{seen}mine\n"));
+    assert_eq!(walk(scratch.path()), before, "nothing of any layer changed");
+    // Kept, and seen again; the layers stay as they are.
+    let kept = |script: &str| {
+        let mut command = in_layers(&layers, script);
+        command.keep_changes(rw.join("data")).spec_mut().root.work = Some(rw.join("work"));
+        command
+    };
+    assert_eq!(run(&mut kept(&script)), format!("{seen}mine\n"));
+    assert_eq!(std::fs::read_to_string(rw.join("data/etc/base")).unwrap(), "mine\n");
+    assert_eq!(run(&mut kept("cat /etc/base; ls /opt/old")), "mine\n");
+    for (layer, name) in layers.iter().zip(["root", "middle", "top"]) {
+        let own = before.iter().filter(|entry| entry.0.starts_with(scratch.path().join(name)));
+        assert!(walk(layer).iter().eq(own.skip(1)), "{name} stays as it was");
+    }
+}
+
+#[test]
+fn a_start_looks_at_the_layers_as_one() {
+    let Some(_turn) = turn_to_start() else { return };
+    if !is_root() {
+        return skip("an ordinary user has one id inside");
+    }
+    let scratch = Scratch::new();
+    let (layers, rw) = layers(&scratch);
+    let joe = || skep::spec::User::Name("joe".to_owned());
+    assert_eq!(run(in_layers(&layers, "id -u").user(joe())), "33\n", "of the middle layer's users");
+    // What was changed lies over them.
+    scratch.file("rw/data/etc/passwd", "joe:x:34:34::/:/bin/sh\n");
+    let mut command = in_layers(&layers, "id -u");
+    command.user(joe()).keep_changes(rw.join("data")).spec_mut().root.work = Some(rw.join("work"));
+    assert_eq!(run(&mut command), "34\n");
+}
+
+#[test]
+fn each_layer_shows_the_ids_of_its_own_top() {
+    let Some(_turn) = turn_to_start() else { return };
+    if !is_root() {
+        return skip("only root maps ids");
+    }
+    let scratch = Scratch::new();
+    let (layers, rw) = layers(&scratch);
+    // The middle one belongs to a range, and who made it meant its own ids.
+    let status = std::process::Command::new("chown").args(["-R", "1048609:1048609"]).arg(&layers[1]).status();
+    assert!(status.unwrap().success());
+    std::os::unix::fs::chown(&layers[1], Some(1 << 20), Some(1 << 20)).unwrap();
+    let script = "stat -c %u:%g /etc/who /etc/base /etc/middle /; echo x > /etc/mine; stat -c %u /etc/mine";
+    let mut command = in_layers(&layers, script);
+    command.keep_changes(rw.join("data")).ownership(skep::spec::Ownership::Map);
+    command.spec_mut().root.work = Some(rw.join("work"));
+    let mapped = match command.output() {
+        // Linux before 5.19 lays nothing over such mounts.
+        Err(error) => return skip(&error.to_string()),
+        Ok(output) => skep_tests::checked(output),
+    };
+    assert_eq!(mapped, "0:0\n0:0\n33:33\n0:0\n0\n");
+    let owner = std::os::unix::fs::MetadataExt::uid(&std::fs::metadata(rw.join("data/etc/mine")).unwrap());
+    assert_eq!(owner, 0, "as the directory for changes");
+    // A layer may be others' as well, and is given to nobody.
+    let error = in_layers(&layers, "true").ownership(skep::spec::Ownership::Chown).status().unwrap_err();
+    assert!(error.to_string().contains("several layers"), "{error}");
 }
 
 #[test]

@@ -81,13 +81,17 @@ fn root(holdings: &Holdings, spec: &Spec, rows: &mut Rows) {
     let root = &spec.root;
     let path = Escaped::new(&root.path).to_string();
     let kept = root.volatile == Volatile::No && !root.ephemeral;
+    let layers = root.lower.len().saturating_add(1);
+    let writes = "what it writes stays, for whoever uses the tree next";
     let (holds, tenths, why) = match root.volatile {
         Volatile::Yes => {
             (format!("memory, with {} read-only", Escaped::new(&root.path.join("usr"))), 0, "programs, no data")
         }
-        _ if kept && !root.read_only => {
+        _ if root.is_closed() && layers > 1 => (format!("{layers} layers, read-only"), 0, "it cannot change the tree"),
+        _ if root.is_overlay() && root.upper.is_some() => (format!("{path}, changes kept elsewhere"), 5, writes),
+        _ if root.is_changed() => {
             let tenths = if root.path == Path::new("/") { 90 } else { 5 };
-            (format!("{path}, writable"), tenths, "what it writes stays, for whoever uses the tree next")
+            (format!("{path}, writable"), tenths, writes)
         }
         _ if root.path == Path::new("/") => {
             let tenths = if holdings.maps_root() { 40 } else { 20 };

@@ -36,6 +36,23 @@ impl Command {
         self
     }
 
+    /// Lays the root over directories of the host, the bottom first, as one tree of which
+    /// nothing is changed (overlayfs). Read-only, unless changes go somewhere:
+    /// [`Command::keep_changes`], [`Command::ephemeral`]. [`Root::lower`] says more.
+    ///
+    /// ```no_run
+    /// let mut command = skep::Command::new("/usr/bin/app");
+    /// command.root("/srv/layers/app").lower(["/srv/layers/base"]).keep_changes("/srv/app/changes");
+    /// command.status()?;
+    /// # Ok::<(), skep::Error>(())
+    /// ```
+    ///
+    /// [`Root::lower`]: crate::spec::Root::lower
+    pub fn lower<P: Into<PathBuf>>(&mut self, lower: impl IntoIterator<Item = P>) -> &mut Self {
+        self.set("root.lower", "Command::lower").root.lower = lower.into_iter().map(Into::into).collect();
+        self
+    }
+
     /// Takes the file system of a disk image for the root: a plain one, or that of
     /// a GPT with a root partition. Root only.
     pub fn image(&mut self, path: impl Into<PathBuf>) -> &mut Self {
@@ -103,8 +120,8 @@ impl Command {
         self.mount(target, MountKind::Overlay(Overlay { lower, ..Overlay::default() }))
     }
 
-    /// Keeps what is written to an ephemeral root in a directory of the host,
-    /// in the form of overlayfs.
+    /// Keeps what is written to an ephemeral root, or one of several layers, in a
+    /// directory of the host, in the form of overlayfs.
     pub fn keep_changes(&mut self, upper: impl Into<PathBuf>) -> &mut Self {
         self.set("root.upper", "Command::keep_changes").root.upper = Some(upper.into());
         self

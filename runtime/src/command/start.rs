@@ -230,9 +230,11 @@ fn picks(spec: &Spec) -> bool {
 
 /// Whether the tree may be given away where its ids cannot be mapped.
 fn may_give(spec: &Spec) -> bool {
-    match spec.root.ownership {
-        Ownership::Auto => true,
-        Ownership::Usual => spec.profile == Profile::Nspawn,
-        _ => false,
-    }
+    // What several containers may share is nobody's to give.
+    spec.root.lower.is_empty()
+        && match spec.root.ownership {
+            Ownership::Auto => true,
+            Ownership::Usual => spec.profile == Profile::Nspawn,
+            _ => false,
+        }
 }

@@ -7,6 +7,7 @@ use std::path::{Component, Path, PathBuf};
 
 use skep_sys::Errno;
 
+use super::tree::Tree;
 use crate::profile;
 use crate::spec::{MountKind, Overlay, Root, Spec, Volatile};
 
@@ -90,15 +91,13 @@ impl PathFact {
         Self::of(fs::metadata(path))
     }
 
-    /// Looks at a path of the tree at `root`. The tree is not the caller's word:
+    /// Looks at a path of the tree. The tree is not the caller's word:
     /// a link in it, which could lead out, is nothing. The host's own root is
     /// nobody's but the host's.
-    pub(super) fn look_in(root: &Path, path: &Path) -> Self {
-        match path.strip_prefix(root) {
-            Ok(relative) if root != Path::new("/") => {
-                Self::of(find_in(root, relative, false).and_then(|file| file.metadata()))
-            }
-            _ => Self::look(path),
+    pub(super) fn look_in(tree: &Tree, below: &Path) -> Self {
+        match tree.is_hosts() {
+            true => Self::look(&Path::new("/").join(below)),
+            false => Self::of(tree.find(below, false).and_then(|file| file.metadata())),
         }
     }
 
@@ -174,15 +173,14 @@ pub struct TargetFact {
 }
 
 impl TargetFact {
-    /// Walks `target` below `root`, component by component.
-    pub(super) fn look(root: &Path, target: &Path) -> Self {
-        let mut at = root.to_path_buf();
+    /// Walks `target` in the tree, component by component.
+    pub(super) fn look(tree: &Tree, target: &Path) -> Self {
+        let mut at = tree.directory();
         let mut fact = Self::default();
         let components = plain_components(target);
         for (place, component) in components.iter().enumerate() {
-            at.push(component);
-            match fs::symlink_metadata(&at) {
-                Ok(metadata) if metadata.file_type().is_symlink() => {
+            match at.entry(component) {
+                Ok(entry) if entry.metadata.file_type().is_symlink() => {
                     fact.through_link = true;
                     fact.is_link = place + 1 == components.len();
                     // The kernel resolves it beneath the root; here only its
@@ -190,10 +188,11 @@ impl TargetFact {
                     fact.kind = EntryKind::Directory;
                     return fact;
                 }
-                Ok(metadata) => {
-                    fact.kind = kind(metadata.file_type());
-                    fact.existing += usize::from(metadata.is_dir());
-                    (fact.uid, fact.gid) = (metadata.uid(), metadata.gid());
+                Ok(entry) => {
+                    fact.kind = kind(entry.metadata.file_type());
+                    fact.existing += usize::from(entry.metadata.is_dir());
+                    (fact.uid, fact.gid) = (entry.metadata.uid(), entry.metadata.gid());
+                    at = entry.below;
                 }
                 Err(_) => {
                     fact.kind = EntryKind::Missing;
@@ -288,22 +287,22 @@ impl UpperPlace {
 }
 
 /// Where `bin`, `lib`, … of a tree point to, if they are links.
-pub(super) fn usr_links(root: &Path) -> std::collections::BTreeMap<String, PathBuf> {
+pub(super) fn usr_links(tree: &Tree) -> std::collections::BTreeMap<String, PathBuf> {
     ["bin", "sbin", "lib", "lib32", "lib64", "libx32"]
         .iter()
-        .filter_map(|name| Some(((*name).to_owned(), fs::read_link(root.join(name)).ok()?)))
+        .filter_map(|name| Some(((*name).to_owned(), tree.directory().entry(name.as_ref()).ok()?.below.link().ok()?)))
         .collect()
 }
 
 /// What the top of a tree lacks of what a machine's has.
-pub(super) fn lacking(root: &Path) -> std::collections::BTreeMap<&'static str, Option<&'static str>> {
+pub(super) fn lacking(tree: &Tree) -> std::collections::BTreeMap<&'static str, Option<&'static str>> {
     let lacks = |name: &str| {
-        let found = fs::symlink_metadata(root.join(name));
+        let found = tree.directory().entry(name.as_ref());
         found.is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
     };
     let directories = profile::BASE.iter().map(|(name, _)| (*name, None));
     let links = profile::BASE_LINKS.iter().filter_map(|(name, places, holds)| {
-        let there = |place: &&&str| find_in(root, &Path::new(place).join(holds), true).is_ok();
+        let there = |place: &&&str| tree.find(&Path::new(place).join(holds), true).is_ok();
         Some((*name, Some(*places.iter().find(there)?)))
     });
     directories.chain(links).filter(|(name, _)| lacks(name)).collect()

@@ -11,8 +11,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use skep_sys::abi::{CapabilitySet, Resource};
 
 use super::cgroups::Needs;
-use super::files::{EntryKind, PathFact, TargetFact, UpperPlace, behind, find_in, usr_links};
+use super::files::{EntryKind, PathFact, TargetFact, UpperPlace, behind, usr_links};
 use super::ranges::{EVERY_ID, free_range, own_ids, subordinate};
+use super::tree::Tree;
 use super::users::named_user;
 use super::{Cgroups, Facts, HostUser, NamedUser, UnifiedGroup};
 use crate::error::{Error, ErrorKind, Result};
@@ -130,11 +131,11 @@ pub(super) fn gather(spec: &Spec, mounted: Option<PathBuf>) -> Result<Facts> {
         UserNamespace::Subordinate | UserNamespace::Managed => subordinate(uid),
         _ => (None, None),
     };
-    let root = root_of(spec, mounted);
+    let tree = Tree::of(&spec.root, root_of(spec, mounted));
     let nspawn = spec.profile == Profile::Nspawn;
     let host_users = super::users::of_host(&spec.bind_user);
     let named_user = match &spec.user {
-        User::Name(name) => named_user(&root, name),
+        User::Name(name) => named_user(&tree, name),
         User::Ids { .. } => None,
     };
     let mut facts = Facts {
@@ -155,7 +156,7 @@ pub(super) fn gather(spec: &Spec, mounted: Option<PathBuf>) -> Result<Facts> {
         hard_limits: hard_limits(),
         first_limits: if nspawn { first_limits(&text("/proc/1/limits")) } else { BTreeMap::new() },
         machine_id: nspawn
-            .then(|| machine_id(&file_of_tree(&root, "etc/machine-id")))
+            .then(|| machine_id(&file_of_tree(&tree, "etc/machine-id")))
             .flatten()
             .map(|id| format!("{id:032x}")),
         os_release: if nspawn { os_release(&text(OS_RELEASE)) } else { BTreeMap::new() },
@@ -179,20 +180,20 @@ pub(super) fn gather(spec: &Spec, mounted: Option<PathBuf>) -> Result<Facts> {
         },
         free_range: None,
         range_lock: false,
-        paths: paths(spec, &root, &host_users),
-        targets: targets(spec).map(|path| (path.clone(), TargetFact::look(&root, &path))).collect(),
+        paths: paths(spec, &tree, &host_users),
+        targets: targets(spec).map(|path| (path.clone(), TargetFact::look(&tree, &path))).collect(),
         contents: etc_sources(spec).map(|path| (PathBuf::from(path), bytes(path))).collect(),
         time_zone: match spec.timezone {
             Timezone::Symlink | Timezone::Auto => fs::read_link(LOCALTIME).ok().and_then(|link| zone_name(&link)),
             _ => None,
         },
-        read_only_root: nspawn && is_read_only(&root),
-        lacking: if nspawn { super::files::lacking(&root) } else { BTreeMap::new() },
-        usr_links: usr_links(&root),
+        read_only_root: nspawn && is_read_only(tree.of_path()),
+        lacking: if nspawn { super::files::lacking(&tree) } else { BTreeMap::new() },
+        usr_links: usr_links(&tree),
         journal: None,
-        tree_accounts: super::users::of_tree(&root, spec),
+        tree_accounts: super::users::of_tree(&tree, spec),
         host_users,
-        login: spec.login_shell.then(|| login(spec, &root, named_user.as_ref())),
+        login: spec.login_shell.then(|| login(spec, &tree, named_user.as_ref())),
         named_user,
         secure_execution: skep_sys::secure_execution(),
         registrar: super::Registrar::default(),
@@ -215,7 +216,7 @@ pub(super) fn gather(spec: &Spec, mounted: Option<PathBuf>) -> Result<Facts> {
         let place = super::JournalPlace::look(&path);
         facts.journal = Some(super::JournalFacts { host, place, failed: None });
         facts.paths.insert(path.clone(), PathFact::look(&path));
-        facts.targets.insert(path.clone(), TargetFact::look(&root, &path));
+        facts.targets.insert(path.clone(), TargetFact::look(&tree, &path));
     }
     if facts.registry.is_some() || facts.network.is_some() || facts.cgroups.can_be_made() {
         facts.registrar = super::Registrar::look();
@@ -269,15 +270,18 @@ fn root_of(spec: &Spec, mounted: Option<PathBuf>) -> PathBuf {
 
 /// What is at the paths that a plan for `spec` opens. Those of the tree last:
 /// where the caller names one of them too, the stricter look counts.
-fn paths(spec: &Spec, root: &Path, users: &BTreeMap<String, HostUser>) -> BTreeMap<PathBuf, PathFact> {
+fn paths(spec: &Spec, tree: &Tree, users: &BTreeMap<String, HostUser>) -> BTreeMap<PathBuf, PathFact> {
     let top = spec.root.top();
-    let real = |path: &Path| path.strip_prefix(&top).map_or_else(|_| path.to_path_buf(), |below| root.join(below));
+    let root = tree.of_path();
     let named = named_paths(spec).map(|path| match path == top {
         true => (PathFact::look(root), path),
         false => (PathFact::look(&path), path),
     });
     let homes = users.values().map(|user| (PathFact::look(&user.home), user.home.clone()));
-    let of_tree = tree_paths(spec).map(|path| (PathFact::look_in(root, &real(&path)), path));
+    let of_tree = tree_paths(spec).map(|path| match path.strip_prefix(&top) {
+        Ok(below) => (PathFact::look_in(tree, below), path),
+        Err(_) => (PathFact::look(&path), path),
+    });
     homes.chain(named).chain(of_tree).map(|(fact, path)| (path, fact)).collect()
 }
 
@@ -306,7 +310,12 @@ fn named_paths(spec: &Spec) -> impl Iterator<Item = PathBuf> {
     let more = profile::MORE_NODES.iter().map(|node| Path::new("/dev").join(node.name));
     let more = more.chain([PathBuf::from("/sys"), PathBuf::from(OS_RELEASE)]);
     let more = more.filter(|_| spec.profile == Profile::Nspawn);
-    std::iter::once(spec.root.top()).chain(whole).chain(binds).chain(proc).chain(more)
+    std::iter::once(spec.root.top())
+        .chain(spec.root.lower.iter().cloned())
+        .chain(whole)
+        .chain(binds)
+        .chain(proc)
+        .chain(more)
 }
 
 /// Those that follow from the tree, whose links may be anybody's.
@@ -508,10 +517,10 @@ fn may_write_to_run() -> bool {
 }
 
 /// Through links as they lead inside. A root in memory has a home for root alone.
-fn login(spec: &Spec, root: &Path, named: Option<&super::NamedUser>) -> super::Login {
+fn login(spec: &Spec, tree: &Tree, named: Option<&super::NamedUser>) -> super::Login {
     let is = |path: &Path, kind: fn(&fs::Metadata) -> bool| {
         let path = path.strip_prefix("/").unwrap_or(path);
-        find_in(root, path, true).and_then(|file| file.metadata()).is_ok_and(|found| kind(&found))
+        tree.find(path, true).and_then(|file| file.metadata()).is_ok_and(|found| kind(&found))
     };
     // As the tree has it, or below a /usr that is bound over its own.
     let bound = |shell: &str| behind(spec, Path::new(&format!("/usr{shell}"))).is_some_and(|path| path.is_file());
@@ -524,14 +533,14 @@ fn login(spec: &Spec, root: &Path, named: Option<&super::NamedUser>) -> super::L
 
 /// A regular file of at most 1 MiB; empty where it is anything else. Opened for
 /// reading only when it has been looked at: to open a device can act on it.
-pub(super) fn file_of_tree(root: &Path, path: &str) -> String {
-    text_of_tree(root, path).map_or_else(|_| String::new(), |bytes| String::from_utf8_lossy(&bytes).into_owned())
+pub(super) fn file_of_tree(tree: &Tree, path: &str) -> String {
+    text_of_tree(tree, path).map_or_else(|_| String::new(), |bytes| String::from_utf8_lossy(&bytes).into_owned())
 }
 
 /// The same, and why it is none.
-pub(super) fn text_of_tree(root: &Path, path: &str) -> std::io::Result<Vec<u8>> {
+pub(super) fn text_of_tree(tree: &Tree, path: &str) -> std::io::Result<Vec<u8>> {
     const LONGEST: u64 = 1 << 20;
-    let file = find_in(root, Path::new(path), true)?;
+    let file = tree.find(Path::new(path), true)?;
     let found = file.metadata()?;
     if !found.is_file() || found.len() > LONGEST {
         return Err(std::io::ErrorKind::InvalidData.into());

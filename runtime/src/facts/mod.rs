@@ -13,6 +13,7 @@ mod memory;
 mod network;
 mod ranges;
 mod registry;
+mod tree;
 mod users;
 
 use std::collections::{BTreeMap, BTreeSet};

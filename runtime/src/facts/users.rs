@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::NamedUser;
 use super::host::{file_of_tree, text_of_tree};
+use super::tree::Tree;
 use crate::spec::{BindUsers, Secret, Spec, Volatile};
 
 /// The ids that such users have inside (`systemd-nspawn(1)`, `--bind-user=`).
@@ -86,28 +87,28 @@ pub(super) fn user_name(passwd: &str, uid: u32) -> Option<String> {
 }
 
 /// A user of the tree's own `/etc/passwd`, read without leaving the tree.
-pub(super) fn named_user(root: &Path, name: &str) -> Option<NamedUser> {
-    let passwd = file_of_tree(root, "etc/passwd");
+pub(super) fn named_user(tree: &Tree, name: &str) -> Option<NamedUser> {
+    let passwd = file_of_tree(tree, "etc/passwd");
     let line = fields(&passwd).find(|line| line.first() == Some(&name))?;
     let (uid, gid) = (line.get(2)?.parse().ok()?, line.get(3)?.parse().ok()?);
     let joined = |line: Vec<&str>| {
         let member = line.get(3)?.split(',').any(|member| member == name);
         if member { line.get(2)?.parse().ok() } else { None }
     };
-    let groups = fields(&file_of_tree(root, "etc/group")).filter_map(joined).collect();
+    let groups = fields(&file_of_tree(tree, "etc/group")).filter_map(joined).collect();
     let home = line.get(5).filter(|home| home.starts_with('/')).unwrap_or(&"/");
     Some(NamedUser { uid, gid, groups, home: PathBuf::from(home) })
 }
 
 /// What of the tree's own files matters, read without leaving the tree.
-pub(super) fn of_tree(root: &Path, spec: &Spec) -> TreeAccounts {
+pub(super) fn of_tree(tree: &Tree, spec: &Spec) -> TreeAccounts {
     let mut found = TreeAccounts::default();
     // An empty root has no accounts.
     if spec.bind_user.names.is_empty() || spec.root.volatile == Volatile::Yes {
         return found;
     }
     for (path, of_users) in [("etc/passwd", true), ("etc/group", false)] {
-        let text = match text_of_tree(root, path) {
+        let text = match text_of_tree(tree, path) {
             Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             Err(_) => {

@@ -55,8 +55,8 @@ pub enum Ownership {
 
 /// The root file system.
 ///
-/// Nothing of the tree is changed where it is read-only, ephemeral or volatile.
-/// Set-user-id bits and device nodes in it do not work.
+/// Nothing of the tree is changed where it is read-only, ephemeral, volatile, or laid over
+/// others. Set-user-id bits and device nodes in it do not work.
 #[derive(Clone, PartialEq, Eq, Debug, Hash, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
@@ -64,6 +64,12 @@ pub enum Ownership {
 pub struct Root {
     /// The tree. `/` needs `volatile` or `ephemeral`.
     pub path: PathBuf,
+    /// Directories that `path` is laid over, the bottom first (overlayfs): the root is all
+    /// of them as one, and none is changed. It is read-only, unless changes go somewhere
+    /// (`ephemeral`, `volatile: overlay`, `upper`). At most 31; `/` is none of them. What
+    /// hides the lower ones is marked by attributes `user.overlay.*`, whoever mounts it, and
+    /// each shows its ids by its own top. What is mounted below one is not part of it.
+    pub lower: Vec<PathBuf>,
     /// Mounted read-only with everything below. Mount points must exist then.
     pub read_only: bool,
     /// What is forgotten.
@@ -71,8 +77,8 @@ pub struct Root {
     /// Changes are thrown away: as `volatile: overlay`, unless `volatile` is
     /// `yes`, which keeps nothing anyhow.
     pub ephemeral: bool,
-    /// With `ephemeral` or `volatile: overlay`: a directory of the host where
-    /// the changes are kept instead, in the form of overlayfs (`upperdir`).
+    /// With `ephemeral`, `volatile: overlay` or `lower`: a directory of the host where
+    /// the changes are kept, in the form of overlayfs (`upperdir`).
     pub upper: Option<PathBuf>,
     /// The directory that overlayfs works in (`workdir`), on the same mount as
     /// `upper`. Without it: `.NAME.work` beside `upper`, made and kept.
@@ -99,6 +105,33 @@ impl Root {
         let below = self.pivot.as_deref().map(|new| new.strip_prefix("/").unwrap_or(new));
         below.map_or_else(|| self.path.clone(), |below| self.path.join(below))
     }
+
+    /// Whether it is one directory laid over another, be that in memory.
+    pub(crate) fn is_overlay(&self) -> bool {
+        match self.volatile {
+            Volatile::Overlay => true,
+            Volatile::Yes => false,
+            Volatile::No | Volatile::State => self.ephemeral || !self.lower.is_empty(),
+        }
+    }
+
+    /// Whether its changes are those of `path` itself.
+    pub(crate) fn is_changed(&self) -> bool {
+        self.volatile == Volatile::No && !self.read_only && !self.is_overlay()
+    }
+
+    /// Whether nothing of it can be changed, be it for a while.
+    pub(crate) fn is_closed(&self) -> bool {
+        match self.is_overlay() {
+            true => !self.lower.is_empty() && self.upper.is_none() && !self.forgets(),
+            false => self.read_only && self.volatile == Volatile::No,
+        }
+    }
+
+    /// Whether what an overlay is changed in is thrown away at the end.
+    pub(crate) fn forgets(&self) -> bool {
+        self.upper.is_none() && self.is_overlay() && (self.ephemeral || self.volatile == Volatile::Overlay)
+    }
 }
 
 impl Default for Root {
@@ -106,6 +139,7 @@ impl Default for Root {
     fn default() -> Self {
         Self {
             path: PathBuf::from("/"),
+            lower: Vec::new(),
             read_only: false,
             volatile: Volatile::Yes,
             ephemeral: false,

@@ -31,6 +31,9 @@ pub struct Overlay {
     pub read_only: bool,
     /// Programs in it cannot be executed.
     pub noexec: bool,
+    /// What hides the lower directories is marked by attributes `user.overlay.*`, as it
+    /// always is in a user namespace; else by `trusted.overlay.*`.
+    pub user_attributes: bool,
 }
 
 impl Overlay {

@@ -17,7 +17,7 @@ use skep_sys::{Errno, Linux, OwnedSlots, Slot};
 
 use crate::error::Result;
 use crate::facts::{Facts, JOURNALS};
-use crate::spec::{Spec, Volatile};
+use crate::spec::Spec;
 
 pub(crate) use give::give;
 pub(crate) use image::Mounted;
@@ -78,7 +78,6 @@ pub(crate) fn image_of(spec: &Spec) -> Result<Option<Mounted>> {
     if !spec.root.image {
         return Ok(None);
     }
-    let kept = !spec.root.read_only && !spec.root.ephemeral && spec.root.volatile == Volatile::No;
-    let mounted = image::mount(&mut Linux::new(), &spec.root.path, !kept);
+    let mounted = image::mount(&mut Linux::new(), &spec.root.path, !spec.root.is_changed());
     mounted.map(Some).map_err(|error| error.from(spec.origins.of("root.image")))
 }

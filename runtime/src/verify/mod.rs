@@ -88,7 +88,7 @@
 //! | 77 | `architectures-as-reported` | A filter lets calls through of the machine's own ABI only, the payload's also of those that the report names. |
 //! | 78 | `init-confined-first` | Under a stub init the payload's process does nothing before the stub init has said that it is confined, and after that word the stub init only lets go and reaps. |
 //! | 79 | `covers-in-place` | Every kernel file of the profile is masked, covered read-only or named as absent, and what else is masked or covered is what the report names. |
-//! | 80 | `trees-as-reported` | A tree of the host is attached where the report or the profile names it, and can be written, or shows mapped ids, only where the report says so. |
+//! | 80 | `trees-as-reported` | A tree of the host is attached where the report or the profile names it, and can be written, or shows mapped ids, only where the report says so; a root of layers has those that it names, and is changed where it says. |
 //! | 81 | `no-programs-in-dev` | Nothing that the plan itself mounts on /dev or below lets programs be executed. |
 //! | 82 | `modes-tight` | Nothing that the plan makes can be written by others but a sticky directory, and secrets are the payload's, which no other can read; records of the host's users stay root's. |
 //! | 83 | `limits-as-reported` | Resource limits, the limits of a cgroup and the sizes of a tmpfs are those that the report or the profile says. |

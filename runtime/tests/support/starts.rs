@@ -169,6 +169,14 @@ pub(crate) fn specs() -> Vec<(&'static str, Spec)> {
         ("registered", spec(&|spec| spec.register = Want::Require)),
         ("own id", spec(&|spec| spec.user_namespace = UserNamespace::Own)),
         (
+            "layers",
+            spec(&|spec| {
+                (spec.root.path, spec.root.volatile) = ("/srv/tree".into(), Volatile::No);
+                spec.root.lower = vec!["/layers/a".into(), "/layers/b".into()];
+                spec.root.upper = Some("/changes/upper".into());
+            }),
+        ),
+        (
             "overlays",
             spec(&|spec| {
                 let mut kept = Overlay::default();

@@ -116,10 +116,10 @@ fn bind() -> impl Strategy<Value = MountKind> {
 }
 
 fn overlay() -> impl Strategy<Value = MountKind> {
-    (vec(path(), 0..3), option::of(path()), option::of(path()), any::<[bool; 2]>()).prop_map(
+    (vec(path(), 0..3), option::of(path()), option::of(path()), any::<[bool; 3]>()).prop_map(
         |(lower, upper, work, on)| {
             let mut overlay = Overlay::default();
-            [overlay.read_only, overlay.noexec] = on;
+            [overlay.read_only, overlay.noexec, overlay.user_attributes] = on;
             (overlay.lower, overlay.upper, overlay.work) = (lower, upper, work);
             MountKind::Overlay(overlay)
         },
@@ -206,11 +206,16 @@ fn user() -> impl Strategy<Value = User> {
 
 fn root() -> impl Strategy<Value = Root> {
     let volatile = prop::sample::select(vec![Volatile::No, Volatile::Yes, Volatile::State, Volatile::Overlay]);
-    (path(), any::<bool>(), volatile, any::<bool>()).prop_map(|(path, read_only, volatile, ephemeral)| {
-        let mut root = Root::default();
-        (root.path, root.read_only, root.volatile, root.ephemeral) = (path, read_only, volatile, ephemeral);
-        root
-    })
+    let lower = prop_oneof![3 => Just(Vec::new()), 1 => vec(path(), 1..3)];
+    let own = (path(), lower, option::weighted(0.2, path()), option::weighted(0.1, path()));
+    (own, any::<bool>(), volatile, any::<bool>()).prop_map(
+        |((path, lower, upper, work), read_only, volatile, ephemeral)| {
+            let mut root = Root::default();
+            (root.lower, root.upper, root.work) = (lower, upper, work);
+            (root.path, root.read_only, root.volatile, root.ephemeral) = (path, read_only, volatile, ephemeral);
+            root
+        },
+    )
 }
 
 fn bind_user() -> impl Strategy<Value = BindUsers> {

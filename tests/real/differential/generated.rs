@@ -69,6 +69,11 @@ impl Stand {
         if spec.root.path != Spec::default().root.path {
             spec.root.path = self.tree.clone();
         }
+        for path in spec.root.lower.iter_mut().chain(&mut spec.root.upper).chain(&mut spec.root.work) {
+            if let Ok(rest) = path.strip_prefix("/srv") {
+                *path = self.sources.join(rest);
+            }
+        }
         for mount in &mut spec.mounts {
             let sources = match &mut mount.kind {
                 MountKind::Bind(bind) => vec![&mut bind.source],

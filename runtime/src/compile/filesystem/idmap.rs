@@ -12,7 +12,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::facts::{BUSY, PathFact};
 use crate::plan::{Builder, Phase, role};
 use crate::report::Report;
-use crate::spec::{Bind, IdMap, Mount, Ownership, Profile, Volatile, Want};
+use crate::spec::{Bind, IdMap, Mount, Ownership, Profile, Want};
 
 /// How the ids of a tree are shown.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -67,11 +67,10 @@ pub(super) fn of_root(context: &Context<'_>, root: &PathFact, whole: bool) -> Re
     match (choice, on_disk) {
         (Ownership::Chown | Ownership::Auto, Some(own)) if own == base => Ok((Ids::Plain, None)),
         (Ownership::Chown, _) | (Ownership::Auto, None) => {
-            let kept = !spec.root.read_only && spec.root.volatile == Volatile::No && !spec.root.ephemeral;
-            if !kept || spec.root.image || spec.root.path == Path::new("/") {
+            if !spec.root.is_changed() || spec.root.image || spec.root.path == Path::new("/") {
                 return refuse(
                     ErrorKind::InvalidSpec,
-                    "a tree that is read-only, volatile or ephemeral, of an image, or the host's own, is given to nobody",
+                    "a tree that is read-only, volatile or ephemeral, of several layers, of an image, or the host's own, is given to nobody",
                     "Let it be mapped (--private-users-ownership=map).",
                 );
             }

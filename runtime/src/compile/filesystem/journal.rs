@@ -13,7 +13,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::facts::{Facts, JournalPlace, journal_of};
 use crate::plan::Builder;
 use crate::report::Report;
-use crate::spec::{LinkJournal, Spec, Volatile};
+use crate::spec::{LinkJournal, Spec};
 use crate::trees::Wanted;
 
 /// What becomes of a machine's journal.
@@ -64,7 +64,7 @@ fn decide(spec: &Spec, facts: &Facts, id: Option<&str>) -> Result<Decision> {
     }
     let path = journal_of(id);
     let tree = spec.root.top().join(path.strip_prefix("/").unwrap_or(&path));
-    let keeps = spec.root.volatile == Volatile::No && !spec.root.read_only && !spec.root.image;
+    let keeps = spec.root.is_changed() && !spec.root.image;
     let shown = path.display();
     match (mode, &journal.place) {
         (LinkJournal::Auto | LinkJournal::Host | LinkJournal::TryHost, JournalPlace::Directory) => Ok(Decision::Bind),
@@ -132,7 +132,7 @@ pub(super) fn of_host(context: &Context<'_>, report: &mut Report, plan: &mut Bui
 mod tests {
     use super::*;
     use crate::facts::JournalFacts;
-    use crate::spec::{Profile, Root};
+    use crate::spec::{Profile, Root, Volatile};
     use skep_sys::abi::CapabilitySet;
 
     const ID: &str = "0123456789abcdef0123456789abcdef";

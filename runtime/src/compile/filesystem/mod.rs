@@ -98,8 +98,7 @@ impl Sources {
     fn root(&self) -> &Source {
         match &self.root {
             RootTree::Plain(source) => source,
-            // The root's overlay has one layer below.
-            RootTree::Overlay(layers) => &layers.lower[0],
+            RootTree::Overlay(layers) => layers.top(),
         }
     }
 
@@ -131,12 +130,7 @@ pub(super) fn has_overlay(context: &Context<'_>) -> bool {
 }
 
 fn is_overlay(context: &Context<'_>) -> bool {
-    let root = &context.spec.root;
-    match root.volatile {
-        Volatile::Overlay => true,
-        Volatile::Yes => false,
-        Volatile::No | Volatile::State => root.ephemeral,
-    }
+    context.spec.root.is_overlay()
 }
 
 /// Whether the root's tree can be changed, as the Spec says and as it lies on the host.
@@ -144,7 +138,8 @@ fn is_writable(context: &Context<'_>) -> bool {
     let root = &context.spec.root;
     let image = context.facts.image.as_ref().filter(|_| root.image);
     let kept = !root.read_only && root.volatile != Volatile::State;
-    kept && (is_overlay(context) || !(context.facts.read_only_root || image.is_some_and(|image| image.read_only)))
+    kept && !root.is_closed()
+        && (is_overlay(context) || !(context.facts.read_only_root || image.is_some_and(|image| image.read_only)))
 }
 
 /// Whether a place is on a root that the plan makes empty.
@@ -191,7 +186,10 @@ pub(super) fn sources(context: &Context<'_>, plan: &mut Builder, report: &mut Re
         }
     }
     let (attrs, root_origin) = (root.attrs, root.origin.clone());
-    let root = if overlay { RootTree::Overlay(overlay::of_root(context, root, plan)?) } else { RootTree::Plain(root) };
+    let root = match overlay {
+        true => RootTree::Overlay(overlay::of_root(context, root, plan, report)?),
+        false => RootTree::Plain(root),
+    };
     let mut etc = Vec::new();
     for path in profile::ETC.iter().filter(|_| !whole && !context.nspawn()).map(|path| top_path.join(path)) {
         // A convenience, whose absence opens nothing: said, and no error.
@@ -268,6 +266,17 @@ fn check_root(context: &Context<'_>) -> Result<bool> {
             ));
     }
     overlay::refuse_upper_without_overlay(context)?;
+    let (image, pivot) = (spec.root.image, spec.root.pivot.is_some());
+    if !spec.root.lower.is_empty() && (!whole || image || pivot) {
+        let what = match (whole, image) {
+            (false, _) => "a part of several layers would be the root",
+            (_, true) => "a disk image is laid over other layers",
+            _ => "a directory of several layers becomes the root",
+        };
+        return Err(context.invalid("root.lower", what).remedy(
+            "Throw all changes away instead of some (--volatile=overlay), mount the image, or name the directory in each layer.",
+        ));
+    }
     Ok(whole)
 }
 
@@ -346,10 +355,12 @@ fn placed(
             let mut source = Source::read_only(context, &bind.of_host(&context.spec.root), origin.clone(), plan);
             source.recursive = bind.recursive;
             source.no_links = bind.no_links || bind.inside;
-            if bind.inside && (context.spec.root.image || (is_overlay(context) && !bind.read_only)) {
+            let root = &context.spec.root;
+            let in_parts = root.image || !root.lower.is_empty();
+            if bind.inside && (in_parts || (is_overlay(context) && !bind.read_only)) {
                 let what = format!("the bind of {} on {shown} is of the tree itself", bind.source.display());
                 return Err(context.invalid(&field, what).remedy(
-                    "Where the root is a disk image, or its changes are thrown away, bind read-only, or from the host.",
+                    "Where the root is a disk image or of several layers, bind from the host; where its changes are thrown away, read-only.",
                 ));
             }
             source.attrs = with_chosen(
@@ -632,7 +643,7 @@ fn mount_one(
         Content::Overlay(layers) => {
             step(format!("mount an overlay on {shown}"), plan);
             remedy = overlay::REMEDY;
-            overlay::mount(context, layers, role::FOUR, plan)?;
+            overlay::mount(layers, role::FOUR, plan)?;
             (EntryKind::Directory, role::FOUR)
         }
         Content::Device(node) => {

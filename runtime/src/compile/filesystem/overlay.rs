@@ -32,6 +32,8 @@ pub(super) struct Layers {
     pub(super) lower: Vec<Source>,
     pub(super) upper: Upper,
     pub(super) attrs: MountAttrs,
+    /// What hides the lower ones is marked by attributes of the user (`userxattr`).
+    pub(super) user_attributes: bool,
 }
 
 /// Where changes go.
@@ -53,6 +55,17 @@ pub(super) struct Kept {
 }
 
 impl Layers {
+    /// The first that is looked into; there is always one.
+    pub(super) fn top(&self) -> &Source {
+        &self.lower[self.lower.len().saturating_sub(1)]
+    }
+
+    /// What lies below that, for the report.
+    pub(super) fn below(&self) -> String {
+        let names = self.lower.iter().rev().skip(1).map(|source| source.path.display().to_string());
+        names.collect::<Vec<_>>().join(", ")
+    }
+
     pub(super) fn sources(&self) -> impl Iterator<Item = &Source> {
         let kept = match &self.upper {
             Upper::Kept(kept) => Some(&kept.tree),
@@ -142,22 +155,24 @@ pub(super) fn of_mount(
         (None, _) => Upper::Thrown,
     };
     let attrs = with_chosen(CONFINED, [(overlay.read_only, MountAttrs::RDONLY), (overlay.noexec, MountAttrs::NOEXEC)]);
-    Ok(Layers { number, lower, upper, attrs })
+    // trusted.* attributes need root outside.
+    let user_attributes = overlay.user_attributes || context.mapping.is_new();
+    Ok(Layers { number, lower, upper, attrs, user_attributes })
 }
 
 /// How a layer of the root's own tree shows its ids: as the root does.
 fn tree_ids(context: &Context<'_>, field: &str) -> Result<Ids> {
     let root = &context.spec.root;
-    if root.image {
-        let what = "a layer lies in the container's tree, which is a disk image";
+    if root.image || !root.lower.is_empty() {
+        let what = "a layer lies in the container's tree, which is a disk image, or several layers itself";
         return Err(context.invalid(field, what).remedy("Name a directory of the host."));
     }
     Ok(super::idmap::of_root(context, &context.facts.path(&root.top()), true)?.0)
 }
 
 /// For the report.
-fn of_tree_shown(ids: Ids) -> &'static str {
-    if ids == Ids::Plain { "of the tree" } else { "of the tree, ids mapped" }
+fn of_tree_shown(ids: Ids) -> String {
+    format!("of the tree{}", ids_shown(ids))
 }
 
 const BOTH: &str = "Name the upper directory too, or leave both out.";
@@ -211,7 +226,7 @@ pub(super) fn kept(
 }
 
 /// Makes the overlay, detached, in `into`, as part of the step begun.
-pub(super) fn mount(context: &Context<'_>, layers: &Layers, into: Slot, plan: &mut Builder) -> Result<()> {
+pub(super) fn mount(layers: &Layers, into: Slot, plan: &mut Builder) -> Result<()> {
     let word = |rest: String| c_text(format!("{}{rest}", layers.number).as_bytes());
     let (tree, upper, work) = (word("t".into())?, word("u".into())?, word("w".into())?);
     let mut words = Vec::new();
@@ -254,8 +269,7 @@ pub(super) fn mount(context: &Context<'_>, layers: &Layers, into: Slot, plan: &m
             value: &work,
         });
     }
-    if context.mapping.is_new() {
-        // trusted.* attributes need root outside.
+    if layers.user_attributes {
         plan.op(Op::FsFlag { fs, key: c"userxattr" });
     }
     plan.op(Op::FsCreate { fs }).op(Op::FsMount { fs, attrs: layers.attrs, into });
@@ -300,15 +314,57 @@ fn reach(kept: &Kept, tree: &CString, plan: &mut Builder) -> Result<()> {
 /// What may go wrong, for whoever asked for an overlay.
 pub(super) const REMEDY: &str = "Overlays need Linux 5.11 as an ordinary user, and directories without other mounts below; 5.19 where a range of ids is mapped. An upper directory must be on a file system with extended attributes (no overlay itself), on one mount with its work directory.";
 
-/// The root's overlay, over its one tree.
-pub(super) fn of_root(context: &Context<'_>, lower: Source, plan: &mut Builder) -> Result<Layers> {
+/// The root's overlay: the tree, and what it is laid over.
+pub(super) fn of_root(context: &Context<'_>, tree: Source, plan: &mut Builder, report: &mut Report) -> Result<Layers> {
     let root = &context.spec.root;
-    let upper = match &root.upper {
-        Some(upper) => kept(context, "root.upper", upper, root.work.as_deref(), lower.ids, plan)?,
-        None => Upper::Thrown,
+    let several = !root.lower.is_empty();
+    if root.lower.len() >= LAYERS {
+        let what = format!("a root of {} layers", root.lower.len().saturating_add(1));
+        return Err(context.invalid("root.lower", what).remedy(format!("It has at most {LAYERS}.")));
+    }
+    let mut lower = Vec::new();
+    for path in &root.lower {
+        let mut source = Source::read_only(context, path, context.origin("root.lower"), plan);
+        require_source(context, "root.lower", "layer", &source)?;
+        absolute(context.spec, "root.lower", path)?;
+        require_directory(&source)?;
+        if crate::facts::plain(path) == Path::new("/") {
+            return Err(context
+                .invalid("root.lower", "the root is laid over the host's own root")
+                .remedy("Name directories that hold root file systems."));
+        }
+        source.ids = super::idmap::of_root(context, &source.fact, true)?.0;
+        // An ordinary user clones no part of what is mounted.
+        source.recursive = !context.host_clones;
+        lower.push(source);
+    }
+    let upper_ids = match &root.upper {
+        // As whoever made it.
+        Some(upper) if several => super::idmap::of_root(context, &context.facts.path(upper), true)?.0,
+        _ => tree.ids,
     };
+    lower.push(tree);
+    let upper = match &root.upper {
+        Some(upper) => kept(context, "root.upper", upper, root.work.as_deref(), upper_ids, plan)?,
+        None if root.forgets() => Upper::Thrown,
+        None => Upper::None,
+    };
+    let names = (0..).zip(&lower).map(|(index, source)| (format!("l{index}"), source));
+    let of_upper = match &upper {
+        Upper::Kept(kept) => Some(("t".to_owned(), &kept.tree)),
+        Upper::None | Upper::Thrown => None,
+    };
+    for (name, source) in names.chain(of_upper).filter(|_| several) {
+        report.applied(format!("layer 0{name}"), format!("{}{}", source.path.display(), ids_shown(source.ids)));
+    }
     let attrs = if context.nspawn() { MountAttrs::NONE } else { CONFINED };
-    Ok(Layers { number: 0, lower: vec![lower], upper, attrs })
+    let attrs = with_chosen(attrs, [(matches!(upper, Upper::None), MountAttrs::RDONLY)]);
+    Ok(Layers { number: 0, lower, upper, attrs, user_attributes: several || context.mapping.is_new() })
+}
+
+/// How the report ends that says what the ids of a tree are.
+pub(super) fn ids_shown(ids: Ids) -> &'static str {
+    if ids == Ids::Plain { "" } else { ", ids mapped" }
 }
 
 /// An upper directory where nothing is laid over.
@@ -321,6 +377,11 @@ pub(super) fn refuse_upper_without_overlay(context: &Context<'_>) -> Result<()> 
         return Err(Error::new(ErrorKind::InvalidSpec, "the root has an upper directory, and nothing is laid over it")
             .from(context.spec.origins.of("root.upper"))
             .remedy("Make the root ephemeral (-x), or leave the upper directory out."));
+    }
+    if root.upper.is_some() && !root.lower.is_empty() && (root.read_only || root.volatile == Volatile::State) {
+        return Err(context
+            .invalid("root.upper", "a read-only root has an upper directory")
+            .remedy("Name it as the root, over the other layers."));
     }
     Ok(())
 }

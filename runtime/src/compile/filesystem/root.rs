@@ -39,7 +39,7 @@ pub(super) fn root(context: &Context<'_>, sources: &Sources, plan: &mut Builder,
     let origin = context.root_origin();
     let source = sources.root();
     let shown = source.path.display();
-    let ids = if source.ids == Ids::Plain { "" } else { ", ids mapped" };
+    let ids = overlay::ids_shown(source.ids);
     let tree_slot;
     match (spec.root.volatile, &sources.root) {
         (Volatile::Yes, _) => {
@@ -66,10 +66,14 @@ pub(super) fn root(context: &Context<'_>, sources: &Sources, plan: &mut Builder,
             return Ok(());
         }
         (_, RootTree::Overlay(layers)) => {
-            plan.step(Phase::Enter, format!("lay a tmpfs over {shown}"), origin.clone()).remedy(overlay::REMEDY);
-            overlay::mount(context, layers, role::ROOT, plan)?;
+            let (what, over) = match layers.lower.len() {
+                1 => (format!("lay a tmpfs over {shown}"), String::new()),
+                count => (format!("lay {count} directories over each other"), format!(" over {}", layers.below())),
+            };
+            plan.step(Phase::Enter, what, origin.clone()).remedy(overlay::REMEDY);
+            overlay::mount(layers, role::ROOT, plan)?;
             tree_slot = role::ROOT;
-            report.applied("root", format!("{shown}, {}{ids}", layers.changes()));
+            report.applied("root", format!("{shown}{over}, {}{ids}", layers.changes()));
         }
         (_, RootTree::Plain(_)) => {
             let how = if source.is_read_only() { "read-only" } else { "writable" };

@@ -82,6 +82,30 @@ fn overlays_that_make_no_sense() {
 }
 
 #[test]
+fn what_a_root_of_layers_cannot_be() {
+    type Case = (fn(&mut Root), &'static str);
+    let cases: [Case; 9] = [
+        (|root| root.volatile = Volatile::Yes, "a part of several layers"),
+        (|root| root.image = true, "a disk image"),
+        (|root| root.pivot = Some("/new".into()), "a directory of several layers"),
+        (|root| root.lower = vec!["relative".into()], "not an absolute path"),
+        (|root| root.lower = vec!["/srv/../x".into()], "holds `..`"),
+        (|root| root.lower = vec!["//.".into()], "the host's own root"),
+        (|root| root.lower = vec!["/l".into(); 32], "33 layers"),
+        (|root| (root.read_only, root.upper) = (true, Some("/up".into())), "a read-only root"),
+        (|root| (root.volatile, root.upper) = (Volatile::State, Some("/up".into())), "a read-only root"),
+    ];
+    for (change, words) in cases {
+        let mut spec = spec(vec![]);
+        spec.root =
+            Root { path: "/srv/top".into(), lower: vec!["/l".into()], volatile: Volatile::No, ..Root::default() };
+        change(&mut spec.root);
+        let (_, error) = refused(&spec, &as_root(&spec));
+        assert!(error.contains(words), "{error}");
+    }
+}
+
+#[test]
 fn an_overlay_of_what_is_not_there() {
     let spec = spec(vec![at("/m", overlay(&["/a"], |overlay| overlay.upper = Some("/b".into())))]);
     for (path, kind, expected) in [

@@ -646,7 +646,7 @@ pub(super) const RULES: &[Rule] = &[
         80,
         "trees-as-reported",
         &[51, 58],
-        "A tree of the host is attached where the report or the profile names it, and can be written, or shows mapped ids, only where the report says so.",
+        "A tree of the host is attached where the report or the profile names it, and can be written, or shows mapped ids, only where the report says so; a root of layers has those that it names, and is changed where it says.",
         reported::trees_as_reported,
     ),
     rule(

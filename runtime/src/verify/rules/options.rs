@@ -6,6 +6,7 @@ use skep_sys::abi::MountAttrs;
 use skep_sys::{Op, OpKind, Proof};
 
 use super::Findings;
+use super::reported::{MAPPED, applied};
 use crate::plan::Phase;
 use crate::report::Outcome;
 use crate::verify::view::{Id, Seen, View, What};
@@ -123,6 +124,53 @@ fn is_reached(view: &View<'_>, before: &Seen<'_>, target: &[u8]) -> bool {
         let made = |made: &Seen<'_>| made.on == below && matches!(made.op, Op::Mkdir { name, .. } if name == path);
         same && (proved || view.before(seen).is_some_and(made))
     })
+}
+
+/// Whether the root's overlay has the layers that the report names, in that order, and is
+/// changed where it says.
+pub(super) fn layers_as_reported(view: &View<'_>, found: &mut Findings) {
+    let Some(rooted) = view.rooted.and_then(|at| view.ops().get(at)) else { return };
+    let Some(mount) = view.of(OpKind::FsMount).find(|seen| seen.made == rooted.on) else { return };
+    if !view.thing(rooted.on).is_mount(c"overlay") {
+        return;
+    }
+    let value = |wanted: &CStr| {
+        view.of(OpKind::FsString).filter(|seen| seen.on == mount.on).find_map(|seen| match seen.op {
+            Op::FsString { key, value, .. } if key == wanted => Some(value),
+            _ => None,
+        })
+    };
+    let said = applied(view, "root").unwrap_or("");
+    let said = said.strip_suffix(MAPPED).unwrap_or(said);
+    let is_link = |upper: &CStr| {
+        view.of_in(OpKind::Symlink, Phase::Enter)
+            .any(|seen| seen.on == view.building && matches!(seen.op, Op::Symlink { name, .. } if name == upper))
+    };
+    let changed = match value(c"upperdir") {
+        None => said.ends_with(", no changes") && view.thing(rooted.on).attrs.has(MountAttrs::RDONLY),
+        Some(upper) if is_link(upper) => said.contains(", changes kept in "),
+        Some(_) => said.ends_with(", changes thrown away"),
+    };
+    if !changed {
+        found.at(rooted, "is changed elsewhere than the report says");
+    }
+    let listed = value(c"lowerdir").map_or(&[][..], CStr::to_bytes);
+    let listed: Vec<&[u8]> = listed.split(|byte| *byte == b':').rev().collect();
+    let named = (0..).map_while(|index| applied(view, &format!("layer 0l{index}"))).count().max(1);
+    let names = (0..named).map(|index| format!("0l{index}"));
+    if !names.eq(listed.iter().map(|word| String::from_utf8_lossy(word))) {
+        found.at(mount, "has other layers than the report says");
+    }
+    for seen in view.of(OpKind::MoveMount).filter(|seen| seen.onto == view.building) {
+        let Op::MoveMount { path: name, .. } = seen.op else { continue };
+        let Some(said) = applied(view, &format!("layer {}", name.to_string_lossy())) else { continue };
+        let cloned = view.of(OpKind::OpenTree).find(|tree| tree.made == seen.on);
+        let source = cloned.map(|tree| view.thing(tree.on).what);
+        let is = matches!(source, Some(What::Host(path)) if path.to_string_lossy() == said.strip_suffix(MAPPED).unwrap_or(said));
+        if name.to_bytes().starts_with(b"0") && !is {
+            found.at(seen, "is another layer than the report says");
+        }
+    }
 }
 
 pub(super) fn devpts_own(view: &View<'_>, found: &mut Findings) {

@@ -12,6 +12,7 @@ use super::Findings;
 use super::contents::place_of;
 use super::groups::limit_files;
 use super::interface::is_copy;
+use super::options::layers_as_reported;
 use super::report::numbers;
 use super::switch::opens;
 use crate::compile::filesystem::etc::REMOVED;
@@ -124,7 +125,7 @@ pub(super) fn covers_in_place(view: &View<'_>, found: &mut Findings) {
 }
 
 /// How the report ends that says of the root what its ids are.
-const MAPPED: &str = ", ids mapped";
+pub(super) const MAPPED: &str = ", ids mapped";
 
 /// What the report says of a mount: its attributes.
 fn reported_attrs<'v>(view: &View<'v>, place: &str) -> Option<&'v str> {
@@ -136,6 +137,7 @@ fn has(attrs: &str, word: &str) -> bool {
 }
 
 pub(super) fn trees_as_reported(view: &View<'_>, found: &mut Findings) {
+    layers_as_reported(view, found);
     // A file of the host's /etc, if the report says which.
     let of_host = |place: &str| {
         let item = match place {

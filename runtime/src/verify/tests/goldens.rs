@@ -29,6 +29,10 @@ fn plain() -> Root {
     Root { path: "/srv/web".into(), volatile: Volatile::No, ..Root::default() }
 }
 
+fn layered() -> Root {
+    Root { lower: vec!["/srv/base".into(), "/srv/a:b".into()], ..plain() }
+}
+
 fn bind(source: &str, target: &str, read_only: bool, recursive: bool) -> Mount {
     Mount {
         target: target.into(),
@@ -149,6 +153,19 @@ const TABLE: &[(&str, Change)] = &[
     ("volatile state", |spec, _| spec.root = Root { volatile: Volatile::State, ..plain() }),
     ("volatile overlay", |spec, _| spec.root = Root { volatile: Volatile::Overlay, ..plain() }),
     ("ephemeral", |spec, _| spec.root = Root { ephemeral: true, ..plain() }),
+    ("layers", |spec, _| spec.root = layered()),
+    ("layers, changes thrown away", |spec, _| spec.root = Root { volatile: Volatile::Overlay, ..layered() }),
+    ("layers, changes kept", |spec, _| {
+        let (upper, work) = (Some("/srv/rw/data".into()), Some("/srv/rw/work".into()));
+        spec.root = Root { upper, work, ..layered() };
+    }),
+    ("nspawn, layers of several owners", |spec, facts| {
+        let root = Root { upper: Some("/srv/rw/data".into()), ownership: Ownership::Map, ..layered() };
+        *spec = Spec { root, user_namespace: UserNamespace::Pick, ..Spec::of(Profile::Nspawn) };
+        if let Some(layer) = facts.paths.get_mut(std::path::Path::new("/srv/base")) {
+            (layer.uid, layer.gid) = (0x0010_0000, 0x0010_0000);
+        }
+    }),
     ("binds", |spec, _| {
         spec.root = plain();
         spec.mounts = vec![

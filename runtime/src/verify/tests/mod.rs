@@ -151,6 +151,8 @@ fn no_op_can_be_left_out() {
         ("default", Caller::User),
         ("root", Caller::Root),
         ("ephemeral", Caller::User),
+        ("layers", Caller::User),
+        ("layers, changes kept", Caller::Root),
         ("covers", Caller::User),
         ("subordinate", Caller::User),
         ("nspawn", Caller::Root),

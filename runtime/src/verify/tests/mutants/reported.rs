@@ -148,6 +148,41 @@ pub(super) const ALL: &[Mutant] = &[
             other => other,
         })
     }),
+    mutant(80, "layers", "layers in another order", |plan| {
+        each(plan, Enter, OpKind::FsString, |op| match op {
+            Op::FsString { fs, key, .. } if key == c"lowerdir" => Op::FsString { fs, key, value: c"0l0:0l1:0l2" },
+            other => other,
+        })
+    }),
+    mutant(80, "layers", "a layer less", |plan| {
+        each(plan, Enter, OpKind::FsString, |op| match op {
+            Op::FsString { fs, key, .. } if key == c"lowerdir" => Op::FsString { fs, key, value: c"0l2:0l0" },
+            other => other,
+        })
+    }),
+    mutant(80, "layers/root", "another layer", |plan| {
+        each(plan, Prepare, OpKind::OpenAt2, |op| match op {
+            Op::OpenAt2 { dir, path, flags, mode, resolve, into } if path == c"/srv/base" => {
+                Op::OpenAt2 { dir, path: c"/srv/other", flags, mode, resolve, into }
+            }
+            other => other,
+        })
+    }),
+    mutant(80, "layers", "a root that could be remounted writable", |plan| {
+        each(plan, Enter, OpKind::FsMount, |op| match op {
+            Op::FsMount { fs, into: role::ROOT, .. } => Op::FsMount { fs, attrs: closed(), into: role::ROOT },
+            other => other,
+        })
+    }),
+    mutant(80, "layers, changes kept", "changes are kept, of which nothing is said", |plan| {
+        let mut changed = plan.clone();
+        changed.report = crate::Report::default();
+        changed.report.applied("root", "/srv/web over /srv/a:b, /srv/base, changes thrown away");
+        changed
+    }),
+    mutant(80, "nspawn, layers of several owners/root", "a layer that shows ids as they are", |plan| {
+        cut(plan, Attend, places(plan, Attend, |op| op.kind() == OpKind::MountSetAttr)[1])
+    }),
     mutant(80, "overlay of the tree/root", "a layer of the tree that shows ids as they are", |plan| {
         cut(plan, Attend, places(plan, Attend, |op| op.kind() == OpKind::MountSetAttr)[1])
     }),
