@@ -573,11 +573,19 @@ impl Container {
     /// Lets go: the container goes on without this handle, and also when this
     /// process ends. What it has on the host (cgroups, interfaces, published ports)
     /// is removed when it ends: by the watcher, a process of its own that stays for
-    /// that; where that is killed too, by [`crate::gc`]. Who passes on what
-    /// [`Container::forwards`] names does so only as long as this process is there.
-    /// Nothing
+    /// that; where that is killed too, by [`crate::gc`]. Nothing
     /// holds its range of ids any more: a picked one may be picked again, so
     /// name a range of its own for a container that is to be let go of.
+    ///
+    /// Of published ports, the tables of the kernel stay, kept by the watcher, and lead
+    /// to the address that they led to at the last [`Container::follow`]: nobody follows
+    /// the container any more, so a port whose address inside goes leads nowhere from
+    /// then on, and is taken until the container ends. What [`Container::forwards`] names
+    /// is passed on as long as a [`crate::Forwarding`] of this process is there, to the
+    /// same address: the watcher passes nothing on. So give a container that is to be
+    /// let go of an address that stays ([`crate::Command::link_address`], and no
+    /// CAP_NET_ADMIN to change it by), or keep the handle in a process that polls
+    /// [`Container::ports`], as `skep run --detach` does.
     ///
     /// # Errors
     ///
