@@ -17,6 +17,10 @@ use nix::sys::socket::{
 };
 use nix::sys::stat::{FileStat, fstat, stat};
 
+use skep_sys::{Claim, Errno};
+
+use crate::compile::network::tables::TAKEN;
+use crate::error::{Error, ErrorKind, Result};
 use crate::spec::Protocol;
 
 /// A published port that whoever supervises a container passes on himself
@@ -30,6 +34,8 @@ pub struct Forward {
     pub from: SocketAddr,
     /// Inside, at the start; `None` where the container had no address then.
     pub to: Option<SocketAddr>,
+    /// Whether no table of the kernel leads any of the port into the container.
+    pub whole: bool,
     /// Inside by now ([`crate::Ports`]). Who asks while that is `None` is not answered.
     now: Arc<Mutex<Option<SocketAddr>>>,
     /// From where it is reached, if not from the host.
@@ -45,8 +51,8 @@ impl PartialEq for Forward {
 impl Eq for Forward {}
 
 impl Forward {
-    pub(crate) fn new(protocol: Protocol, from: SocketAddr, to: Option<SocketAddr>) -> Self {
-        Self { protocol, from, to, now: Arc::new(Mutex::new(to)), network: None }
+    pub(crate) fn new(protocol: Protocol, from: SocketAddr, to: Option<SocketAddr>, whole: bool) -> Self {
+        Self { protocol, from, to, whole, now: Arc::new(Mutex::new(to)), network: None }
     }
 
     /// Has it reach the container from within its network, to which no interface of the
@@ -68,9 +74,26 @@ impl Forward {
     ///
     /// # Errors
     ///
-    /// Where the address cannot be listened on: it is taken (EADDRINUSE), or not the
-    /// host's (EADDRNOTAVAIL). EINVAL where the container's network is this one.
-    pub fn start(&self) -> io::Result<Forwarding> {
+    /// [`ErrorKind::PortTaken`] where somebody listens there, with who does; else what the
+    /// kernel answered: the address may not be the host's (EADDRNOTAVAIL). EINVAL where the
+    /// container's network is this one.
+    pub fn start(&self) -> Result<Forwarding> {
+        self.begin().map_err(|error| {
+            let errno = crate::watcher::errno_of(&error);
+            let what = format!("pass on {}", self.from);
+            if errno != Errno::EADDRINUSE {
+                return Error::system(what, errno);
+            }
+            let udp = self.protocol == Protocol::Udp;
+            let claim = Claim { udp, address: Some(self.from.ip()), port: self.from.port() };
+            let listens = crate::facts::taken(&[claim]).into_iter().next();
+            let whose = listens.as_ref().map_or_else(String::new, |listens| format!(": {listens}"));
+            let error = Error::system(format!("{what}: the port {claim} is taken{whose}"), errno);
+            error.kind_is(ErrorKind::PortTaken).remedy(listens.map_or(TAKEN, |listens| listens.remedy()))
+        })
+    }
+
+    fn begin(&self) -> io::Result<Forwarding> {
         let id = |file: nix::Result<FileStat>| file.map(|stat| (stat.st_dev, stat.st_ino));
         if let Some(network) = &self.network
             && id(fstat(network))? == id(stat("/proc/thread-self/ns/net"))?
@@ -331,9 +354,11 @@ mod tests {
     fn a_connection_goes_both_ways_and_ends() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let free = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).unwrap();
-        let forward = Forward::new(Protocol::Tcp, free, listener.local_addr().ok());
+        let forward = Forward::new(Protocol::Tcp, free, listener.local_addr().ok(), true);
         let passes = forward.start().unwrap();
-        assert_eq!(forward.start().unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        let taken = forward.start().unwrap_err();
+        let this = format!("process {} (", std::process::id());
+        assert!(taken.kind() == ErrorKind::PortTaken && taken.to_string().contains(&this), "{taken}");
         for word in ["one", "two"] {
             let mut client = TcpStream::connect(free).unwrap();
             client.write_all(word.as_bytes()).unwrap();
@@ -368,7 +393,7 @@ mod tests {
     fn datagrams_are_answered_to_whom_they_came_from() {
         let server = UdpSocket::bind("127.0.0.1:0").unwrap();
         let free = UdpSocket::bind("127.0.0.1:0").and_then(|free| free.local_addr()).unwrap();
-        let forward = Forward::new(Protocol::Udp, free, server.local_addr().ok());
+        let forward = Forward::new(Protocol::Udp, free, server.local_addr().ok(), true);
         let passes = forward.start().unwrap();
         let clients = [(); 2].map(|()| UdpSocket::bind("127.0.0.1:0").unwrap());
         for (client, word) in clients.iter().zip([b"a", b"b"]) {

@@ -10,6 +10,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use skep::spec::{Init, Readiness, Want};
+use skep::sys::Errno;
 use skep::sys::abi::signal;
 use skep::{Command, Container, ErrorKind, ExitStatus, Ports, Process};
 
@@ -36,10 +37,6 @@ const FOREGROUND: Duration = Duration::from_millis(300);
 
 /// What a start touches of the stack.
 const STACK: usize = 32 << 10;
-
-/// EAFNOSUPPORT, EADDRNOTAVAIL
-const NO_FAMILY: i32 = 97;
-const NO_ADDRESS: i32 = 99;
 
 /// Signals that ask for a stop.
 const STOP: [Signal; 3] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP];
@@ -147,11 +144,12 @@ fn attended(
         match forward.start() {
             Ok(one) => forwarding.push(one),
             // A host without IPv6.
-            Err(error) if forward.from.is_ipv6() && matches!(error.raw_os_error(), Some(NO_FAMILY | NO_ADDRESS)) => {}
-            Err(error) => {
-                let why = because(&error);
-                say(format_args!("skep: {} is not passed on to the container: {why}", forward.from));
-            }
+            Err(error)
+                if forward.from.is_ipv6()
+                    && matches!(error.errno(), Some(Errno::EAFNOSUPPORT | Errno::EADDRNOTAVAIL)) => {}
+            // Somebody was faster, since the look at the host.
+            Err(error) if forward.whole && error.kind() == ErrorKind::PortTaken => return Err(error.into()),
+            Err(error) => say(format_args!("skep: not passed on to the container: {error}")),
         }
     }
     let ports = Following::of(&container);

@@ -5,13 +5,15 @@ use std::ffi::CString;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
+use std::{fmt, fs, io};
 
 use skep_sys::wire::Blob;
 use skep_sys::{Claim, Kernel as _, Linux, Op, OwnedSlots, Slot};
 
 use super::host::{machine_id, text};
-use crate::compile::network::{NETFILTER, ROUTE, tables::Published};
-use crate::spec::{Protocol, Spec};
+use crate::compile::network::tables::{Published, TAKEN, claim};
+use crate::compile::network::{NETFILTER, ROUTE};
+use crate::spec::{MachineName, Protocol, Spec};
 
 /// Facts about the network namespace of the caller, for a Spec with interfaces.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -29,8 +31,8 @@ pub struct NetworkFacts {
     pub tables: bool,
     /// First names of interfaces that the Spec lends by a further one.
     pub names: BTreeMap<String, String>,
-    /// Where somebody listens on the host, of what a port is published on.
-    pub taken: Vec<(Protocol, SocketAddr)>,
+    /// Who listens on the host where a port is to be published.
+    pub taken: Vec<Listens>,
     /// Ports that other containers have published, each with the table that leads there.
     pub published: Vec<(String, Claim)>,
     /// The lock under which bridges of zones come and go.
@@ -46,7 +48,7 @@ impl NetworkFacts {
             forwards: text("/proc/sys/net/ipv4/ip_forward").trim_end() == "1",
             tables: wanted && tables(),
             names: names(spec),
-            taken: if spec.links.ports.is_empty() { Vec::new() } else { taken() },
+            taken: taken(&spec.links.ports.iter().map(claim).collect::<Vec<_>>()),
             published: if spec.links.ports.is_empty() { Vec::new() } else { published() },
             zone_lock: zone_lock(),
         }
@@ -111,17 +113,84 @@ fn names(spec: &Spec) -> BTreeMap<String, String> {
     moved.iter().filter_map(|pair| Some((pair.host().to_owned(), first(pair.host())?))).collect()
 }
 
-fn taken() -> Vec<(Protocol, SocketAddr)> {
-    let of = |protocol, name: &str| {
+/// Somebody who listens on the host.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Listens {
+    /// By TCP or UDP.
+    pub protocol: Protocol,
+    /// The address and port.
+    pub at: SocketAddr,
+    /// The process, where it can be seen, and what it is called.
+    pub process: Option<(u32, String)>,
+    /// The container that it passes the port on to, where it is registered and the only
+    /// one of that process.
+    pub container: Option<MachineName>,
+}
+
+impl Listens {
+    /// Whether it is where a port is to be.
+    pub(crate) fn meets(&self, wanted: &Claim) -> bool {
+        let udp = self.protocol == Protocol::Udp;
+        wanted.meets(&Claim { udp, address: Some(self.at.ip()), port: self.at.port() })
+    }
+
+    /// What to do about it.
+    pub(crate) fn remedy(&self) -> &'static str {
+        match self.container {
+            Some(_) => TAKEN,
+            None => "Publish another one (--port=HOST:CONTAINER), or end who has it (`ss -lnp` shows whom).",
+        }
+    }
+}
+
+impl fmt::Display for Listens {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.container, &self.process) {
+            (Some(container), _) => write!(f, "the container {container}")?,
+            (None, Some((pid, name))) => write!(f, "process {pid} ({name})")?,
+            (None, None) => f.write_str("somebody on the host")?,
+        }
+        write!(f, " listens on {}", self.at)
+    }
+}
+
+/// Who listens where one of these is to be.
+pub(crate) fn taken(wanted: &[Claim]) -> Vec<Listens> {
+    if wanted.is_empty() {
+        return Vec::new();
+    }
+    let of = |(protocol, name)| {
         let text = text(format!("/proc/thread-self/net/{name}"));
         listeners(&text, protocol).collect::<Vec<_>>()
     };
-    [of(Protocol::Tcp, "tcp"), of(Protocol::Tcp, "tcp6"), of(Protocol::Udp, "udp"), of(Protocol::Udp, "udp6")].concat()
+    let files = [(Protocol::Tcp, "tcp"), (Protocol::Tcp, "tcp6"), (Protocol::Udp, "udp"), (Protocol::Udp, "udp6")];
+    let all = files.into_iter().flat_map(of);
+    all.filter(|(one, _)| wanted.iter().any(|claim| one.meets(claim)))
+        .map(|(one, inode)| {
+            let process = holder(inode);
+            let container = process.as_ref().and_then(|(pid, _)| crate::registry::of_registrar(*pid));
+            Listens { process, container, ..one }
+        })
+        .collect()
+}
+
+/// Who has the socket of this number, as far as that may be seen.
+fn holder(inode: u64) -> Option<(u32, String)> {
+    let socket = format!("socket:[{inode}]");
+    let is_it = |entry: io::Result<fs::DirEntry>| {
+        entry.is_ok_and(|entry| fs::read_link(entry.path()).is_ok_and(|link| link.as_os_str() == socket.as_str()))
+    };
+    fs::read_dir("/proc").ok()?.flatten().find_map(|process| {
+        let pid: u32 = process.file_name().to_str()?.parse().ok()?;
+        fs::read_dir(process.path().join("fd")).ok()?.any(is_it).then_some(())?;
+        Some((pid, text(process.path().join("comm")).trim_end().to_owned()))
+    })
 }
 
 /// `/proc/net/tcp` and its like: a number, the local address and port, those of the other
-/// side, the state. Of those who are connected to nobody.
-fn listeners(text: &str, protocol: Protocol) -> impl Iterator<Item = (Protocol, SocketAddr)> {
+/// side, the state; and, five words on, the socket's number. Of those who are connected
+/// to nobody.
+fn listeners(text: &str, protocol: Protocol) -> impl Iterator<Item = (Listens, u64)> {
     // TCP_LISTEN; TCP_CLOSE
     let wanted = if protocol == Protocol::Tcp { "0A" } else { "07" };
     text.lines().skip(1).filter_map(move |line| {
@@ -142,7 +211,8 @@ fn listeners(text: &str, protocol: Protocol) -> impl Iterator<Item = (Protocol, 
             }
             _ => return None,
         };
-        Some((protocol, SocketAddr::new(address, port)))
+        let inode = words.nth(5).and_then(|word| word.parse().ok()).unwrap_or(0);
+        Some((Listens { protocol, at: SocketAddr::new(address, port), process: None, container: None }, inode))
     })
 }
 
@@ -176,11 +246,11 @@ mod tests {
     #[test]
     fn who_listens_is_read() {
         const TEXT: &str = "  sl  local_address rem_address   st tx_queue rx_queue\n\
-            0: 0100007F:1F90 00000000:0000 0A 00000000:00000000\n\
+            0: 0100007F:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 2744 1 0 100\n\
             1: 0100007F:1F91 0100007F:0050 01 00000000:00000000\n\
             2: 00000000000000000000000001000000:0050 00000000000000000000000000000000:0000 0A 0\nx\n3: y:z w 0A\n";
-        let found: Vec<_> = listeners(TEXT, Protocol::Tcp).map(|(_, address)| address.to_string()).collect();
-        assert_eq!(found, ["127.0.0.1:8080", "[::1]:80"]);
+        let found: Vec<_> = listeners(TEXT, Protocol::Tcp).map(|(one, inode)| (one.at.to_string(), inode)).collect();
+        assert_eq!(found, [("127.0.0.1:8080".to_owned(), 2744), ("[::1]:80".to_owned(), 0)]);
         assert_eq!(listeners("", Protocol::Udp).count(), 0);
     }
 }

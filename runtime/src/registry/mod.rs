@@ -91,6 +91,14 @@ pub fn find(name: &str) -> Result<Found> {
     Found::of(record)?.ok_or_else(missing)
 }
 
+/// The one container of this process.
+pub(crate) fn of_registrar(pid: u32) -> Option<MachineName> {
+    let records = Directory::of_user().ok()??.records().ok()?;
+    let mut theirs = records.into_iter().filter(|record| record.registrar.pid == pid);
+    let first = theirs.next()?;
+    theirs.next().is_none().then_some(first.name)
+}
+
 /// The directory of this user's entries, which the first registered start makes
 /// (mode 0700): `/run/skep` for root, `$XDG_RUNTIME_DIR/skep` for others; `None`
 /// where that variable is not set. A program may keep files of its own there

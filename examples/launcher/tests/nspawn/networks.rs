@@ -631,7 +631,9 @@ fn without_nf_tables_all_ports_are_passed_on_and_are_free_again() {
         ip("link set out0 up");
         ip("link set out1 up");
         let said = tree.with_file_name("said");
-        let command = machine(tree, &["-n", "-M", "bare", "--report", "--port=80:8080", "--port=udp:53:5353"], SERVE);
+        let ports = ["--port=80:8080", "--port=udp:53:5353"];
+        let command =
+            machine(tree, &[&["-n", "-M", "bare", "--report", "--register=auto"] as &[&str], &ports].concat(), SERVE);
         let mut child = without_tables(&command);
         child.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(std::fs::File::create(&said).unwrap());
         let mut running = Running(child.spawn().unwrap());
@@ -655,6 +657,25 @@ fn without_nf_tables_all_ports_are_passed_on_and_are_free_again() {
             let (length, _) = socket.recv_from(&mut answer).unwrap_or_else(|error| panic!("{to}: {error}"));
             assert_eq!(&answer[..length], b"to me", "{to}");
         }
+        // Nobody else gets one of them.
+        let second = |port: &str, options: &[&str]| {
+            let options = [&["-x", "-M", "second", port] as &[&str], options].concat();
+            let output = without_tables(&machine(tree, &options, "true")).output().unwrap();
+            assert_eq!(output.status.code(), Some(1));
+            String::from_utf8_lossy(&output.stderr).into_owned()
+        };
+        for options in [&["-n"] as &[&str], &["--private-network"]] {
+            for (port, word) in [("tcp:80:1", "tcp:80:1"), ("udp:127.0.0.1:53", "udp:127.0.0.1:53:53")] {
+                let why = second(&format!("--port={port}"), options);
+                assert!(why.contains(&format!("the port {word} is taken: the container bare listens on ")), "{why}");
+                assert!(why.contains("or stop that container first"), "{why}");
+            }
+        }
+        // Nor does a machine get what a program has.
+        let listener = TcpListener::bind("127.0.0.1:81").unwrap();
+        let why = second("--port=81", &["-n"]);
+        assert!(why.contains(&format!("process {} (", std::process::id())) && why.contains("127.0.0.1:81"), "{why}");
+        drop(listener);
         let said = std::fs::read_to_string(&said).unwrap();
         assert!(said.contains("this kernel has no nf_tables") && !said.contains("not passed on"), "{said}");
         nix::sys::signal::kill(nix::unistd::Pid::from_raw(child.id() as i32), nix::sys::signal::Signal::SIGTERM)

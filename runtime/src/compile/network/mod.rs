@@ -11,11 +11,11 @@ pub(crate) mod words;
 
 use std::collections::BTreeMap;
 use std::ffi::{CStr, CString};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr};
 
 use skep_sys::abi::{Namespaces, OpenFlags, Resolve};
 use skep_sys::wire::Blob;
-use skep_sys::{At, Claim, Op, OpKind, Proof, Slot};
+use skep_sys::{At, Op, OpKind, Proof, Slot};
 
 use super::{Context, c_path, c_text};
 use crate::error::{Error, ErrorKind, Result};
@@ -345,26 +345,21 @@ pub(super) fn decide(context: &Context<'_>) -> Result<Option<Decided>> {
 
 /// Ports that are published are nobody's: whom somebody reaches there today would be
 /// another from now on. A machine's may be those of a program of the host, as with
-/// systemd-nspawn.
+/// systemd-nspawn, where tables lead there before the program hears of it.
 fn free(context: &Context<'_>, facts: &NetworkFacts) -> Result<()> {
     let refuse = |port: &spec::Port, whose: String, remedy: &str| {
         let what = format!("the port {port} is taken: {whose}");
         Err(context.refuse(ErrorKind::PortTaken, "links.ports", what).remedy(remedy))
     };
+    let goes_before = context.nspawn() && facts.tables && context.spec.links.has_pair();
     for port in &context.spec.links.ports {
         let wanted = tables::claim(port);
         if let Some((table, claim)) = facts.published.iter().find(|(_, claim)| claim.meets(&wanted)) {
             let whose = format!("{} publishes {claim}", tables::who(table));
             return refuse(port, whose, tables::TAKEN);
         }
-        let listens = |(protocol, at): &&(spec::Protocol, SocketAddr)| {
-            let udp = *protocol == spec::Protocol::Udp;
-            wanted.meets(&Claim { udp, address: Some(at.ip()), port: at.port() })
-        };
-        if let Some((_, at)) = facts.taken.iter().find(listens).filter(|_| !context.nspawn()) {
-            let whose = format!("somebody on the host listens on {at}");
-            let remedy = "Publish another one (--port=HOST:CONTAINER), or end who has it (`ss -lnp` shows whom).";
-            return refuse(port, whose, remedy);
+        if let Some(listens) = facts.taken.iter().find(|one| one.meets(&wanted)).filter(|_| !goes_before) {
+            return refuse(port, listens.to_string(), listens.remedy());
         }
     }
     Ok(())

@@ -308,7 +308,7 @@ impl Published {
             let mut add = |from: IpAddr| {
                 let inside = of_family(from.is_ipv4()).or_else(|| of_family(!from.is_ipv4()));
                 let to = inside.map(|inside| SocketAddr::new(inside, port.inside));
-                all.push(Forward::new(port.protocol, SocketAddr::new(from, port.host), to));
+                all.push(Forward::new(port.protocol, SocketAddr::new(from, port.host), to, !tables));
             };
             match port.address {
                 Some(address) if !tables => add(address),
