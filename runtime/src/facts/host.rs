@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use nix::sys::statvfs::FsFlags;
 use skep_sys::abi::{CapabilitySet, Resource};
 
 use super::cgroups::Needs;
@@ -19,8 +20,8 @@ use super::{Cgroups, Facts, HostUser, NamedUser, UnifiedGroup};
 use crate::error::{Error, ErrorKind, Result};
 use crate::profile;
 use crate::spec::{
-    Device, IdRange, Limit, LinkJournal, MountKind, Namespace, Overlay, Profile, Resources, Scheduling, Spec, Timezone,
-    User, UserNamespace, Want,
+    Device, IdRange, Limit, LinkJournal, MountKind, Namespace, Overlay, Profile, ResolvConf, Resources, Scheduling,
+    Spec, Timezone, User, UserNamespace, Want,
 };
 use crate::stat::Stat;
 
@@ -188,6 +189,7 @@ pub(super) fn gather(spec: &Spec, mounted: Option<PathBuf>) -> Result<Facts> {
             _ => None,
         },
         read_only_root: nspawn && is_read_only(tree.of_path()),
+        read_only_etc: nspawn && names_etc(spec) && tree.find(Path::new("etc"), false).is_ok_and(is_read_only_at),
         lacking: if nspawn { super::files::lacking(&tree) } else { BTreeMap::new() },
         usr_links: usr_links(&tree),
         journal: None,
@@ -375,7 +377,7 @@ pub(crate) const LOCALTIME: &str = "/etc/localtime";
 
 /// Files of the host that files of the container's `/etc` are made of.
 fn etc_sources(spec: &Spec) -> impl Iterator<Item = &'static str> {
-    let resolv_conf = spec.resolv_conf.of(&spec.network).map(|(source, _)| source);
+    let resolv_conf = spec.resolv_conf.of(spec).map(|(source, _)| source);
     let localtime = (!matches!(spec.timezone, Timezone::Off | Timezone::Delete)).then_some(LOCALTIME);
     let hosts = spec.hosts.source();
     resolv_conf.into_iter().chain(localtime).chain(hosts)
@@ -384,7 +386,7 @@ fn etc_sources(spec: &Spec) -> impl Iterator<Item = &'static str> {
 /// The files of the container's `/etc` that a plan may lie something over.
 fn etc_targets(spec: &Spec) -> impl Iterator<Item = PathBuf> {
     let wanted = [
-        ("/etc/resolv.conf", spec.resolv_conf.is_wanted(&spec.network)),
+        ("/etc/resolv.conf", spec.resolv_conf.is_wanted(spec)),
         (LOCALTIME, spec.timezone != Timezone::Off),
         ("/etc/hosts", spec.hosts != crate::spec::Hosts::Off),
         ("/etc/hostname", spec.hostname_file),
@@ -392,10 +394,19 @@ fn etc_targets(spec: &Spec) -> impl Iterator<Item = PathBuf> {
     wanted.into_iter().filter(|(_, wanted)| *wanted).map(|(path, _)| PathBuf::from(path))
 }
 
+/// Whether something in `/etc` of the tree is to be changed by name.
+fn names_etc(spec: &Spec) -> bool {
+    !matches!(spec.resolv_conf, ResolvConf::Off | ResolvConf::Auto)
+        || !matches!(spec.timezone, Timezone::Off | Timezone::Auto)
+}
+
 /// Whether nobody can write there: the mount or the file system is read-only.
 fn is_read_only(path: &Path) -> bool {
-    let of = nix::sys::statvfs::statvfs(path);
-    of.is_ok_and(|found| found.flags().contains(nix::sys::statvfs::FsFlags::ST_RDONLY))
+    nix::sys::statvfs::statvfs(path).is_ok_and(|found| found.flags().contains(FsFlags::ST_RDONLY))
+}
+
+fn is_read_only_at(file: fs::File) -> bool {
+    nix::sys::statvfs::fstatvfs(&file).is_ok_and(|found| found.flags().contains(FsFlags::ST_RDONLY))
 }
 
 /// The name behind a link to `zoneinfo`: plain components and nothing else.
@@ -636,6 +647,7 @@ pub(super) fn example(spec: &Spec) -> Facts {
         contents: etc_sources(spec).map(|path| (PathBuf::from(path), b"nameserver 192.0.2.1\n".to_vec())).collect(),
         time_zone: Some("Etc/UTC".to_owned()),
         read_only_root: false,
+        read_only_etc: false,
         lacking: BTreeMap::new(),
         usr_links: ["bin", "sbin", "lib", "lib64"]
             .iter()

@@ -125,6 +125,9 @@ pub struct Facts {
     pub time_zone: Option<String>,
     /// Whether the root lies on what is mounted read-only. Looked at for a machine alone.
     pub read_only_root: bool,
+    /// Whether its `/etc` does. Looked at for a machine alone, where a file there is to be
+    /// changed by name.
+    pub read_only_etc: bool,
     /// What the root's top lacks of what a machine's has: directories, and links with what
     /// they are to point to. Looked at for a machine alone.
     pub lacking: BTreeMap<&'static str, Option<&'static str>>,

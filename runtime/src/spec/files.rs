@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Network, Secret};
+use super::{Network, Profile, Secret, Spec};
 
 /// A file with content of the caller's. It lies in memory, over the mount
 /// point, and belongs to root inside. The content is never printed.
@@ -89,8 +89,10 @@ pub enum ResolvConf {
     /// None: in a machine (profile `nspawn`) the tree's is removed, where the tree can be
     /// written; else an empty file.
     Delete,
-    /// With a network of its own: the tree's. Else a copy of the host's, where
-    /// the tree has such a file or its changes are thrown away.
+    /// With a network of its own, or one that is entered: the tree's. Else, and in a machine
+    /// that enters one without making it its own, a copy of the host's, where
+    /// the tree has such a file or its changes are thrown away. Where the host has none, a
+    /// machine has none: an empty file lies over the tree's.
     #[default]
     Auto,
 }
@@ -108,13 +110,19 @@ pub(crate) enum How {
 
 impl ResolvConf {
     /// The host's file and how it gets there; `None` for neither.
-    pub(crate) fn of(self, network: &Network) -> Option<(&'static str, How)> {
+    pub(crate) fn of(self, spec: &Spec) -> Option<(&'static str, How)> {
         const HOST: &str = "/etc/resolv.conf";
         const STATIC: &str = "/usr/lib/systemd/resolv.conf";
         const UPLINK: &str = "/run/systemd/resolve/resolv.conf";
         const STUB: &str = "/run/systemd/resolve/stub-resolv.conf";
+        // A machine's network is private if it is its own (`systemd-nspawn(1)`).
+        let shared = match spec.network {
+            Network::Host => true,
+            Network::Path(_) | Network::Given => spec.profile == Profile::Nspawn,
+            Network::None | Network::Own(_) => false,
+        };
         Some(match self {
-            Self::Auto if *network == Network::Host => (HOST, How::Copy),
+            Self::Auto if shared => (HOST, How::Copy),
             Self::Off | Self::Delete | Self::Auto => return None,
             Self::CopyHost => (HOST, How::Copy),
             Self::CopyStatic => (STATIC, How::Copy),
@@ -132,8 +140,8 @@ impl ResolvConf {
     }
 
     /// Whether anything lies over the tree's file.
-    pub(crate) fn is_wanted(self, network: &Network) -> bool {
-        self == Self::Delete || self.of(network).is_some()
+    pub(crate) fn is_wanted(self, spec: &Spec) -> bool {
+        self == Self::Delete || self.of(spec).is_some()
     }
 }
 

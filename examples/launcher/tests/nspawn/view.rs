@@ -43,6 +43,17 @@ impl Tree {
         String::from_utf8(output.stdout).unwrap()
     }
 
+    /// What a command prints, which has to end well; with mounts of the host that it does
+    /// not share.
+    fn beside(&self, mounts: &str, words: &[&str]) -> String {
+        let mut skep = Command::new("unshare");
+        skep.args(["--mount", "sh", "-c", &format!("{mounts} && exec \"$0\" \"$@\""), SKEP, "nspawn", "--register=no"]);
+        skep.args(["--keep-unit", "--pipe", "-q", "--bind-ro=/usr", "-D"]).arg(&self.0).args(words);
+        let output = skep.env("TREE", &self.0).env_remove("NOTIFY_SOCKET").stdin(Stdio::null()).output().unwrap();
+        assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
     fn fails(&self, options: &[&str], variables: &[(&str, &str)], with: &str) {
         let output = self.run(options, variables, &["/bin/true"]);
         let said = String::from_utf8_lossy(&output.stderr);
@@ -445,6 +456,80 @@ fn what_is_to_be_deleted_is_gone_from_the_tree_itself() {
     assert!(files[0].join("kept").is_dir());
     // What the link names is another's.
     assert!(Path::new("/etc/passwd").exists());
+}
+
+/// Not said, it is the host's, or nothing where the host has nothing; and what the tree
+/// keeps is not touched.
+#[test]
+fn files_of_etc_are_as_the_hosts_where_nobody_says() {
+    let _turn = turn();
+    let tree = tree!("auto");
+    let files = ["etc/resolv.conf", "etc/localtime"].map(|name| tree.0.join(name));
+    let host = tree.0.join("var/host-etc");
+    std::fs::create_dir(&host).unwrap();
+    for name in ["passwd", "group"] {
+        std::fs::copy(Path::new("/etc").join(name), host.join(name)).unwrap();
+    }
+    let fill = || files.iter().for_each(|file| std::fs::write(file, "tree").unwrap());
+    let own = ["unshare", "--net", "sleep", "600"];
+    let mut other = Command::new(own[0]).args(&own[1..]).spawn().unwrap();
+    let path = format!("/proc/{}/ns/net", other.id());
+    let theirs = || std::fs::read_link(&path).ok();
+    assert!(until(5, || theirs() != std::fs::read_link("/proc/self/ns/net").ok()));
+    let entered = format!("--network-namespace-path={path}");
+    let entered_as_own = [entered.as_str(), "--private-network"];
+    const PROBE: &str = "for file in /etc/resolv.conf /etc/localtime; do \
+        if [ -e $file ]; then head -c 4 $file | tr '\\0\\n' '..'; echo .; else echo none; fi; done";
+    for (options, has, lacks) in [
+        (&[][..], "host.\nhost.\n", ".\n.\n"),
+        (&["--private-network"], "tree.\nhost.\n", "tree.\n.\n"),
+        (&[entered.as_str()], "host.\nhost.\n", ".\n.\n"),
+        (&entered_as_own, "tree.\nhost.\n", "tree.\n.\n"),
+        (&["--read-only"], "host.\nhost.\n", "tree.\ntree.\n"),
+        (&["--volatile=state"], "host.\nhost.\n", "tree.\ntree.\n"),
+        (&["--volatile=overlay"], "host.\nhost.\n", "none\nnone\n"),
+        (&["--resolv-conf=off", "--timezone=off"], "tree.\ntree.\n", "tree.\ntree.\n"),
+    ] {
+        for (there, expected) in [(true, has), (false, lacks)] {
+            fill();
+            for name in ["resolv.conf", "localtime"] {
+                let _ = std::fs::remove_file(host.join(name));
+                if there {
+                    std::fs::write(host.join(name), "host").unwrap();
+                }
+            }
+            let words: Vec<&str> = options.iter().copied().chain(["/bin/sh", "-c", PROBE]).collect();
+            let said = tree.beside("mount --bind \"$TREE/var/host-etc\" /etc", &words);
+            assert_eq!(said, expected, "{options:?}, {there}");
+            assert!(files.iter().all(|file| std::fs::read(file).unwrap() == b"tree"), "{options:?}, {there}");
+        }
+    }
+    other.kill().unwrap();
+    other.wait().unwrap();
+}
+
+/// The original says that it could not, and goes on.
+#[test]
+fn a_tree_of_which_etc_alone_is_read_only_keeps_what_it_has_there() {
+    let _turn = turn();
+    let tree = tree!("closed-etc");
+    let closed = "mount --bind \"$TREE/etc\" \"$TREE/etc\" && mount -o remount,bind,ro \"$TREE/etc\"";
+    const PROBE: &str = "cat /etc/resolv.conf /etc/localtime 2>/dev/null; : >/here && rm /here && echo ran";
+    let files = ["etc/resolv.conf", "etc/localtime"].map(|name| tree.0.join(name));
+    for mode in ["delete", "copy", "bind"] {
+        let options = match mode {
+            "delete" => ["--resolv-conf=delete", "--timezone=delete"],
+            "copy" => ["--resolv-conf=copy-host", "--timezone=copy"],
+            _ => ["--resolv-conf=bind-host", "--timezone=bind"],
+        };
+        let words = [&options[..], &["/bin/sh", "-c", PROBE]].concat();
+        assert_eq!(tree.beside(closed, &words), "ran\n", "{mode}: nothing is there, and nothing is made");
+        files.iter().for_each(|file| std::fs::write(file, "tree\n").unwrap());
+        let said = tree.beside(closed, &words);
+        assert_eq!(said == "tree\ntree\nran\n", mode == "delete", "{mode}: {said}");
+        assert!(files.iter().all(|file| std::fs::read(file).unwrap() == b"tree\n"), "{mode}");
+        files.iter().for_each(|file| std::fs::remove_file(file).unwrap());
+    }
 }
 
 #[test]

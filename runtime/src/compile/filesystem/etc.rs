@@ -14,7 +14,7 @@ use crate::error::Result;
 use crate::facts::{EntryKind, LOCALTIME};
 use crate::plan::{Builder, role};
 use crate::report::Report;
-use crate::spec::{Hosts, How, Timezone, Volatile};
+use crate::spec::{Hosts, How, ResolvConf, Timezone, Volatile};
 
 /// The files of `/etc`, to be mounted after the caller's mounts.
 pub(super) fn of_host(
@@ -52,7 +52,6 @@ impl Etc<'_, '_> {
     /// in a tree that keeps it.
     fn fits(&mut self, item: &str, target: &str, over_link: bool, quietly: bool) -> bool {
         let path = Path::new(target);
-        let spec = self.context.spec;
         let known = self.context.facts.targets.get(path).copied().unwrap_or_default();
         let fresh = super::is_fresh(self.context, path);
         let kept = !fresh && !super::is_overlay(self.context);
@@ -65,7 +64,7 @@ impl Etc<'_, '_> {
             format!("{target} is a symbolic link of the tree, left alone")
         } else if !fresh && known.kind == EntryKind::Directory && !known.is_link {
             format!("{target} is a directory of the tree")
-        } else if missing && kept && (quietly || spec.root.read_only || spec.root.volatile == Volatile::State) {
+        } else if missing && kept && (quietly || !self.can_change()) {
             format!("the tree has no {target}")
         } else {
             return true;
@@ -120,12 +119,35 @@ impl Etc<'_, '_> {
         if super::is_fresh(context, path) || (known.kind == EntryKind::Missing && !known.is_link) {
             return self.report.off(item, format!("the tree has no {target}"));
         }
-        if !super::is_writable(context) {
-            return self.report.off(item, "the tree is read-only");
+        if !self.can_change() {
+            return self.report.off(item, "the tree is read-only there");
         }
         self.report.applied(item, REMOVED);
         let origin = context.origin(field);
         self.placed.push(Placed { target: path.into(), content: Content::Removed, origin, over_link: false });
+    }
+
+    /// Whether a name can come or go in `/etc`.
+    fn can_change(&self) -> bool {
+        super::is_writable(self.context) && (super::is_overlay(self.context) || !self.context.facts.read_only_etc)
+    }
+
+    /// Nobody has said what there is to be, and the host has none: so has a machine, as with
+    /// systemd-nspawn. But what it keeps loses nothing unasked: an empty file lies over that.
+    fn absent(&mut self, item: &str, field: &str, target: &str) {
+        if !super::is_writable(self.context) {
+            self.report.off(item, format!("the host has no {target}, and the tree is read-only"));
+        } else if super::is_overlay(self.context) || super::is_fresh(self.context, Path::new(target)) {
+            self.delete(item, field, target);
+        } else {
+            self.make(item, field, target, b"", "an empty file: the host has none");
+        }
+    }
+
+    /// Whether a machine is to have of `source` what the host has, and that is nothing.
+    fn is_absent(&self, source: &str) -> bool {
+        let fact = self.context.facts.path(Path::new(source));
+        self.context.nspawn() && fact.kind == EntryKind::Missing && fact.failed.is_none()
     }
 
     fn resolv_conf(&mut self) -> Result<()> {
@@ -133,15 +155,19 @@ impl Etc<'_, '_> {
         const TARGET: &str = "/etc/resolv.conf";
         let spec = self.context.spec;
         let mode = spec.resolv_conf;
-        if !mode.is_wanted(&spec.network) {
+        if !mode.is_wanted(spec) {
             return Ok(());
         }
-        let found = mode.of(&spec.network);
+        let found = mode.of(spec);
         let over_link = found.is_none_or(|(_, how)| how != How::Copy);
-        if !self.fits(ITEM, TARGET, over_link, mode == crate::spec::ResolvConf::Auto) {
+        if !self.fits(ITEM, TARGET, over_link, mode == ResolvConf::Auto) {
             return Ok(());
         }
         match found {
+            Some((source, _)) if mode == ResolvConf::Auto && self.is_absent(source) => {
+                self.absent(ITEM, "resolv_conf", TARGET);
+                Ok(())
+            }
             Some((source, how)) => self.put(ITEM, "resolv_conf", TARGET, source, how),
             None => {
                 self.delete(ITEM, "resolv_conf", TARGET);
@@ -169,6 +195,10 @@ impl Etc<'_, '_> {
                 // Made with the rest of the skeleton.
                 let zone = self.context.facts.time_zone.as_deref().unwrap_or_default();
                 self.report.applied(ITEM, zone);
+                Ok(())
+            }
+            Timezone::Auto if self.context.facts.time_zone.is_none() && self.is_absent(LOCALTIME) => {
+                self.absent(ITEM, "timezone", LOCALTIME);
                 Ok(())
             }
             Timezone::Bind | Timezone::Symlink | Timezone::Auto => {
