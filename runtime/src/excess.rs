@@ -201,12 +201,18 @@ impl Findings<'_> {
             self.unless(closed, || "/ can be written".to_owned());
         }
         for mount in &self.spec.mounts {
-            let MountKind::Bind(bind) = &mount.kind else { continue };
+            // Whether it is closed, without programs, and without links.
+            let asked = match &mount.kind {
+                MountKind::Bind(bind) => [bind.read_only, bind.noexec, bind.nosymfollow],
+                MountKind::Tmpfs(tmpfs) => [tmpfs.read_only, tmpfs.noexec, tmpfs.nosymfollow],
+                MountKind::Overlay(overlay) => [overlay.read_only, overlay.noexec, false],
+                _ => continue,
+            };
             let alone = self.spec.mounts.iter().filter(|other| other.target == mount.target).count() == 1;
-            let line = tops.iter().find(|line| alone && bind.read_only && mount.target == Path::new(&line.point));
-            self.unless(line.is_none_or(|line| line.has("ro")), || {
-                format!("{} can be written", mount.target.display())
-            });
+            let Some(line) = tops.iter().find(|line| alone && mount.target == Path::new(&line.point)) else { continue };
+            for (flag, _) in ["ro", "noexec", "nosymfollow"].into_iter().zip(asked).filter(|(_, asked)| *asked) {
+                self.unless(line.has(flag), || format!("{} without {flag}", mount.target.display()));
+            }
         }
         // Links lead elsewhere; and what is beside a plan's word has none.
         let plain = |path: &Path| path.to_str().filter(|text| payload.kind(text) != Some("symlink")).map(str::to_owned);
