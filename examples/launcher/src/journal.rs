@@ -7,9 +7,9 @@
 //! its mount.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::{DirBuilder, File, Permissions};
+use std::fs::{DirBuilder, File, Metadata, Permissions};
 use std::io::{ErrorKind, Read as _};
-use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -39,6 +39,8 @@ const KNOWS_LIMITS: u32 = 253;
 /// How long it may take to begin, and to write down what was sent.
 const BEGIN: Duration = Duration::from_secs(20);
 const DRAIN: Duration = Duration::from_secs(20);
+/// As many as the kernel follows (path_resolution(7)).
+const LINKS: u32 = 40;
 
 /// What was typed of it.
 #[derive(Clone, Debug, Default)]
@@ -244,25 +246,77 @@ impl Made {
         if path.extension().is_some_and(|ending| ending == "journal")
             && let (Some(parent), Some(name)) = (path.parent(), path.file_name())
         {
-            let parent = parent.canonicalize().map_err(|error| failed(parent, &error, "make the directory first"))?;
+            let parent = held(parent, "make the directory first")?;
             if path.symlink_metadata().is_err_and(|error| error.kind() == ErrorKind::NotFound) {
                 self.0.push(parent.join(name));
             }
             return Ok((parent, Path::new(OUTPUT).join(name).into_os_string(), "--split-mode=none"));
         }
-        match DirBuilder::new().mode(0o750).create(path) {
-            Ok(()) => self.0.push(path.to_owned()),
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
-            Err(error) => return Err(failed(path, &error, "make the directory above it first")),
+        if path.symlink_metadata().is_err_and(|error| error.kind() == ErrorKind::NotFound)
+            && let (Some(parent), Some(name)) = (path.parent(), path.file_name())
+        {
+            let new = held(parent, "make the directory above it first")?.join(name);
+            match DirBuilder::new().mode(0o750).create(&new) {
+                Ok(()) => self.0.push(new),
+                Err(error) => return Err(failed(path, &error, "see that it can be written")),
+            }
         }
-        let directory = path.canonicalize().map_err(|error| failed(path, &error, "name a directory"))?;
-        match directory.is_dir() {
-            true => Ok((directory, OUTPUT.into(), "--split-mode=host")),
-            false => Err(Failure::new(format!(
-                "{OPTION}: {} is neither a directory nor a file whose name ends in .journal; name one of them",
-                quoted(path)
-            ))),
+        Ok((held(path, "name a directory")?, OUTPUT.into(), "--split-mode=host"))
+    }
+}
+
+/// A directory of this user's, through no link, on a way that nobody else can lead
+/// elsewhere: each directory is root's or this user's, and so is each name in one that all
+/// may write in, as in /tmp.
+fn held(path: &Path, remedy: &str) -> Result<PathBuf, Failure> {
+    let me = nix::unistd::geteuid().as_raw();
+    let failed = |why: &dyn std::fmt::Display, remedy: &str| {
+        Failure::new(format!("{OPTION}: {}: {why}; {remedy}", quoted(path)))
+    };
+    let owned = |at: &Path, found: &Metadata, also: u32| match found.uid() {
+        owner if owner == me || owner == also => Ok(()),
+        owner => {
+            let why = format!("{} belongs to user {owner}, who can lead the journal elsewhere", quoted(at));
+            Err(failed(&why, "name a directory that is only yours to change"))
         }
+    };
+    let open_to_all = |at: &Path| {
+        let why = format!("everybody can write in {}", quoted(at));
+        failed(&why, "name a directory that is only yours to change")
+    };
+    let names = |path: &Path| path.components().rev().map(|name| name.as_os_str().to_owned()).collect::<Vec<_>>();
+    let (mut at, mut rest, mut links) = (PathBuf::from("/"), names(path), 0);
+    loop {
+        let found = at.symlink_metadata().map_err(|error| failed(&because(&error), remedy))?;
+        if !found.is_dir() {
+            let why = "neither a directory nor a file whose name ends in .journal";
+            return Err(failed(&why, "name one of them"));
+        }
+        let (all, sticky) = (found.mode() & 0o002 != 0, found.mode() & 0o1000 != 0);
+        if all && (!sticky || rest.is_empty()) {
+            return Err(open_to_all(&at));
+        }
+        let Some(name) = rest.pop() else {
+            // Its own, as what is written there is to be.
+            return owned(&at, &found, me).map(|()| at);
+        };
+        if name == ".." {
+            at.pop();
+            continue;
+        }
+        let next = at.join(name);
+        let found = next.symlink_metadata().map_err(|error| failed(&because(&error), remedy))?;
+        owned(&next, &found, 0)?;
+        if !found.is_symlink() {
+            at = next;
+            continue;
+        }
+        links += 1;
+        if links > LINKS {
+            return Err(failed(&"too many symbolic links", "name the directory itself"));
+        }
+        let target = std::fs::read_link(&next).map_err(|error| failed(&because(&error), remedy))?;
+        rest.extend(names(&target));
     }
 }
 

@@ -190,3 +190,67 @@ fn the_receiver_goes_with_a_launcher_that_is_killed() {
     launcher.wait().unwrap();
     assert!(until(20, || runs() == 0), "{}", runs());
 }
+
+/// Nobody else decides where root's receiver writes.
+#[test]
+fn a_journal_is_not_led_elsewhere() {
+    use std::os::unix::fs::{MetadataExt as _, chown, lchown, symlink};
+    let _turn = turn();
+    let Some(tree) = Tree::new() else { return };
+    if !has("perl") {
+        return skip("perl is not installed");
+    }
+    let bin = receiver(&tree, 257, false);
+    let top = tree.scratch.path();
+    let directory = |name: &str, mode: u32, owner: u32| {
+        let path = top.join(name);
+        std::fs::create_dir(&path).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+        chown(&path, Some(owner), Some(owner)).unwrap();
+        path
+    };
+    const OTHER: u32 = 54321;
+    let (own, theirs, all) =
+        (directory("own", 0o755, 0), directory("theirs", 0o755, OTHER), directory("all", 0o1777, 0));
+    for (link, owner) in
+        [(theirs.join("link"), 0), (all.join("theirs"), OTHER), (all.join("roots"), 0), (top.join("link"), 0)]
+    {
+        symlink(&own, &link).unwrap();
+        lchown(&link, Some(owner), Some(owner)).unwrap();
+    }
+    directory("theirs/roots", 0o755, 0);
+    directory("all/roots-own", 0o755, 0);
+    symlink("theirs/link", top.join("by")).unwrap();
+    let belongs = format!(" belongs to user {OTHER}, who can lead the journal elsewhere; name a directory");
+    let open = "everybody can write in ";
+    for (place, why) in [
+        ("theirs", belongs.as_str()),
+        ("theirs/new", &belongs),
+        ("theirs/new.journal", &belongs),
+        ("theirs/roots", &belongs),
+        ("theirs/link", &belongs),
+        ("all/theirs", &belongs),
+        ("by", &belongs),
+        ("all", open),
+        ("all/new.journal", open),
+    ] {
+        let option = format!("--forward-journal={}", top.join(place).display());
+        let ran = with_receiver(&tree, &bin, &[&option, "/bin/echo", "ran"]);
+        assert!(ran.code == Some(1) && ran.stdout.is_empty() && ran.stderr.contains(why), "{place}: {ran:?}");
+        assert!(!top.join("theirs/new").exists() && own.read_dir().unwrap().next().is_none(), "{place}");
+    }
+    for (place, written) in [
+        ("own", "own"),
+        ("link", "own"),
+        ("all/roots", "own"),
+        ("all/roots-own", "all/roots-own"),
+        ("link/new", "own/new"),
+    ] {
+        let option = format!("--forward-journal={}", top.join(place).display());
+        let ran = with_receiver(&tree, &bin, &[&option, "/usr/bin/perl", "-e", SEND, "1"]);
+        assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""), "{place}: {ran:?}");
+        let kept = top.join(written).join("kept");
+        assert_eq!(kept.metadata().unwrap().uid(), 0, "{place}");
+        std::fs::remove_file(kept).unwrap();
+    }
+}
