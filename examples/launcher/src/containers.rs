@@ -10,12 +10,12 @@ use skep::dialect::nspawn::value;
 use skep::sys::abi::signal;
 use skep::{CopyOptions, ErrorKind, Escaped, Found, Leftover};
 
-use crate::log;
 use crate::message::{Failure, print, quoted};
 use crate::nearest::nearest;
 use crate::run::{GRACE, GRACE_OF_MACHINE};
 use crate::typed::{Typed, Whom};
 use crate::values::text;
+use crate::{journal, log};
 
 /// The bounds of `skep cp`, which its help names.
 const BOUNDS: (u16, u64, u64) = (64, 1 << 20, 64 << 30);
@@ -178,7 +178,8 @@ pub(crate) fn gc(typed: &Typed) -> Result<ExitCode, Failure> {
         _ => ("other", String::new()),
     };
     let logs = log::remove_unused().into_iter().map(|name| ("log", name));
-    let removed = collected.removed.iter().map(shown).chain(logs);
+    let sockets = journal::remove_unused().into_iter().map(|path| ("directory", path));
+    let removed = collected.removed.iter().map(shown).chain(logs).chain(sockets);
     if typed.json {
         let object = |(kind, what): (&str, String)| json!({ "kind": kind, "name": what });
         print(format_args!("{:#}\n", Value::from_iter(removed.map(object))))?;

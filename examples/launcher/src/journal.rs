@@ -9,17 +9,18 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::{DirBuilder, File, Metadata, Permissions};
 use std::io::{ErrorKind, Read as _};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use nix::fcntl::OFlag;
+use nix::fcntl::{Flock, FlockArg, OFlag};
 use nix::unistd::pipe2;
 use skep::spec::{Bind, HostName, Init, Mount, MountKind, Origin, Readiness, Secret, UserNamespace};
 use skep::{Command, Container, Escaped, Spec};
 
 use crate::events::Events;
+use crate::log;
 use crate::meaning::Here;
 use crate::message::{Failure, because, quoted};
 
@@ -328,32 +329,77 @@ impl Drop for Made {
     }
 }
 
-/// A socket to connect to, in a directory that only its owner reaches.
+/// A socket to connect to, in a directory that only its owner reaches, and that is locked
+/// as long as he lives.
 #[derive(Debug)]
 struct Socket {
     directory: PathBuf,
     listener: UnixListener,
+    _lock: Flock<File>,
+}
+
+/// How its directory is called, and where it is.
+const DIRECTORY: &str = "skep-journal-";
+
+fn above_socket() -> PathBuf {
+    match nix::unistd::geteuid().is_root() {
+        true => PathBuf::from("/run"),
+        false => std::env::var_os("XDG_RUNTIME_DIR").map_or_else(std::env::temp_dir, PathBuf::from),
+    }
+}
+
+/// Locks a directory of this user's, which `skep gc` may have removed by then.
+fn locked(directory: &Path) -> std::io::Result<Flock<File>> {
+    let flags = OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW;
+    let file = File::options().read(true).custom_flags(flags.bits()).open(directory)?;
+    if file.metadata()?.uid() != nix::unistd::geteuid().as_raw() {
+        return Err(ErrorKind::PermissionDenied.into());
+    }
+    let lock = Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| errno)?;
+    if log::is_at(&lock, directory) { Ok(lock) } else { Err(ErrorKind::NotFound.into()) }
+}
+
+/// Removes those of launchers that were killed before their machine ran; their paths.
+pub(crate) fn remove_unused() -> Vec<String> {
+    let all = std::fs::read_dir(above_socket()).into_iter().flatten().flatten();
+    let ours = |entry: &std::fs::DirEntry| {
+        entry.file_name().to_str().and_then(|name| name.strip_prefix(DIRECTORY)).is_some_and(|rest| rest.len() == 16)
+    };
+    let unused = all.filter(ours).map(|entry| entry.path()).filter(|directory| {
+        locked(directory).is_ok_and(|_lock| {
+            remove(directory);
+            !directory.exists()
+        })
+    });
+    unused.map(|directory| directory.display().to_string()).collect()
 }
 
 impl Socket {
     fn new() -> Result<Self, Failure> {
-        let below = match nix::unistd::geteuid().is_root() {
-            true => PathBuf::from("/run"),
-            false => std::env::var_os("XDG_RUNTIME_DIR").map_or_else(std::env::temp_dir, PathBuf::from),
+        let failed = |at: &Path, error: &std::io::Error| {
+            Failure::new(format!("{OPTION}: {}: {}; see that it can be written", quoted(at), because(error)))
         };
-        let directory = below.join(format!("skep-journal-{:016x}", crate::meaning::random()));
-        let failed = |error: &std::io::Error| {
-            Failure::new(format!("{OPTION}: {}: {}; see that it can be written", quoted(&directory), because(error)))
+        let (directory, lock) = loop {
+            let directory = above_socket().join(format!("{DIRECTORY}{:016x}", crate::meaning::random()));
+            DirBuilder::new().mode(0o700).create(&directory).map_err(|error| failed(&directory, &error))?;
+            match locked(&directory) {
+                Ok(lock) => break (directory, lock),
+                // `skep gc` was faster.
+                Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::WouldBlock) => {}
+                Err(error) => {
+                    remove(&directory);
+                    return Err(failed(&directory, &error));
+                }
+            }
         };
-        DirBuilder::new().mode(0o700).create(&directory).map_err(|error| failed(&error))?;
         let made = UnixListener::bind(directory.join("socket")).and_then(|listener| {
             // Whoever sees it in the machine may connect, by whatever ids it has.
             std::fs::set_permissions(directory.join("socket"), Permissions::from_mode(0o666)).map(|()| listener)
         });
         match made {
-            Ok(listener) => Ok(Self { directory, listener }),
+            Ok(listener) => Ok(Self { directory, listener, _lock: lock }),
             Err(error) => {
-                let failure = failed(&error);
+                let failure = failed(&directory, &error);
                 remove(&directory);
                 Err(failure)
             }

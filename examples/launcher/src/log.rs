@@ -85,7 +85,7 @@ fn lock(file: File) -> io::Result<Flock<File>> {
 }
 
 /// Whether `file` is what has that path.
-fn is_at(file: &File, path: &Path) -> bool {
+pub(crate) fn is_at(file: &File, path: &Path) -> bool {
     let id = |data: fs::Metadata| (data.dev(), data.ino());
     matches!((file.metadata().map(id), fs::symlink_metadata(path).map(id)), (Ok(one), Ok(other)) if one == other)
 }

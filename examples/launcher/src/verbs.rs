@@ -371,7 +371,8 @@ impl Verb {
                     "Removes what programs of this user have left that started containers and were killed, together \
                      with the process that clears up after them: entries of containers that are gone, cgroups \
                      without processes whose maker has ended, and, as root, the file of the locks on ranges of ids \
-                     where none is held. Logs of detached containers that have ended go as well. Says what it removed, a line for each.",
+                     where none is held. Logs of detached containers that have ended go as well, and directories in which the socket of a \
+                     journal was to be. Says what it removed, a line for each.",
                     "Nothing that lives is touched, and nothing of others. It may run at any time.",
                 ],
                 codes: &[

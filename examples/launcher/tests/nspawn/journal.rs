@@ -254,3 +254,41 @@ fn a_journal_is_not_led_elsewhere() {
         std::fs::remove_file(kept).unwrap();
     }
 }
+
+#[test]
+fn the_socket_of_a_launcher_that_was_killed_is_collected() {
+    let _turn = turn();
+    let Some(tree) = Tree::new() else { return };
+    // One that never says that it listens.
+    let program = tree.scratch.file("bin/systemd-journal-remote", "#!/bin/sh\nexec sleep 100\n");
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let bin = program.parent().unwrap().display().to_string();
+    let before = sockets();
+    let mut launcher = Command::new(SKEP)
+        .args(ALWAYS)
+        .arg("-D")
+        .arg(&tree.root)
+        .args([
+            &format!("--forward-journal={}", tree.scratch.path().join("one.journal").display()),
+            "/bin/sleep",
+            "100",
+        ])
+        .env("PATH", format!("{bin}:{}", std::env::var("PATH").unwrap()))
+        .stdin(Stdio::null())
+        .spawn()
+        .unwrap();
+    let made = || sockets().into_iter().find(|path| !before.contains(path));
+    assert!(until(20, || made().is_some_and(|path| path.join("socket").exists())));
+    let made = made().unwrap();
+    let gc = || {
+        let output = Command::new(SKEP).arg("gc").output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let said = format!("removed directory {}\n", made.display());
+    assert!(!gc().contains(&said) && made.join("socket").exists(), "its owner lives");
+    launcher.kill().unwrap();
+    launcher.wait().unwrap();
+    assert!(made.exists());
+    assert!(gc().contains(&said) && !made.exists());
+    assert!(!gc().contains(&said));
+}
