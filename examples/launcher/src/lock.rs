@@ -25,6 +25,8 @@ use crate::message::{Failure, because, quoted};
 #[derive(Debug)]
 pub(crate) struct TreeLock {
     held: Vec<(PathBuf, File)>,
+    /// What is said of a tree that is busy: layers cannot be ephemeral.
+    instead: &'static str,
 }
 
 /// How a tree is used.
@@ -69,17 +71,27 @@ impl TreeLock {
         if disabled || root.ephemeral || root.path == Path::new("/") {
             return Ok(None);
         }
-        let how = if root.read_only || root.volatile != Volatile::No { Use::Reads } else { Use::Writes };
-        // What is wrong with the root the start says.
-        let Ok(tree) = root.path.canonicalize() else { return Ok(None) };
-        let mut own = Self { held: Vec::new() };
-        own.lock(&tree, how).map(|()| Some(own))
+        // Nothing of layers is changed; what is, is where changes go.
+        let reads = root.read_only || root.volatile != Volatile::No || !root.lower.is_empty();
+        let how = if reads { Use::Reads } else { Use::Writes };
+        let instead = if root.lower.is_empty() { ", or start with --ephemeral" } else { "" };
+        let mut own = Self { held: Vec::new(), instead };
+        for tree in root.lower.iter().chain([&root.path]) {
+            // What is wrong with the root the start says.
+            let Ok(tree) = tree.canonicalize() else { return Ok(None) };
+            own.lock(&tree, how)?;
+        }
+        if let Some((parent, name)) = root.upper.as_ref().and_then(|upper| Some((upper.parent()?, upper.file_name()?)))
+            && let Ok(parent) = parent.canonicalize()
+        {
+            // It need not be there yet.
+            own.lock(&parent.join(name), Use::Writes)?;
+        }
+        Ok(Some(own))
     }
 
     fn lock(&mut self, tree: &Path, how: Use) -> Result<(), Failure> {
-        let (Some(parent), Some(name), Ok(data)) = (tree.parent(), tree.file_name(), tree.metadata()) else {
-            return Ok(());
-        };
+        let (Some(parent), Some(name)) = (tree.parent(), tree.file_name()) else { return Ok(()) };
         let mut beside = OsString::from(".#");
         beside.push(name);
         beside.push(".lck");
@@ -89,7 +101,7 @@ impl TreeLock {
             ErrorKind::PermissionDenied => !geteuid().is_root(),
             _ => false,
         })?;
-        let Some(base) = runtime_directory() else { return Ok(()) };
+        let (Some(base), Ok(data)) = (runtime_directory(), tree.metadata()) else { return Ok(()) };
         let directory = base.join("systemd/nspawn/locks");
         let mut builder = DirBuilder::new();
         if let Err(error) = builder.recursive(true).mode(0o700).create(&directory) {
@@ -110,7 +122,7 @@ impl TreeLock {
             Ok(None) => {
                 let what = format!("{}: the tree is busy: another container that runs may write to it", quoted(tree));
                 let remedy = if how == Use::Writes { "one that writes wants it alone" } else { "it wants it alone" };
-                return Err(Failure::new(format!("{what}, or {remedy}; end that one, or start with --ephemeral")));
+                return Err(Failure::new(format!("{what}, or {remedy}; end that one{}", self.instead)));
             }
             Err(error) if ignored(&error) => {}
             Err(error) => return Err(failed(&path, &error)),

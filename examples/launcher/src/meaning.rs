@@ -534,6 +534,10 @@ pub(crate) fn random() -> u64 {
 pub(crate) fn root(spec: &Spec) -> String {
     match spec.root.volatile {
         Volatile::Yes => format!("{} over an empty root", Escaped::new(&spec.root.path.join("usr"))),
+        _ if !spec.root.lower.is_empty() => {
+            let others = spec.root.lower.iter().rev().map(|layer| Escaped::new(layer).to_string());
+            format!("{} over {}", Escaped::new(&spec.root.path), others.collect::<Vec<_>>().join(", "))
+        }
         _ => Escaped::new(&spec.root.path).to_string(),
     }
 }

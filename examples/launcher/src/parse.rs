@@ -171,6 +171,7 @@ mod tests {
         ("verbose", None, Some("x")),
         ("directory", Some("tree"), Some("")),
         ("image", Some("tree.raw"), Some("")),
+        ("mstack", Some("web.mstack"), Some("")),
         ("template", Some("tree"), Some("")),
         ("pivot-root", Some("/new:/old"), Some("new")),
         ("ephemeral", None, Some("maybe")),

@@ -116,6 +116,7 @@ fn attended(
 
     // Longer than the container, which is dropped first.
     let _tree = TreeLock::of(&spec)?;
+    let made = crate::nspawn::mstack::Made::of(&spec)?;
     machined::enter_scope(
         if keeps_unit { Want::Off } else { announce },
         spec.machine.as_ref().map_or("", |name| name.as_str()),
@@ -134,6 +135,7 @@ fn attended(
     }
     let root = command.spec().root.path.to_string_lossy().into_owned();
     let container = command.spawn()?;
+    made.keep();
     if let Some(receiver) = &mut receiver {
         receiver.running();
     }

@@ -98,6 +98,8 @@ pub(crate) struct Typed {
     pub(crate) announce: Option<Want>,
     pub(crate) directory: Option<PathBuf>,
     pub(crate) image: Option<PathBuf>,
+    /// A directory of layers.
+    pub(crate) mstack: Option<PathBuf>,
     pub(crate) template: Option<PathBuf>,
     pub(crate) pivot_root: Option<(PathBuf, Option<PathBuf>)>,
     pub(crate) ephemeral: Option<bool>,

@@ -8,9 +8,11 @@
 pub(crate) mod environment;
 #[cfg(test)]
 mod keys;
+pub(crate) mod mstack;
 pub(crate) mod options;
 mod rules;
 mod tree;
+mod version;
 
 use std::process::ExitCode;
 
@@ -33,7 +35,7 @@ const PING: &str = "net.ipv4.ping_group_range";
 pub(crate) fn run(typed: Typed) -> Result<ExitCode, Failure> {
     rules::hold(&typed)?;
     if typed.cleanup {
-        tree::name(&typed, &tree::find(&typed)?)?;
+        tree::name(&typed, &tree::find(&typed)?.path)?;
         return containers::gc(&Typed { words: Vec::new(), ..typed });
     }
     crate::run::run(typed)
@@ -62,11 +64,12 @@ pub(crate) fn spec(mut typed: Typed) -> Result<Spec, Failure> {
         // What is thrown away need not be copied first.
         typed.directory = typed.template.take();
     }
-    let tree = tree::find(&typed)?;
+    let tree::Found { path: tree, is_stack } = tree::find(&typed)?;
     let name = tree::name(&typed, &tree)?;
+    let stack = is_stack.then(|| mstack::Stack::read(&tree)).transpose()?;
     typed.profile = Some(skep::spec::Profile::Nspawn);
     // An image is mounted later, and a copy is not made yet.
-    let root = tree.is_dir().then(|| tree::new_root(&typed, &tree));
+    let root = (tree.is_dir() && !is_stack).then(|| tree::new_root(&typed, &tree));
     match &mut typed.image {
         Some(image) => *image = tree,
         None if tree.is_file() && typed.directory.is_none() => typed.image = Some(tree),
@@ -81,6 +84,9 @@ pub(crate) fn spec(mut typed: Typed) -> Result<Spec, Failure> {
     typed.machine = Some(Some(name.clone()));
     let (asked, dropped) = (typed.capability, typed.drop_capability);
     let mut spec = meaning::unnamed(typed)?.0;
+    if let Some(stack) = stack {
+        stack.apply(&mut spec)?;
+    }
     let said = |spec: &Spec, field: &str| spec.origins.of(field).is_some();
     if !geteuid().is_root() && !said(&spec, "user_namespace") && spec.user_namespace == UserNamespace::Host {
         // What nobody can have without root is not what is meant.

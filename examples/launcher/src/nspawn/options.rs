@@ -72,7 +72,7 @@ pub(crate) const OPTIONS: &[Known] = &[
     known("link-journal", None, But("a directory that is made on the host is closed to others than its group")),
     known("load-credential", None, Works),
     known("machine", Some('M'), Works),
-    known("mstack", None, Refused("a root of several layers is not made here; name one tree with --directory=, and lay the others below it with --overlay=")),
+    known("mstack", None, But("a disk image is taken where it is all of the root; ids can be mapped; a stack of binds alone needs a root")),
     known("network-bridge", None, Works),
     known("network-interface", None, Works),
     known("network-ipvlan", None, Works),

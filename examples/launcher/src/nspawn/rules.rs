@@ -11,12 +11,24 @@ pub(crate) fn hold(typed: &Typed) -> Result<(), Failure> {
             "--cleanup: an ephemeral tree leaves nothing; leave --ephemeral out",
         ),
         (
-            typed.cleanup && typed.machine.is_none() && typed.directory.is_none(),
+            typed.cleanup && typed.machine.is_none() && typed.directory.is_none() && typed.mstack.is_none(),
             "--cleanup: which machine it was is not said; name it with --machine= or --directory=",
         ),
         (
             typed.ephemeral == Some(true) && typed.template.is_some() && typed.directory.is_some(),
             "--template: what is made of it is thrown away with --ephemeral; leave one of them or --directory= out",
+        ),
+        (
+            typed.mstack.is_some() && (typed.directory.is_some() || typed.image.is_some()),
+            "--mstack=: --directory= or --image= names the root already; leave one of them out",
+        ),
+        (
+            typed.mstack.is_some() && typed.template.is_some(),
+            "--template: a copy of it is a directory, and --mstack= names layers; leave one of them out",
+        ),
+        (
+            typed.mstack.is_some() && typed.ephemeral == Some(true),
+            "--ephemeral: a stack says itself where changes go (--mstack=); leave one of them out, or say --volatile=overlay",
         ),
         (
             typed.template.is_some() && typed.image.is_some(),

@@ -23,35 +23,52 @@ const PLACES: [&str; 6] = [
 /// Where a tree is made that is called by its machine's name alone.
 const NEW: &str = "/var/lib/machines";
 
-/// The tree: that of `--directory=`, or the image of `--image=`, else either of the
-/// machine's name, else the current directory; without links.
-pub(crate) fn find(typed: &Typed) -> Result<PathBuf, Failure> {
+/// What a root is made of.
+pub(crate) struct Found {
+    pub(crate) path: PathBuf,
+    /// A directory of layers.
+    pub(crate) is_stack: bool,
+}
+
+/// The tree: that of `--directory=`, or the image of `--image=`, or the layers of
+/// `--mstack=`, else any of these of the machine's name, else the current directory; without
+/// links.
+pub(crate) fn find(typed: &Typed) -> Result<Found, Failure> {
+    let tree = |path| Ok(Found { path, is_stack: false });
     let of = |path: &Path, option: &str| {
         path.canonicalize().map_err(|error| {
             Failure::new(format!("{option}: {}: {}; name a directory that holds a tree", quoted(path), because(&error)))
         })
     };
     if let Some(image) = &typed.image {
-        return of(image, "--image=");
+        return of(image, "--image=").and_then(tree);
+    }
+    if let Some(stack) = &typed.mstack {
+        return Ok(Found { path: of(stack, "--mstack=")?, is_stack: true });
     }
     if let (Some(directory), true) = (&typed.directory, typed.template.is_some())
         && let (Some(parent), Some(name)) = (directory.parent(), directory.file_name())
         && directory.symlink_metadata().is_err()
     {
         let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
-        return Ok(of(parent, "--directory=")?.join(name));
+        return tree(of(parent, "--directory=")?.join(name));
     }
     let found = match (&typed.directory, &typed.machine) {
         (Some(directory), _) => of(directory, "--directory="),
         (None, Some(Some(name))) => {
-            let image = format!("{}.raw", name.as_str());
-            let mut found = PLACES.iter().map(Path::new).filter_map(|place| {
-                let (tree, image) = (place.join(name.as_str()), place.join(&image));
-                if tree.is_dir() { Some(tree) } else { image.is_file().then_some(image) }
+            let (image, stack) = (format!("{name}.raw"), format!("{name}.{}", super::mstack::ENDING));
+            let found = PLACES.iter().map(Path::new).find_map(|place| {
+                let [tree, image, stack] = [name.as_str(), &image, &stack].map(|name| place.join(name));
+                match (tree.is_dir(), image.is_file()) {
+                    (true, _) => Some((tree, false)),
+                    (_, true) => Some((image, false)),
+                    _ => stack.is_dir().then_some((stack, true)),
+                }
             });
-            match found.next() {
-                Some(path) => of(&path, "--machine="),
-                None if typed.template.is_some() => return Ok(Path::new(NEW).join(name.as_str())),
+            match found {
+                Some((path, true)) => return Ok(Found { path: of(&path, "--machine=")?, is_stack: true }),
+                Some((path, false)) => of(&path, "--machine="),
+                None if typed.template.is_some() => return tree(Path::new(NEW).join(name.as_str())),
                 None => Err(Failure::new(format!(
                     "--machine=: there is no tree {} in {}; put it there, or name it with --directory=",
                     quoted(name.as_str()),
@@ -62,12 +79,12 @@ pub(crate) fn find(typed: &Typed) -> Result<PathBuf, Failure> {
         _ => of(Path::new("."), "the current directory"),
     }?;
     if found.is_file() && typed.directory.is_none() {
-        return Ok(found);
+        return tree(found);
     }
     // Before mount points are made in it. Whether its `usr` is a link out of it is
     // not for here.
     match new_root(typed, &found).join("usr").symlink_metadata() {
-        Ok(_) => Ok(found),
+        Ok(_) => tree(found),
         Err(_) => Err(Failure::new(format!(
             "{}: it has no usr, and holds no root file system; name a directory that does with --directory=",
             quoted(&found)
@@ -113,9 +130,15 @@ pub(crate) fn name(typed: &Typed, tree: &Path) -> Result<MachineName, Failure> {
         let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
         std::ffi::OsString::from(name.trim_end())
     };
-    // As systemd-nspawn: of an image the name is without its ending.
-    let image = tree.extension().filter(|ending| typed.image.is_some() && *ending == "raw");
-    let own = if image.is_some() { tree.file_stem() } else { tree.file_name() };
+    // As systemd-nspawn: of an image or a stack the name is without its ending.
+    let ends = |option: &Option<PathBuf>, ending: &str| {
+        option.is_some() && tree.extension().is_some_and(|known| known == ending)
+    };
+    let own = if ends(&typed.image, "raw") || ends(&typed.mstack, super::mstack::ENDING) {
+        tree.file_stem()
+    } else {
+        tree.file_name()
+    };
     let base = own.map_or_else(host, std::ffi::OsStr::to_owned);
     MachineName::new(cleaned(&base, 64))
         .map_err(|_| Failure::new(format!("{}: no machine can be called so; name it with --machine=", quoted(tree))))

@@ -191,7 +191,7 @@ const VALUES: [(&str, &[&str]); 67] = [
     ("image", &["/no/such/image", "/etc/passwd"]),
     ("image-policy", &["foo"]),
     ("machine", &["a_b", "a b", "-a", "a..b"]),
-    ("mstack", &["/no/such/stack"]),
+    ("mstack", &["/no/such/stack", "/etc/passwd"]),
     ("network-namespace-path", &["relative", "/no/such/network", "/etc/passwd"]),
     ("oci-bundle", &["foo"]),
     ("private-users-delegate", &["foo", "1", "17"]),

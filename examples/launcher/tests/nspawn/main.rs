@@ -8,6 +8,7 @@ mod complaints;
 mod incoming;
 mod journal;
 mod many;
+mod mstack;
 mod networks;
 mod numbers;
 mod rules;

@@ -28,6 +28,7 @@ fn what_cannot_be_meant_together_is_refused() {
     let rules: &[(&[&str], &[&str])] = &[
         // At most one root.
         (&[&image], &["--image=", "--directory=", "leave one of them out"]),
+        (&["--mstack=/"], &["--mstack=", "--directory=", "leave one of them out"]),
         (&[&template, &again, "-x"], &["--template", "--ephemeral"]),
         (&[&template, &image], &["--template", "--image="]),
         // What is thrown away has no journal to keep.
@@ -99,6 +100,9 @@ fn roots_and_leftovers_that_are_not_said() {
         (&["-D", "/", "/bin/echo", "ran"], &["the host's own root", "--directory="]),
         (&["--template=/usr", "-i", "/dev/null", "/bin/echo", "ran"], &["--template", "--image="]),
         (&["--template=/usr", "/bin/echo", "ran"], &["--template", "--directory=", "--machine="]),
+        (&["--mstack=/usr", "-i", "/dev/null", "/bin/echo", "ran"], &["--mstack=", "--image="]),
+        (&["--mstack=/usr", "--template=/usr", "/bin/echo", "ran"], &["--mstack=", "--template"]),
+        (&["--mstack=/usr", "-x", "/bin/echo", "ran"], &["--mstack=", "--ephemeral", "--volatile=overlay"]),
         (&["--cleanup"], &["--cleanup", "--machine="]),
     ];
     for (words, parts) in rules {

@@ -55,6 +55,7 @@ impl Etc<'_, '_> {
         let known = self.context.facts.targets.get(path).copied().unwrap_or_default();
         let fresh = super::is_fresh(self.context, path);
         let kept = !fresh && !super::is_overlay(self.context);
+        let closed = self.context.spec.root.is_closed();
         let missing = known.kind == EntryKind::Missing && !known.through_link;
         let why = if self.covered.on_the_way(path) {
             format!("the Spec mounts something on {target} or above it")
@@ -64,7 +65,7 @@ impl Etc<'_, '_> {
             format!("{target} is a symbolic link of the tree, left alone")
         } else if !fresh && known.kind == EntryKind::Directory && !known.is_link {
             format!("{target} is a directory of the tree")
-        } else if missing && kept && (quietly || !self.can_change()) {
+        } else if missing && !fresh && (closed || kept && (quietly || !self.can_change())) {
             format!("the tree has no {target}")
         } else {
             return true;

@@ -608,7 +608,7 @@ fn mount_one(
     plan: &mut Builder,
 ) -> Result<()> {
     let shown = placed.target.display();
-    let mut remedy = if context.spec.root.read_only {
+    let mut remedy = if context.spec.root.is_closed() {
         "In a read-only root the mount point must exist, and no part of its path may be a symbolic link."
     } else {
         "No part of the mount point's path may be a file, or a symbolic link out of the root; \
