@@ -74,7 +74,7 @@ const DIFFERENCES: &[(&str, &str)] = &[
     ("* mount /sys/fs/cgroup", "cgroup v2 inside, whatever the host has (258); v1 hierarchies are not shown"),
     (
         "- run /run/host/inaccessible/blk",
-        "whether a device policy above forbids to make it cannot be seen; nobody needs it",
+        "a user namespace and the machine's closed list of devices forbid to make it; nobody needs it",
     ),
     ("* run /run/host/notify", "whoever may not read it, may write to it"),
     ("- mount /proc/sys/kernel/random/boot_id", "no second, writable mount comes by propagation"),

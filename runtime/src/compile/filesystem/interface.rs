@@ -43,8 +43,10 @@ pub(crate) const LOG_ITEM: &str = "kernel log";
 const ATTRS: MountAttrs = CONFINED.with(MountAttrs::NOEXEC);
 pub(crate) const CLOSED: MountAttrs = ATTRS.with(MountAttrs::RDONLY);
 
-/// What is bound over what nobody may use. A block device is missing: whether a device
-/// policy above forbids to make one cannot be seen, and who wants one takes another node.
+/// What is bound over what nobody may use. A block device is missing: to make one takes
+/// CAP_MKNOD of the host, which a user namespace has not, and a device policy that lets it;
+/// a machine's own is closed, and of one above nobody can tell. A character device 0:0 takes
+/// neither. Who wants a block device takes another node.
 pub(crate) const NODES: [(&std::ffi::CStr, u32); 3] = [(c"fifo", 0o010_000), (c"sock", 0o140_000), (c"chr", 0o020_000)];
 
 /// Makes it on the tmpfs of `/run`, and puts an id of the boot and a log over the kernel's.
