@@ -55,6 +55,18 @@ pub fn apart(test: impl FnOnce() + Send + 'static) {
     }
 }
 
+/// Gives this thread, which a test has for itself, mounts of its own: others that run on
+/// the host at the same time change nothing of them. They are shared with one another, as
+/// a host's are. Read them in `/proc/thread-self`. Nothing where that is not allowed.
+pub fn own_mounts() {
+    use nix::mount::{MsFlags, mount};
+    if nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS).is_ok() {
+        for propagation in [MsFlags::MS_PRIVATE, MsFlags::MS_SHARED] {
+            mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | propagation, None::<&str>).unwrap();
+        }
+    }
+}
+
 /// What `ip(8)` says in this thread's network.
 pub fn ip(words: &str) -> String {
     let output = Process::new("ip").args(words.split(' ')).output().unwrap();

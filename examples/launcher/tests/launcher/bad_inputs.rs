@@ -177,8 +177,8 @@ fn tree() -> Scratch {
 /// What a start could leave: mounts, cgroups, processes. Processes whose
 /// parent is gone become this one's children.
 pub(crate) fn leftovers() -> BTreeSet<String> {
-    let mut found: BTreeSet<String> =
-        std::fs::read_to_string("/proc/self/mountinfo").unwrap().lines().map(|line| format!("mount {line}")).collect();
+    let mounts = std::fs::read_to_string("/proc/thread-self/mountinfo").unwrap();
+    let mut found: BTreeSet<String> = mounts.lines().map(|line| format!("mount {line}")).collect();
     groups(Path::new("/sys/fs/cgroup"), 6, &mut found);
     let own = std::process::id().to_string();
     for process in std::fs::read_dir("/proc").unwrap().flatten() {
@@ -211,6 +211,7 @@ fn bad_inputs_say_where_and_what_to_do_and_leave_nothing() {
     let able = containers("bad inputs that only a start meets").is_some();
     let _alone = CONTAINERS.write().unwrap();
     nix::sys::prctl::set_child_subreaper(true).unwrap();
+    skep_tests::own_mounts();
     let tree = tree();
     let at = tree.path().display().to_string();
     let before = leftovers();

@@ -115,6 +115,7 @@ fn every_option_with_garbage_too_long_twice() {
     }
     let _alone = CONTAINERS.write().unwrap_or_else(std::sync::PoisonError::into_inner);
     nix::sys::prctl::set_child_subreaper(true).unwrap();
+    skep_tests::own_mounts();
     let before = leftovers();
     let (mut wrong, mut refused, mut count) = (Vec::new(), 0, 0);
     for verb in ["run", "plan", "audit", "check", "convert", "doctor", "list", "status", "exec", "stop", "kill"] {
@@ -421,6 +422,7 @@ fn what_contradicts_itself_is_told_with_place_and_remedy() {
     }
     let _alone = CONTAINERS.write().unwrap_or_else(std::sync::PoisonError::into_inner);
     nix::sys::prctl::set_child_subreaper(true).unwrap();
+    skep_tests::own_mounts();
     let before = leftovers();
     let tree = contradictory();
     let at = tree.path().display().to_string();

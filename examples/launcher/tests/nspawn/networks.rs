@@ -24,10 +24,11 @@ fn tree(scratch: &Scratch) -> std::path::PathBuf {
     tree
 }
 
-/// Runs a test in a network of its own, with a tree.
+/// Runs a test in a network of its own, with mounts of its own and a tree.
 fn apart(test: impl FnOnce(&Path) + Send + 'static) {
     let _turn = turn();
     skep_tests::apart(|| {
+        skep_tests::own_mounts();
         let scratch = Scratch::new();
         test(&tree(&scratch));
     });
@@ -179,7 +180,12 @@ fn links() -> BTreeSet<String> {
     ip("-o link").lines().filter_map(name).collect()
 }
 
-/// All that a machine may have on the host.
+/// A machine's name that no other run of these tests has at the same time.
+fn own(name: &str) -> String {
+    format!("{name}-{}", std::process::id())
+}
+
+/// All that a machine may have on the host; groups and files by its [`own`] name.
 #[derive(PartialEq, Eq, Debug)]
 struct Left {
     links: BTreeSet<String>,
@@ -187,28 +193,20 @@ struct Left {
     mounts: Vec<String>,
     groups: Vec<std::path::PathBuf>,
     run: BTreeSet<std::path::PathBuf>,
-    loops: usize,
 }
 
 impl Left {
     fn look() -> Self {
         // Its numbers count up.
-        let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+        let mounts = std::fs::read_to_string("/proc/thread-self/mountinfo").unwrap();
         let mounts = mounts.lines().map(|line| line.splitn(4, ' ').last().unwrap().to_owned()).collect();
         let below = |path: &str| std::fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path());
-        // A file of locks of zones stays, as with systemd-nspawn; that of ids is everybody's.
-        let lock = |path: &std::path::PathBuf| !path.ends_with("skep-network-zone") && !path.ends_with("skep-ids");
-        let run = ["/run", "/run/skep", "/run/systemd/nspawn"].into_iter().flat_map(below).filter(lock).collect();
-        // Others of this machine have theirs.
-        let own = |path: &std::path::PathBuf| {
-            let name = path.file_name().unwrap().to_string_lossy().into_owned();
-            ["laden", "kept", "averyveryverylongname"].iter().any(|own| name.starts_with(&format!("skep-{own}@")))
-        };
-        let (mut groups, rules): (Vec<_>, _) = (groups().into_iter().filter(own).collect(), rules());
+        let is_own = |path: &std::path::PathBuf| path.file_name().unwrap().to_string_lossy().contains(&own(""));
+        let run = ["/run", "/run/skep", "/run/systemd/nspawn"].into_iter().flat_map(below).filter(is_own).collect();
+        let mut groups: Vec<_> = groups().into_iter().filter(is_own).collect();
         groups.sort();
-        let loops = std::fs::read_dir("/sys/block")
-            .map_or(0, |all| all.flatten().filter(|entry| entry.path().join("loop/backing_file").exists()).count());
-        Self { links: links(), rules, mounts, groups, run, loops }
+        let rules = rules();
+        Self { links: links(), rules, mounts, groups, run }
     }
 
     /// All is as it was, by itself.
@@ -225,7 +223,6 @@ impl Left {
         assert_eq!(self.mounts, wanted.mounts, "mounts");
         assert_eq!(self.groups, wanted.groups, "cgroups");
         assert_eq!(self.run, wanted.run, "below /run");
-        assert_eq!(self.loops, wanted.loops, "loop devices");
     }
 }
 
@@ -310,6 +307,8 @@ fn t24_interfaces_of_a_settings_file() {
         }
         drop(child.stdin.take());
         assert!(child.wait().unwrap().success());
+        let of_child = format!("@{}-", child.id());
+        assert!(until(10, || !groups().iter().any(|group| group.to_string_lossy().contains(&of_child))), "cgroups");
         before.returns();
         let back = ip("-o link show card2");
         assert!(
@@ -379,7 +378,7 @@ fn the_hardware_address_of_either_end_can_be_said() {
 /// A machine with something of everything.
 fn laden(tree: &Path, port: &str, script: &str) -> Command {
     let mut command = Command::new(SKEP);
-    command.args(["nspawn", "-a", "--pipe", "--register=no", "--bind-ro=/usr", "-M", "laden", "-D"]).arg(tree);
+    command.args(["nspawn", "-a", "--pipe", "--register=no", "--bind-ro=/usr", "-M", &own("laden"), "-D"]).arg(tree);
     command.args(["--network-zone=lan", "--network-address=10.9.0.2/24", "--memory=64M", "--private-users=pick"]);
     command.args(["--network-interface=card1:lan", "--network-veth-extra=more", "--tmpfs=/mnt", "--ephemeral"]);
     command.arg(format!("--port={port}")).args(["--", "sh", "-c", script]).stdin(Stdio::null());
@@ -422,7 +421,7 @@ fn what_nobody_holds_any_more_is_collected_once_the_machine_has_ended() {
         let before = Left::look();
         let mut command = Command::new(SKEP);
         command
-            .args(["nspawn", "--pipe", "--register=no", "--bind-ro=/usr", "-M", "orphan", "--ephemeral", "-D"])
+            .args(["nspawn", "--pipe", "--register=no", "--bind-ro=/usr", "-M", &own("orph"), "--ephemeral", "-D"])
             .arg(tree);
         command.args(["--network-zone=lan", "--network-address=10.9.0.2/24", "--port=80:8080", "--memory=64M"]);
         command.args(["--private-users=pick", "--", "sh", "-c", "echo up; exec sleep 600"]).stdin(Stdio::null());
@@ -457,16 +456,19 @@ fn what_nobody_holds_any_more_is_collected_once_the_machine_has_ended() {
         };
         gc();
         let running = Left::look();
-        assert!(running.links.contains("vb-orphan") && running.links.contains("vz-lan"), "{:?}", running.links);
-        // Tests beside this one have theirs.
-        let own = || groups().into_iter().any(|group| group.to_string_lossy().contains("/skep-orphan@"));
-        assert!(own(), "a group that somebody is in stays");
+        assert!(
+            running.links.contains(&format!("vb-{}", own("orph"))) && running.links.contains("vz-lan"),
+            "{:?}",
+            running.links
+        );
+        let has_group = || groups().into_iter().any(|group| group.to_string_lossy().contains(&own("/skep-orph")));
+        assert!(has_group(), "a group that somebody is in stays");
         assert_eq!(running.mounts, before.mounts);
         kill(pid(machine), Signal::SIGKILL).unwrap();
         assert!(until(10, || std::fs::read(format!("/proc/{machine}/cmdline")).map_or(true, |line| line.is_empty())));
         assert!(until(10, || {
             gc();
-            Left::look().links == before.links && !own()
+            Left::look().links == before.links && !has_group()
         }));
         assert_eq!(rules(), before.rules);
     });
@@ -526,10 +528,10 @@ fn a_detached_machine_keeps_its_ports_until_it_is_stopped() {
             let output = Command::new(SKEP).args(words).output().unwrap();
             assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
         };
-        let before = Left::look();
+        let (before, kept) = (Left::look(), own("kept"));
         for end in ["stop", "kill", "supervisor"] {
             let output = Command::new(SKEP)
-                .args(["nspawn", "--detach", "-a", "--register=no", "--bind-ro=/usr", "-M", "kept", "-n", "-D"])
+                .args(["nspawn", "--detach", "-a", "--register=no", "--bind-ro=/usr", "-M", &kept, "-n", "-D"])
                 .arg(tree)
                 .args(["--network-address=10.9.0.2/24", "--port=80:8080", "--kill-signal=SIGTERM"])
                 .args(["--", "sh", "-c", SERVE])
@@ -543,7 +545,7 @@ fn a_detached_machine_keeps_its_ports_until_it_is_stopped() {
             // Nobody but the supervisor is there to have it follow.
             skep(&[
                 "exec",
-                "kept",
+                &kept,
                 "--",
                 "sh",
                 "-c",
@@ -554,19 +556,19 @@ fn a_detached_machine_keeps_its_ports_until_it_is_stopped() {
             }
             match end {
                 "supervisor" => {
-                    let pid = supervisor("kept").unwrap();
+                    let pid = supervisor(&kept).unwrap();
                     let pid = nix::unistd::Pid::from_raw(pid);
                     nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).unwrap();
                     assert!(until(10, || !served("127.0.0.1:80")));
                 }
-                word => skep(&[word, "kept"]),
+                word => skep(&[word, &kept]),
             }
             assert!(until(10, || !served("127.0.0.1:80") && !served("[::1]:80")), "{end}");
             skep(&["gc"]);
             let look = || {
                 let mut left = Left::look();
                 // Its log stays, for who wants to know.
-                left.run.retain(|path| before.run.contains(path) || !path.to_string_lossy().contains("kept"));
+                left.run.retain(|path| before.run.contains(path) || !path.to_string_lossy().contains(&kept));
                 left
             };
             until(10, || {
@@ -776,7 +778,7 @@ fn ports_lead_into_a_private_network_without_a_pair() {
             [&["--private-network"] as &[&str], &["--network-veth-extra=x0"], &["--private-network", &named.option()]]
         {
             let before = Left::look();
-            let ports = ["-M", "laden", "--port=80:8080", "--port=udp:127.0.0.1:53:5353"];
+            let ports = ["-M", &own("bare"), "--port=80:8080", "--port=udp:127.0.0.1:53:5353"];
             let mut command = machine(tree, &[&ports, network].concat(), SERVE);
             let mut running = Running(command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap());
             running.0.stdout.as_mut().unwrap().read_exact(&mut [0; 3]).unwrap();
@@ -802,7 +804,8 @@ fn ports_lead_into_a_private_network_without_a_pair() {
             let (length, _) = socket.recv_from(&mut answer).unwrap_or_else(|error| panic!("{network:?}: {error}"));
             assert_eq!(&answer[..length], b"to me");
             let why = refused(tree, &["-x", "-M", "other", "-n", "--port=80:1"]);
-            assert!(why.contains("the port tcp:80:1 is taken: the container laden publishes tcp 80"), "{why}");
+            let whose = format!("the port tcp:80:1 is taken: the container {} publishes tcp 80", own("bare"));
+            assert!(why.contains(&whose), "{why}");
             tell("addr del 10.99.0.1/32 dev lo");
             assert!(until(5, || served("127.0.0.1:80").is_empty()), "{network:?}: it has no address");
             drop(running.0.stdin.take());
