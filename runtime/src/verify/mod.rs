@@ -90,7 +90,7 @@
 //! | 79 | `covers-in-place` | Every kernel file of the profile is masked, covered read-only or named as absent, and what else is masked or covered is what the report names. |
 //! | 80 | `trees-as-reported` | A tree of the host is attached where the report or the profile names it, and can be written, or shows mapped ids, only where the report says so; a root of layers has those that it names, and is changed where it says. |
 //! | 81 | `no-programs-in-dev` | Nothing that the plan itself mounts on /dev or below lets programs be executed. |
-//! | 82 | `modes-tight` | Nothing that the plan makes can be written by others but a sticky directory, and secrets are the payload's, which no other can read; records of the host's users stay root's. |
+//! | 82 | `modes-tight` | Nothing that the plan makes can be written by others but a sticky directory, and secrets and their directory are the payload's, which no other can read; records of the host's users stay root's. |
 //! | 83 | `limits-as-reported` | Resource limits, the limits of a cgroup and the sizes of a tmpfs are those that the report or the profile says. |
 //! | 84 | `nothing-left-open` | What the embedder opens for a moment of the start is closed by the plan. |
 //! | 85 | `given-as-reported` | The one tree that is given to other ids before the start is the root's own, for the range that the container maps, and the report says so. |

@@ -660,7 +660,7 @@ pub(super) const RULES: &[Rule] = &[
         82,
         "modes-tight",
         &[12, 53],
-        "Nothing that the plan makes can be written by others but a sticky directory, and secrets are the payload's, which no other can read; records of the host's users stay root's.",
+        "Nothing that the plan makes can be written by others but a sticky directory, and secrets and their directory are the payload's, which no other can read; records of the host's users stay root's.",
         reported::modes_tight,
     ),
     rule(

@@ -368,6 +368,9 @@ pub(super) fn modes_tight(view: &View<'_>, found: &mut Findings) {
             if matches!(seen.op, Op::CreateSecret { name, .. } if mode & 0o077 != 0 && secret(seen, name)) {
                 found.at(seen, "makes a secret that others can read");
             }
+            if matches!(seen.op, Op::Mkdir { name, .. } if mode & 0o077 != 0 && given.contains(&(seen.on, name))) {
+                found.at(seen, "makes a directory of secrets that others can enter");
+            }
         }
     }
 }

@@ -62,6 +62,12 @@ pub(super) const ALL: &[Mutant] = &[
     }),
     mutant(82, "files", "a secret that all can read", readable),
     mutant(82, "credentials", "a credential that all can read", readable),
+    mutant(82, "credentials", "a directory of credentials that all can enter", |plan| {
+        each(plan, Enter, OpKind::Mkdir, |op| match op {
+            Op::Mkdir { dir, name, exist_ok, mode: 0o500 } => Op::Mkdir { dir, name, exist_ok, mode: 0o555 },
+            other => other,
+        })
+    }),
     mutant(82, "credentials/root", "a credential of somebody else", |plan| {
         each(plan, Enter, OpKind::Chown, |op| match op {
             Op::Chown { file, uid, .. } => Op::Chown { file, uid, gid: 34 },
