@@ -5,12 +5,16 @@
 use std::ffi::{CStr, OsString};
 use std::fs::{self, File};
 use std::io;
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
-use std::os::unix::fs::{DirBuilderExt as _, FileTypeExt as _, MetadataExt as _, chown};
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
-use nix::unistd::geteuid;
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, open, openat};
+use nix::sys::stat::{Mode, fstat, mkdirat};
+use nix::unistd::{UnlinkatFlags, fchown, geteuid, unlinkat};
 use skep::Spec;
 use skep::spec::{Bind, IdMap, Mount, MountKind, Origin, Overlay, Ownership, UserNamespace, Volatile, Want};
 
@@ -321,8 +325,9 @@ fn mount(spec: &mut Spec, mount: Mount) {
     }
 }
 
-/// Directories for changes that a start has made: they go with one that fails.
-pub(crate) struct Made(Vec<PathBuf>);
+/// Directories for changes that a start has made, each beneath one that is open: they go
+/// with one that fails.
+pub(crate) struct Made(Vec<(Rc<OwnedFd>, OsString)>);
 
 impl Made {
     /// Those that the stack of `spec` still lacks, as its owner's.
@@ -338,21 +343,35 @@ impl Made {
         let mut made = Self(Vec::new());
         for (upper, work) in mounts.chain(of_stack("root.upper").then_some(root)) {
             let (Some(upper), Some(work)) = (upper, work) else { continue };
-            let Some(above) = work.parent() else { continue };
-            let owner = above.metadata().map_err(|error| failed(above, &error))?;
-            let data = upper.ancestors().take_while(|path| *path != above).collect::<Vec<_>>();
-            for path in data.into_iter().rev().chain([work.as_path()]) {
-                match fs::DirBuilder::new().mode(0o755).create(path) {
-                    Ok(()) => made.0.push(path.to_owned()),
-                    Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
-                    Err(error) => return Err(failed(path, &error)),
-                }
-                if geteuid().is_root() {
-                    chown(path, Some(owner.uid()), Some(owner.gid())).map_err(|error| failed(path, &error))?;
-                }
+            let Some(rw) = work.parent() else { continue };
+            for path in [upper, work] {
+                made.below(rw, path.strip_prefix(rw).unwrap_or(path)).map_err(|error| failed(path, &error))?;
             }
         }
         Ok(made)
+    }
+
+    /// One name after the other, through no link: `rw` may be anybody's.
+    fn below(&mut self, rw: &Path, path: &Path) -> io::Result<()> {
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let mut at = Rc::new(open(rw, flags, Mode::empty())?);
+        let owner = fstat(&at)?;
+        for name in path {
+            let is_new = match mkdirat(&at, name, Mode::from_bits_truncate(0o755)) {
+                Ok(()) => true,
+                Err(Errno::EEXIST) => false,
+                Err(errno) => return Err(errno.into()),
+            };
+            if is_new {
+                self.0.push((Rc::clone(&at), name.to_owned()));
+            }
+            let below = openat(&at, name, flags, Mode::empty())?;
+            if is_new && geteuid().is_root() {
+                fchown(&below, Some(owner.st_uid.into()), Some(owner.st_gid.into()))?;
+            }
+            at = Rc::new(below);
+        }
+        Ok(())
     }
 
     /// They stay.
@@ -363,8 +382,8 @@ impl Made {
 
 impl Drop for Made {
     fn drop(&mut self) {
-        for path in self.0.drain(..).rev() {
-            let _ = fs::remove_dir(path);
+        for (above, name) in self.0.drain(..).rev() {
+            let _ = unlinkat(&above, name.as_os_str(), UnlinkatFlags::RemoveDir);
         }
     }
 }
@@ -612,5 +631,17 @@ mod tests {
         Made::of(&spec).unwrap().keep();
         drop(Made::of(&spec).unwrap());
         assert_eq!(there(), [true; 3], "what was there stays");
+    }
+
+    #[test]
+    fn changes_go_through_no_link() {
+        let stand = Stand::new("no-link", &["layer@0/usr", "layer@1/usr", "rw", "root"]);
+        let elsewhere = stand.0.join("elsewhere");
+        fs::create_dir(&elsewhere).unwrap();
+        std::os::unix::fs::symlink(&elsewhere, stand.stack().join("rw/data")).unwrap();
+        let error = Made::of(&stand.spec(|_| {}).unwrap()).err().unwrap().to_string();
+        assert!(error.contains("rw/data"), "{error}");
+        assert_eq!(fs::read_dir(&elsewhere).unwrap().count(), 0);
+        assert!(!stand.stack().join("rw/work").exists());
     }
 }
