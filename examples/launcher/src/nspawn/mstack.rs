@@ -226,7 +226,9 @@ impl Stack {
                     layers.extend(upper.take().filter(|data| is_directory(data)));
                 }
                 let work = work.filter(|_| upper.is_some());
-                match root {
+                // A root in memory has the links of one of them, and the usr of all.
+                let in_memory = spec.root.volatile == Volatile::Yes && layers.len() > 1;
+                match root.or_else(|| in_memory.then(|| system(&layers)).flatten()) {
                     None => {
                         let Some(top) = layers.pop() else { return Ok(()) };
                         take(spec, Place { path: top, image: false }, layers.is_empty() && upper.is_none());
@@ -306,6 +308,12 @@ fn parts(layers: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
         }
     }
     Ok(parts)
+}
+
+/// The topmost layer with programs and the links that lead to them.
+fn system(layers: &[PathBuf]) -> Option<Place> {
+    let is = |layer: &&PathBuf| is_directory(&layer.join("usr")) && layer.join("bin").symlink_metadata().is_ok();
+    layers.iter().rev().find(is).map(|layer| Place { path: layer.clone(), image: false })
 }
 
 fn note(spec: &mut Spec, field: &str) {
@@ -558,6 +566,13 @@ mod tests {
             let volatile = stand.root(|spec| spec.root.volatile = Volatile::State);
             assert_eq!(sorted(volatile).replace(" ro", ""), closed.replace(" ro", ""), "{entries:?}, volatile");
         }
+    }
+
+    #[test]
+    fn a_root_in_memory_has_the_usr_of_all_layers() {
+        let stand = Stand::new("memory", &["layer@0/usr", "layer@0/bin", "layer@1/usr", "layer@2", "rw/data/usr"]);
+        let volatile = |spec: &mut Spec| spec.root.volatile = Volatile::Yes;
+        assert_eq!(stand.root(volatile), "layer@0; /usr: layer@0/usr+layer@1/usr+rw/data/usr ro");
     }
 
     #[test]

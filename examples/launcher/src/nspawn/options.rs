@@ -72,7 +72,7 @@ pub(crate) const OPTIONS: &[Known] = &[
     known("link-journal", None, But("a directory that is made on the host is closed to others than its group")),
     known("load-credential", None, Works),
     known("machine", Some('M'), Works),
-    known("mstack", None, But("a disk image is taken where it is all of the root; ids can be mapped; a stack of binds alone needs a root")),
+    known("mstack", None, But("a disk image is taken where it is all of the root; beside `root`, set-user-id of /usr is not honoured; binds alone are no root")),
     known("network-bridge", None, Works),
     known("network-interface", None, Works),
     known("network-ipvlan", None, Works),

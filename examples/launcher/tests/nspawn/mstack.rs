@@ -146,6 +146,15 @@ fn a_root_of_its_own_has_the_usr_of_the_layers() {
     assert_eq!(std::fs::read_to_string(path.join("root/etc/mine")).unwrap(), "root\n");
     assert_eq!(std::fs::read_to_string(path.join("rw/data/usr/share/skep-test/mine")).unwrap(), "usr\n");
     assert!(!Path::new("/usr/share/skep-test").exists());
+    // In memory, but for that usr.
+    let ran = start(&["--volatile"], "cat /usr/share/skep-test/mine; ls /etc/mine 2>&1; (: > /usr/x) 2>&1; : > /x");
+    assert!(ran.stdout.starts_with("usr\n") && ran.stdout.contains("No such"), "{ran:?}");
+    assert!(ran.code == Some(0) && ran.stdout.contains("Read-only"), "{ran:?}");
+    std::fs::rename(path.join("root"), path.join(".root")).unwrap();
+    let ran = start(&["--volatile"], "cat /usr/share/skep-test/mine; ls /boot 2>&1; (: > /usr/x) 2>&1; : > /x");
+    assert!(ran.stdout.starts_with("usr\n") && ran.stdout.contains("No such"), "of the layers only usr: {ran:?}");
+    assert!(ran.code == Some(0) && ran.stdout.contains("Read-only"), "{ran:?}");
+    std::fs::rename(path.join(".root"), path.join("root")).unwrap();
     let ran = start(&["--read-only"], "cat /usr/share/skep-test/mine /etc/mine; (: > /usr/x) 2>&1; (: > /etc/x) 2>&1");
     assert!(ran.stdout.starts_with("usr\nroot\n") && ran.stdout.matches("Read-only").count() == 2, "{ran:?}");
 }
