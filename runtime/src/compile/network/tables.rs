@@ -454,3 +454,6 @@ impl Published {
         });
     }
 }
+
+#[cfg(test)]
+mod tests;
