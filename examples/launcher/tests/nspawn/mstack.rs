@@ -3,7 +3,9 @@
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use crate::stand::{turn, until};
+use skep_tests::Scratch;
+
+use crate::stand::{debian, skip, turn, until};
 use crate::tree::{ALWAYS, Ran, Tree, refused, run};
 
 /// A tree below others in a stack; removed at the end.
@@ -237,4 +239,31 @@ fn a_stack_is_found_by_its_machines_name() {
     let ran = run(&words, &[]);
     std::fs::remove_file(&link).unwrap();
     assert_eq!((ran.code, ran.stdout.as_str()), (Some(0), "layer@1\nof-the-file"), "{ran:?}");
+}
+
+/// A service of a layer of its own runs, and changes nothing below.
+#[test]
+fn a_system_boots_of_layers() {
+    let _turn = turn();
+    let debian = match debian() {
+        Ok(debian) => debian,
+        Err(reason) => return skip(&reason),
+    };
+    let scratch = Scratch::new();
+    let path = scratch.directory("boot.mstack");
+    scratch.directory("boot.mstack/rw");
+    scratch.link("boot.mstack/layer@0", debian.to_str().unwrap());
+    let unit = "[Unit]\nAfter=basic.target\n[Service]\nType=oneshot\n\
+                ExecStart=/bin/sh -c 'echo said > /etc/said; systemctl --no-block poweroff'\n";
+    let system = "boot.mstack/layer@1/etc/systemd/system";
+    scratch.file(&format!("{system}/say.service"), unit);
+    scratch.directory(&format!("{system}/multi-user.target.wants"));
+    scratch.link(&format!("{system}/multi-user.target.wants/say.service"), "../say.service");
+    let words = ["nspawn", "--boot", "-U", "--register=no", "--console=read-only", "--mstack", path.to_str().unwrap()];
+    // Tests of other machines may hold the tree.
+    let ran = run(&words, &[("SYSTEMD_NSPAWN_LOCK", "0")]);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    let said = std::fs::read_to_string(path.join("rw/data/etc/said"));
+    assert_eq!(said.ok().as_deref(), Some("said\n"), "{ran:?}");
+    assert!(!debian.join("etc/said").exists());
 }
