@@ -19,6 +19,7 @@ use crate::spec::{CapabilityList, Denial, Init, MountKind, Network, Profile, Sec
 const ELSEWHERE: &[(&str, &str)] = &[
     ("machine", "the name of the file says it, or --machine="),
     ("root.path", "say it on the command line (--directory=), or use another format"),
+    ("root.lower", "say it with a directory of layers (--mstack=), or use another format"),
     ("links.addresses", "say it on the command line (--network-address=), or use another format"),
     ("bind_user.groups", "say it on the command line (--bind-user-group=), or use another format"),
     ("links.hardware", "say it on the command line (--network-mac=), or use another format"),
