@@ -59,12 +59,19 @@ pub fn apart(test: impl FnOnce() + Send + 'static) {
 /// the host at the same time change nothing of them. They are shared with one another, as
 /// a host's are. Read them in `/proc/thread-self`. Nothing where that is not allowed.
 pub fn own_mounts() {
-    use nix::mount::{MsFlags, mount};
-    if nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS).is_ok() {
-        for propagation in [MsFlags::MS_PRIVATE, MsFlags::MS_SHARED] {
-            mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | propagation, None::<&str>).unwrap();
-        }
+    use nix::mount::{MntFlags, MsFlags, mount, umount2};
+    if nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS).is_err() {
+        return;
     }
+    let spread = |how| mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | how, None::<&str>).unwrap();
+    spread(MsFlags::MS_PRIVATE);
+    // Copies of other machines' would go when theirs do, with the directory.
+    let mounts = std::fs::read_to_string("/proc/thread-self/mountinfo").unwrap();
+    let theirs = |point: &&str| ["/run/systemd/nspawn/", "/tmp/", "/var/tmp/"].iter().any(|top| point.starts_with(top));
+    for point in mounts.lines().filter_map(|line| line.split(' ').nth(4)).filter(theirs) {
+        let _ = umount2(point, MntFlags::MNT_DETACH);
+    }
+    spread(MsFlags::MS_SHARED);
 }
 
 /// What `ip(8)` says in this thread's network.

@@ -29,6 +29,12 @@ fn apart(test: impl FnOnce(&Path) + Send + 'static) {
     let _turn = turn();
     skep_tests::apart(|| {
         skep_tests::own_mounts();
+        // Machines whose name is given are those of this run alone.
+        const PLACE: &str = "/run/systemd/nspawn";
+        std::fs::create_dir_all(PLACE).unwrap();
+        assert!(
+            Command::new("mount").args(["-t", "tmpfs", "-o", "mode=755", "none", PLACE]).status().unwrap().success()
+        );
         let scratch = Scratch::new();
         test(&tree(&scratch));
     });
@@ -745,7 +751,7 @@ fn t30_ports_are_set_while_addresses_come_and_go() {
         assert_eq!(served(), "10.9.0.7");
         drop(running.0.stdin.take());
         running.0.wait().unwrap();
-        assert!(until(5, || rules().is_empty()), "{}", rules());
+        assert_eq!(rules(), "");
     });
 }
 
@@ -786,7 +792,7 @@ fn ports_lead_into_a_private_network_without_a_pair() {
                 use std::io::Write as _;
                 writeln!(running.0.stdin.as_mut().unwrap(), "{words}").unwrap();
             };
-            assert!(until(5, || TcpListener::bind("0.0.0.0:80").is_err()), "{network:?}: it listens");
+            assert!(until(5, || std::net::TcpStream::connect("127.0.0.1:80").is_ok()), "{network:?}: it listens");
             assert_eq!(served("127.0.0.1:80"), "", "{network:?}: not over its 127.0.0.1");
             tell("addr add 10.99.0.1/32 dev lo");
             // Who asks is not taken for a process inside that trusts its 127.0.0.1.
