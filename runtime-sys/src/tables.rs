@@ -16,6 +16,7 @@ use crate::errno::Errno;
 use crate::netlink::{self, Answer, NLMSG_DONE, NLMSG_ERROR, error_of, find};
 
 const NEWTABLE: u16 = 10 << 8;
+const DELTABLE: u16 = NEWTABLE | 2;
 const NEWCHAIN: u16 = NEWTABLE | 3;
 const GETCHAIN: u16 = NEWTABLE | 4;
 const NEWGEN: u16 = NEWTABLE | 15;
@@ -92,9 +93,25 @@ pub(crate) fn claims_of(batch: &[u8]) -> impl Iterator<Item = Claim> {
 
 /// The names of the tables that a batch makes: NFTA_TABLE_NAME of each NFT_MSG_NEWTABLE.
 pub(crate) fn tables_of(batch: &[u8]) -> impl Iterator<Item = &[u8]> {
-    (Answer { rest: batch }).filter(|(kind, _)| *kind == NEWTABLE).filter_map(|(_, content)| {
+    tables_in(batch).filter(|(kind, _)| *kind == NEWTABLE).map(|(_, name)| name)
+}
+
+/// Those that are gone after it.
+pub(crate) fn deleted_by(batch: &[u8]) -> Vec<&[u8]> {
+    let mut gone = Vec::new();
+    for (kind, name) in tables_in(batch) {
+        gone.retain(|known| *known != name);
+        if kind == DELTABLE {
+            gone.push(name);
+        }
+    }
+    gone
+}
+
+fn tables_in(batch: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
+    (Answer { rest: batch }).filter(|(kind, _)| matches!(*kind, NEWTABLE | DELTABLE)).filter_map(|(kind, content)| {
         let name = find(content.get(GENERAL..)?, 1)?;
-        Some(name.strip_suffix(b"\0").unwrap_or(name))
+        Some((kind, name.strip_suffix(b"\0").unwrap_or(name)))
     })
 }
 

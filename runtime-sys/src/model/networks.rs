@@ -482,6 +482,9 @@ impl Model {
             }
             tables.insert(name.to_vec(), table);
         }
+        for name in crate::tables::deleted_by(batch) {
+            self.network_mut(space)?.tables.remove(name);
+        }
         Ok(())
     }
 

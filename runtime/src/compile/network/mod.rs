@@ -676,7 +676,9 @@ fn publish(context: &Context<'_>, published: &Published, plan: &mut Builder, rep
     let batch = published.batch();
     plan.step(Phase::Attend, "publish the ports", origin)
         .remedy("EOPNOTSUPP, ENOENT: the kernel has no nf_tables, or not all of it (NFT_NAT, NFT_MASQ, NFT_FIB_INET, NFT_CT). EAGAIN: somebody changes the host's rules all the time; start again.")
-        .op(Op::NfTables { socket: role::TABLES, batch: Blob(&batch) });
+        .op(Op::NfTables { socket: role::TABLES, batch: Blob(&batch) })
+        // The watcher has the socket as well, and lets go of it when it comes to that.
+        .undo(Op::NfTables { socket: role::TABLES, batch: Blob(&published.removal()) });
     said_of_ports(published, report);
     if published.interface.is_none() {
         return;

@@ -100,6 +100,15 @@ impl Batch {
         }
     }
 
+    /// Its last message asks to be acknowledged.
+    fn end(mut self) -> Vec<u8> {
+        let last = self.last;
+        self.message(END, 0, 0, 10, |_| {});
+        let flags = flag::REQUEST | flag::ACK | u16::from_ne_bytes([self.bytes[last + 6], self.bytes[last + 7]]);
+        self.bytes[last + 6..last + 8].copy_from_slice(&flags.to_ne_bytes());
+        self.bytes
+    }
+
     fn attribute(&mut self, kind: u16, content: &[u8]) {
         self.nested(kind, |batch| batch.bytes.extend(content));
     }
@@ -336,13 +345,23 @@ impl Published {
 
     /// The same, in the place of whatever the tables are by now, all at once.
     pub(crate) fn replacement(&self) -> Vec<u8> {
-        self.batch_after(|batch| {
-            for family in [NFPROTO_IPV4, NFPROTO_IPV6] {
-                // One that is not there cannot be deleted.
-                self.table(family, 0, batch);
-                batch.message(DELTABLE, 0, family, 0, |batch| batch.text(1, &self.table));
-            }
-        })
+        self.batch_after(|batch| self.clear(batch))
+    }
+
+    /// They are gone once it is taken, whoever else holds their socket.
+    pub(crate) fn removal(&self) -> Vec<u8> {
+        let mut batch = Batch::default();
+        batch.message(BEGIN, 0, 0, 10, |_| {});
+        self.clear(&mut batch);
+        batch.end()
+    }
+
+    fn clear(&self, batch: &mut Batch) {
+        for family in [NFPROTO_IPV4, NFPROTO_IPV6] {
+            // One that is not there cannot be deleted.
+            self.table(family, 0, batch);
+            batch.message(DELTABLE, 0, family, 0, |batch| batch.text(1, &self.table));
+        }
     }
 
     fn table(&self, family: u8, flags: u16, batch: &mut Batch) {
@@ -361,11 +380,7 @@ impl Published {
         for address in &self.addresses {
             self.family(*address, &mut batch);
         }
-        let last = batch.last;
-        batch.message(END, 0, 0, 10, |_| {});
-        let flags = flag::REQUEST | flag::ACK | u16::from_ne_bytes([batch.bytes[last + 6], batch.bytes[last + 7]]);
-        batch.bytes[last + 6..last + 8].copy_from_slice(&flags.to_ne_bytes());
-        batch.bytes
+        batch.end()
     }
 
     /// Keeps the ports, also while the container has no address: in the table of IPv4.

@@ -197,7 +197,8 @@ pub(super) fn phases_own_ops(view: &View<'_>, found: &mut Findings) {
     }
     for (of, op) in view.undo.iter().filter_map(|(of, op)| Some((of, (*op)?))) {
         let ends = op.kind() == OpKind::EndGroup && view.enters();
-        if !ends && !CLEARS_UP.contains(&op.kind()) && !matches!(op.kind(), OpKind::Dismiss | OpKind::ReleaseIds) {
+        let own = matches!(op.kind(), OpKind::Dismiss | OpKind::ReleaseIds | OpKind::NfTables);
+        if !ends && !CLEARS_UP.contains(&op.kind()) && !own {
             found.plan(format!("{} takes back op {of} in the embedder", op.kind().name()));
         }
     }

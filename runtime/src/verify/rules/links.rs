@@ -242,6 +242,8 @@ pub(super) fn ports_as_reported(view: &View<'_>, found: &mut Findings) {
     };
     let all: Vec<&Seen<'_>> = view.of(OpKind::NfTables).collect();
     let local = view.of(OpKind::LinkOption).collect::<Vec<_>>();
+    let undone = view.undo.iter().filter(|(_, op)| matches!(op, Some(Op::NfTables { .. }))).count();
+    found.unless(undone == all.len(), "the undo changes other tables than there are");
     if all.len() != usize::from(tables.is_some()) {
         return found.plan("the report speaks of other tables than there are");
     }
@@ -254,6 +256,9 @@ pub(super) fn ports_as_reported(view: &View<'_>, found: &mut Findings) {
     if !matches!(seen.op, Op::NfTables { batch, .. } if batch.0 == expected.as_slice()) {
         found.at(seen, "publishes other ports than the report says");
     }
+    let removal = published.removal();
+    let undone = |(of, op): &(u32, Option<Op<'_>>)| matches!(op, Some(Op::NfTables { batch, .. }) if *of == seen.index && batch.0 == removal.as_slice());
+    found.unless(view.undo.iter().any(undone), "the undo leaves the tables until their socket goes");
     for (item, words) in words_of_ports(&published) {
         let same = matches!(report.of(&item), Some(Outcome::Applied(said)) if *said == words);
         found.unless(same, "the report says something else of a port than its rules do");

@@ -126,6 +126,16 @@ pub(super) const ALL: &[Mutant] = &[
             other => other,
         })
     }),
+    mutant(88, "ports/root", "its rules stay until their socket goes", |plan| {
+        undo(plan, |all| all.retain(|undo| undo.op[0] != OpKind::NfTables as u8))
+    }),
+    mutant(88, "ports/root", "other tables are taken back", |plan| {
+        undo(plan, |all| {
+            let rules = all.iter_mut().find(|undo| undo.op[0] == OpKind::NfTables as u8).unwrap();
+            let last = rules.op.len() - 1;
+            rules.op[last] ^= 1;
+        })
+    }),
     mutant(88, "ports/root", "no rules", |plan| drop(plan, Attend, OpKind::NfTables)),
     mutant(88, "ports/root", "127.0.0.1 is routed by another interface", |plan| {
         each(plan, Attend, OpKind::LinkOption, |op| match op {
