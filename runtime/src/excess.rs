@@ -103,6 +103,17 @@ impl Findings<'_> {
             ["files", "tcp", "sockets", "signals"].iter().any(|name| self.applied(&format!("landlock {name}")));
         let layers = payload.landlock_layers();
         self.unless(layers > 0 || !landlock, || "no Landlock rules".to_owned());
+        // Each path has what some of the caller's rules say together, and no more. Which
+        // of them lead to it through links and binds is not looked at.
+        let lines = payload.lines();
+        let bits = |name: &str, word: usize| u64::from_str_radix(lines.get(name)?.split(' ').nth(word)?, 16).ok();
+        for (name, handled) in lines.keys().filter_map(|name| Some((name, bits(name.split_once(" path ")?.0, 0)?))) {
+            let given = bits(name, 0).unwrap_or(u64::MAX);
+            let rules = spec.landlock.paths.iter();
+            let asked = rules.map(|rule| rule.access.iter().fold(0, |all, right| all | right.bits()) & handled);
+            let within = asked.filter(|asked| asked & !given == 0).fold(0, |all, asked| all | asked) == given;
+            self.unless(within, || format!("{name}: {given:x}"));
+        }
     }
 
     fn descriptors(&mut self, payload: &Process<'_>) {

@@ -485,6 +485,10 @@ const TABLE: &[(&str, Change)] = &[
         spec.system_calls.notify = ["@process".into(), "bpf".into()].into();
     }),
     ("landlock", |spec, _| spec.landlock = landlock(Want::Require)),
+    ("landlock that lets nothing be written", |spec, _| {
+        spec.landlock = landlock(Want::Require);
+        spec.landlock.paths.truncate(2);
+    }),
     ("landlock and payload is process 1", |spec, _| {
         (spec.landlock, spec.init) = (landlock(Want::Require), Init::Payload);
     }),
