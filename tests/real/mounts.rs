@@ -364,6 +364,19 @@ fn what_is_written_to_an_overlay_can_be_kept() {
     run(&mut command);
     assert!(!root.join("srv/file").exists());
     assert_eq!(std::fs::read_to_string(scratch.path().join("changes/srv/file")).unwrap(), "kept\n");
+    // Nobody need say that it is ephemeral; and it is seen again, also where ids are others.
+    let mut command = Command::new("/usr/bin/sh");
+    command.args(["-c", "rm -r /opt; mkdir /opt; cat /srv/file"]).root(&root).bind_ro("/usr", "/usr");
+    command.keep_changes(scratch.path().join("changes"));
+    scratch.file("root/opt/old", "old");
+    if is_root() {
+        command.user_namespace(UserNamespace::Host);
+    }
+    assert_eq!(run(&mut command), "kept\n");
+    let mut command = Command::new("/usr/bin/sh");
+    command.args(["-c", "ls /opt; cat /srv/file"]).root(&root).bind_ro("/usr", "/usr");
+    assert_eq!(run(command.keep_changes(scratch.path().join("changes"))), "kept\n");
+    assert_eq!(std::fs::read_to_string(root.join("opt/old")).unwrap(), "old");
     let error = Command::new("true").keep_changes("/srv").status().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidSpec, "nothing is laid over a tmpfs");
 }

@@ -72,9 +72,10 @@ impl TreeLock {
             return Ok(None);
         }
         // Nothing of layers is changed; what is, is where changes go.
-        let reads = root.read_only || root.volatile != Volatile::No || !root.lower.is_empty();
+        let layered = root.upper.is_some() || !root.lower.is_empty();
+        let reads = root.read_only || root.volatile != Volatile::No || layered;
         let how = if reads { Use::Reads } else { Use::Writes };
-        let instead = if root.lower.is_empty() { ", or start with --ephemeral" } else { "" };
+        let instead = if layered { "" } else { ", or start with --ephemeral" };
         let mut own = Self { held: Vec::new(), instead };
         for tree in root.lower.iter().chain([&root.path]) {
             // What is wrong with the root the start says.

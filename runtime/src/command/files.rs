@@ -120,8 +120,8 @@ impl Command {
         self.mount(target, MountKind::Overlay(Overlay { lower, ..Overlay::default() }))
     }
 
-    /// Keeps what is written to an ephemeral root, or one of several layers, in a
-    /// directory of the host, in the form of overlayfs.
+    /// Keeps what is written to the root in a directory of the host, in the form of
+    /// overlayfs: nothing of its tree is changed.
     pub fn keep_changes(&mut self, upper: impl Into<PathBuf>) -> &mut Self {
         self.set("root.upper", "Command::keep_changes").root.upper = Some(upper.into());
         self

@@ -46,7 +46,7 @@ impl Tree {
     /// That of a Spec's root, whose top is looked at in `top`.
     pub(super) fn of(root: &Root, top: PathBuf) -> Self {
         // Changes that are kept lie over all.
-        let upper = root.upper.as_ref().filter(|_| !root.lower.is_empty());
+        let upper = root.upper.as_ref().filter(|_| root.is_overlay());
         let lower = root.lower.iter().rev().cloned();
         Self { layers: upper.cloned().into_iter().chain([top.clone()]).chain(lower).collect(), top }
     }

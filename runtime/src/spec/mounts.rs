@@ -66,9 +66,9 @@ pub struct Root {
     pub path: PathBuf,
     /// Directories that `path` is laid over, the bottom first (overlayfs): the root is all
     /// of them as one, and none is changed. It is read-only, unless changes go somewhere
-    /// (`ephemeral`, `volatile: overlay`, `upper`). At most 31; `/` is none of them. What
-    /// hides the lower ones is marked by attributes `user.overlay.*`, whoever mounts it, and
-    /// each shows its ids by its own top. What is mounted below one is not part of it.
+    /// (`ephemeral`, `volatile: overlay`, `upper`). At most 31; `/` is none of them. As with
+    /// `upper`, what hides the lower ones is marked by attributes `user.overlay.*`, whoever
+    /// mounts it; each shows its ids by its own top, and what is mounted below is not part.
     pub lower: Vec<PathBuf>,
     /// Mounted read-only with everything below. Mount points must exist then.
     pub read_only: bool,
@@ -77,8 +77,8 @@ pub struct Root {
     /// Changes are thrown away: as `volatile: overlay`, unless `volatile` is
     /// `yes`, which keeps nothing anyhow.
     pub ephemeral: bool,
-    /// With `ephemeral`, `volatile: overlay` or `lower`: a directory of the host where
-    /// the changes are kept, in the form of overlayfs (`upperdir`).
+    /// A directory of the host where changes are kept, in the form of overlayfs
+    /// (`upperdir`): nothing of the tree is changed.
     pub upper: Option<PathBuf>,
     /// The directory that overlayfs works in (`workdir`), on the same mount as
     /// `upper`. Without it: `.NAME.work` beside `upper`, made and kept.
@@ -111,7 +111,7 @@ impl Root {
         match self.volatile {
             Volatile::Overlay => true,
             Volatile::Yes => false,
-            Volatile::No | Volatile::State => self.ephemeral || !self.lower.is_empty(),
+            Volatile::No | Volatile::State => self.ephemeral || self.upper.is_some() || !self.lower.is_empty(),
         }
     }
 

@@ -82,6 +82,20 @@ fn layers_are_seen_in_their_order_and_changed_in_rw_alone() {
 }
 
 #[test]
+fn one_layer_below_rw() {
+    let _turn = turn();
+    let Some(stack) = Stack::new(&["rw"], &[]) else { return };
+    for options in [&[][..], &["-U"]] {
+        assert_eq!(stack.says(options, "echo mine > /etc/who; cat /etc/who; rm -r /var; mkdir /var; ls /var"), "mine");
+        assert_eq!(stack.says(&["--read-only"], "cat /etc/who"), "mine");
+        assert_eq!(std::fs::read_to_string(stack.path.join("rw/data/etc/who")).unwrap(), "mine\n");
+    }
+    assert_eq!(std::fs::read_to_string(stack.tree.root.join("etc/who")).unwrap(), "layer@0\n");
+    let error = stack.run(&["--volatile=state", "--link-journal=guest"], "true");
+    assert!(error.code == Some(1) && error.stderr.contains("journal"), "a journal in no layer: {error:?}");
+}
+
+#[test]
 fn without_rw_or_read_only_nothing_can_be_changed() {
     let _turn = turn();
     let Some(stack) = Stack::new(&["bind@srv"], &["layer@1/etc/who"]) else { return };
@@ -148,6 +162,9 @@ fn a_root_of_its_own_has_the_usr_of_the_layers() {
     assert_eq!(std::fs::read_to_string(path.join("root/etc/mine")).unwrap(), "root\n");
     assert_eq!(std::fs::read_to_string(path.join("rw/data/usr/share/skep-test/mine")).unwrap(), "usr\n");
     assert!(!Path::new("/usr/share/skep-test").exists());
+    // What hides is marked as the original does it, also where ids are the host's.
+    let mounts = start(&[], "grep ' /usr ' /proc/self/mountinfo").stdout;
+    assert!(mounts.contains(" - overlay ") && mounts.contains("userxattr"), "{mounts}");
     // In memory, but for that usr.
     let ran = start(&["--volatile"], "cat /usr/share/skep-test/mine; ls /etc/mine 2>&1; (: > /usr/x) 2>&1; : > /x");
     assert!(ran.stdout.starts_with("usr\n") && ran.stdout.contains("No such"), "{ran:?}");

@@ -340,8 +340,8 @@ pub(super) fn of_root(context: &Context<'_>, tree: Source, plan: &mut Builder, r
     }
     let upper_ids = match &root.upper {
         // As whoever made it.
-        Some(upper) if several => super::idmap::of_root(context, &context.facts.path(upper), true)?.0,
-        _ => tree.ids,
+        Some(upper) => super::idmap::of_root(context, &context.facts.path(upper), true)?.0,
+        None => tree.ids,
     };
     lower.push(tree);
     let upper = match &root.upper {
@@ -359,7 +359,7 @@ pub(super) fn of_root(context: &Context<'_>, tree: Source, plan: &mut Builder, r
     }
     let attrs = if context.nspawn() { MountAttrs::NONE } else { CONFINED };
     let attrs = with_chosen(attrs, [(matches!(upper, Upper::None), MountAttrs::RDONLY)]);
-    Ok(Layers { number: 0, lower, upper, attrs, user_attributes: several || context.mapping.is_new() })
+    Ok(Layers { number: 0, lower, upper, attrs, user_attributes: true })
 }
 
 /// How the report ends that says what the ids of a tree are.
@@ -376,12 +376,13 @@ pub(super) fn refuse_upper_without_overlay(context: &Context<'_>) -> Result<()> 
     if root.upper.is_some() && !super::is_overlay(context) {
         return Err(Error::new(ErrorKind::InvalidSpec, "the root has an upper directory, and nothing is laid over it")
             .from(context.spec.origins.of("root.upper"))
-            .remedy("Make the root ephemeral (-x), or leave the upper directory out."));
+            .remedy("Name a tree for the root, or leave the upper directory out."));
     }
-    if root.upper.is_some() && !root.lower.is_empty() && (root.read_only || root.volatile == Volatile::State) {
+    let closed = root.read_only || root.volatile == Volatile::State;
+    if root.upper.is_some() && closed && !root.ephemeral && root.volatile != Volatile::Overlay {
         return Err(context
             .invalid("root.upper", "a read-only root has an upper directory")
-            .remedy("Name it as the root, over the other layers."));
+            .remedy("Name it as the root, over the other layers, or leave it out."));
     }
     Ok(())
 }
