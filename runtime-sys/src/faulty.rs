@@ -278,7 +278,7 @@ pub fn plausible(kind: OpKind) -> &'static [Errno] {
         // pivot_root(2)
         OpKind::PivotRoot => &[E::EBUSY, E::EINVAL, E::ENOTDIR, E::EPERM],
         // umount(2)
-        OpKind::UmountOld => &[E::EBUSY, E::EINVAL, E::EPERM, E::ENOMEM],
+        OpKind::UmountOld | OpKind::Unmount => &[E::EBUSY, E::EINVAL, E::EPERM, E::ENOMEM],
         // statx(2)
         OpKind::ProveRoot => &[E::ESTALE, E::EACCES, E::EINVAL, E::ENOMEM, E::EPERM],
         // chdir(2)

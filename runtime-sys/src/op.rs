@@ -597,4 +597,8 @@ vocabulary! {
     /// The watcher keeps what it has of `id` when this process ends, and runs it when the
     /// process in its slot 0 has.
     Keep = "keep" { watcher: Slot, id: u64 }
+    /// `umount2(2)`, MNT_DETACH, of what is mounted at an absolute path, no link followed;
+    /// or, by an empty path, of the very mount whose top a slot holds. What is mounted
+    /// there, or anywhere, no more is no error.
+    Unmount = "unmount" { dir: At, path: &'a CStr }
 }

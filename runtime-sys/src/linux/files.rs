@@ -41,7 +41,7 @@ pub(crate) fn open_to_write(dir: Word<'_>, path: &CStr) -> Result<i32, Errno> {
 }
 
 /// `prefix`, and a number in decimal.
-fn numbered<'p>(prefix: &[u8], number: u64, path: &'p mut [u8; 40]) -> Result<&'p CStr, Errno> {
+pub(super) fn numbered<'p>(prefix: &[u8], number: u64, path: &'p mut [u8; 40]) -> Result<&'p CStr, Errno> {
     let mut digits = [0_u8; 20];
     let bytes = prefix.iter().chain(decimal(number, &mut digits));
     path.iter_mut().zip(bytes).for_each(|(place, byte)| *place = *byte);

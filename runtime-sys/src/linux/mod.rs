@@ -315,6 +315,7 @@ impl Kernel for Linux<'_> {
                 mounts::set(at(dir, slots)?, path, flags, &attr)
             }
             Op::PivotRoot {} => mounts::pivot_root(),
+            Op::Unmount { dir, path } => mounts::unmount(dir, path, slots),
             // MNT_DETACH
             Op::UmountOld {} => done(ask(nr::UMOUNT2, [Word::text(c"."), Word::number(2)])),
             Op::ProveRoot {} => mounts::prove_root(),

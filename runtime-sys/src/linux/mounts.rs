@@ -3,11 +3,13 @@
 
 use core::ffi::CStr;
 
-use super::files::O_CLOEXEC;
+use super::files::{O_CLOEXEC, numbered};
 use super::proof::mount_id;
-use super::words::{Word, ask, done, held};
+use super::words::{Word, ask, done, held, tolerate};
 use crate::abi::{MountAttr, TreeFlags};
 use crate::errno::Errno;
+use crate::kernel::Slots;
+use crate::op::At;
 use crate::raw::nr;
 
 pub(super) fn open_tree(dir: Word<'_>, path: &CStr, flags: TreeFlags) -> Result<i32, Errno> {
@@ -29,6 +31,18 @@ pub(super) fn attach(from: Word<'_>, dir: Word<'_>, path: &CStr) -> Result<(), E
 pub(super) fn set(dir: Word<'_>, path: &CStr, flags: TreeFlags, attr: &MountAttr) -> Result<(), Errno> {
     let flags = Word::number(u64::from(flags.0));
     done(ask(nr::MOUNT_SETATTR, [dir, Word::text(path), flags, Word::of(attr), Word::size::<MountAttr>()]))
+}
+
+pub(super) fn unmount(dir: At, path: &CStr, slots: &Slots<'_>) -> Result<(), Errno> {
+    let mut link = [0_u8; 40];
+    // MNT_DETACH, and UMOUNT_NOFOLLOW but of the link in /proc that is the mount itself.
+    let (path, flags) = match (dir, path.to_bytes()) {
+        (At::Cwd, [b'/', ..]) => (path, 2 | 8),
+        (At::Slot(top), []) => (numbered(b"/proc/self/fd/", slots.descriptor(top)? as u64, &mut link)?, 2),
+        _ => return Err(Errno::EINVAL),
+    };
+    // EINVAL is "no mount", or none of this namespace.
+    tolerate(ask(nr::UMOUNT2, [Word::text(path), Word::number(flags)]), &[Errno::EINVAL, Errno::ENOENT])
 }
 
 pub(super) fn pivot_root() -> Result<(), Errno> {

@@ -498,6 +498,22 @@ impl Model {
             }
             Op::PivotRoot {} => self.pivot_root(),
             Op::UmountOld {} => self.umount_old(),
+            Op::Unmount { dir: At::Cwd, path } if path.to_bytes().starts_with(b"/") => {
+                self.may_mount()?;
+                let start = self.start(At::Cwd, slots)?;
+                // A link at the end is not followed (UMOUNT_NOFOLLOW).
+                match self.walk(start, path.to_bytes(), Resolve::NONE, false) {
+                    Ok(place) => self.unmount(place),
+                    Err(Errno::ENOENT) => Ok(()),
+                    Err(errno) => Err(errno),
+                }
+            }
+            Op::Unmount { dir: dir @ At::Slot(_), path } if path.is_empty() => {
+                self.may_mount()?;
+                let place = self.start(dir, slots)?;
+                self.unmount(place)
+            }
+            Op::Unmount { .. } => Err(Errno::EINVAL),
             Op::ProveRoot {} => {
                 let root = self[self.current].root;
                 if self.topmost(root).mount == root.mount { Ok(()) } else { Err(Errno::ESTALE) }

@@ -291,6 +291,20 @@ impl Model {
         self.detach(top.mount);
         Ok(())
     }
+
+    /// `umount2(2)`, MNT_DETACH: what is no mount, or none of this namespace, is no error.
+    pub(super) fn unmount(&mut self, place: Place) -> Result<(), Errno> {
+        let place = self.topmost(place);
+        if place.inode != self[place.mount].root || !self.is_own(place.mount) || self[place.mount].locked {
+            return Ok(());
+        }
+        // "EPERM/EINVAL" of the root of the namespace is no case of any plan's.
+        if self[place.mount].parent.is_none() {
+            return Err(Errno::EINVAL);
+        }
+        self.detach(place.mount);
+        Ok(())
+    }
 }
 
 /// MOUNT_ATTR__ATIME
@@ -598,6 +612,32 @@ mod tests {
         stand.play(Actor::Child);
         stand.ok(tree(c"/srv", TreeFlags::NONE));
         stand.ok(onto(c"/tmp"));
+    }
+
+    #[test]
+    fn what_is_unmounted_by_its_path_or_itself_is_gone_for_all_who_hear() {
+        let gone = |path| Op::Unmount { dir: At::Cwd, path };
+        let mut stand = Stand::on(Model::new().directory("/srv/new").symlink("/srv/link", "new"));
+        stand.ok(gone(c"/srv/new"));
+        stand.ok(gone(c"/srv/missing"));
+        stand.no(gone(c"srv/new"), Errno::EINVAL);
+        stand.fresh(c"tmpfs", TREE).unwrap();
+        stand.ok(onto(c"/srv/new"));
+        stand.spawn(Namespaces::MOUNT, false, None).unwrap();
+        assert!(line(&stand, Actor::Child, "/srv/new").is_some());
+        stand.ok(gone(c"/srv/link"));
+        assert!(line(&stand, Actor::Host, "/srv/new").is_some());
+        stand.ok(gone(c"/srv/new"));
+        assert_eq!((line(&stand, Actor::Host, "/srv/new"), line(&stand, Actor::Child, "/srv/new")), (None, None));
+        // The one that is held, whatever has its place by now.
+        stand.ok(Op::Unmount { dir: At::Slot(TREE), path: c"" });
+        stand.fresh(c"tmpfs", OTHER).unwrap();
+        stand.ok(Op::MoveMount { from: OTHER, dir: At::Cwd, path: c"/srv/new" });
+        stand.ok(Op::Unmount { dir: At::Slot(TREE), path: c"" });
+        assert!(line(&stand, Actor::Host, "/srv/new").is_some());
+        stand.ok(Op::Unmount { dir: At::Slot(OTHER), path: c"" });
+        assert_eq!(line(&stand, Actor::Host, "/srv/new"), None);
+        Stand::user().no(gone(c"/srv"), Errno::EPERM);
     }
 
     fn at_new_root(stand: &mut Stand) {
