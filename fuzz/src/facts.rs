@@ -1,7 +1,7 @@
 //! Hosts that are not this one.
 
 use arbitrary::{Result, Unstructured};
-use skep::facts::{CgroupLayout, EntryKind};
+use skep::facts::{Bearer, CgroupLayout, EntryKind};
 use skep::spec::{IdRange, NumberList};
 use skep::{Facts, Spec};
 use skep_sys::abi::{CapabilitySet, Resource};
@@ -133,6 +133,9 @@ pub(crate) fn facts(source: &mut Unstructured<'_>, spec: &Spec) -> Result<Facts>
     }
     if odd(source)? {
         facts.registry = None;
+    }
+    if odd(source)? {
+        facts.bearer = if odd(source)? { Bearer::Gone } else { Bearer::Lives(source.arbitrary()?) };
     }
     if odd(source)? {
         (facts.nice, facts.oom_score_adjust) = (source.arbitrary()?, source.arbitrary()?);

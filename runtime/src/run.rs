@@ -416,6 +416,7 @@ fn left_by(op: &Op<'_>, errno: Errno) -> Option<Error> {
             let remedy = "Somebody has put or mounted something there: remove that, and then the directory.";
             (format!("remove {}", shown(path)), remedy)
         }
+        Op::Unmount { path, .. } => (format!("unmount {}", shown(path)), "`skep gc` tries it again; or umount(8)."),
         Op::UnlinkSame { name, .. } => {
             (format!("remove the entry {} of the registry", shown(name)), "The next look at the registry removes it.")
         }

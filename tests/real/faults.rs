@@ -3,9 +3,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 use skep::Command;
-use skep::spec::Init;
+use skep::spec::{Init, Profile, Want};
 use skep::sys::{Errno, OpKind};
-use skep_tests::{HostState, Scratch, turn_to_start};
+use skep_tests::{HostState, Scratch, is_root, turn_to_start};
 
 #[test]
 fn row_121_142_a_failing_op_ends_the_start_and_leaves_nothing() {
@@ -13,9 +13,16 @@ fn row_121_142_a_failing_op_ends_the_start_and_leaves_nothing() {
     let scratch = Scratch::new();
     let place = scratch.directory("out");
     std::fs::set_permissions(&place, std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
-    for init in [Init::Stub, Init::Payload] {
-        let mut command = Command::new("touch");
-        command.arg("/out/executed").bind(&place, "/out").init(init);
+    let mut commands = vec![Command::new("touch"), Command::new("touch")];
+    commands[1].init(Init::Payload);
+    if is_root() {
+        // Directories of the host that bear its name, and a mount there.
+        let mut machine = Command::of(Profile::Nspawn, "touch");
+        machine.register(Want::Require).spec_mut().root = commands[0].spec().root.clone();
+        commands.push(machine);
+    }
+    for command in &mut commands {
+        command.arg("/out/executed").bind(&place, "/out");
         let plan = command.plan().unwrap();
         let before = HostState::look();
         let every: usize = std::env::var("SKEP_FAULT_STEP").ok().and_then(|text| text.parse().ok()).unwrap_or(7);

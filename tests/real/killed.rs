@@ -20,7 +20,7 @@ use nix::sys::signal::{Signal, kill, raise};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 use skep::Command;
-use skep::spec::{Init, MachineName, Want};
+use skep::spec::{Init, MachineName, Profile, Want};
 use skep_tests::{HostState, Scratch, is_root, skip, turn_to_start};
 
 /// What the second process starts.
@@ -58,6 +58,13 @@ fn command(variant: &str, token: &str) -> Command {
         "shared" => {
             command.init(Init::Payload).freezing(Want::Require);
             command.spec_mut().namespaces.pid = skep::spec::Namespace::Host;
+        }
+        // Directories of the host that bear its name, and a mount there.
+        "machine" => {
+            let tree = command.spec().root.clone();
+            command = Command::of(Profile::Nspawn, "sleep");
+            command.arg(token).machine(MachineName::new(format!("killed-{token}")).unwrap());
+            command.register(Want::Require).spec_mut().root = tree;
         }
         other => panic!("{other}: no variant"),
     }
@@ -340,6 +347,14 @@ fn a_start_that_is_held_and_has_a_terminal_and_a_listener() {
 #[test]
 fn a_start_that_shares_process_ids() {
     kill_at_every_stop("shared");
+}
+
+#[test]
+fn a_start_of_a_machine_with_a_mount_on_the_host() {
+    if !is_root() {
+        return skip("only root's machines have directories on the host");
+    }
+    kill_at_every_stop("machine");
 }
 
 /// A process that is killed with the test that has made it.

@@ -419,10 +419,13 @@ fn entries(directory: &Path) -> BTreeSet<PathBuf> {
 }
 
 /// What a start makes outside of memory: an entry of the registry, the file of
-/// the locks on ids.
+/// the locks on ids, directories that bear a machine's name.
 fn files() -> BTreeSet<PathBuf> {
     let mut found = entries(Path::new("/run/skep"));
     found.extend(std::env::var_os("XDG_RUNTIME_DIR").iter().flat_map(|base| entries(&Path::new(base).join("skep"))));
+    let named = ["/run/systemd/nspawn", "/run/systemd/nspawn/propagate"].into_iter();
+    let shared = |path: &PathBuf| path.ends_with("propagate") || path.ends_with("locks");
+    found.extend(named.flat_map(|directory| entries(Path::new(directory))).filter(|path| !shared(path)));
     found.extend(Some(PathBuf::from("/run/skep-ids")).filter(|path| path.exists()));
     found
 }

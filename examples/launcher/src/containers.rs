@@ -174,6 +174,7 @@ pub(crate) fn gc(typed: &Typed) -> Result<ExitCode, Failure> {
         Leftover::Cgroup(path) => ("cgroup", path.display().to_string()),
         Leftover::Ranges(path) => ("lock", path.display().to_string()),
         Leftover::Interface(name) => ("interface", name.clone()),
+        Leftover::Export(path) => ("mount", path.display().to_string()),
         Leftover::Incoming(path) => ("directory", path.display().to_string()),
         _ => ("other", String::new()),
     };

@@ -189,7 +189,7 @@ pub(crate) const FLAGS: &[Flag] = &[
         "The container's name, by which other verbs find it; made up otherwise.",
         |t, v| put(&mut t.machine, text(given(v), values::name))),
     flag(General, "register", None, Required("BOOL|auto"), RUN,
-        "Register it with systemd-machined, for machinectl(1): `yes`, or `auto` where there is one (the default of `nspawn`). `no`: nor do other processes find it by name.",
+        "Register it with systemd-machined, for machinectl(1): `yes`, or `auto` where there is one (the default of `nspawn`). `no`: nor do other processes find it by name, but for machines of root's (`nspawn`), whose names are taken all the same.",
         |t, v| {
             let wanted = text(given(v), values::register)?;
             t.register = Some(if wanted == Want::Off { Want::Off } else { Want::IfSupported });

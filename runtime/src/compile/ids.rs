@@ -54,6 +54,17 @@ impl Mapping {
         }
     }
 
+    /// The user and the group of the host that are root inside.
+    pub(crate) fn root(&self) -> Option<(u32, u32)> {
+        let of = |extents: &[Extent]| extents.iter().find(|[inside, ..]| *inside == 0).map(|[_, outside, _]| *outside);
+        match self {
+            Self::None => Some((0, 0)),
+            Self::Own { uid, gid } => of(&[*uid]).zip(of(&[*gid])),
+            Self::Helpers { uid, gid } => of(uid).zip(of(gid)),
+            Self::Direct { extents, .. } => of(extents).map(|root| (root, root)),
+        }
+    }
+
     /// Whether groups can be changed inside.
     pub(crate) const fn has_groups(&self) -> bool {
         !matches!(self, Self::Own { .. })

@@ -8,12 +8,14 @@ mod attributes;
 pub(crate) mod cgroups;
 mod descriptors;
 pub(crate) mod device_policy;
+pub(crate) mod export;
 pub(crate) mod filesystem;
 pub(crate) mod filters;
 mod ids;
 pub(crate) mod incoming;
 pub(crate) mod kernel_files;
 pub(crate) mod landlock;
+pub(crate) mod named;
 pub(crate) mod network;
 pub(crate) mod process;
 mod registry;
@@ -189,8 +191,8 @@ pub fn compile(spec: &Spec, facts: &Facts) -> Result<Plan> {
     let resources = cgroups::decide(&context, &mut report)?;
     let registration = registry::decide(&context, &mut report)?;
     let links = network::decide(&context)?;
-    let incoming = incoming::decide(&context, plan_ref, &mut report)?;
-    incoming::entrust(incoming.as_ref(), plan_ref);
+    let named = named::decide(&context, registration.is_some(), plan_ref, &mut report)?;
+    named.entrust(plan_ref)?;
     registry::entrust(registration.as_ref(), plan_ref);
     start::entrust(&context, &resources, links.as_ref(), plan_ref)?;
     registry::prepare(&context, registration.as_ref(), plan_ref);
@@ -201,7 +203,7 @@ pub fn compile(spec: &Spec, facts: &Facts) -> Result<Plan> {
     ids::prepare(&context, plan_ref, &mut report)?;
     network::prepare(&context, links.as_ref(), plan_ref);
     let sources = filesystem::sources(&context, plan_ref, &mut report)?;
-    incoming::prepare(&context, incoming.as_ref(), plan_ref)?;
+    named.prepare(&context, plan_ref)?;
 
     start::entrust_child(plan_ref);
     registry::attend(&context, registration.as_ref(), plan_ref);
@@ -213,10 +215,10 @@ pub fn compile(spec: &Spec, facts: &Facts) -> Result<Plan> {
 
     start::enter(&context, plan_ref);
     ids::enter(&context, plan_ref);
-    filesystem::assemble(&context, &sources, (&resources, incoming.as_ref()), plan_ref, &mut report)?;
+    filesystem::assemble(&context, &sources, (&resources, &named), plan_ref, &mut report)?;
     kernel_files::restrict(&context, plan_ref, &mut report)?;
     filesystem::switch(&context, plan_ref);
-    incoming::receive_only(&context, incoming.as_ref(), plan_ref);
+    incoming::receive_only(&context, named.incoming.as_ref(), plan_ref);
     process::inherited(&context, &resources, plan_ref, &mut report)?;
     network::enter(&context, links.as_ref(), plan_ref, &mut report);
     process::payload(&context, plan_ref, &mut report)?;

@@ -201,6 +201,7 @@ pub(super) fn gather(spec: &Spec, mounted: Option<PathBuf>) -> Result<Facts> {
         registrar: super::Registrar::default(),
         serial: SERIAL.fetch_add(1, Ordering::Relaxed),
         registry: (spec.register != Want::Off).then(|| super::registry::look(uid)).flatten(),
+        bearer: super::Bearer::Nobody,
         network: spec.links.concern_host().then(|| super::NetworkFacts::look(spec)),
         fresh_name: fresh_name(),
         image: None,
@@ -219,6 +220,9 @@ pub(super) fn gather(spec: &Spec, mounted: Option<PathBuf>) -> Result<Facts> {
         facts.journal = Some(super::JournalFacts { host, place, failed: None });
         facts.paths.insert(path.clone(), PathFact::look(&path));
         facts.targets.insert(path.clone(), TargetFact::look(&tree, &path));
+    }
+    if let (true, 0, Some(_), Some(machine)) = (nspawn, uid, &facts.registry, &spec.machine) {
+        facts.bearer = super::Bearer::look(machine.as_str());
     }
     if facts.registry.is_some() || facts.network.is_some() || facts.cgroups.can_be_made() {
         facts.registrar = super::Registrar::look();
@@ -664,6 +668,7 @@ pub(super) fn example(spec: &Spec) -> Facts {
         serial: 1,
         registrar: super::Registrar { pid: 1000, start_time: 1, boot: String::new(), pid_namespace: 1 },
         registry: (spec.register != Want::Off).then(|| super::Registry { base: "/run/user/1000".into() }),
+        bearer: super::Bearer::Nobody,
         network: spec.links.concern_host().then(super::NetworkFacts::example),
         fresh_name: "skep-example".to_owned(),
         image: spec.root.image.then(|| super::DiskImage {

@@ -50,11 +50,10 @@ pub(super) fn host(facts: Facts, spec: &Spec) -> Option<(Model, Facts)> {
         model = model.owned(&directory, facts.uid, facts.gid, 0o700);
     }
     if facts.uid == 0 && spec.profile == Profile::Nspawn {
-        // So does where mounts come in.
-        let mut incoming = crate::compile::incoming::TOP.to_owned();
-        for (name, mode) in crate::compile::incoming::BELOW {
-            incoming = format!("{incoming}/{name}");
-            model = model.directory(&incoming).owned(&incoming, 0, 0, mode);
+        // So does what is on the way to directories of a machine.
+        for step in crate::compile::incoming::way("").steps().iter().filter(|step| !step.own) {
+            let path = step.path();
+            model = model.directory(&path).owned(&path, 0, 0, step.mode);
         }
     }
     model = links(model, spec);

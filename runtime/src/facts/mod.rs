@@ -4,6 +4,7 @@
 //! one, and compile needs no I/O. [`Facts::gather`] is the one function that
 //! looks. It changes nothing.
 
+pub(crate) mod bearer;
 mod cgroups;
 mod files;
 mod host;
@@ -24,6 +25,7 @@ use skep_sys::abi::{CapabilitySet, Resource};
 use crate::error::Result;
 use crate::spec::{IdRange, Limit, Spec};
 
+pub use bearer::Bearer;
 pub use cgroups::{CgroupLayout, Cgroups, UnifiedGroup};
 pub(crate) use files::{BUSY, UpperPlace, behind, plain, plain_components};
 pub use files::{DeviceNumber, EntryKind, PathFact, TargetFact};
@@ -155,6 +157,9 @@ pub struct Facts {
     /// Where containers of this user are registered. Looked at only for a Spec
     /// that wants it.
     pub registry: Option<Registry>,
+    /// Who bears the machine's name on the host already. Looked at only for a machine of
+    /// root's that is registered and has a name.
+    pub bearer: Bearer,
     /// The host's network. Looked at only for a Spec with interfaces.
     pub network: Option<NetworkFacts>,
     /// A name for a container that has none.

@@ -13,13 +13,15 @@ use std::os::fd::{AsFd as _, BorrowedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
 
 use skep_sys::{At, BASE_LOCKS, Errno, Kernel, Linux, Op, OwnedSlots, Slot};
 
 use super::{Directory, entry};
+use crate::compile::named::Way;
+use crate::compile::{export, incoming};
 use crate::error::{Error, Result};
 use crate::facts::Registrar;
+use crate::facts::bearer::{Exported, Mounted, is_old};
 use crate::plan::RANGE_LOCK;
 use crate::spec::MachineName;
 
@@ -36,8 +38,10 @@ pub enum Leftover {
     Ranges(PathBuf),
     /// An interface of the host, of an embedder that is gone, by its name.
     Interface(String),
-    /// An empty directory by which mounts came into a machine that is gone.
+    /// An empty directory that bears the name of a machine that is gone.
     Incoming(PathBuf),
+    /// What was mounted for sockets of a machine that is gone.
+    Export(PathBuf),
 }
 
 /// What [`gc`] has done.
@@ -53,25 +57,29 @@ pub struct Collected {
 /// Removes what embedders of this user have left on the host that were killed
 /// together with their watcher: entries of containers that are gone, cgroups
 /// that are empty and whose maker has ended, and, as root, the files of the locks
-/// on ranges of ids that nobody holds, interfaces whose maker has ended, and the empty
-/// directories by which mounts come into machines, of those that no process is in.
+/// on ranges of ids that nobody holds, interfaces whose maker has ended, and what bears the
+/// names of machines, of those that no process is in: what their sockets are exported by, and
+/// empty directories.
 ///
 /// Nothing of a container that lives is touched, nothing of an embedder that
 /// lives, and nothing that another program, another user or another process-id
-/// namespace has made, but for a lock file or such a directory of systemd-nspawn's that
-/// nobody uses. It may run beside starts and ends, and beside itself.
+/// namespace has made, but for a lock file, such a directory or such a mount of
+/// systemd-nspawn's that nobody uses. It may run beside starts and ends, and beside itself.
 ///
 /// # Errors
 ///
 /// Where the registry cannot be read, as [`crate::list`]. What could not be
 /// removed is no error: [`Collected::left`].
 pub fn gc() -> Result<Collected> {
-    let mut found = Collected::default();
+    let (mut found, mut gone) = (Collected::default(), Vec::new());
     if let Some(directory) = Directory::of_user()? {
         for name in directory.names()? {
             if directory.judge(name.as_str()).1 {
                 match directory.clear(&mut Linux::new(), &name) {
-                    Ok(true) => found.removed.push(Leftover::Entry(name)),
+                    Ok(true) => {
+                        gone.push(name.as_str().to_owned());
+                        found.removed.push(Leftover::Entry(name));
+                    }
                     Ok(false) => {}
                     Err(error) => found.left.push(error),
                 }
@@ -82,7 +90,7 @@ pub fn gc() -> Result<Collected> {
     groups(Path::new("/sys/fs/cgroup"), DEPTH, &here, &mut found);
     ranges(&mut found);
     interfaces(Path::new("/sys/class/net"), &here, &mut found);
-    incoming(&here, &mut found);
+    named(&gone, &mut found);
     Ok(found)
 }
 
@@ -243,54 +251,59 @@ fn networks_of_processes(socket: BorrowedFd<'_>) -> BTreeSet<i32> {
         .collect()
 }
 
-/// The process-id namespace that sees all processes (`PROC_PID_INIT_INO`).
-const FIRST: u64 = 0xefff_fffc;
-
-/// How old a directory is that is not just being put to use.
-const PUT_TO_USE: Duration = Duration::from_secs(10);
-
-/// Directories by which mounts came in, that are the root of no mount of any process.
-fn incoming(here: &Registrar, found: &mut Collected) {
-    let all = fs::read_dir(crate::compile::incoming::directory_of("")).into_iter().flatten().flatten();
-    let old = |entry: &fs::DirEntry| {
-        let changed = entry.metadata().ok().filter(fs::Metadata::is_dir).map(|data| data.ctime());
-        let changed = changed.and_then(|seconds| u64::try_from(seconds).ok());
-        let since = changed.map(|seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds));
-        since.and_then(|since| since.elapsed().ok()).is_some_and(|age| age > PUT_TO_USE)
+/// What bears the names of machines that are gone: directories by which mounts came in,
+/// and what sockets were exported by, of those whose name nobody has and that no process has
+/// mounted. Of those that were `gone` by their entries nothing is just being put to use.
+fn named(gone: &[String], found: &mut Collected) {
+    let names = |way: Way| {
+        let all = fs::read_dir(way.shared()).into_iter().flatten().flatten();
+        let name = |entry: fs::DirEntry| entry.file_name().into_string().ok();
+        all.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())).filter_map(name).collect::<Vec<_>>()
     };
-    let all: Vec<PathBuf> = all.filter(old).map(|entry| entry.path()).collect();
-    if all.is_empty() || here.pid_namespace != FIRST || !nix::unistd::geteuid().is_root() {
+    let is_free = |name: &str| MachineName::new(name.to_owned()).is_ok() && super::is_stale(name).is_none();
+    let comes: Vec<String> = names(incoming::way("")).into_iter().filter(|name| is_free(name)).collect();
+    let goes =
+        names(export::way("")).into_iter().filter(|name| !export::OTHERS.contains(&name.as_str()) && is_free(name));
+    let goes: Vec<String> = goes.filter(|name| Path::new(&export::way(name).path()).is_dir()).collect();
+    if comes.is_empty() && goes.is_empty() {
         return;
     }
-    let mounted = roots_of_mounts();
-    let is_used = |path: &Path| {
-        let below = path.strip_prefix(crate::compile::incoming::TOP).unwrap_or(path);
-        mounted.iter().any(|root| Path::new(root).ends_with(below))
-    };
-    for path in all.into_iter().filter(|path| !is_used(path)) {
-        let Ok(text) = crate::compile::c_path(&path) else { continue };
-        let removal = Op::Unlink { dir: At::Cwd, path: &text, directory: true };
-        match Linux::new().call(&removal, &mut OwnedSlots::new(0).slots()) {
-            Ok(()) => found.removed.push(Leftover::Incoming(path)),
-            // What somebody has put there is his.
-            Err(Errno::ENOTEMPTY) => {}
-            Err(errno) => found.left.push(Error::system(format!("remove {}", path.display()), errno)),
+    let (seen, true) = Mounted::look() else { return };
+    let is_due = |name: &String, way: &Way| gone.contains(name) || is_old(way);
+    for name in goes {
+        let (way, exported) = (export::way(&name), Exported::of(&name));
+        if !is_due(&name, &way) || seen.user_of(&name, exported.as_ref()).is_some() {
+            continue;
+        }
+        if let Some(exported) = exported {
+            let unmount = Op::Unmount { dir: At::Slot(Slot(0)), path: c"" };
+            match crate::container::call(&[exported.mount.as_fd()], &unmount) {
+                Ok(_) => found.removed.push(Leftover::Export(way.path().into())),
+                Err(errno) => found.left.push(Error::system(format!("unmount {}", way.path()), errno)),
+            }
+        }
+        remove_own(&way, found);
+    }
+    for name in comes {
+        let way = incoming::way(&name);
+        if is_due(&name, &way) && seen.user_of(&name, None).is_none() {
+            remove_own(&way, found);
         }
     }
 }
 
-/// What all mounts show of their file systems.
-fn roots_of_mounts() -> BTreeSet<String> {
-    let all = fs::read_dir("/proc").into_iter().flatten().flatten();
-    let pids = all.filter(|entry| entry.file_name().as_bytes().first().is_some_and(u8::is_ascii_digit));
-    let mut seen = BTreeSet::new();
-    pids.filter(|entry| entry::namespace(&entry.path().join("ns/mnt")).is_none_or(|space| seen.insert(space)))
-        .filter_map(|entry| fs::read_to_string(entry.path().join("mountinfo")).ok())
-        .flat_map(|lines| {
-            let root = |line: &str| line.split(' ').nth(3).map(str::to_owned);
-            lines.lines().filter_map(root).collect::<Vec<_>>()
-        })
-        .collect()
+/// Removes the directories that are a machine's own.
+fn remove_own(way: &Way, found: &mut Collected) {
+    for path in way.own() {
+        let Ok(text) = crate::compile::c_text(path.as_bytes()) else { continue };
+        let removal = Op::Unlink { dir: At::Cwd, path: &text, directory: true };
+        match Linux::new().call(&removal, &mut OwnedSlots::new(0).slots()) {
+            Ok(()) => found.removed.push(Leftover::Incoming(path.into())),
+            // What somebody has put there is his; or it is another machine's by now.
+            Err(Errno::ENOTEMPTY | Errno::EBUSY) => {}
+            Err(errno) => found.left.push(Error::system(format!("remove {path}"), errno)),
+        }
+    }
 }
 
 /// The last who gives a range back removes its files: so each that is there is taken

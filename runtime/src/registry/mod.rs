@@ -234,6 +234,14 @@ impl Directory {
     }
 }
 
+/// Whether what the name's entry says is of a container that is gone; `None` where there
+/// is no entry.
+pub(crate) fn is_stale(name: &str) -> Option<bool> {
+    let directory = Directory::of_user().ok()??;
+    directory.read(name)?;
+    Some(directory.judge(name).1)
+}
+
 /// Before a start: a stale entry of this name goes.
 pub(crate) fn clear<K: Kernel>(kernel: &mut K, plan: &Plan) -> Result<()> {
     let Some(registration) = &plan.registration else { return Ok(()) };

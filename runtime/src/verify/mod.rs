@@ -99,8 +99,10 @@
 //! | 88 | `ports-as-reported` | What is published are the ports of the report, to the container's addresses; the rules are those of its own tables, which go with their socket. |
 //! | 89 | `host-interface-closed` | /run/host of a machine is a mount of its own, read-only once all of it is there; what is made in it are files of ours, nodes that nobody can use, and a FIFO over the kernel's log that the embedder holds. |
 //! | 90 | `success-as-reported` | A filter says of no call that it is done which does not run, but of those that write data out and that the report names. |
-//! | 91 | `incoming-one-way` | Mounts of the host come into a machine by the one directory that bears its name, read-only inside; none goes back, and undo and watcher remove it. |
+//! | 91 | `incoming-one-way` | Mounts of the host come into a machine by the one directory that bears its name, read-only inside, and none goes back. |
 //! | 92 | `removed-as-reported` | Nothing is removed from a tree but /etc/resolv.conf and /etc/localtime of a machine, where the report says so. |
+//! | 93 | `named-and-removed` | What bears a machine's name on the host are the directories that the report says, of root alone; undo and watcher take them away, the watcher before it gives the name back. |
+//! | 94 | `export-as-reported` | All that is mounted on the host is one tmpfs by which a machine's sockets are reached: on its own directory, read-only there, of the size and of the root that the report says, and it goes with the machine. |
 //!
 //! A plan that brings a process into a container ([`crate::compile_exec`]) keeps
 //! those of them that are about processes; it has no op to do anything else.

@@ -256,7 +256,7 @@ impl<'a> Walk<'a> {
                 _ if path == OWN_TIME => (into, What::TimeOfChildren, MountAttrs::NONE),
                 _ => (into, What::Inside { below: seen.on, path }, MountAttrs::NONE),
             },
-            Op::OpenTree { dir, path, flags, into } => (into, self.cloned(seen.on, dir, path, flags), MountAttrs::NONE),
+            Op::OpenTree { dir, path, flags, into } => (into, self.cloned(seen, dir, path, flags), MountAttrs::NONE),
             Op::FsOpen { kind, into } => (into, What::Context(kind), MountAttrs::NONE),
             Op::FsMount { attrs, into, .. } => match self.view.thing(seen.on).what {
                 What::Context(kind) => (into, What::Mount(kind), attrs),
@@ -322,12 +322,14 @@ impl<'a> Walk<'a> {
             .collect()
     }
 
-    fn cloned(&self, on: Id, dir: At, path: &'a CStr, flags: TreeFlags) -> What<'a> {
+    fn cloned(&self, seen: &Seen<'a>, dir: At, path: &'a CStr, flags: TreeFlags) -> What<'a> {
+        let on = seen.on;
         let recursive = flags.has(TreeFlags::RECURSIVE);
         match self.view.thing(on).what {
             _ if !flags.has(TreeFlags::CLONE) => What::Other,
             What::Host(_) => What::HostClone { recursive },
-            _ if dir == At::Cwd => What::HostClone { recursive },
+            // What the embedder has mounted is on the host.
+            _ if dir == At::Cwd || seen.phase == Phase::Prepare => What::HostClone { recursive },
             _ if on == self.view.building && on != Id::NONE => What::Blank,
             What::Mount(kind) if kind == c"ramfs" && !recursive => What::MadeCopy { of: on },
             What::Mount(kind) if kind == c"sysfs" && !recursive => What::SysPart { of: on, name: path },
@@ -413,6 +415,7 @@ fn operands(op: &Op<'_>) -> [Operand; 3] {
         | Op::RemoveGroup { dir, .. }
         | Op::KillGroup { dir, .. }
         | Op::Write { dir, .. }
+        | Op::Unmount { dir, .. }
         | Op::OpenTree { dir, .. } => [below(dir), None, None],
         Op::WritePid { dir, pid, .. } => [below(dir), value(pid), None],
         Op::MountSetAttr { dir, userns, .. } => [below(dir), userns.and_then(file), None],

@@ -75,9 +75,11 @@ pub(crate) fn spec(mut typed: Typed) -> Result<Spec, Failure> {
         None if tree.is_file() && typed.directory.is_none() => typed.image = Some(tree),
         None => typed.directory = Some(tree),
     }
-    let registers = match typed.detach {
-        true => Want::Require,
-        false => typed.register.unwrap_or(Want::IfSupported),
+    let registers = match (typed.detach, typed.register) {
+        (true, _) => Want::Require,
+        // Directories of the host bear the name of root's: it is to be one machine's alone.
+        (false, Some(Want::Off)) if geteuid().is_root() => Want::IfSupported,
+        (false, wanted) => wanted.unwrap_or(Want::IfSupported),
     };
     let named = matches!(typed.machine, Some(Some(_)));
     // Settings are those of the name without what makes it unique.

@@ -101,7 +101,7 @@ pub(crate) const OPTIONS: &[Known] = &[
     known("property", None, But("limits are honoured, without a unit; other properties come to nothing")),
     known("quiet", Some('q'), Works),
     known("read-only", None, Works),
-    known("register", None, But("in Skep's own registry as well; in the unit of the caller, no scope is made")),
+    known("register", None, But("in Skep's own registry as well, where `no` takes the name of root's machines all the same: no two have one; in the unit of the caller, no scope is made")),
     known("resolv-conf", None, But(
         "what is copied lies over the tree: at most an empty mount point is made in it; `delete` removes the tree's",
     )),

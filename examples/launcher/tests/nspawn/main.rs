@@ -5,6 +5,7 @@
 mod asserted;
 mod boot;
 mod complaints;
+mod export;
 mod incoming;
 mod journal;
 mod many;

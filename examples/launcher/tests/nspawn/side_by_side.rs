@@ -66,6 +66,8 @@ const DIFFERENCES: &[(&str, &str)] = &[
     ("* dev /dev/fuse", "there is /dev/fuse (257)"),
     ("* dev /dev/char/10:229", "there is /dev/fuse (257)"),
     ("* mode /proc/", "what is masked is masked (257)"),
+    ("+ run /run/host/unix-export", "sockets of a machine are reached from the host (256)"),
+    ("+ mount /run/host/unix-export", "sockets of a machine are reached from the host (256)"),
     ("* run /run/host/container-", "nobody can write what names the manager (262: 0444)"),
     ("* env TERM", "a pipe is a dumb terminal (262)"),
     ("* status CapBnd:", "no NET_BIND_SERVICE with the host's network in any user namespace (262)"),

@@ -13,9 +13,10 @@ use skep_sys::{At, Op, Slot};
 use super::source::Source;
 use super::target::open_target;
 use super::{CONFINED, Content, EMPTY, Placed, attach};
-use crate::compile::incoming::Incoming;
 use crate::compile::kernel_files::open_covered;
+use crate::compile::named::Named;
 use crate::compile::{Context, c_text};
+use crate::compile::{export, incoming};
 use crate::error::Result;
 use crate::facts::{EntryKind, OS_RELEASE};
 use crate::plan::{Builder, Phase, role};
@@ -50,12 +51,7 @@ pub(crate) const CLOSED: MountAttrs = ATTRS.with(MountAttrs::RDONLY);
 pub(crate) const NODES: [(&std::ffi::CStr, u32); 3] = [(c"fifo", 0o010_000), (c"sock", 0o140_000), (c"chr", 0o020_000)];
 
 /// Makes it on the tmpfs of `/run`, and puts an id of the boot and a log over the kernel's.
-pub(super) fn make(
-    context: &Context<'_>,
-    incoming: Option<&Incoming>,
-    plan: &mut Builder,
-    report: &mut Report,
-) -> Result<()> {
+pub(super) fn make(context: &Context<'_>, named: &Named, plan: &mut Builder, report: &mut Report) -> Result<()> {
     let origin = || context.origin("profile");
     plan.step(Phase::Enter, "make /run/host", origin());
     open_target(context, Path::new(HOST), EntryKind::Directory, true, role::THREE, plan)?;
@@ -88,10 +84,13 @@ pub(super) fn make(
         plan.op(Op::Mknod { dir, name, mode, major: 0, minor: 0 });
     }
     report.applied(ITEM, format!("{HOST}, read-only"));
-    if let Some(incoming) = incoming {
-        plan.step(Phase::Enter, "put what comes in on /run/host/incoming", origin());
-        open_target(context, Path::new("/run/host/incoming"), EntryKind::Directory, true, role::THREE, plan)?;
-        attach(incoming.slot(), role::THREE, plan);
+    let comes = named.incoming.as_ref().map(|incoming| ("what comes in", incoming::INCOMING, incoming.slot()));
+    let goes = named.export.as_ref().map(|export| ("what sockets are exported by", export::EXPORT, export.slot()));
+    for (what, place, copy) in comes.into_iter().chain(goes) {
+        let place = OsStr::from_bytes(place.to_bytes());
+        plan.step(Phase::Enter, format!("put {what} on {}", place.display()), origin());
+        open_target(context, Path::new(place), EntryKind::Directory, true, role::THREE, plan)?;
+        attach(copy, role::THREE, plan);
     }
     if log {
         plan.step(Phase::Enter, "put a FIFO over the kernel's log", origin());

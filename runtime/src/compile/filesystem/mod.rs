@@ -28,7 +28,7 @@ use skep_sys::abi::{MountAttrs, OpenFlags, Propagation, Resolve, TreeFlags};
 use skep_sys::{At, Op, Slot};
 
 use super::cgroups::Resources;
-use super::incoming::Incoming;
+use super::named::Named;
 use super::{Context, absolute, c_text};
 use crate::error::{Error, ErrorKind, Result};
 use crate::facts::{EntryKind, PathFact};
@@ -427,13 +427,13 @@ fn new_tmpfs(size: &str, inodes: u64, mode: u32, attrs: MountAttrs, into: Slot, 
 }
 
 /// What every tmpfs is given.
-fn begin_tmpfs(bound: (&str, &str), inodes: u64, mode: u32, plan: &mut Builder) -> Result<()> {
+pub(in crate::compile) fn begin_tmpfs(bound: (&str, &str), inodes: u64, mode: u32, plan: &mut Builder) -> Result<()> {
     plan.op(Op::FsOpen { kind: c"tmpfs", into: role::ONE });
     let options = [bound, ("nr_inodes", &inodes.to_string()), ("mode", &format!("{mode:o}"))];
     options.into_iter().try_for_each(|(key, value)| set_option(key, Some(value), plan))
 }
 
-fn set_option(key: &str, value: Option<&str>, plan: &mut Builder) -> Result<()> {
+pub(in crate::compile) fn set_option(key: &str, value: Option<&str>, plan: &mut Builder) -> Result<()> {
     let (fs, key) = (role::ONE, c_text(key.as_bytes())?);
     match value {
         Some(value) => plan.op(Op::FsString { fs, key: &key, value: &c_text(value.as_bytes())? }),
@@ -525,7 +525,7 @@ fn with_chosen<const N: usize>(attrs: MountAttrs, choices: [(bool, MountAttrs); 
 pub(super) fn assemble(
     context: &Context<'_>,
     sources: &Sources,
-    (resources, incoming): (&Resources, Option<&Incoming>),
+    (resources, named): (&Resources, &Named),
     plan: &mut Builder,
     report: &mut Report,
 ) -> Result<()> {
@@ -556,7 +556,7 @@ pub(super) fn assemble(
         covered.add(path);
     }
     if context.nspawn() {
-        interface::make(context, incoming, plan, report)?;
+        interface::make(context, named, plan, report)?;
     }
     if context.spec.root.volatile == Volatile::State {
         scratch(context, "/var", context.root_origin(), plan)?;

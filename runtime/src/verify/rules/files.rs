@@ -130,7 +130,8 @@ pub(super) fn paths_confined(view: &View<'_>, found: &mut Findings) {
             // The files of a group that is handed over.
             (At::Slot(_), What::Host(_)) if seen.phase == Phase::Prepare => {
                 let of_group = is_cgroup(view, seen.on, seen.at) && is_name(path) && flags == OpenFlags::PATH;
-                confined && no_magic && (of_group || super::registry::holds_entry(view, seen))
+                let own = super::registry::holds_entry(view, seen) || super::export::finds(view, seen);
+                confined && no_magic && (of_group || own)
             }
             (At::Slot(_), _) => {
                 let path_only = flags.has(OpenFlags::PATH) || super::interface::opens_log(view, seen);
@@ -248,7 +249,7 @@ pub(super) fn writes_through_proved_handles(view: &View<'_>, found: &mut Finding
         }
     }
     for seen in view.of_in(OpKind::Mkdir, Phase::Prepare) {
-        let ours = super::registry::makes_registry(view, seen) || super::incoming::makes(view, seen);
+        let ours = super::registry::makes_registry(view, seen) || super::named::makes(view, seen);
         if !is_cgroup(view, seen.on, seen.at) && !ours {
             found.at(seen, "makes a directory of the host that is no cgroup");
         }

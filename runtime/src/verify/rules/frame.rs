@@ -186,6 +186,7 @@ pub(super) fn nothing_left_open(view: &View<'_>, found: &mut Findings) {
             | Op::BpfDevice { into, .. }
             | Op::OpenProcess { into, .. }
             | Op::MapNamespace { into, .. }
+            | Op::FsOpen { into, .. }
             | Op::OpenTree { into, .. } => {
                 let itself = matches!(seen.op, Op::OpenTree { dir: At::Slot(dir), .. } if dir == into);
                 if short(into) && !itself && open.iter().any(|(slot, _)| *slot == into) {

@@ -84,7 +84,7 @@ pub(super) fn delegated_as_said(view: &View<'_>, found: &mut Findings) {
 /// The path of the group that an op makes.
 fn made_path(view: &View<'_>, mkdir: &Seen<'_>) -> Option<Vec<u8>> {
     match (mkdir.op, view.thing(mkdir.on).what) {
-        _ if super::registry::makes_registry(view, mkdir) || super::incoming::makes(view, mkdir) => None,
+        _ if super::registry::makes_registry(view, mkdir) || super::named::makes(view, mkdir) => None,
         (Op::Mkdir { name, .. }, What::Host(parent)) => {
             let parent = parent.to_bytes();
             Some([parent.strip_suffix(b"/").unwrap_or(parent), name.to_bytes()].join(&b'/'))
@@ -174,8 +174,8 @@ fn entrusted(view: &View<'_>, groups: &[(&Seen<'_>, Vec<u8>)], found: &mut Findi
     {
         found.at(entrust, "entrusts other ops than the plan's, or more than the watcher takes");
     }
-    let incoming = view.of_in(OpKind::Mkdir, Phase::Prepare).filter(|seen| super::incoming::makes(view, seen));
-    for seen in groups.iter().map(|(seen, _)| *seen).chain(incoming).chain(view.of(OpKind::Spawn)) {
+    let named = view.of_in(OpKind::Mkdir, Phase::Prepare).filter(|seen| super::named::makes(view, seen));
+    for seen in groups.iter().map(|(seen, _)| *seen).chain(named).chain(view.of(OpKind::Spawn)) {
         if seen.at < entrust.at {
             found.at(seen, "makes something that the watcher does not know of");
         }
@@ -185,8 +185,8 @@ fn entrusted(view: &View<'_>, groups: &[(&Seen<'_>, Vec<u8>)], found: &mut Findi
     found.unless(dismissed == Some(0), "the watcher is not dismissed last");
 
     let mut ops = view.watch.iter().flatten().peekable();
-    // What rules of their own say of the registry, and of mounts that come in.
-    let _ = ops.next_if(|op| super::incoming::removes(view, op));
+    // What rules of their own say of the registry, and of what bears the machine's name.
+    while ops.next_if(|op| super::named::removes(view, op)).is_some() {}
     let _ = ops.next_if(|op| matches!(op, Op::UnlinkSame { .. }));
     let killed = matches!(ops.next(), Some(Op::PidfdSignal { process: Slot(0), signal: signal::KILL }));
     while ops.next_if(|op| matches!(op, Op::KillGroup { .. })).is_some() {}
@@ -216,7 +216,7 @@ pub(super) fn born_limited(view: &View<'_>, found: &mut Findings) {
     let proved = moved.iter().all(|group| is_cgroup(view, *group, usize::MAX));
     found.unless(proved, "the child is put into what is not proved to be a cgroup");
     let made = view.of_in(OpKind::Mkdir, Phase::Prepare);
-    let other = |mkdir: &&Seen<'_>| super::registry::makes_registry(view, mkdir) || super::incoming::makes(view, mkdir);
+    let other = |mkdir: &&Seen<'_>| super::registry::makes_registry(view, mkdir) || super::named::makes(view, mkdir);
     for mkdir in made.filter(|mkdir| !other(mkdir)) {
         let path = made_path(view, mkdir);
         let opened = view.after(mkdir).filter(|next| match next.op {

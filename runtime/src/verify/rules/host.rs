@@ -57,6 +57,8 @@ const OWN: [Kinds; 5] = {
                 Chown,
                 NetlinkSocket,
             ],
+            // Of one file system, as its rule says.
+            &[FsOpen, FsString, FsCreate, FsMount, MoveMount, Unmount],
         ]),
         bits(&[&[
             OpenProcess,
@@ -161,7 +163,8 @@ const OWN_ENTERING: [Kinds; 5] = {
 };
 
 /// What takes a container back.
-const CLEARS_UP: [OpKind; 9] = [
+const CLEARS_UP: [OpKind; 10] = [
+    OpKind::Unmount,
     OpKind::Unlink,
     OpKind::UnlinkSame,
     OpKind::RemoveGroup,

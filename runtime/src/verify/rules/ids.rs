@@ -89,6 +89,18 @@ fn extents(text: &[u8]) -> Option<Vec<[u64; 3]>> {
         .collect()
 }
 
+/// The user and the group of the host that are root inside.
+pub(super) fn root(view: &View<'_>) -> Option<[u64; 2]> {
+    if !view.namespaces().has(Namespaces::USER) {
+        return Some([0, 0]);
+    }
+    let of = |name| {
+        let all = process_write(view, name).next().and_then(|(_, text)| extents(text))?;
+        all.iter().find(|extent| extent[0] == 0).map(|extent| extent[1])
+    };
+    Some([of(b"uid_map")?, of(b"gid_map")?])
+}
+
 fn mapped(text: &[u8]) -> Option<u64> {
     extents(text).map(|extents| extents.iter().fold(0, |sum: u64, extent| sum.saturating_add(extent[2])))
 }

@@ -5,6 +5,7 @@ mod contents;
 mod credentials;
 mod devices;
 mod entering;
+mod export;
 mod files;
 mod filter;
 mod frame;
@@ -16,6 +17,7 @@ mod interface;
 mod landlock;
 mod links;
 mod mounts;
+mod named;
 mod options;
 mod process;
 mod registry;
@@ -723,7 +725,7 @@ pub(super) const RULES: &[Rule] = &[
         91,
         "incoming-one-way",
         &[56],
-        "Mounts of the host come into a machine by the one directory that bears its name, read-only inside; none goes back, and undo and watcher remove it.",
+        "Mounts of the host come into a machine by the one directory that bears its name, read-only inside, and none goes back.",
         incoming::incoming_one_way,
     ),
     rule(
@@ -732,5 +734,19 @@ pub(super) const RULES: &[Rule] = &[
         &[12],
         "Nothing is removed from a tree but /etc/resolv.conf and /etc/localtime of a machine, where the report says so.",
         contents::removed_as_reported,
+    ),
+    rule(
+        93,
+        "named-and-removed",
+        &[56, 121],
+        "What bears a machine's name on the host are the directories that the report says, of root alone; undo and watcher take them away, the watcher before it gives the name back.",
+        named::named_and_removed,
+    ),
+    rule(
+        94,
+        "export-as-reported",
+        &[56],
+        "All that is mounted on the host is one tmpfs by which a machine's sockets are reached: on its own directory, read-only there, of the size and of the root that the report says, and it goes with the machine.",
+        export::export_as_reported,
     ),
 ];

@@ -84,7 +84,7 @@ pub(super) fn attach_to_descriptors(view: &View<'_>, found: &mut Findings) {
         if !fits {
             found.at(seen, "attaches to a path that the plan does not hold");
         }
-        first = false;
+        first &= seen.phase != Phase::Enter;
     }
     for at in &view.moved_twice {
         found.at(&view.ops()[*at], "attaches a tree again");
@@ -115,7 +115,7 @@ pub(super) fn clones_confined(view: &View<'_>, found: &mut Findings) {
         let thing = view.thing(seen.made);
         let What::HostClone { recursive } = thing.what else { continue };
         let proved = view.thing(seen.on).proved(seen.at);
-        if super::incoming::copies(view, seen) {
+        if super::incoming::copies(view, seen) || super::export::copies(view, seen) {
             continue;
         }
         if dir != At::Cwd && (!path.is_empty() || !matches!(proved, Some(Proof::Inode { .. }))) {
@@ -164,7 +164,7 @@ fn is_limit(value: &CStr) -> bool {
 pub(super) fn tmpfs_bounded(view: &View<'_>, found: &mut Findings) {
     // By context: a limit of bytes, a limit of files, a mode.
     let mut set = view.table([false; 3]);
-    for seen in view.phase(Phase::Enter) {
+    for seen in view.ops() {
         match seen.op {
             // The last value counts for the kernel.
             Op::FsString { key, value, .. } => match key.to_bytes() {
@@ -217,7 +217,7 @@ pub(super) fn attributes_only_added(view: &View<'_>, found: &mut Findings) {
     found.unless(spread == usize::from(spreads(view)) || view.enters(), "the report says otherwise how mounts spread");
     for seen in view.of(OpKind::MountSetAttr) {
         let Op::MountSetAttr { clear, set, propagation, userns, .. } = seen.op else { continue };
-        if !clear.is_empty() {
+        if !clear.is_empty() && !super::export::opens(view, seen) {
             found.at(seen, format!("clears {clear}"));
         }
         let within = is_spread(view, seen) || super::incoming::receives(view, seen);

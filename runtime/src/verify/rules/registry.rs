@@ -38,7 +38,7 @@ pub(super) fn holds_entry(view: &View<'_>, seen: &Seen<'_>) -> bool {
 pub(super) fn registered_and_removed(view: &View<'_>, found: &mut Findings) {
     let said = view.plan.registration.as_ref();
     for seen in view.of_in(OpKind::Mkdir, Phase::Prepare) {
-        let ours = makes_registry(view, seen) || super::incoming::makes(view, seen);
+        let ours = makes_registry(view, seen) || super::named::makes(view, seen);
         if matches!(seen.op, Op::Mkdir { exist_ok: true, .. }) && !ours {
             found.at(seen, "keeps a directory that is not the registry's");
         }
@@ -80,7 +80,7 @@ pub(super) fn registered_and_removed(view: &View<'_>, found: &mut Findings) {
     found.unless(undo, "the entry has no undo");
     let watched = |op: &Op<'_>| removes(op, role::WATCHED_REGISTRY, role::WATCHED_ENTRY);
     // What comes in by the name ends before that is given back.
-    let before = |op: &&Option<Op<'_>>| op.as_ref().is_some_and(|op| super::incoming::removes(view, op));
+    let before = |op: &&Option<Op<'_>>| op.as_ref().is_some_and(|op| super::named::removes(view, op));
     found.unless(
         view.watch.iter().find(|op| !before(op)).is_some_and(|op| op.as_ref().is_some_and(watched)),
         "the watcher does not remove the entry first of all",

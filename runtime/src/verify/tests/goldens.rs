@@ -389,6 +389,14 @@ const TABLE: &[(&str, Change)] = &[
     ("nspawn, registered", |spec, _| {
         *spec = Spec { root: plain(), register: Want::Require, ..Spec::of(Profile::Nspawn) };
     }),
+    ("nspawn, registered in a user namespace", |spec, _| {
+        let user_namespace = UserNamespace::Range(IdRange { base: 0x0010_0000, count: 65_536 });
+        *spec = Spec { root: plain(), register: Want::Require, user_namespace, ..Spec::of(Profile::Nspawn) };
+    }),
+    ("nspawn, left mounted", |spec, facts| {
+        *spec = Spec { root: plain(), register: Want::Require, ..Spec::of(Profile::Nspawn) };
+        facts.bearer = crate::facts::Bearer::Gone;
+    }),
     ("nspawn, overlay of the tree", |spec, _| {
         let lower = vec!["+/var".into(), "/srv/var".into()];
         let var = mount("/var", MountKind::Overlay(Overlay { lower, ..Overlay::default() }));

@@ -14,6 +14,7 @@ mod interface;
 mod landlock;
 mod links;
 mod mounts;
+mod named;
 mod process;
 mod registry;
 mod reported;
@@ -59,6 +60,7 @@ pub(super) fn all() -> impl Iterator<Item = &'static Mutant> {
         landlock::ALL,
         links::ALL,
         incoming::ALL,
+        named::ALL,
         interface::ALL,
         reported::ALL,
     ]
