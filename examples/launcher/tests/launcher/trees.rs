@@ -85,12 +85,9 @@ fn a_tree_of_systemd_nspawn_is_busy_and_the_other_way_round() {
     if probe.code != Some(0) {
         return eprintln!("SKIP a_tree_of_systemd_nspawn_is_busy: it does not run here: {}", probe.stderr.trim());
     }
-    let mut theirs = nspawn(&["sleep", "1000"]);
-    let begin = Instant::now();
-    while !scratch.path().join(".#tree.lck").exists() {
-        assert!(begin.elapsed() < Duration::from_secs(30), "it is not started");
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    // It makes the lock's file before it locks that.
+    let mut theirs = nspawn(&["sh", "-c", "echo up; sleep 1000"]);
+    crate::stand::until(&mut theirs, "up\n");
     let ran = run(&tree, &["--", "true"]);
     assert!(ran.code == Some(1) && ran.stderr.contains("the tree is busy"), "{ran:?}");
     crate::stand::send(&theirs, nix::sys::signal::Signal::SIGTERM);
