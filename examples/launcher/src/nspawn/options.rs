@@ -85,7 +85,7 @@ pub(crate) const OPTIONS: &[Known] = &[
     known("no-new-privileges", None, Works),
     known("no-pager", None, Nothing("help is not paged")),
     known("notify-ready", None, Works),
-    known("oci-bundle", None, Refused("a bundle is for another verb; convert its config.json to options or a spec")),
+    known("oci-bundle", None, Refused("bundles come with the OCI runtime, which is not there yet; write what its config.json asks for as options, or as a spec for skep run -f")),
     known("oom-score-adjust", None, Works),
     known("overlay", None, But("none on /: the root is named by --directory= and --volatile=")),
     known("overlay-ro", None, But("none on /")),

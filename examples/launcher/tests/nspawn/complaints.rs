@@ -131,7 +131,7 @@ fn c12_bundles_are_refused_by_name() {
     let words = [option.as_str(), "/bin/echo", "ran"];
     let ran = tree.run(&words);
     refused(&ran, &words);
-    assert!(ran.stderr.contains("--oci-bundle") && ran.stderr.contains("; convert its config.json"), "{ran:?}");
+    assert!(ran.stderr.contains("--oci-bundle") && ran.stderr.contains("; write what its config.json"), "{ran:?}");
     let ran = run(&["oci", "create", "a"], &[]);
     assert!(ran.code == Some(1) && ran.stderr.contains("oci") && ran.stdout.is_empty(), "{ran:?}");
 }
