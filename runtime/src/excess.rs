@@ -178,6 +178,13 @@ impl Findings<'_> {
                 && Some(line.point.as_str()) == incoming::INCOMING.to_str().ok()
                 && line.propagates.strip_prefix("master:").is_some_and(|group| !group.contains(' '))
         };
+        // What lies in a machine's tree already comes with it, as it is there.
+        let comes_with_tree = |line: &Line, lacks: &str| {
+            let there = self.spec.root.path.join(line.point.trim_start_matches('/'));
+            let same =
+                |other: &Line| (Path::new(&other.point), &other.kind) == (&there, &line.kind) && !other.has(lacks);
+            machine && outside.iter().any(same)
+        };
         for line in &mounts {
             // A node that is masked, or below a cover of `/dev`, is seen by nobody;
             // and there is no looking at a name that is not text.
@@ -185,8 +192,9 @@ impl Findings<'_> {
                 || payload.kind(&line.point) == Some("device")
                 || line.point.contains(char::REPLACEMENT_CHARACTER);
             let device = node && (line.point.starts_with("/dev/") || self.is_asked_device(&line.point));
-            self.unless(line.has("nosuid") || root(line), || format!("{} without nosuid", line.point));
-            self.unless(line.has("nodev") || device || line.kind == "devpts" || root(line), || {
+            let excused = |lacks| root(line) || comes_with_tree(line, lacks);
+            self.unless(line.has("nosuid") || excused("nosuid"), || format!("{} without nosuid", line.point));
+            self.unless(line.has("nodev") || device || line.kind == "devpts" || excused("nodev"), || {
                 format!("{} without nodev", line.point)
             });
             self.unless(line.propagates.is_empty() || within(line) || receives(line), || {
