@@ -2,7 +2,6 @@
 
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
 
 use crate::stand::{Ran, SKEP, Scratch, containers, ended, skep};
 
