@@ -30,6 +30,8 @@ pub enum ErrorKind {
     Cancelled,
     /// An id range is taken by another container.
     RangeTaken,
+    /// A route of the host leads to the network of a pair of interfaces already.
+    NetworkTaken,
     /// The file system of the root has no id-mapped mounts (`mount_setattr(2)`).
     NoIdMap,
     /// A port that is to be published is somebody's already.

@@ -490,6 +490,9 @@ pub(crate) fn failed(plan: &Plan, failure: Failure) -> Error {
         {
             Error::system(format!("{}: {call}", step.what), errno).kind_is(ErrorKind::NoIdMap)
         }
+        (Some(Op::RouteAdd { .. }), Errno::EEXIST) => {
+            Error::system(format!("{}: {call}", step.what), errno).kind_is(ErrorKind::NetworkTaken)
+        }
         (Some(Op::Exec { .. }), Errno::ENOENT) => {
             Error::system(format!("{}: not found in container", step.what), errno)
         }

@@ -157,6 +157,10 @@ impl Command {
                 Ok(held) => return Ok((held, journal)),
                 // Another start was faster with the same range; there are more.
                 Err(error) if error.kind() == ErrorKind::RangeTaken && picks(&spec) && tries < 16 => tries += 1,
+                // Or with the same network, for one that was made up.
+                Err(error) if error.kind() == ErrorKind::NetworkTaken && spec.links.has_auto() && tries < 16 => {
+                    tries += 1;
+                }
                 Err(error) if error.kind() == ErrorKind::NoIdMap && may_give(&spec) => {
                     spec.root.ownership = Ownership::Chown;
                 }
