@@ -155,12 +155,8 @@ impl Command {
             let cancel = self.cancel.as_ref().map(Cancel::duplicate).transpose()?;
             match run::create(Linux::new(), verified, given, Limits { deadline: self.deadline, cancel }) {
                 Ok(held) => return Ok((held, journal)),
-                // Another start was faster with the same range; there are more.
-                Err(error) if error.kind() == ErrorKind::RangeTaken && picks(&spec) && tries < 16 => tries += 1,
-                // Or with the same network, for one that was made up.
-                Err(error) if error.kind() == ErrorKind::NetworkTaken && spec.links.has_auto() && tries < 16 => {
-                    tries += 1;
-                }
+                // Another start was faster; there are more.
+                Err(error) if tries < 16 && may_choose_anew(&spec, error.kind()) => tries += 1,
                 Err(error) if error.kind() == ErrorKind::NoIdMap && may_give(&spec) => {
                     spec.root.ownership = Ownership::Chown;
                 }
@@ -230,6 +226,15 @@ fn look(spec: &Spec, mounted: Option<&Mounted>) -> Result<Facts> {
 /// Whether the id range is the library's choice.
 fn picks(spec: &Spec) -> bool {
     matches!(spec.user_namespace, UserNamespace::Auto | UserNamespace::Pick | UserNamespace::Managed)
+}
+
+/// Whether what somebody else has by now was this library's own choice.
+fn may_choose_anew(spec: &Spec, taken: ErrorKind) -> bool {
+    match taken {
+        ErrorKind::RangeTaken => picks(spec),
+        ErrorKind::NetworkTaken => spec.links.has_auto(),
+        _ => false,
+    }
 }
 
 /// Whether the tree may be given away where its ids cannot be mapped.

@@ -7,7 +7,7 @@
 
 use std::ffi::CString;
 
-use skep_sys::abi::{MountAttrs, OpenFlags, Propagation, Resolve, TreeFlags};
+use skep_sys::abi::{MountAttrs, OpenFlags, Propagation, Resolve};
 use skep_sys::{At, Op, Proof, Slot};
 
 use super::filesystem::{begin_tmpfs, set_option};
@@ -121,22 +121,7 @@ impl Export {
             .op(Op::FsMount { fs, attrs: ATTRS.with(MountAttrs::RDONLY), into: *slot })
             .op(Op::MoveMount { from: *slot, dir: At::Slot(place), path: c"" })
             .undo(self.unmount());
-        plan.op(Op::OpenTree {
-            dir: At::Slot(*slot),
-            path: c"",
-            flags: TreeFlags::CLONE.with(TreeFlags::EMPTY_PATH),
-            into: *slot,
-        })
-        .op(Op::MountSetAttr {
-            dir: At::Slot(*slot),
-            path: c"",
-            flags: TreeFlags::EMPTY_PATH,
-            set: ATTRS,
-            clear: MountAttrs::RDONLY,
-            propagation: Propagation::PRIVATE,
-            userns: None,
-        })
-        .keep(*slot);
+        named::copy(*slot, (ATTRS, MountAttrs::RDONLY), Propagation::PRIVATE, plan);
         for file in [fs, above, place] {
             plan.op(Op::Close { file });
         }

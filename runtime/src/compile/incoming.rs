@@ -67,22 +67,7 @@ impl Incoming {
         way.make(context, plan)?;
         plan.step(Phase::Prepare, format!("let mounts come in by {}", way.path()), context.origin("profile"));
         open_own(path, (0, false), *slot, plan);
-        plan.op(Op::OpenTree {
-            dir: At::Slot(*slot),
-            path: c"",
-            flags: TreeFlags::CLONE.with(TreeFlags::EMPTY_PATH),
-            into: *slot,
-        })
-        .op(Op::MountSetAttr {
-            dir: At::Slot(*slot),
-            path: c"",
-            flags: TreeFlags::EMPTY_PATH,
-            set: ATTRS,
-            clear: MountAttrs::NONE,
-            propagation: Propagation::SLAVE,
-            userns: None,
-        })
-        .keep(*slot);
+        named::copy(*slot, (ATTRS, MountAttrs::NONE), Propagation::SLAVE, plan);
         Ok(())
     }
 

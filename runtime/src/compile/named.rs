@@ -7,8 +7,8 @@
 use std::ffi::{CStr, CString};
 use std::path::Path;
 
-use skep_sys::abi::MountAttrs;
-use skep_sys::{At, Op};
+use skep_sys::abi::{MountAttrs, Propagation, TreeFlags};
+use skep_sys::{At, Op, Slot};
 
 use super::export::{self, Export};
 use super::incoming::{self, Incoming};
@@ -166,6 +166,15 @@ impl Named {
         self.incoming.as_ref().map_or(Ok(()), |incoming| incoming.prepare(context, plan))?;
         self.export.as_ref().map_or(Ok(()), |export| export.prepare(context, plan))
     }
+}
+
+/// A copy for the machine of what is mounted at a slot's place, in its stead; with
+/// attributes set, and cleared.
+pub(super) fn copy(slot: Slot, (set, clear): (MountAttrs, MountAttrs), propagation: Propagation, plan: &mut Builder) {
+    let (dir, path) = (At::Slot(slot), c"");
+    plan.op(Op::OpenTree { dir, path, flags: TreeFlags::CLONE.with(TreeFlags::EMPTY_PATH), into: slot })
+        .op(Op::MountSetAttr { dir, path, flags: TreeFlags::EMPTY_PATH, set, clear, propagation, userns: None })
+        .keep(slot);
 }
 
 /// A path of ours, for an op.
